@@ -1,0 +1,156 @@
+"""The columns of results.parquet: names, types, units and meanings, in their order.
+
+Standard library only: the driver, the workers and the analysis all read this list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+TIME_BINS = 4
+"""Number of log-spaced bins of t in which the score error is also reported."""
+
+ColumnType = Literal["string", "int", "float", "bool"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of results.parquet. `per`: the value is the trial's, or changes with the step."""
+
+    name: str
+    type: ColumnType
+    per: Literal["trial", "step"]
+    unit: str
+    meaning: str
+
+
+def _columns(
+    per: Literal["trial", "step"], rows: list[tuple[str, ColumnType, str, str]]
+) -> list[Column]:
+    return [Column(name, kind, per, unit, meaning) for name, kind, unit, meaning in rows]
+
+
+IDENTITY_COLUMNS: tuple[Column, ...] = tuple(
+    _columns(
+        "trial",
+        [
+            ("trial_id", "string", "", "content id of the trial"),
+            ("point_id", "string", "", "content id without the seed"),
+            ("data_id", "string", "", "content id of the training set"),
+            ("study", "string", "", "name of the study"),
+            ("law", "string", "", "kind of the law of X_0"),
+            ("law_id", "string", "", "content id of the law"),
+            ("law_label", "string", "", "kind and parameters of the law"),
+            ("dimension", "int", "1", "d"),
+            ("samples", "int", "1", "N"),
+            ("width", "int", "1", "m"),
+            ("step_size", "float", "1", "eta"),
+            ("steps", "int", "steps", "the last step asked for"),
+            ("initialisation", "string", "", "symmetric or plain"),
+            ("feature_bias", "bool", "", "whether the features hold a constant 1"),
+            ("t_min", "float", "time", "T_0"),
+            ("t_max", "float", "time", "T"),
+            ("schedule", "string", "", "g: constant or linear"),
+            ("seed", "int", "", "seed of data and weights"),
+            ("precision", "string", "", "floating-point type of the training"),
+        ],
+    )
+)
+"""Columns that follow from the configuration (and the study's name) alone."""
+
+TRIAL_COLUMNS: tuple[Column, ...] = tuple(
+    _columns(
+        "trial",
+        [
+            ("status", "string", "", "completed, diverged or failed"),
+            ("message", "string", "", "why a trial did not complete"),
+            (
+                "diverged_step",
+                "int",
+                "steps",
+                "step at which the training loss was found to diverge",
+            ),
+            (
+                "posterior_variance",
+                "float",
+                "x^2",
+                "E||X_0 - f*||^2 on the test set: the noise, all d",
+            ),
+            ("noise_variance", "float", "x^2", "sigma^2, per coordinate: what stopping rules use"),
+            ("noise_source", "string", "", "where sigma^2 comes from: exact or estimated"),
+            ("target_norm", "float", "x^2", "E||f*||^2 on the test set"),
+            (
+                "seconds",
+                "float",
+                "s",
+                "the trial's share of its pack's training time, by operations",
+            ),
+            ("operations", "float", "flop", "4 N m (k + d) tau of the training"),
+            ("device", "string", "", "cpu, or the GPU's name"),
+            ("node", "string", "", "host that trained it"),
+            ("kernel_path", "string", "", "which step trained it: fused, matmul or blocked"),
+        ],
+    )
+)
+"""Columns measured once a trial."""
+
+STEP_COLUMNS: tuple[Column, ...] = tuple(
+    _columns(
+        "step",
+        [
+            ("step", "int", "steps", "tau"),
+            ("effective_time", "float", "1", "eta tau"),
+            (
+                "score_error",
+                "float",
+                "x^2",
+                "E||f_W - f*||^2: lambda-weighted score matching error",
+            ),
+            ("score_error_unweighted", "float", "1/x^2", "the same with lambda = 1"),
+            ("score_error_select", "float", "x^2", "score_error on the first half of the test set"),
+            (
+                "score_error_assess",
+                "float",
+                "x^2",
+                "score_error on the second half of the test set",
+            ),
+            *[
+                (f"score_error_bin{i}", "float", "x^2", f"score_error in bin {i} of t")
+                for i in range(1, TIME_BINS + 1)
+            ],
+            *[
+                (
+                    f"score_error_unweighted_bin{i}",
+                    "float",
+                    "1/x^2",
+                    f"unweighted error in bin {i} of t",
+                )
+                for i in range(1, TIME_BINS + 1)
+            ],
+            ("train_loss", "float", "x^2", "L(W) = 1/(2N) sum ||f_W(z_j) - X_{0,j}||^2"),
+            ("holdout_loss", "float", "x^2", "the same mean on pairs that training never saw"),
+            ("coupling", "float", "x^2", "E||f_W - f^K||^2"),
+            ("label_mismatch", "float", "x^2", "E||f^K - f~^K||^2 at the largest R_H"),
+            ("early_stopping", "float", "x^2", "E||f~^K - f_H||^2 at the largest R_H"),
+            ("approximation", "float", "x^2", "E||f_H - f*||^2 at the largest R_H"),
+            ("bias", "float", "x^2", "E||f^K on clean labels - f*||^2"),
+            ("variance", "float", "x^2", "E||f^K - f^K on clean labels||^2"),
+            ("kernel_score_error", "float", "x^2", "E||f^K - f*||^2"),
+            ("kernel_train_loss", "float", "x^2", "training loss of f^K"),
+            ("kernel_holdout_loss", "float", "x^2", "holdout loss of f^K"),
+            ("kernel_complexity", "float", "1", "[1/N sum_i min(l_i/N, 1/(eta tau))]^(1/2)"),
+            ("displacement", "float", "1", "||W(tau) - W(0)||_F"),
+            (
+                "flipped_fraction",
+                "float",
+                "1",
+                "share of activations 1[w.z > 0] flipped since tau = 0",
+            ),
+        ],
+    )
+)
+"""Columns measured at every recorded step. Not asked for, or after divergence: null, never 0."""
+
+COLUMNS: tuple[Column, ...] = IDENTITY_COLUMNS + TRIAL_COLUMNS + STEP_COLUMNS
+"""All columns, in the order of the file."""

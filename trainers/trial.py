@@ -1,0 +1,321 @@
+"""What a trial is: its configuration, its content id, and the trajectory it leaves.
+
+A **trial** is one network (law, d, N, m, eta, initialisation, seed) trained to the last step.
+Symbols, as everywhere in the project:
+
+| symbol | name here        | meaning                                   | unit          |
+|--------|------------------|-------------------------------------------|---------------|
+| d      | law.dimension    | dimension of X_0                          | 1             |
+| N      | samples          | training triples (t, X_0, X_t)            | 1             |
+| m      | width            | hidden neurons                            | 1             |
+| eta    | step_size        | step size of L(W) with its 1/N            | 1             |
+| tau    | step             | gradient steps taken                      | steps         |
+| eta*tau| effective_time   | what the kernel limit depends on          | 1             |
+
+Standard library and pydantic only: this module is imported by the driver and by the analysis,
+neither of which loads torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from trainers.columns import TIME_BINS
+
+NUMERICS_VERSION = 1
+"""Part of every content id. Raise it when a change alters the numbers a configuration gives."""
+
+
+def content_id(value: Any) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of `value` as canonical JSON.
+
+    `value` must be JSON data (dict, list, str, int, finite float, bool, None); raises
+    ValueError for NaN and infinities.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+# --- laws of X_0 (THEORY section 8) -------------------------------------------------------------
+
+
+class _Law(_Frozen):
+    def identity(self) -> dict[str, Any]:
+        """What decides the law's numbers, as JSON data."""
+        return self.model_dump(mode="json")
+
+    @property
+    def label(self) -> str:
+        """Kind and parameters on one line, for legends and tables; the dimension is left out."""
+        hidden = {"kind", "dimension", "file", "sha256", "inner"}
+        items = [(k, v) for k, v in self.model_dump().items() if k not in hidden and v is not None]
+        kind: str = getattr(self, "kind")  # noqa: B009 - declared by every subclass
+        return kind + (f"[{','.join(f'{k}={v}' for k, v in items)}]" if items else "")
+
+
+class GaussianMixture(_Law):
+    """sum_c N(mu_c, std^2 I) / components; mu_c uniform on [-1, 1]^d, drawn once from `seed`."""
+
+    kind: Literal["gaussian_mixture"] = "gaussian_mixture"
+    dimension: int = Field(ge=1)
+    components: int = Field(default=8, ge=1)
+    std: float = Field(default=0.1, gt=0)
+    seed: int = Field(default=0, ge=0)
+
+
+class Atoms(_Law):
+    """Uniform on finitely many points: `count` points uniform on [-1, 1]^d drawn from `seed`, or,
+    where `file` names a numeric CSV file, its rows, standardised column by column.
+
+    A law from a file is known by the file's SHA-256, never by its path. `dimension` and `count`
+    are then the file's columns and rows: `distributions.resolve_atoms` fills them in.
+    """
+
+    kind: Literal["atoms"] = "atoms"
+    dimension: int = Field(ge=1)
+    count: int = Field(default=16, ge=1)
+    seed: int = Field(default=0, ge=0)
+    file: str | None = None
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _file_has_hash(self) -> Atoms:
+        if self.file is not None and self.sha256 is None:
+            raise ValueError("law.file needs law.sha256: load the spec, or call resolve_atoms")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        full = self.model_dump(mode="json", exclude={"file"})
+        if self.sha256 is not None:
+            del full["seed"]
+        return full
+
+    @property
+    def label(self) -> str:
+        if self.sha256 is not None:
+            return f"atoms[data={self.sha256[:8]},count={self.count}]"
+        return super().label
+
+
+class Cube(_Law):
+    """Uniform on [-1, 1]^d."""
+
+    kind: Literal["cube"] = "cube"
+    dimension: int = Field(ge=1)
+
+
+class Sphere(_Law):
+    """Uniform on the sphere of `radius` in R^d; for d = 1 the two points -radius and radius."""
+
+    kind: Literal["sphere"] = "sphere"
+    dimension: int = Field(ge=1)
+    radius: float = Field(default=1.0, gt=0)
+
+
+InnerLaw = Annotated[GaussianMixture | Atoms | Cube | Sphere, Field(discriminator="kind")]
+
+
+class Subspace(_Law):
+    """`inner`, embedded in R^dimension by a random orthonormal map drawn from `seed`."""
+
+    kind: Literal["subspace"] = "subspace"
+    dimension: int = Field(ge=1)
+    inner: InnerLaw
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Subspace:
+        if self.inner.dimension > self.dimension:
+            raise ValueError(
+                f"law.inner.dimension = {self.inner.dimension} is larger than "
+                f"law.dimension = {self.dimension}: the inner law must fit in the space"
+            )
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "inner": self.inner.identity()}
+
+    @property
+    def label(self) -> str:
+        return f"subspace[dimension={self.inner.dimension},seed={self.seed}]/{self.inner.label}"
+
+
+Law = Annotated[
+    GaussianMixture | Atoms | Cube | Sphere | Subspace,
+    Field(discriminator="kind"),
+]
+
+
+# --- forward process (THEORY section 1) ---------------------------------------------------------
+
+
+class Diffusion(_Frozen):
+    """dX = -1/2 g(t) X dt + sqrt(g(t)) dB on times t ~ U[t_min, t_max] (T_0 and T).
+
+    `constant`: g(t) = g_min. `linear`: g rises linearly from g_min at t = 0 to g_max at t_max.
+    """
+
+    t_min: float = Field(default=0.05, gt=0)
+    t_max: float = Field(default=1.0, gt=0)
+    schedule: Literal["constant", "linear"] = "constant"
+    g_min: float = Field(default=1.0, gt=0)
+    g_max: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Diffusion:
+        if self.t_min >= self.t_max:
+            raise ValueError(
+                f"diffusion.t_min = {self.t_min:g} must be below diffusion.t_max = {self.t_max:g}"
+            )
+        if self.schedule == "linear" and self.g_max is None:
+            raise ValueError("diffusion.schedule: linear needs diffusion.g_max")
+        if self.schedule == "constant" and self.g_max is not None:
+            raise ValueError(
+                "diffusion.g_max is used by schedule: linear only; remove it, or set the schedule"
+            )
+        return self
+
+
+def time_bin_edges(diffusion: Diffusion) -> list[float]:
+    """The TIME_BINS + 1 log-spaced edges, from t_min to t_max, of the bins of t."""
+    a, b = math.log(diffusion.t_min), math.log(diffusion.t_max)
+    inner = [math.exp(a + (b - a) * i / TIME_BINS) for i in range(1, TIME_BINS)]
+    return [diffusion.t_min, *inner, diffusion.t_max]
+
+
+# --- the trial ----------------------------------------------------------------------------------
+
+
+class TrialConfig(_Frozen):
+    """Everything that decides a trial's numbers, and nothing else."""
+
+    law: Law
+    diffusion: Diffusion = Diffusion()
+    samples: int = Field(ge=1)
+    width: int = Field(ge=1)
+    step_size: float = Field(gt=0)
+    steps: int = Field(default=1000, ge=1)
+    initialisation: Literal["symmetric", "plain"] = "symmetric"
+    bias: bool = True
+    seed: int = Field(default=0, ge=0)
+    study_seed: int = Field(default=0, ge=0)
+    test_points: int = Field(default=2048, ge=16)
+    holdout_points: int = Field(default=1024, ge=1)
+    recorded: int = Field(default=40, ge=2)
+    precision: Literal["float32", "float64"] = "float32"
+    kernel: bool = True
+    norms: tuple[Annotated[float, Field(gt=0)], ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrialConfig:
+        if self.initialisation == "symmetric" and self.width % 2:
+            raise ValueError(
+                f"width = {self.width} is odd, and initialisation: symmetric pairs the neurons: "
+                "use an even width, or initialisation: plain"
+            )
+        if self.norms and not self.kernel:
+            raise ValueError("decomposition.norms needs kernel: true")
+        if list(self.norms) != sorted(set(self.norms)):
+            raise ValueError("decomposition.norms must rise, each value once")
+        return self
+
+    @property
+    def dimension(self) -> int:
+        """d, the dimension of X_0."""
+        return self.law.dimension
+
+    @property
+    def features(self) -> int:
+        """k, the number of input features: d + 2, or d + 1 without bias."""
+        return self.law.dimension + (2 if self.bias else 1)
+
+    @property
+    def training_operations(self) -> float:
+        """Floating-point operations of training: 4 N m (k + d) a step (THEORY section 3)."""
+        per_step = 4 * self.samples * self.width * (self.features + self.dimension)
+        return float(per_step * self.steps)
+
+    def identity(self) -> dict[str, Any]:
+        """What the content id hashes, as JSON data."""
+        full = self.model_dump(mode="json")
+        return {**full, "law": self.law.identity(), "numerics": NUMERICS_VERSION}
+
+    @cached_property
+    def trial_id(self) -> str:
+        """Content id: the same numbers, the same id, whatever study or sweep asks for them."""
+        return content_id(self.identity())
+
+    @cached_property
+    def point_id(self) -> str:
+        """Content id of the trial without its seed."""
+        return content_id({k: v for k, v in self.identity().items() if k != "seed"})
+
+    @cached_property
+    def law_id(self) -> str:
+        """Content id of the law, its dimension included."""
+        return content_id(self.law.identity())
+
+    @cached_property
+    def data_id(self) -> str:
+        """Content id of the training set: shared by trials that differ in m, eta and network."""
+        keys = ("diffusion", "samples", "seed", "study_seed", "numerics")
+        identity = self.identity()
+        return content_id({"law": identity["law"], **{k: identity[k] for k in keys}})
+
+
+def recorded_steps(steps: int, count: int) -> list[int]:
+    """`count` steps from 0 to `steps`, log-spaced, both ends included (fewer if steps < count)."""
+    if steps < count:
+        return list(range(steps + 1))
+    size = count - 1
+    while True:
+        grid = {0, steps} | {round(steps ** (i / (size - 1))) for i in range(size)}
+        if len(grid) >= count:
+            return sorted(grid)
+        size += 1
+
+
+# --- what a trial leaves ------------------------------------------------------------------------
+
+
+class TrialStatus(StrEnum):
+    """`diverged` is a result (eta was too large); `failed` is an error with a message."""
+
+    COMPLETED = "completed"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A trial's results: `values` holds the TRIAL_COLUMNS, `series` the STEP_COLUMNS, one list
+    as long as `steps` each. None means not asked for, or not defined there."""
+
+    config: TrialConfig
+    steps: list[int]
+    status: TrialStatus = TrialStatus.COMPLETED
+    message: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+    series: dict[str, list[float | None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, column in self.series.items():
+            if len(column) != len(self.steps):
+                raise ValueError(f"{name}: {len(column)} values for {len(self.steps)} steps")
+
+
+def failed(config: TrialConfig, message: str) -> Trajectory:
+    """The trajectory of a trial that gave no numbers: one row, at step 0, with its message."""
+    return Trajectory(config, [0], TrialStatus.FAILED, message)
