@@ -1,0 +1,168 @@
+"""Level means of a curve, and honest intervals for any linear contrast of their logarithms.
+
+A **level** is a distinct x; at each one there are n_l values y, one per trial. Everything that a
+straight line in log-log can be asked (slope, local slope, curvature, forecast) is a contrast
+sum_l c_l log(mean_l), so one variance formula serves them all:
+
+| symbol | name here      | meaning                                              | shape |
+|--------|----------------|------------------------------------------------------|-------|
+| u_l    | u              | log x_l                                              | [L]   |
+| n_l    | count          | values at the level                                  | [L]   |
+|        | log_mean       | log of the mean of y at the level                    | [L]   |
+| v_l    | variance       | delta-method variance of log_mean: s_l^2/(n_l mean^2)| [L]   |
+|        | scores         | each seed's share of the error of log_mean           | [S, L]|
+
+Three ways to the variance, chosen by `summarise` from the design alone, never from the values:
+
+- `SEEDS` (per-seed slopes): a seed stands at several levels and its effect is shared between them.
+  Seed s contributes sum_l c_l (y_sl - mean_l)/(n_l mean_l); the variance is that of S independent
+  contributions, with S - 1 degrees of freedom. Shared effects that cancel in a slope cancel here.
+- `LEVELS`: values are independent between levels: sum_l c_l^2 v_l with Satterthwaite's degrees of
+  freedom, so that the noise may differ from level to level.
+- `RESIDUALS`: one value at some level, so the scatter about the line is all there is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Array = NDArray[np.float64]
+
+
+class Method(StrEnum):
+    """How an interval was made."""
+
+    LEVELS = "t on log level means"
+    SEEDS = "per-seed slopes"
+    RESIDUALS = "t on residuals"
+    PROFILE = "profile likelihood"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """An estimate with its standard error and the degrees of freedom of that error."""
+
+    estimate: float
+    error: float
+    freedom: float
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Two-sided Student interval at `level`."""
+        if self.error == 0:
+            return self.estimate, self.estimate
+        half = self.error * float(stats.t.ppf(0.5 + level / 2, self.freedom))
+        return self.estimate - half, self.estimate + half
+
+    @property
+    def statistic(self) -> float:
+        """estimate / error; 0/0 is 0."""
+        if self.error == 0:
+            return 0.0 if self.estimate == 0 else float(np.copysign(np.inf, self.estimate))
+        return self.estimate / self.error
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided p-value of "the contrast is zero"."""
+        return float(2 * stats.t.sf(abs(self.statistic), self.freedom))
+
+
+@dataclass(frozen=True)
+class LevelMeans:
+    """What is known of a curve, level by level; see the module's table for the symbols."""
+
+    x: Array
+    mean: Array
+    count: NDArray[np.int64]
+    variance: Array
+    method: Method
+    seeds: int
+    scores: Array | None = field(default=None, repr=False)
+
+    @property
+    def u(self) -> Array:
+        return np.log(self.x)
+
+    @property
+    def log_mean(self) -> Array:
+        return np.log(self.mean)
+
+    @property
+    def weights(self) -> Array:
+        """n_l / mean(n): levels weigh by their number of values. Estimated variances are not used
+        as weights: with few seeds they are noisy, and correlated with the means."""
+        return np.asarray(self.count / self.count.mean(), dtype=np.float64)
+
+    def polynomial(self, degree: int, levels: slice | Array | None = None) -> Array:
+        """[degree + 1, L] contrasts giving the weighted least-squares coefficients of log_mean in
+        powers of (u - mean u); zero outside `levels`."""
+        chosen = np.arange(len(self.x))[levels if levels is not None else slice(None)]
+        w = self.weights[chosen]
+        design = np.vander(self.u[chosen] - self.u.mean(), degree + 1, increasing=True)
+        root = np.sqrt(w)
+        rows = np.linalg.pinv(design * root[:, None]) * root
+        full = np.zeros((degree + 1, len(self.x)))
+        full[:, chosen] = rows
+        return full
+
+    def contrast(self, c: Array, degree: int = 1, estimate: float | None = None) -> Contrast:
+        """sum_l c_l log(mean_l) with its error. `degree` is that of the polynomial about which the
+        scatter is measured where the method is RESIDUALS. `estimate`: for a nonlinear fit, its own
+        value, with c the gradient of it in log_mean."""
+        value = float(c @ self.log_mean) if estimate is None else estimate
+        if self.method is Method.SEEDS and self.scores is not None:
+            each = self.scores @ c
+            variance = float(each @ each) * self.seeds / (self.seeds - 1)
+            return Contrast(value, float(np.sqrt(variance)), float(self.seeds - 1))
+        if self.method is Method.RESIDUALS:
+            left = self.residuals(degree)
+            spare = max(len(self.x) - degree - 1, 1)
+            scale = float(np.sum(self.weights * left**2)) / spare
+            variance = scale * float(np.sum(c**2 / self.weights))
+            return Contrast(value, float(np.sqrt(variance)), float(spare))
+        terms = c**2 * self.variance
+        total = float(terms.sum())
+        below = float(np.sum(terms**2 / (self.count - 1)))
+        freedom = total**2 / below if below > 0 else float(np.sum(self.count - 1))
+        return Contrast(value, float(np.sqrt(total)), freedom)
+
+    def residuals(self, degree: int = 1) -> Array:
+        """[L] log_mean less its polynomial fit."""
+        powers = np.vander(self.u - self.u.mean(), degree + 1, increasing=True)
+        left: Array = self.log_mean - powers @ (self.polynomial(degree) @ self.log_mean)
+        return left
+
+
+def summarise(x: Array, y: Array, seed: NDArray[np.int64] | None) -> LevelMeans:
+    """The level means of positive, finite `x`, `y` (one value per trial, same length).
+
+    `seed`, where given, links the levels: trials with the same seed are taken to share effects.
+    The rule: SEEDS when at least two seeds stand at two levels or more; else LEVELS when every
+    level has two values or more; else RESIDUALS.
+    """
+    levels, where = np.unique(x, return_inverse=True)
+    count = np.bincount(where)
+    # mean and variance relative to a level's largest value: no overflow at any scale
+    top = np.zeros(len(levels))
+    np.maximum.at(top, where, y)
+    scaled = y / top[where]
+    mean = np.bincount(where, scaled) / count
+    deviation = scaled - mean[where]
+    squares = np.bincount(where, deviation**2)
+    variance = squares / np.maximum(count - 1, 1) / count / mean**2
+    independent = Method.LEVELS if count.min() >= 2 else Method.RESIDUALS
+    method, scores, seeds = independent, None, int(count.min())
+    if seed is not None:
+        names, who = np.unique(seed, return_inverse=True)
+        table = np.zeros((len(names), len(levels)))
+        np.add.at(table, (who, where), deviation / (count * mean)[where])
+        present = np.zeros((len(names), len(levels)), dtype=bool)
+        present[who, where] = True
+        seeds = len(names)
+        if np.sum(present.sum(axis=1) >= 2) >= 2 and count.min() >= 2:
+            method, scores = Method.SEEDS, table
+    return LevelMeans(levels, mean * top, count, variance, method, seeds, scores)

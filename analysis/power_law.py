@@ -1,0 +1,332 @@
+"""Power laws y = A x^-b (+ c) with intervals that hold, or a reason why there is none.
+
+One value of y per trial; several trials at a level x. The exponent b is minus the slope of the
+logs of the level means, every level weighing by its number of trials. Which interval is used
+follows from the design of the data alone (`intervals.summarise`), never from the values: choosing
+a form or an interval by the values and then using it as if given is what makes intervals lie.
+
+Example:
+    >>> fit = fit_power_law([64, 64, 256, 256, 1024, 1024], [1.0, 1.1, 0.5, 0.54, 0.26, 0.25])
+    >>> fit.status, round(fit.exponent, 2)
+    (<FitStatus.OK: 'ok'>, 0.51)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from analysis import diagnostics, offset_fit
+from analysis.diagnostics import Curvature, Holdout, LocalSlope, Spread
+from analysis.intervals import Array, LevelMeans, Method, summarise
+
+MINIMUM_LEVELS = 3
+MINIMUM_LEVELS_OFFSET = 4
+NAN_PAIR = (math.nan, math.nan)
+
+
+class FitStatus(StrEnum):
+    """`ok`: exponent and interval stand. `refused`: the data cannot give one, `message` says why.
+    `failed`: the search did not converge; exponent is NaN."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class PowerLawFit:
+    """A fit of y = amplitude x^-exponent + offset. Where status is not ok, the numbers are NaN.
+
+    levels: the distinct x. trials: values used. seeds: values per level (the fewest), or distinct
+    seeds where they link the levels. residuals: log level mean less the fit, one per level.
+    log_bias: estimated shift of the exponent because E[log mean] < log E[mean].
+    end_slope: exponent at the largest x by a quadratic in log-log: where the curve is heading.
+    """
+
+    status: FitStatus
+    message: str
+    exponent: float
+    ci: tuple[float, float]
+    amplitude: float
+    offset: float
+    level: float
+    method: Method
+    seeds: int
+    trials: int
+    levels: tuple[float, ...]
+    range_decades: float
+    local_slopes: tuple[LocalSlope, ...] = ()
+    end_slope: LocalSlope | None = None
+    curvature: Curvature | None = None
+    holdout: Holdout | None = None
+    spread: Spread | None = None
+    log_bias: float = math.nan
+    residuals: tuple[float, ...] = ()
+    means: LevelMeans | None = field(default=None, repr=False, compare=False)
+    offset_fit: offset_fit.OffsetFit | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def ok(self) -> bool:
+        return self.status is FitStatus.OK
+
+    @property
+    def points(self) -> int:
+        """Number of distinct x: a point is the trials that differ in seed only."""
+        return len(self.levels)
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """The exponent's interval at another confidence level; NaN where the fit is not ok."""
+        if not self.ok or self.means is None:
+            return NAN_PAIR
+        if self.offset_fit is not None:
+            return offset_fit.interval(self.means, self.offset_fit, level)
+        return self.means.contrast(-self.means.polynomial(1)[1]).interval(level)
+
+    def predict(self, x: ArrayLike) -> tuple[Array, Array, Array]:
+        """The fitted curve at x [n] and a pointwise band for it at `level`: y, low, high [n].
+        The band is the fit's, not that of a new trial."""
+        u = np.log(np.atleast_1d(np.asarray(x, dtype=float)))
+        if not self.ok or self.means is None:
+            return (np.full(len(u), np.nan),) * 3
+        centred = u - self.means.u.mean()
+        if self.offset_fit is not None:
+            value, rows = offset_fit.predict(self.offset_fit, centred)
+        else:
+            rows = np.vander(centred, 2, increasing=True) @ self.means.polynomial(1)
+            value = rows @ self.means.log_mean
+        ends = [
+            self.means.contrast(row, estimate=float(v)).interval(self.level)
+            for row, v in zip(rows, value, strict=True)
+        ]
+        low, high = np.array(ends).T
+        return np.exp(value), np.exp(low), np.exp(high)
+
+
+def fit_power_law(
+    x: ArrayLike,
+    y: ArrayLike,
+    seed: ArrayLike | None = None,
+    offset: bool = False,
+    level: float = 0.95,
+) -> PowerLawFit:
+    """Fit y = A x^-b, or y = A x^-b + c with c >= 0 where `offset`, to one value per trial.
+
+    x, y: [n], positive and finite. seed [n]: give it where the same seed at different x shares
+    effects (the same data, the same initialisation); the interval then is over seeds. Leave it out
+    where trials at different x are independent: their noise is then pooled over levels, which is
+    narrower. level: of the two-sided interval.
+
+    Data that cannot give an exponent are no error: status and message say what is wrong and what
+    would help. Raises ValueError for arrays of different lengths, or a level outside (0, 1).
+    """
+    xs, ys = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
+    names = None if seed is None else np.asarray(seed).ravel()
+    if len(xs) != len(ys) or (names is not None and len(names) != len(xs)):
+        raise ValueError("x, y and seed need the same length: one value per trial")
+    if not 0 < level < 1:
+        raise ValueError(f"level = {level:g} must lie between 0 and 1, such as 0.95")
+    reason = _invalid(xs, ys) or _too_few(xs, offset)
+    if reason:
+        return _without_exponent(FitStatus.REFUSED, reason, xs, level)
+    who = None if names is None else np.unique(names, return_inverse=True)[1]
+    means = summarise(xs, ys, who)
+    reason = diagnostics.refusal(means)
+    if reason:
+        return _without_exponent(FitStatus.REFUSED, reason, xs, level, means)
+    return _offset(means, len(xs), level) if offset else _plain(means, len(xs), level)
+
+
+def _invalid(x: Array, y: Array) -> str:
+    for name, values in (("x", x), ("y", y)):
+        unfit = ~(np.isfinite(values) & (values > 0))
+        if unfit.any():
+            which = (
+                "NaN or infinite" if not np.isfinite(values[unfit]).all() else "zero or negative"
+            )
+            return (
+                f"{int(unfit.sum())} of {len(values)} values of {name} are {which}; logarithms "
+                "need finite positive values: leave those trials out knowingly, or find their cause"
+            )
+    return ""
+
+
+def _too_few(x: Array, offset: bool) -> str:
+    needed = MINIMUM_LEVELS_OFFSET if offset else MINIMUM_LEVELS
+    have = len(np.unique(x))
+    if have >= needed:
+        return ""
+    form = "A x^-b + c" if offset else "A x^-b"
+    return f"{have} distinct x, and {form} needs at least {needed}: add values to the axis"
+
+
+def _range(x: Array) -> float:
+    good = x[np.isfinite(x) & (x > 0)]
+    return float(np.log10(good.max() / good.min())) if len(good) else 0.0
+
+
+def _without_exponent(
+    status: FitStatus, message: str, x: Array, level: float, means: LevelMeans | None = None
+) -> PowerLawFit:
+    return PowerLawFit(
+        status=status,
+        message=message,
+        exponent=math.nan,
+        ci=NAN_PAIR,
+        amplitude=math.nan,
+        offset=math.nan,
+        level=level,
+        method=Method.RESIDUALS if means is None else means.method,
+        seeds=0 if means is None else means.seeds,
+        trials=len(x),
+        levels=tuple(np.unique(x[np.isfinite(x)]).tolist()),
+        range_decades=_range(x),
+        local_slopes=() if means is None else diagnostics.local_slopes(means),
+        spread=None if means is None else diagnostics.spread(means, level),
+        means=means,
+    )
+
+
+def _note(means: LevelMeans, bias: float, error: float) -> str:
+    notes = []
+    if means.method is Method.RESIDUALS:
+        notes.append("one value at some level: the interval rests on the scatter about the line")
+    if means.method is Method.SEEDS and means.seeds < 3:
+        notes.append(f"only {means.seeds} seeds link the levels: add seeds for a useful interval")
+    if abs(bias) > error / 2 > 0:
+        notes.append("noise differs much between levels, which shifts the exponent: add seeds")
+    return "; ".join(notes)
+
+
+def _plain(means: LevelMeans, trials: int, level: float) -> PowerLawFit:
+    rows = means.polynomial(1)
+    b = means.contrast(-rows[1])
+    bias = diagnostics.log_bias(means)
+    return PowerLawFit(
+        status=FitStatus.OK,
+        message=_note(means, bias, b.error),
+        exponent=b.estimate,
+        ci=b.interval(level),
+        amplitude=math.exp(float(rows[0] @ means.log_mean) + b.estimate * float(means.u.mean())),
+        offset=0.0,
+        level=level,
+        method=means.method,
+        seeds=means.seeds,
+        trials=trials,
+        levels=tuple(means.x.tolist()),
+        range_decades=_range(means.x),
+        local_slopes=diagnostics.local_slopes(means),
+        end_slope=diagnostics.end_slope(means),
+        curvature=diagnostics.curvature(means),
+        holdout=diagnostics.holdout(means),
+        spread=diagnostics.spread(means, level),
+        log_bias=bias,
+        residuals=tuple(means.residuals(1).tolist()),
+        means=means,
+    )
+
+
+def _offset(means: LevelMeans, trials: int, level: float) -> PowerLawFit:
+    found = offset_fit.fit(means)
+    if not found.converged:
+        return _without_exponent(
+            FitStatus.FAILED,
+            "the search for A x^-b + c did not converge: use the form without offset, or more "
+            "levels, so that the bend of the curve is seen",
+            np.repeat(means.x, means.count),
+            level,
+            means,
+        )
+    ci = offset_fit.interval(means, found, level)
+    value, _rows = offset_fit.predict(found, means.u - means.u.mean())
+    amplitude = math.exp(found.a + found.b * float(means.u.mean()))
+    notes = []
+    if not np.isfinite(ci).all():
+        notes.append("the data do not bound the exponent on both sides: extend the range")
+    if found.r == 0:
+        notes.append("no offset is seen: c = 0 is the best fit")
+    return PowerLawFit(
+        status=FitStatus.OK,
+        message="; ".join(notes),
+        exponent=found.b,
+        ci=ci,
+        amplitude=amplitude,
+        offset=found.r * math.exp(found.a),
+        level=level,
+        method=Method.PROFILE,
+        seeds=means.seeds,
+        trials=trials,
+        levels=tuple(means.x.tolist()),
+        range_decades=_range(means.x),
+        local_slopes=diagnostics.local_slopes(means),
+        spread=diagnostics.spread(means, level),
+        log_bias=diagnostics.log_bias(means),
+        residuals=tuple((means.log_mean - value).tolist()),
+        means=means,
+        offset_fit=found,
+    )
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Exponents of the refits; `unit` says what was resampled, `failed` how many refits gave no
+    number (they are NaN in `exponents`)."""
+
+    exponents: Array
+    unit: str
+    failed: int
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Percentile interval; NaN where every refit failed."""
+        good = self.exponents[np.isfinite(self.exponents)]
+        if not len(good):
+            return NAN_PAIR
+        low, high = np.quantile(good, [0.5 - level / 2, 0.5 + level / 2])
+        return float(low), float(high)
+
+
+def bootstrap_exponents(
+    x: ArrayLike,
+    y: ArrayLike,
+    seed: ArrayLike,
+    rng: np.random.Generator,
+    resamples: int = 10_000,
+    wild: bool = False,
+) -> Bootstrap:
+    """Plain-form exponents over resampled seeds: a cross-check of the interval, not a substitute
+    (with few seeds percentile intervals are too narrow: 5 seeds cover about 88 % at 95 %).
+
+    Whole seeds are resampled, never single points. Pairs (default): draw S of the S seeds with
+    replacement, and refit the level means. `wild`: multiply each seed's residuals, at all levels
+    together, by +1 or -1. Every seed must stand at every level, once: raises ValueError otherwise.
+    """
+    xs, ys = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
+    levels, column = np.unique(xs, return_inverse=True)
+    names, row = np.unique(np.asarray(seed).ravel(), return_inverse=True)
+    table = np.full((len(names), len(levels)), np.nan)
+    table[row, column] = ys
+    if len(ys) != table.size or np.isnan(table).any():
+        raise ValueError("every seed must stand at every level exactly once: fill the gaps")
+    if not (table > 0).all() or not (levels > 0).all():
+        raise ValueError("x and y must be positive: their logarithms are fitted")
+    u = np.log(levels) - np.log(levels).mean()
+    c = -u / (u @ u)
+    size = len(names)
+    if wild:
+        centre = table.mean(axis=0)
+        line = np.exp(np.vander(u, 2) @ np.polyfit(u, np.log(centre), 1))
+        signs = rng.choice(np.array([-1.0, 1.0]), size=(resamples, size))
+        moved = 1 + signs @ (table / centre - 1) / size
+        means: NDArray[np.float64] = line * moved
+    else:
+        counts = rng.multinomial(size, np.full(size, 1 / size), size=resamples)
+        means = counts @ table / size
+    with np.errstate(invalid="ignore", divide="ignore"):
+        exponents = np.log(means) @ c
+    failed = int(np.sum(~np.isfinite(exponents)))
+    unit = f"{size} seeds, {'signs of their residuals' if wild else 'drawn with replacement'}"
+    return Bootstrap(np.where(np.isfinite(exponents), exponents, np.nan), unit, failed)

@@ -1,0 +1,205 @@
+"""The registry of predictions: what theory says of the exponent b in error ~ axis^-b.
+
+| symbol | meaning                                                   |
+|--------|-----------------------------------------------------------|
+| d      | dimension of X_0                                          |
+| D      | d + 1, intrinsic dimension of the input (space and time)  |
+| N, m   | samples, width                                            |
+| eta    | step size; eta tau* the best effective stopping time      |
+| R_H    | bound on the squared RKHS norm                            |
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """`bound`: b is at least this. `sharp`: b equals this. `qualitative`: b stays below
+    `threshold`, so the error does not vanish at the rate that stopping reaches."""
+
+    BOUND = "bound"
+    SHARP = "sharp"
+    QUALITATIVE = "qualitative"
+
+
+class Quantity(StrEnum):
+    """What a curve shows; one value per trial."""
+
+    BEST_ERROR = "best_score_error"
+    BEST_ERROR_ASSESSED = "best_score_error_assessed"
+    BEST_ERROR_UNWEIGHTED = "best_score_error_unweighted"
+    BEST_TIME = "best_effective_time"
+    FINAL_ERROR = "final_score_error"
+    ERROR_AT_TIME = "score_error_at_fixed_time"
+    COUPLING_AT_TIME = "coupling_at_fixed_time"
+    KERNEL_BEST_ERROR = "kernel_best_score_error"
+    APPROXIMATION = "approximation"
+    NTK_EIGENVALUE = "ntk_eigenvalue"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A rate that theory states.
+
+    exponent: b; NaN where it needs kernel data that were not given. margin: what counts as equal,
+    a share of |exponent|, or, for exponent 0, the largest relative change over the whole range.
+    threshold: for `qualitative`, the exponent that the measured one must stay below. needs: names
+    that `applies` wants in its conditions.
+    """
+
+    name: str
+    quantity: str
+    axis: str
+    exponent: float
+    kind: Kind
+    margin: float
+    source: str
+    statement: str
+    threshold: float = math.nan
+    needs: tuple[str, ...] = ()
+
+    def applies(self, conditions: Mapping[str, object] | None = None) -> bool:
+        """Whether the prediction says anything under `conditions` (a curve's fixed values and
+        measured constants): its exponent is known, and each of `needs` is there and not zero."""
+        given = conditions or {}
+        return math.isfinite(self.exponent) and all(given.get(name) for name in self.needs)
+
+
+MARGIN = 0.15
+MARGIN_OF_ZERO = 0.05
+
+MINIMAX = (
+    "minimax rate N^(-2/(2+D)) for Lipschitz functions of D = d+1 variables; Han, Razaviyayn and "
+    "Xu (2024) claim minimax-optimal bounds; Kuzborskij and Szepesvari (2022) reach the rate with "
+    "early-stopped gradient descent for scalar regression"
+)
+
+
+def predictions(
+    dimension: int, capacity: float | None = None, source: float | None = None
+) -> list[Prediction]:
+    """Every prediction at dimension d, as THEORY section 7 lists them.
+
+    capacity, source: b and s of the kernel's spectrum and the target's coefficients, fitted from a
+    run; the row that needs them has exponent NaN without them. Raises ValueError for d < 1.
+    """
+    if dimension < 1:
+        raise ValueError(f"dimension = {dimension} must be at least 1")
+    d = dimension
+    minimax = 2 / (d + 3)
+    kernel = math.nan
+    if capacity is not None and source is not None:
+        kernel = source * capacity / (source * capacity + 1)
+    return [
+        Prediction(
+            "best error against samples",
+            Quantity.BEST_ERROR,
+            "samples",
+            minimax,
+            Kind.BOUND,
+            MARGIN,
+            MINIMAX,
+            "Stopped at the best time, the score error falls with the number of samples N at "
+            f"least as fast as N^-{minimax:.3g}.",
+        ),
+        Prediction(
+            "best stopping time against samples",
+            Quantity.BEST_TIME,
+            "samples",
+            -(d + 2) / (d + 3),
+            Kind.SHARP,
+            MARGIN,
+            "balance of bias and variance for Lipschitz targets, with NTK eigenvalues "
+            "l^-(D+1) and Sobolev smoothness 1",
+            "The best effective stopping time (step size times steps) grows with the number of "
+            f"samples as N^{(d + 2) / (d + 3):.3g} when the target is Lipschitz and no smoother.",
+        ),
+        Prediction(
+            "unstopped error against samples",
+            Quantity.FINAL_ERROR,
+            "samples",
+            0.0,
+            Kind.QUALITATIVE,
+            MARGIN,
+            "gradient descent that is not stopped interpolates noisy labels",
+            "Without stopping, the network fits the noise in its labels and the score error does "
+            f"not fall at the rate N^-{minimax:.3g} that stopping reaches.",
+            threshold=minimax,
+        ),
+        Prediction(
+            "coupling against width",
+            Quantity.COUPLING_AT_TIME,
+            "width",
+            1.0,
+            Kind.SHARP,
+            MARGIN,
+            "squared linearisation error of a two-layer network; worst-case ReLU arguments give "
+            "1/2 only",
+            "At the same effective time, the squared distance between the network and its kernel "
+            "limit falls with the width m as 1/m (worst-case arguments promise only m^-0.5).",
+        ),
+        Prediction(
+            "error against step size",
+            Quantity.ERROR_AT_TIME,
+            "step_size",
+            0.0,
+            Kind.SHARP,
+            MARGIN_OF_ZERO,
+            "gradient descent follows its flow for step sizes well below 2N/lambda_max",
+            "At the same effective time (step size times steps), the score error does not depend "
+            "on the step size, as long as that is well below the largest stable one.",
+        ),
+        Prediction(
+            "approximation against norm",
+            Quantity.APPROXIMATION,
+            "norm",
+            2 / d,
+            Kind.BOUND,
+            MARGIN,
+            "Bach (2017) for Lipschitz targets: the RKHS of the NTK is a Sobolev space of order "
+            "(D+1)/2",
+            "The best function of squared RKHS norm R_H comes as close to the target as R_H^-"
+            f"{2 / d:.3g}, or closer.",
+        ),
+        Prediction(
+            "kernel eigenvalues",
+            Quantity.NTK_EIGENVALUE,
+            "index",
+            (d + 2) / (d + 1),
+            Kind.SHARP,
+            MARGIN,
+            "Bach (2017); Bietti and Mairal (2019): (D+1)/D",
+            f"The eigenvalues of the neural tangent kernel fall with their index i as "
+            f"i^-{(d + 2) / (d + 1):.3g}.",
+        ),
+        Prediction(
+            "kernel's best error against samples",
+            Quantity.KERNEL_BEST_ERROR,
+            "samples",
+            kernel,
+            Kind.SHARP,
+            MARGIN,
+            "source and capacity conditions: s b / (s b + 1), with b and s fitted from the "
+            "spectrum and the target's coefficients",
+            "Kernel gradient descent, stopped at its best time, has a score error that falls as "
+            "N^-(s b/(s b + 1)), where b is the decay of the spectrum and s the smoothness of the "
+            "target in it.",
+        ),
+        Prediction(
+            "best unweighted error against samples",
+            Quantity.BEST_ERROR_UNWEIGHTED,
+            "samples",
+            minimax,
+            Kind.BOUND,
+            MARGIN,
+            MINIMAX + "; the weight alpha^2/h^2 changes the constant, which blows up as T_0 -> 0",
+            "The unweighted score error, at the same stopping time, falls with N at least as fast "
+            f"as N^-{minimax:.3g}.",
+        ),
+    ]
