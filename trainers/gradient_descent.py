@@ -1,0 +1,161 @@
+"""Packed full-batch gradient descent: many trials, one batch of tensors (THEORY section 3).
+
+L(W) = 1/(2N) sum_j ||f_W(z_j) - X_{0,j}||^2, W(tau+1) = W(tau) - eta grad L, where
+grad_{w_r} L = m^(-1/2)/N sum_j (R_j . a_r) 1[w_r . z_j > 0] z_j and relu'(0) = 0.
+
+`descend` yields a `Record` at each recorded step; what is measured there comes from the pass that
+training makes anyway, except the predictions on the evaluation points. Trials of a batch share
+(k, d, precision) and the recorded steps, and may differ in N, m, eta, data and weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainers.network import Passes, pad_samples, padded_length, predict
+
+DIVERGENCE_FACTOR = 1e3
+"""A training loss above this multiple of the larger of L(W(0)) and L(0) counts as divergence.
+A step size just above the stability limit may raise the loss for a while and settle in a flatter
+place; that stays far below this factor."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One trial's arrays, float64, samples first.
+
+    z [N, k], x0 [N, d]: training set; w [k, m], a [d, m]: weights at tau = 0;
+    z_eval [n, k]: where predictions are recorded (the same n for all trials of a batch).
+    """
+
+    z: Array
+    x0: Array
+    w: Array
+    a: Array
+    z_eval: Array
+    step_size: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """The batch at one recorded step: predictions [B, d, n_eval], the others [B]; NaN once
+    diverged. `diverged_step` is -1 for trials that have not diverged by this step."""
+
+    step: int
+    predictions: Tensor
+    train_loss: Tensor
+    displacement: Tensor
+    flipped_fraction: Tensor
+    diverged_step: Tensor
+
+
+@dataclass
+class Batch:
+    """The packed tensors of a list of problems; see trainers.network for shapes and padding."""
+
+    W: Tensor
+    A: Tensor
+    Z: Tensor
+    Y: Tensor
+    Z_eval: Tensor
+    scale: Tensor
+    step_size: Tensor
+    samples: Tensor
+    width: Tensor
+    evaluated: int
+
+    @classmethod
+    def pack(cls, problems: Sequence[Problem], dtype: torch.dtype, device: torch.device) -> Batch:
+        """Zero-pads the trials to common N and m and moves them to `device`."""
+        n = padded_length(max(len(p.z) for p in problems))
+        n_eval = padded_length(len(problems[0].z_eval))
+        m = max(2, *(p.w.shape[1] for p in problems))
+
+        def tensor(values: list[Array]) -> Tensor:
+            return torch.as_tensor(np.stack(values), dtype=dtype).to(device)
+
+        def neurons(values: Array) -> Array:
+            return np.pad(values, ((0, 0), (0, m - values.shape[1])))
+
+        def each(values: list[float]) -> Tensor:
+            return tensor([np.array(v) for v in values]).view(-1, 1, 1)
+
+        return cls(
+            W=tensor([neurons(p.w) for p in problems]),
+            A=tensor([neurons(p.a) for p in problems]),
+            Z=tensor([pad_samples(p.z, n) for p in problems]),
+            Y=tensor([pad_samples(p.x0, n).reshape(-1, n) for p in problems]),
+            Z_eval=tensor([pad_samples(p.z_eval, n_eval) for p in problems]),
+            scale=each([p.w.shape[1] ** -0.5 for p in problems]),
+            step_size=each([p.step_size for p in problems]),
+            samples=each([float(len(p.z)) for p in problems]),
+            width=each([float(p.w.shape[1]) for p in problems]),
+            evaluated=len(problems[0].z_eval),
+        )
+
+
+def descend(
+    batch: Batch,
+    recorded: Sequence[int],
+    passes: Passes,
+    tick: Callable[[], None] = lambda: None,
+) -> Iterator[Record]:
+    """Runs descent on `batch`, in place, to the last of the `recorded` steps (rising, from 0).
+
+    `tick` is called before every step; what it raises ends the descent.
+
+    A trial whose loss stops being finite or passes DIVERGENCE_FACTOR is frozen at once and leaves
+    the others untouched; the step at which that was seen is in the records that follow.
+    """
+    W, A, Z, Y = batch.W, batch.A, batch.Z, batch.Y
+    flat = Z.view(Z.shape[0], Z.shape[1], -1)
+    W0 = W.clone()
+    rate = batch.step_size * batch.scale / batch.samples
+    alive = torch.ones_like(batch.scale, dtype=torch.bool)
+    diverged = torch.full((W.shape[0],), -1, dtype=torch.long, device=W.device)
+    limit = Y.square().sum((1, 2)) / (2 * batch.samples.flatten())
+    wanted = set(recorded)
+
+    for step in range(recorded[-1] + 1):
+        tick()
+        residual = predict(passes, W, A, Z, batch.scale) - Y
+        loss = residual.square().sum((1, 2)) / (2 * batch.samples.flatten())
+        if step == 0:
+            limit = DIVERGENCE_FACTOR * torch.maximum(limit, loss)
+        # Written so that NaN fails the comparison.
+        fine = loss <= limit
+        diverged = torch.where(alive.flatten() & ~fine, step, diverged)
+        alive = alive & fine.view(-1, 1, 1)
+        if step in wanted:
+            dead = ~alive.flatten()
+            yield Record(
+                step,
+                _blank(predict(passes, W, A, batch.Z_eval, batch.scale), dead)[
+                    :, :, : batch.evaluated
+                ],
+                _blank(loss, dead),
+                _blank((W - W0).flatten(1).norm(dim=1), dead),
+                _blank(_flipped(batch, W, W0, flat, passes), dead),
+                diverged,
+            )
+        if step < recorded[-1]:
+            gradient = passes.backward(W, A, flat, residual)
+            W.copy_(torch.where(alive, W - rate * gradient, 0.0))
+
+
+def _blank(values: Tensor, dead: Tensor) -> Tensor:
+    return values.masked_fill(dead.view(-1, *[1] * (values.dim() - 1)), float("nan"))
+
+
+def _flipped(batch: Batch, W: Tensor, W0: Tensor, Z: Tensor, passes: Passes) -> Tensor:
+    """Share of the N m activations 1[w_r . z_j > 0] that differ from tau = 0; padding has none."""
+    flips = passes.flips(W, W0, Z).double().sum(1)
+    return flips / (batch.samples * batch.width).flatten()

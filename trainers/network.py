@@ -1,0 +1,195 @@
+"""Two-layer ReLU networks, packed: initialisation, prediction, and the passes of one descent step.
+
+f_W^i(z) = m^(-1/2) sum_r a_r^i relu(w_r . z), i = 1..d (THEORY section 3). Only W is trained.
+
+Feature-major, so that the last axis is long and contiguous. A pack of B networks may mix widths
+and sample counts: a neuron of padding has w = 0 and a = 0, a sample of padding has z = 0 and
+label 0, and both then add exact zeros to every sum below.
+
+| symbol | shape             | meaning                                             |
+|--------|-------------------|-----------------------------------------------------|
+| W      | [B, k, m]         | first layer, w_r in its columns                     |
+| A      | [B, d, m]         | output signs a_r^i                                  |
+| Z      | [B, k, U, n/U]    | features of n samples, U = UNROLL; [B, k, n] backward|
+| F      | [B, U, d, n/U]    | sum_r a_r relu(w_r . z): predictions times m^(1/2)  |
+| R      | [B, d, n]         | residuals f_W(z_j) - X_{0,j}                        |
+
+The same passes exist on two paths. `fused`: broadcast products and sums over the last axis, which
+torch.compile turns into loops that keep everything in registers; no N x m tensor is ever stored.
+`blocked`: matrix products over blocks of samples small enough to stay in cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainers.regression import stream
+from trainers.trial import TrialConfig
+
+UNROLL = 4
+"""Samples that share one load of a neuron's weights in the fused forward pass."""
+
+FUSED_MAX_FEATURES = 12
+"""Largest k + d of the fused path; above it matrix products are faster (benchmarks/step.py)."""
+
+BLOCK_BYTES = 1 << 20
+"""Size of the N x m block that the blocked path holds: it fits in a core's L2 cache."""
+
+Array = NDArray[np.float64]
+
+
+def initial_weights(config: TrialConfig) -> tuple[Array, Array]:
+    """W(0) [k, m], w_r ~ N(0, I_k), and a [d, m], a_r^i ~ U{-1, +1}, float64.
+
+    `symmetric`: neurons r and r + m/2 share w and have opposite a, so f_W(0) = 0.
+    The stream depends on the seed, m and the initialisation, not on the data.
+    """
+    rng = stream("weights", config.study_seed, config.seed, config.width, config.initialisation)
+    drawn = config.width // 2 if config.initialisation == "symmetric" else config.width
+    a: Array = rng.choice([-1.0, 1.0], size=(config.dimension, drawn))
+    w = rng.standard_normal((config.features, drawn))
+    if config.initialisation == "symmetric":
+        return np.concatenate([w, w], axis=1), np.concatenate([a, -a], axis=1)
+    return w, a
+
+
+def pad_samples(values: Array, length: int) -> Array:
+    """values [n, c] -> [c, U, length/U], zero-padded from n to `length`, a multiple of UNROLL."""
+    padded = np.zeros((values.shape[1], length))
+    padded[:, : len(values)] = values.T
+    return padded.reshape(values.shape[1], UNROLL, length // UNROLL)
+
+
+def padded_length(n: int) -> int:
+    """The smallest multiple of UNROLL that is at least n, and at least two blocks of it: the
+    compiler makes a case of its own of an axis of length 1."""
+    return max(2, -(-n // UNROLL)) * UNROLL
+
+
+# --- fused path -----------------------------------------------------------------------------------
+# Python loops over the small axes k, d and U unroll at compile time; B, n and m stay symbolic.
+
+
+def _fused_forward(W: Tensor, A: Tensor, Z: Tensor) -> Tensor:
+    sums = []
+    for u in range(UNROLL):
+        pre = W[:, 0, None, :] * Z[:, 0, u, :, None]
+        for j in range(1, W.shape[1]):
+            pre = pre + W[:, j, None, :] * Z[:, j, u, :, None]
+        active = torch.relu(pre)
+        sums += [(A[:, i, None, :] * active).sum(-1) for i in range(A.shape[1])]
+    stacked = torch.stack(sums, 1)
+    return stacked.view(stacked.shape[0], UNROLL, A.shape[1], Z.shape[3])
+
+
+def _fused_backward(W: Tensor, A: Tensor, Z: Tensor, R: Tensor) -> Tensor:
+    pre = W[:, 0, :, None] * Z[:, 0, None, :]
+    for j in range(1, W.shape[1]):
+        pre = pre + W[:, j, :, None] * Z[:, j, None, :]
+    signal = A[:, 0, :, None] * R[:, 0, None, :]
+    for i in range(1, A.shape[1]):
+        signal = signal + A[:, i, :, None] * R[:, i, None, :]
+    passed = torch.where(pre > 0, signal, 0.0)
+    return torch.stack([(passed * Z[:, j, None, :]).sum(-1) for j in range(W.shape[1])], 1)
+
+
+def _fused_flips(W: Tensor, W0: Tensor, Z: Tensor) -> Tensor:
+    pre, pre0 = W[:, 0, :, None] * Z[:, 0, None, :], W0[:, 0, :, None] * Z[:, 0, None, :]
+    for j in range(1, W.shape[1]):
+        pre = pre + W[:, j, :, None] * Z[:, j, None, :]
+        pre0 = pre0 + W0[:, j, :, None] * Z[:, j, None, :]
+    return ((pre > 0) != (pre0 > 0)).to(W.dtype).sum(-1)
+
+
+# --- blocked path ---------------------------------------------------------------------------------
+
+
+def _blocks(W: Tensor, n: int) -> list[slice]:
+    row = W.shape[0] * W.shape[2] * W.element_size()
+    size = max(1, min(n, BLOCK_BYTES // row)) if W.device.type == "cpu" else max(1, 2**28 // row)
+    return [slice(start, min(n, start + size)) for start in range(0, n, size)]
+
+
+def _blocked_forward(W: Tensor, A: Tensor, Z: Tensor) -> Tensor:
+    B, d, n = A.shape[0], A.shape[1], Z.shape[2] * Z.shape[3]
+    Zf = Z.view(B, -1, n)
+    out = torch.empty((B, d, n), dtype=W.dtype, device=W.device)
+    for block in _blocks(W, n):
+        active = torch.bmm(Zf[:, :, block].mT, W).relu_()
+        out[:, :, block] = torch.bmm(A, active.mT)
+    return out.view(B, d, UNROLL, -1).transpose(1, 2)
+
+
+def _blocked_backward(W: Tensor, A: Tensor, Z: Tensor, R: Tensor) -> Tensor:
+    gradient = torch.zeros_like(W)
+    for block in _blocks(W, Z.shape[2]):
+        Zb = Z[:, :, block]
+        pre = torch.bmm(Zb.mT, W)
+        passed = torch.bmm(R[:, :, block].mT, A).mul_(pre > 0)
+        gradient.baddbmm_(Zb, passed)
+    return gradient
+
+
+def _blocked_flips(W: Tensor, W0: Tensor, Z: Tensor) -> Tensor:
+    flips = W.new_zeros((W.shape[0], W.shape[2]))
+    for block in _blocks(W, Z.shape[2]):
+        Zt = Z[:, :, block].mT
+        flips += ((torch.bmm(Zt, W) > 0) != (torch.bmm(Zt, W0) > 0)).sum(1)
+    return flips
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The three passes of one path.
+
+    forward(W, A, Z) -> F [B, U, d, n/U] (unroll axis before d); backward(W, A, Z, R) with
+    Z [B, k, n], R [B, d, n] -> sum_j R . a_r 1[w_r . z_j > 0] z_j, [B, k, m]; flips(W, W0, Z)
+    with Z [B, k, n] -> number of samples whose activation differs, [B, m].
+    """
+
+    name: str
+    forward: Callable[[Tensor, Tensor, Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    flips: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+BLOCKED = Passes("blocked", _blocked_forward, _blocked_backward, _blocked_flips)
+
+
+@cache
+def fused_passes() -> Passes:
+    """The compiled passes: one compilation for each (k, d, dtype), whatever n and m, and whatever
+    B above 1 (a batch of one is a case of its own)."""
+    # Past this limit dynamo raises (fullgraph): it never falls back to a pass that stores N x m.
+    torch._dynamo.config.recompile_limit = 64
+
+    def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return torch.compile(function, dynamic=True, fullgraph=True)
+
+    return Passes(
+        "fused", compiled(_fused_forward), compiled(_fused_backward), compiled(_fused_flips)
+    )
+
+
+@cache
+def compiler_problem(device: str) -> str:
+    """Why torch.compile does not work on this machine for `device`, or "" where it does."""
+    try:
+        probe = torch.compile(lambda x: (x * 2).sum(-1), dynamic=True)
+        probe(torch.ones(4, 8, device=device))
+    except Exception as error:  # any failure to compile means the other path
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    return ""
+
+
+def predict(passes: Passes, W: Tensor, A: Tensor, Z: Tensor, scale: Tensor) -> Tensor:
+    """f_W [B, d, n] at the samples of Z; `scale` [B, 1, 1] holds m^(-1/2)."""
+    sums = passes.forward(W, A, Z).transpose(1, 2)
+    return sums.reshape(Z.shape[0], A.shape[1], -1) * scale

@@ -1,0 +1,284 @@
+"""`train_pack`: the one entry to training. A list of trials in, their trajectories out.
+
+Trials are grouped into batches that train together as packed tensors. A trial's numbers do not
+depend on the batch it lands in, beyond float32 rounding.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainers.distributions import Distribution, make_distribution
+from trainers.evaluation import ERROR_COLUMNS, EvaluationSet, Evaluator
+from trainers.gradient_descent import Batch, Problem, Record, descend
+from trainers.network import (
+    BLOCKED,
+    FUSED_MAX_FEATURES,
+    Passes,
+    compiler_problem,
+    fused_passes,
+    initial_weights,
+)
+from trainers.regression import Samples, training_set
+from trainers.trial import (
+    Trajectory,
+    TrialConfig,
+    TrialStatus,
+    content_id,
+    recorded_steps,
+)
+
+MAX_PADDING = 1.15
+"""Trials of different N or m share a batch while padding adds at most this factor of work."""
+
+BATCH_BYTES = 1 << 30
+"""Memory that the tensors of one batch may take; a single trial may take more."""
+
+TICK_SECONDS = 0.2
+"""How often a running batch asks whether to stop."""
+
+log = logging.getLogger(__name__)
+
+
+class PackStopped(Exception):
+    """Raised by train_pack when `should_stop` said so; the pack's work is lost, nothing else is."""
+
+
+def train_pack(
+    configs: Sequence[TrialConfig],
+    device: str = "auto",
+    *,
+    atoms: Mapping[str, NDArray[np.float64]] | None = None,
+    threads: int | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    on_progress: Callable[[float], None] | None = None,
+) -> list[Trajectory]:
+    """Trains `configs` and returns their trajectories in the same order.
+
+    device: `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`, ...
+    atoms: by SHA-256, the standardised rows of the data files that laws refer to.
+    threads: CPU threads of torch; None leaves them as they are.
+    on_progress: told the floating-point operations of training done since its last call.
+
+    Raises ValueError for a device that is not there or a data file that was not given, and
+    PackStopped. A trial that diverges is a trajectory with that status, never an exception.
+    """
+    target = resolve_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    results: dict[int, Trajectory] = {}
+    shared = _Shared(atoms or {})
+    for batch in batches(configs):
+        trained = _train_batch(
+            [configs[i] for i in batch], target, shared, should_stop, on_progress
+        )
+        results.update(zip(batch, trained, strict=True))
+    return [results[i] for i in range(len(configs))]
+
+
+def resolve_device(device: str) -> torch.device:
+    """The torch device of a `device` setting; raises ValueError where it is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device: {device!r} is unknown; use auto, cpu or cuda") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device: {device} asked for, but this machine has no CUDA GPU; use cpu")
+    return resolved
+
+
+def batches(configs: Sequence[TrialConfig]) -> list[list[int]]:
+    """Indices of `configs` grouped into batches that train together, largest trials first."""
+    kinds: dict[str, list[int]] = {}
+    for index, c in enumerate(configs):
+        sizes = [c.features, c.dimension, c.test_points, c.holdout_points]
+        key = content_id([*sizes, c.precision, c.steps, c.recorded])
+        kinds.setdefault(key, []).append(index)
+    grouped = []
+    for members in kinds.values():
+        members.sort(key=lambda i: (configs[i].samples, configs[i].width), reverse=True)
+        current: list[int] = []
+        for index in members:
+            if current and not _fits([configs[i] for i in [*current, index]]):
+                grouped.append(current)
+                current = []
+            current.append(index)
+        grouped.append(current)
+    return grouped
+
+
+def _fits(group: list[TrialConfig]) -> bool:
+    n, m = max(c.samples for c in group), max(c.width for c in group)
+    useful = sum(c.samples * c.width for c in group)
+    held = len(group) * bytes_of_trial(group[0], n, m)
+    return len(group) * n * m <= MAX_PADDING * useful and held <= BATCH_BYTES
+
+
+def bytes_of_trial(config: TrialConfig, samples: int, width: int) -> int:
+    """Bytes that a trial padded to N = samples and m = width holds in its batch."""
+    k, d = config.features, config.dimension
+    evaluated = config.test_points + config.holdout_points
+    # W, W(0), gradient and the new W; A; Z and Y, residual, prediction and one temporary.
+    packed = width * (5 * k + d) + samples * (k + 4 * d) + evaluated * (k + 2 * d)
+    measured = 3 * evaluated * d + config.test_points * len(ERROR_COLUMNS)
+    return packed * (4 if config.precision == "float32" else 8) + measured * 8
+
+
+class _Shared:
+    """What the batches of a pack have in common: laws, evaluation sets, training sets."""
+
+    def __init__(self, atoms: Mapping[str, NDArray[np.float64]]) -> None:
+        self._atoms = atoms
+        self._distributions: dict[str, Distribution] = {}
+        self._evaluations: dict[str, EvaluationSet] = {}
+        self._training: dict[str, Samples] = {}
+
+    def distribution(self, config: TrialConfig) -> Distribution:
+        if config.law_id not in self._distributions:
+            self._distributions[config.law_id] = make_distribution(config.law, self._atoms)
+        return self._distributions[config.law_id]
+
+    def evaluation(self, config: TrialConfig) -> EvaluationSet:
+        sizes = [config.test_points, config.holdout_points, config.bias, config.study_seed]
+        key = content_id([config.law_id, config.diffusion.model_dump(), *sizes])
+        if key not in self._evaluations:
+            self._evaluations[key] = EvaluationSet.draw(config, self.distribution(config))
+        return self._evaluations[key]
+
+    def training(self, config: TrialConfig) -> Samples:
+        key = content_id([config.data_id, config.bias])
+        if key not in self._training:
+            self._training[key] = training_set(config, self.distribution(config))
+        return self._training[key]
+
+
+def choose_passes(config: TrialConfig, device: torch.device) -> tuple[Passes, str]:
+    """The passes for a trial's sizes on `device`, and the name that `kernel_path` records."""
+    if config.features + config.dimension > FUSED_MAX_FEATURES:
+        return BLOCKED, "matmul"
+    problem = compiler_problem(device.type)
+    if problem:
+        log.warning("torch.compile does not work here, training on the blocked path: %s", problem)
+        return BLOCKED, "blocked"
+    return fused_passes(), "fused"
+
+
+def _train_batch(
+    configs: list[TrialConfig],
+    device: torch.device,
+    shared: _Shared,
+    should_stop: Callable[[], bool] | None,
+    on_progress: Callable[[float], None] | None,
+) -> list[Trajectory]:
+    sets = [shared.evaluation(c) for c in configs]
+    problems = [_problem(c, shared.training(c), s) for c, s in zip(configs, sets, strict=True)]
+    precision = torch.float32 if configs[0].precision == "float32" else torch.float64
+    passes, path = choose_passes(configs[0], device)
+    recorded = recorded_steps(configs[0].steps, configs[0].recorded)
+    batch = Batch.pack(problems, precision, device)
+    evaluator = Evaluator(sets, device)
+    per_step = sum(c.training_operations for c in configs) / configs[0].steps
+
+    started = time.perf_counter()
+    rows: list[torch.Tensor] = []
+    diverged = torch.full((len(configs),), -1)
+    done = 0
+    for record in descend(batch, recorded, passes, _ticker(should_stop)):
+        rows.append(_row(record, evaluator))
+        diverged = record.diverged_step
+        if on_progress is not None and record.step > done:
+            on_progress(per_step * (record.step - done))
+            done = record.step
+    table = torch.stack(rows).cpu().numpy()  # [R, B, C]
+    seconds = time.perf_counter() - started
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return [
+        _trajectory(
+            config,
+            recorded,
+            table[:, b],
+            int(diverged[b]),
+            {
+                **sets[b].values(),
+                "seconds": seconds * config.training_operations / (per_step * config.steps),
+                "device": name,
+                "node": platform.node(),
+                "kernel_path": path,
+            },
+        )
+        for b, config in enumerate(configs)
+    ]
+
+
+def _problem(config: TrialConfig, data: Samples, evaluation: EvaluationSet) -> Problem:
+    w, a = initial_weights(config)
+    return Problem(data.z, data.x0, w, a, evaluation.z, config.step_size)
+
+
+def _ticker(should_stop: Callable[[], bool] | None) -> Callable[[], None]:
+    if should_stop is None:
+        return lambda: None
+    last = time.monotonic()
+
+    def tick() -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= TICK_SECONDS:
+            last = now
+            if should_stop():
+                raise PackStopped
+
+    return tick
+
+
+SERIES: tuple[str, ...] = (
+    *ERROR_COLUMNS,
+    "holdout_loss",
+    "train_loss",
+    "displacement",
+    "flipped_fraction",
+)
+"""Columns that training itself measures, in the order of `_row`."""
+
+
+def _row(record: Record, evaluator: Evaluator) -> torch.Tensor:
+    errors, holdout = evaluator.measure(record.predictions)
+    others = [holdout, record.train_loss, record.displacement, record.flipped_fraction]
+    return torch.cat([errors, torch.stack([v.double() for v in others], 1)], 1)
+
+
+def _trajectory(
+    config: TrialConfig,
+    recorded: list[int],
+    table: NDArray[np.float64],
+    diverged_step: int,
+    values: dict[str, float | str],
+) -> Trajectory:
+    series: dict[str, list[float | None]] = {
+        name: [v if math.isfinite(v) else None for v in table[:, c].tolist()]
+        for c, name in enumerate(SERIES)
+    }
+    steps_done = config.steps if diverged_step < 0 else diverged_step
+    everything = {**values, "operations": config.training_operations * steps_done / config.steps}
+    if diverged_step < 0:
+        return Trajectory(config, recorded, values=everything, series=series)
+    return Trajectory(
+        config,
+        recorded,
+        TrialStatus.DIVERGED,
+        f"the training loss diverged at step {diverged_step}: step_size = {config.step_size:g} "
+        "is above the stability limit 2N / lambda_max(K) (THEORY section 4); lower it",
+        {**everything, "diverged_step": diverged_step},
+        series,
+    )
