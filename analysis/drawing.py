@@ -1,0 +1,358 @@
+"""Draws plots with matplotlib: vector figures for a paper, and inline SVG for a page.
+
+Sizes are those of a two-column paper: a panel is 3.4 in wide, a plot of several panels 7 in, text
+8 to 9 pt. Colours are Okabe and Ito's for categories and a part of viridis for ordered levels: both
+keep apart under the common forms of colour blindness; markers and dashes differ as well. Glyphs
+are drawn as outlines, so that a file looks the same wherever it is opened.
+
+The inline form has a transparent ground, ink in `currentColor`, and each colour as a CSS variable
+named after its value on white (`--c-0072b2`), for which `palette_css` gives values on light and on
+dark ground.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
+
+from analysis.plot import Panel, Plot, Series, plain
+
+SINGLE, DOUBLE = 3.4, 7.0
+"""Widths of a column and of a page, inches."""
+
+INK = "#1a1a1a"
+_GROUND = "#ffffff"
+_HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_HUES_ON_DARK = ("#56b4e9", "#ff8a3d", "#2fc79a", "#e6a3c8", "#f5b83d", "#8fd0f5")
+_SHADES = tuple(to_hex(c) for c in colormaps["viridis"](np.linspace(0.0, 0.82, 12)))
+_SHADES_ON_DARK = tuple(to_hex(c) for c in colormaps["viridis"](np.linspace(0.34, 1.0, 12)))
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+
+_STYLE: dict[Any, Any] = {
+    "font.family": ["STIXGeneral"],  # ships with matplotlib, matches a paper set in Times
+    "font.size": 9.0,
+    "mathtext.fontset": "stix",
+    "axes.labelsize": 9.0,
+    "axes.titlesize": 9.0,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.2,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "scorerates",
+    "pdf.fonttype": 42,
+    "path.simplify": False,
+}
+
+# Margins in inches: fixed, so that the axes of two figures line up in a paper.
+_LEFT, _RIGHT, _BOTTOM, _TOP, _GAP, _ROW = 0.60, 0.12, 0.42, 0.08, 0.70, 0.16
+_HEIGHT, _BELOW = 1.85, 0.75
+
+
+def palette_css() -> str:
+    """CSS custom properties for the inline form: on light ground, then on dark screens."""
+    pairs = list(zip(_HUES + _SHADES, _HUES_ON_DARK + _SHADES_ON_DARK, strict=True))
+    light = "".join(f"--c-{a[1:]}:{a};" for a, _ in pairs)
+    dark = "".join(f"--c-{a[1:]}:{b};" for a, b in pairs)
+    return f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+
+
+def colour(series: Series) -> str:
+    """The series' colour on white, as `#rrggbb`."""
+    if series.shade is None:
+        return _HUES[series.hue % len(_HUES)]
+    return _SHADES[round(min(max(series.shade, 0.0), 1.0) * (len(_SHADES) - 1))]
+
+
+@contextmanager
+def _styled() -> Iterator[None]:
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def draw(plot: Plot, width: float | None = None) -> Figure:
+    """`plot` on a new matplotlib figure, panels side by side, `width` inches wide (default: a
+    column for one panel, a page for more). Change what you like, then `savefig`."""
+    with _styled():
+        return _draw(plot.panels, width or (SINGLE if len(plot.panels) == 1 else DOUBLE))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A plot as file contents, and as one inline SVG element a panel."""
+
+    svg: str
+    pdf: bytes
+    inline: tuple[str, ...]
+
+
+def render(plot: Plot) -> Drawn:
+    """`plot` as SVG and PDF, the same bytes for the same numbers, and its panels for a page."""
+    with _styled():
+        figure = draw(plot)
+        svg = _svg(figure)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="pdf", metadata={"CreationDate": None})
+        alone = [svg]
+        if len(plot.panels) > 1:
+            alone = [_svg(_draw((panel,), SINGLE)) for panel in plot.panels]
+    texts = tuple(
+        _inline(text, f"{plot.name}-{i}", plot.alt if i == 0 else f"{plot.title}, part {i + 1}")
+        for i, text in enumerate(alone)
+    )
+    return Drawn(svg, buffer.getvalue(), texts)
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def _inline(svg: str, prefix: str, title: str) -> str:
+    """The `<svg>` element of a file for use within a page: no ground, colours as CSS variables,
+    ids kept apart from those of other figures by `prefix`; `title` is plain text, escaped here."""
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    # The ground is the first white patch; later ones are edges of markers, and take the page's.
+    svg = svg.replace(f"fill: {_GROUND}", "fill: none", 1)
+    svg = svg.replace(_GROUND, "var(--ground, #ffffff)").replace(INK, "currentColor")
+    ours = {*_HUES, *_SHADES}
+    svg = re.sub(
+        r"#[0-9a-f]{6}\b(?!\))",
+        lambda m: f"var(--c-{m.group()[1:]}, {m.group()})" if m.group() in ours else m.group(),
+        svg,
+    )
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = re.sub(r'href="#', f'href="#{prefix}-', svg)
+    svg = svg.replace("url(#", f"url(#{prefix}-")
+    head, body = svg.split(">", 1)
+    box = re.search(r'viewBox="[^"]*"', head)
+    label = html.escape(title, quote=True)
+    return f'<svg role="img" aria-label="{label}" {box.group() if box else ""}>{body.strip()}'
+
+
+# --- the drawing itself -------------------------------------------------------------------------
+
+
+def _draw(panels: Sequence[Panel], width: float) -> Figure:
+    count = len(panels)
+    inner = (width - _LEFT - _RIGHT - (count - 1) * _GAP) / count
+    rows = [_legend_rows(panel, inner) for panel in panels]
+    titled = max(rows)
+    top = _TOP + _ROW * max(r + bool(p.title) for r, p in zip(rows, panels, strict=True))
+    below = _BELOW + 0.1 if any(p.below for p in panels) else 0.0
+    height = _BOTTOM + below + _HEIGHT + top
+    figure = Figure(figsize=(width, height), facecolor=_GROUND)
+    FigureCanvasAgg(figure)
+    for index, panel in enumerate(panels):
+        left = (_LEFT + index * (inner + _GAP)) / width
+        space = below if panel.below else 0.0
+        box = (left, (_BOTTOM + space) / height, inner / width, (_HEIGHT + below - space) / height)
+        axes = figure.add_axes(box, facecolor="none")
+        _fill(axes, panel)
+        _legend(axes, panel, _legend_columns(panel, inner), titled)
+        if panel.below is None:
+            axes.set_xlabel(panel.x_label)
+            continue
+        axes.tick_params(labelbottom=False)
+        under = figure.add_axes(
+            (left, _BOTTOM / height, inner / width, _BELOW / height), facecolor="none", sharex=axes
+        )
+        _fill(under, panel.below)
+        under.set_xlabel(panel.x_label)
+    return figure
+
+
+def _legend_columns(panel: Panel, inner: float) -> int:
+    entries = [plain(s.label) for s in panel.series if s.label]
+    longest = max(map(len, entries), default=1)
+    return min(max(1, int(inner / (0.40 + 0.058 * longest))), max(1, len(entries)))
+
+
+def _legend_rows(panel: Panel, inner: float) -> int:
+    return -(-sum(bool(s.label) for s in panel.series) // _legend_columns(panel, inner))
+
+
+def _legend(axes: Axes, panel: Panel, columns: int, rows: int) -> None:
+    """Above the axes, never over the data; the title above `rows` rows of legend."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(
+            handles,
+            labels,
+            loc="lower left",
+            bbox_to_anchor=(-0.02, 1.0),
+            ncols=columns,
+            frameon=False,
+            borderpad=0.1,
+            borderaxespad=0.15,
+            handlelength=1.5,
+            handletextpad=0.4,
+            columnspacing=0.9,
+            labelspacing=0.25,
+        )
+    if panel.title:
+        axes.set_title(panel.title, loc="left", pad=4 + 72 * _ROW * rows, fontweight="bold")
+
+
+def _fill(axes: Axes, panel: Panel) -> None:
+    axes.grid(visible=True, which="major", color="#808080", alpha=0.25, linewidth=0.5)
+    axes.set_axisbelow(True)
+    if panel.x_log:
+        axes.set_xscale("log")
+    if panel.y_log:
+        axes.set_yscale("log")
+    axes.set_ylabel(panel.y_label)
+    base: np.ndarray | None = None
+    for series in panel.series:
+        if series.role == "area":
+            base = _area(axes, series, base)
+        else:
+            _SERIES[series.role](axes, series)
+    axes.margins(x=0.04, y=0.06)
+    if panel.x_log:
+        _log_ticks(axes, "x", panel.ticks)
+    elif panel.ticks:
+        axes.xaxis.set_major_locator(FixedLocator(list(panel.ticks)))
+    if panel.y_log:
+        _log_ticks(axes, "y", ())
+    else:
+        low, high = axes.get_ylim()
+        least = 0.02 * max(abs(low), abs(high))  # rounding errors are not drawn at full height
+        if high - low < least:
+            axes.set_ylim((low + high - least) / 2, (low + high + least) / 2)
+        axes.yaxis.set_major_locator(MaxNLocator(5 if axes.get_position().height > 0.3 else 3))
+        axes.yaxis.set_major_formatter(FuncFormatter(_decimal))
+
+
+def _points(axes: Axes, series: Series) -> None:
+    error = None
+    if series.low is not None and series.high is not None:
+        spans = (series.y - series.low, series.high - series.y)
+        error = np.nan_to_num(np.maximum(np.stack(spans), 0.0))
+    marker = _MARKERS[series.hue % len(_MARKERS)]
+    axes.errorbar(
+        series.x, series.y, error, fmt=marker, color=colour(series), ms=4.2, zorder=4,
+        mec=_GROUND, mew=0.5, elinewidth=1.0, capsize=1.8, label=series.label or None,
+    )  # fmt: skip
+
+
+def _trials(axes: Axes, series: Series) -> None:
+    axes.plot(
+        series.x, series.y, ".", color=colour(series), ms=3.2, mew=0, alpha=0.45, zorder=2,
+        label=series.label or None,
+    )  # fmt: skip
+
+
+def _left_out(axes: Axes, series: Series) -> None:
+    axes.plot(
+        series.x, series.y, "x", color=colour(series), ms=3.6, mew=0.9, zorder=2,
+        label=series.label or None,
+    )  # fmt: skip
+
+
+def _line(axes: Axes, series: Series) -> None:
+    shade = colour(series)
+    if series.low is not None and series.high is not None:
+        axes.fill_between(series.x, series.low, series.high, color=shade, alpha=0.2, lw=0, zorder=1)
+    style = "-" if series.shade is not None or series.hue < len(_HUES) else "-."
+    axes.plot(series.x, series.y, style, color=shade, zorder=3, label=series.label or None)
+
+
+def _theory(axes: Axes, series: Series) -> None:
+    axes.plot(
+        series.x, series.y, dashes=(4, 2), color=INK, lw=1.0, zorder=3, label=series.label or None
+    )
+
+
+def _mark(axes: Axes, series: Series) -> None:
+    axes.plot(
+        series.x, series.y, "*", color=colour(series), ms=8, mec=INK, mew=0.5, zorder=5, ls="none",
+        label=series.label or None,
+    )  # fmt: skip
+
+
+def _area(axes: Axes, series: Series, base: np.ndarray | None) -> np.ndarray:
+    floor = np.zeros_like(series.y) if base is None else base
+    top = floor + series.y
+    axes.fill_between(
+        series.x, floor, top, color=colour(series), alpha=0.85, lw=0, zorder=2,
+        label=series.label or None,
+    )  # fmt: skip
+    return top
+
+
+_SERIES = {
+    "points": _points,
+    "trials": _trials,
+    "left_out": _left_out,
+    "line": _line,
+    "theory": _theory,
+    "mark": _mark,
+}
+
+
+def _log_ticks(axes: Axes, which: Literal["x", "y"], ticks: Sequence[float]) -> None:
+    """Labels in plain decimals where they are short; more of them where decades are few."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    if ticks:
+        axis.set_major_locator(FixedLocator(_apart(ticks, np.log10(high / low))))
+        axis.set_minor_locator(NullLocator())
+    elif high / low < 2:
+        axis.set_major_locator(MaxNLocator(5))
+        axis.set_minor_locator(NullLocator())
+    else:
+        decades = np.log10(high / low)
+        subs = (1.0,) if decades > 2.2 else (1.0, 3.0) if decades > 1.3 else (1.0, 2.0, 5.0)
+        axis.set_major_locator(LogLocator(subs=subs, numticks=12))
+        axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(_decimal))
+
+
+def _apart(ticks: Sequence[float], decades: float) -> list[float]:
+    """The largest tick, and those below it whose labels (5 digits) do not touch."""
+    kept: list[float] = []
+    for tick in sorted(ticks, reverse=True):
+        if not kept or np.log10(kept[-1] / tick) > 0.11 * decades:
+            kept.append(tick)
+    return kept
+
+
+def _decimal(value: float, _: int | None = None) -> str:
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:g}"
+    exponent = int(np.floor(np.log10(abs(value)) + 1e-9))
+    factor = value / 10.0**exponent
+    if abs(factor - 1) < 1e-6:
+        return rf"$10^{{{exponent}}}$"
+    return rf"${factor:g}\times10^{{{exponent}}}$"

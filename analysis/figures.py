@@ -1,0 +1,171 @@
+"""The numbers of every figure of a study: what is plotted, before anything is drawn.
+
+Figures along a trajectory are made here; those of a rate in `rate_figures`, those of the error's
+parts in `term_figures`. A figure whose columns are null is left out, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis import rate_figures, term_figures
+from analysis.plot import Panel, Plot, Series, positive
+from analysis.quantities import best, curves, trials
+from analysis.sweeps import Setting, Sweep, at_best, has, level_means, quartiles, settings, sweep
+from analysis.verdicts import Verdict
+from trainers.columns import TIME_BINS
+from trainers.trial import Diffusion, time_bin_edges
+
+STEPS = r"gradient steps $\tau$"
+TIME = r"effective time $\eta\tau$"
+ERROR = r"score error ($x^2$)"
+SEEDS = "lines are medians over seeds, bands hold the middle half of them"
+
+
+@dataclass(frozen=True, eq=False)
+class Omitted:
+    """A figure that the table cannot give, and why."""
+
+    group: str
+    title: str
+    reason: str
+
+
+def study_plots(
+    frame: pd.DataFrame, verdicts: Sequence[Verdict] = ()
+) -> tuple[list[Plot], list[Omitted]]:
+    """Every figure that a results table gives, by setting, and those it cannot give."""
+    plots: list[Plot] = []
+    omitted: list[Omitted] = []
+    found = curves(frame)
+    for setting in settings(frame):
+        items = [
+            *rate_figures.rates(setting, found, verdicts),
+            *_trajectories(setting),
+            *term_figures.terms(setting),
+        ]
+        for item in items:
+            if isinstance(item, Plot):
+                plots.append(item)
+            else:
+                omitted.append(Omitted(setting.label, *item))
+    return plots, omitted
+
+
+def _trajectories(setting: Setting) -> Iterator[Plot | tuple[str, str]]:
+    for axis, make in (
+        ("samples", error_against_steps),
+        ("step_size", collapse),
+        ("samples", time_bins),
+    ):
+        along = sweep(setting.frame, axis)
+        if along is None:
+            yield _TITLES[make.__name__], f"the study has a single value of {axis}"
+        else:
+            yield make(setting, along)
+
+
+_TITLES = {
+    "error_against_steps": "Score error against steps",
+    "collapse": "One curve for all step sizes",
+    "time_bins": "Score error by diffusion time",
+}
+
+
+def error_against_steps(setting: Setting, along: Sweep) -> Plot:
+    """Score error against tau, a line per N, with the best step marked."""
+    lines, stars = [], []
+    for level, shade, rows in along.each():
+        x, median, low, high = quartiles(rows, "score_error")
+        lines.append(Series(f"$N$ = {level:g}", x, median, low, high, shade=shade))
+        table = trials(rows)
+        times, errors, _ = best(table.time, table.series["score_error"])
+        stars.append((np.nanmedian(times) / along.fixed["step_size"], np.nanmedian(errors), shade))
+    marks = [Series("", np.array([x]), np.array([y]), role="mark", shade=s) for x, y, s in stars]
+    series = positive([*lines, *marks])
+    return Plot(
+        name=f"{setting.stem}_error_against_steps",
+        title=_TITLES["error_against_steps"],
+        caption=(
+            f"Score error E‖f_W − f*‖² on the test set against gradient steps τ, {along.held}. "
+            f"{_capital(SEEDS)}; a star marks the best step (median over seeds, interpolated "
+            "between recorded steps). The error first falls as the network learns f*, then rises "
+            "as it learns the noise in the labels: more samples move the minimum to the right and "
+            "down. Step 0 lies outside the logarithmic axis."
+        ),
+        panels=(Panel(STEPS, ERROR, series),),
+        group=setting.label,
+    )
+
+
+def collapse(setting: Setting, along: Sweep) -> Plot:
+    """Score error against tau and against eta tau, a line per eta."""
+    panels = []
+    for column, label, title in (
+        ("step", STEPS, "against steps"),
+        ("effective_time", TIME, "against effective time"),
+    ):
+        lines = []
+        for place, (level, _, rows) in enumerate(along.each()):
+            x, median, low, high = quartiles(rows, "score_error", by=column)
+            lines.append(Series(rf"$\eta$ = {level:g}", x, median, low, high, hue=place))
+        panels.append(Panel(label, ERROR, positive(lines), title=title))
+    return Plot(
+        name=f"{setting.stem}_collapse",
+        title=_TITLES["collapse"],
+        caption=(
+            f"The same trajectories at several step sizes η, {along.held}: left against steps τ, "
+            f"right against effective time ητ. {_capital(SEEDS)}. Theory: only ητ matters while η "
+            "is well below 2N/λ_max, so the curves on the right lie on one another."
+        ),
+        panels=tuple(panels),
+        group=setting.label,
+    )
+
+
+def time_bins(setting: Setting, along: Sweep) -> Plot | tuple[str, str]:
+    """Score error by bins of t at the best stopping time against N, weighted and unweighted."""
+    names = [f"score_error_bin{i}" for i in range(1, TIME_BINS + 1)]
+    if not has(along.frame, *names):
+        return _TITLES["time_bins"], "the table has no values by bins of t"
+    stopped = at_best(along.frame)
+    first = along.frame.iloc[0]
+    edges = time_bin_edges(Diffusion(t_min=first["t_min"], t_max=first["t_max"]))
+    panels = []
+    for stem, label, title in (
+        ("score_error_bin", ERROR, "weighted"),
+        ("score_error_unweighted_bin", r"unweighted error ($1/x^2$)", "unweighted"),
+    ):
+        series = []
+        for i in range(1, TIME_BINS + 1):
+            if not has(stopped, f"{stem}{i}"):
+                continue
+            rows = stopped[stopped[f"{stem}{i}"] > 0]
+            x, mean, low, high = level_means(
+                rows["samples"].to_numpy(float), rows[f"{stem}{i}"].to_numpy(float)
+            )
+            name = f"$t$ in [{edges[i - 1]:.2g}, {edges[i]:.2g}]"
+            shade = (i - 1) / (TIME_BINS - 1)
+            series.append(Series(name, x, mean, low, high, shade=shade))
+        if series:
+            panels.append(Panel("samples $N$", label, tuple(series), title, ticks=along.levels))
+    return Plot(
+        name=f"{setting.stem}_time_bins",
+        title=_TITLES["time_bins"],
+        caption=(
+            f"Score error in {TIME_BINS} log-spaced bins of diffusion time t at the recorded step "
+            f"with the smallest overall score error, {along.held}. Lines join means over seeds, "
+            "bands are 95 % intervals of the mean. Left: the weighted error λ‖s − ∇log p‖² "
+            "= ‖f − f*‖²; right: λ = 1, which weighs small t by α²/h²."
+        ),
+        panels=tuple(panels),
+        group=setting.label,
+    )
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

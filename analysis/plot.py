@@ -1,0 +1,138 @@
+"""What a figure shows, as numbers: series on panels, in a plot. Nothing here draws.
+
+A **plot** is one figure of a paper. Its **panels** stand side by side in print and below each
+other on a phone; a panel may have a second one **below** it on the same x axis (residuals).
+Labels are matplotlib mathtext; captions and alternative texts are plain text. `Plot.table` holds
+exactly what is drawn, so a file of it is enough to draw the figure again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+FloatArray = npt.NDArray[np.float64]
+Role = Literal["points", "trials", "left_out", "line", "theory", "mark", "area"]
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One line, band or cloud of points.
+
+    Attributes:
+        label: Name in the legend; empty: drawn without an entry.
+        x, y: [n]. For `area`, y is the layer's own thickness; layers are stacked in order.
+        low, high: [n], ends of the band or of the error bars, or None.
+        role: `points`: markers with error bars. `trials`: small faint markers, one a trial.
+            `left_out`: crosses, values that a fit does not use. `line`: with its band. `theory`:
+            a dashed line. `mark`: stars. `area`: a layer.
+        hue: Place in the categorical palette.
+        shade: Place on the ordered palette, 0 to 1; None: categorical.
+    """
+
+    label: str
+    x: FloatArray
+    y: FloatArray
+    low: FloatArray | None = None
+    high: FloatArray | None = None
+    role: Role = "line"
+    hue: int = 0
+    shade: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One pair of axes. `ticks`: positions on x that get a label; empty: chosen by the axis."""
+
+    x_label: str
+    y_label: str
+    series: tuple[Series, ...]
+    title: str = ""
+    x_log: bool = True
+    y_log: bool = True
+    ticks: tuple[float, ...] = ()
+    below: Panel | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Plot:
+    """One figure. `name`: its file name without suffix. `group`: the heading it stands under."""
+
+    name: str
+    title: str
+    caption: str
+    panels: tuple[Panel, ...]
+    group: str = ""
+
+    @property
+    def alt(self) -> str:
+        """Alternative text: what is plotted against what, and the caption's first sentence."""
+        axes = "; ".join(f"{plain(p.y_label)} against {plain(p.x_label)}" for p in self.panels)
+        return f"{self.title}. Plotted: {axes}. {self.caption.split('. ')[0].rstrip('.')}."
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The numbers drawn, one row a point: panel, series, role, x_label, y_label, x, y, low,
+        high. A panel below another is named after it, with ` (below)`."""
+        rows = []
+        for index, panel in enumerate(self.panels, 1):
+            name = panel.title or f"panel {index}"
+            rows.extend(_rows(panel, plain(name)))
+            if panel.below is not None:
+                rows.extend(_rows(panel.below, f"{plain(name)} (below)"))
+        return pd.concat(rows, ignore_index=True)
+
+
+def _rows(panel: Panel, name: str) -> list[pd.DataFrame]:
+    frames = []
+    for series in panel.series:
+        missing = np.full(series.x.shape, np.nan)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "panel": name,
+                    "series": plain(series.label),
+                    "role": series.role,
+                    "x_label": plain(panel.x_label),
+                    "y_label": plain(panel.y_label),
+                    "x": series.x,
+                    "y": series.y,
+                    "low": missing if series.low is None else series.low,
+                    "high": missing if series.high is None else series.high,
+                }
+            )
+        )
+    return frames
+
+
+_GREEK = {r"\eta": "η", r"\tau": "τ", r"\lambda": "λ", r"\|": "‖", r"\,": " ", r"\ast": "*"}
+
+
+def plain(label: str) -> str:
+    """A mathtext label as plain text: `$\\eta\\tau$` becomes `ητ`."""
+    for command, letter in _GREEK.items():
+        label = label.replace(command, letter)
+    return re.sub(r"[${}^\\]", lambda m: "^" if m.group() == "^" else "", label).strip()
+
+
+def positive(series: Sequence[Series]) -> tuple[Series, ...]:
+    """`series` without the points that a logarithmic axis cannot hold (x or y null, 0 or below);
+    series left empty are dropped, and a band's lower end at or below 0 becomes null."""
+    kept = []
+    for one in series:
+        with np.errstate(invalid="ignore"):
+            keep = (one.x > 0) & (one.y > 0) & np.isfinite(one.x) & np.isfinite(one.y)
+        if not keep.any():
+            continue
+        low = None if one.low is None else np.where(one.low[keep] > 0, one.low[keep], np.nan)
+        high = None if one.high is None else one.high[keep]
+        kept.append(
+            Series(one.label, one.x[keep], one.y[keep], low, high, one.role, one.hue, one.shade)
+        )
+    return tuple(kept)

@@ -1,0 +1,297 @@
+"""The numbers of the figures of rates: a quantity against an axis, its fit, band and theory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from analysis.plot import Panel, Plot, Series
+from analysis.power_law import PowerLawFit
+from analysis.quantities import Curve
+from analysis.sweeps import MATH, SETTING, Setting, held, level_means
+from analysis.theory import Kind, Quantity, predictions
+from analysis.verdicts import Verdict, Word, fit_curve, usable
+
+ERROR = r"score error ($x^2$)"
+NAMES: dict[str, tuple[str, str, str]] = {
+    Quantity.BEST_ERROR: ("Best-stopped score error", r"best score error ($x^2$)", "error"),
+    Quantity.BEST_ERROR_ASSESSED: (
+        "Best-stopped score error, chosen and read on different halves of the test set",
+        r"assessed error ($x^2$)",
+        "assessed",
+    ),
+    Quantity.BEST_ERROR_UNWEIGHTED: (
+        "Unweighted score error at the best stopping time",
+        r"unweighted error ($1/x^2$)",
+        "unweighted",
+    ),
+    Quantity.BEST_TIME: (
+        "Best effective stopping time",
+        r"best effective time $\eta\tau$*",
+        "best time",
+    ),
+    Quantity.FINAL_ERROR: ("Unstopped score error", r"unstopped error ($x^2$)", "unstopped"),
+    Quantity.ERROR_AT_TIME: ("Score error at a fixed effective time", ERROR, "error"),
+    Quantity.COUPLING_AT_TIME: (
+        "Coupling (distance between network and kernel) at a fixed effective time",
+        r"coupling ($x^2$)",
+        "coupling",
+    ),
+    Quantity.KERNEL_BEST_ERROR: (
+        "The kernel's best-stopped score error",
+        r"kernel's best error ($x^2$)",
+        "kernel",
+    ),
+    Quantity.APPROXIMATION: ("Approximation error", r"approximation ($x^2$)", "approximation"),
+    Quantity.NTK_EIGENVALUE: ("Kernel eigenvalues", r"eigenvalue / $N$", "eigenvalue"),
+}
+"""Quantity: title, axis label, short name in a legend."""
+
+_AXES = {
+    "samples": "samples $N$",
+    "width": "width $m$",
+    "step_size": r"step size $\eta$",
+    "t_min": "earliest time $T_0$",
+    "norm": "squared norm $R_H$",
+}
+_VARIABLES = {**MATH, "t_min": "$T_0$", "norm": "$R_H$"}
+_PLAIN = {"samples": "N", "width": "m", "step_size": "η", "t_min": "T₀", "norm": "R_H"}
+GRID = 60
+
+
+def rates(
+    setting: Setting, found: Sequence[Curve], verdicts: Sequence[Verdict]
+) -> Iterator[Plot | tuple[str, str]]:
+    """A figure for each verdict of the setting, then error against width; where a prediction has
+    no curve, the reason."""
+    mine = [c for c in found if owns(setting, c)]
+    names: dict[str, int] = {}
+    for curve in mine:
+        for verdict in verdicts:
+            if not same(curve, verdict):
+                continue
+            plot = rate(setting, curve, verdict, mine)
+            names[plot.name] = names.get(plot.name, 0) + 1
+            if names[plot.name] > 1:
+                plot = replace(plot, name=f"{plot.name}_{names[plot.name]}")
+            yield plot
+    have = {(str(c.quantity), c.axis) for c in mine}
+    for prediction in predictions(setting.dimension):
+        if (str(prediction.quantity), prediction.axis) in have or not prediction.applies():
+            continue
+        title = NAMES[prediction.quantity][0]
+        axis = _PLAIN.get(prediction.axis, prediction.axis)
+        yield f"{title} against {axis}", _absent(prediction.quantity, prediction.axis)
+    yield width(setting, mine)
+
+
+def _absent(quantity: str, axis: str) -> str:
+    if axis in _AXES and axis != "norm":
+        kernel = quantity in {Quantity.COUPLING_AT_TIME, Quantity.KERNEL_BEST_ERROR}
+        what = "a value in its columns (ask for kernel: true) and " if kernel else ""
+        return f"it needs {what}at least 3 values of {_PLAIN[axis]}, all else fixed"
+    return f"the results table holds no {quantity.replace('_', ' ')} against {axis}"
+
+
+def owns(setting: Setting, curve: Curve) -> bool:
+    """Whether the curve's trials belong to the setting; a curve over T_0, which spans several,
+    belongs to the one with the smallest."""
+    if (curve.law_id, curve.dimension) != (setting.law_id, setting.dimension):
+        return False
+    first = setting.frame.iloc[0]
+    if curve.axis == "t_min" and first["t_min"] != curve.x.min():
+        return False
+    return all(first[k] == v for k, v in curve.fixed.items() if k in SETTING)
+
+
+def same(curve: Curve, verdict: Verdict) -> bool:
+    """Whether the verdict was made on this curve."""
+    fixed = {k: v for k, v in verdict.fixed.items() if k != "effective_time"}
+    return (
+        (str(curve.quantity), curve.axis, curve.law_id, curve.dimension)
+        == (str(verdict.quantity), verdict.axis, verdict.law_id, verdict.dimension)
+        and dict(curve.fixed) == fixed
+    )  # fmt: skip
+
+
+def conditions(curve: Curve) -> str:
+    """What is held fixed, in words: `m = 4096, η = 1, ητ = 60`."""
+    text = held({k: curve.fixed[k] for k in ("samples", "width", "step_size") if k in curve.fixed})
+    if curve.effective_time is not None:
+        text += f", ητ = {curve.effective_time:.3g}"
+    return text
+
+
+def exponent(value: float) -> str:
+    """An exponent with two decimals and without a negative zero."""
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
+def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curve] = ()) -> Plot:
+    """Data, fit with its band, and theory's slope; below, the data divided by the fit."""
+    title, y_label, short = NAMES.get(
+        curve.quantity, (curve.quantity, curve.quantity.replace("_", " "), "data")
+    )
+    fit = fit_curve(curve, offset="+ c" in str(verdict.fit.get("form", "")), level=verdict.level)
+    kept, note = usable(curve)
+    axis = _AXES.get(curve.axis, curve.axis.replace("_", " "))
+    main = [*data(curve, kept, short), *fitted(kept, fit, curve.axis)]
+    theory = _theory(setting, verdict, kept, fit)
+    if theory is not None:
+        main.append(theory)
+    if curve.quantity == Quantity.FINAL_ERROR:
+        main = [*_stopped(curve, others), *main]
+    ticks = tuple(np.unique(curve.x).tolist())
+    return Plot(
+        name=f"{setting.stem}_{curve.quantity}_against_{curve.axis}",
+        title=f"{title} against {_PLAIN.get(curve.axis, curve.axis)}",
+        caption=_caption(curve, verdict, fit, theory, note),
+        panels=(Panel(axis, y_label, tuple(main), ticks=ticks, below=residuals(kept, fit, axis)),),
+        group=setting.label,
+    )
+
+
+def data(curve: Curve, kept: Curve, short: str, hue: int = 0) -> list[Series]:
+    """Trials, means over seeds with 95 % intervals, and what the fit leaves out."""
+    series = [Series("", kept.x, kept.y, role="trials", hue=hue)]
+    if len(kept.x):
+        x, mean, low, high = level_means(kept.x, kept.y)
+        series.append(Series(f"{short}, mean", x, mean, low, high, role="points", hue=hue))
+    out = ~np.isin(curve.x, kept.x)
+    if out.any():
+        series.append(Series("left out", curve.x[out], curve.y[out], role="left_out", hue=1))
+    return series
+
+
+def fitted(kept: Curve, fit: PowerLawFit, axis: str, hue: int = 0) -> list[Series]:
+    """The fitted curve and its pointwise band; nothing where the fit was refused."""
+    if not fit.ok:
+        return []
+    grid = np.geomspace(kept.x.min(), kept.x.max(), GRID)
+    y, low, high = fit.predict(grid)
+    label = f"fit {_power(axis, fit.exponent)}"
+    if fit.offset_fit is not None:
+        label += " + c"
+    return [Series(label, grid, y, low, high, hue=hue)]
+
+
+def _power(axis: str, b: float) -> str:
+    return f"{_VARIABLES.get(axis, 'x')}$^{{{exponent(-b)}}}$"
+
+
+def _theory(setting: Setting, verdict: Verdict, kept: Curve, fit: PowerLawFit) -> Series | None:
+    """Theory's slope through the middle of the data: theory fixes the slope, not the height."""
+    if not len(kept.x):
+        return None
+    b, name = verdict.theory_exponent, "theory"
+    if verdict.kind == Kind.BOUND:
+        name = "bound"
+    elif verdict.kind == Kind.QUALITATIVE:
+        stopped = [p for p in predictions(setting.dimension) if p.quantity == Quantity.BEST_ERROR]
+        b, name = stopped[0].exponent, "bound if stopped"
+    x, mean, *_ = level_means(kept.x, kept.y)
+    ends = np.array([x[0], x[-1]])
+    centre = np.exp(np.log(x).mean())
+    height = float(fit.predict(centre)[0][0]) if fit.ok else float(np.exp(np.log(mean).mean()))
+    return Series(f"{name} {_power(verdict.axis, b)}", ends, height * (ends / centre) ** -b,
+                  role="theory")  # fmt: skip
+
+
+def _stopped(curve: Curve, others: Sequence[Curve]) -> list[Series]:
+    """The best-stopped error of the same trials, for comparison."""
+    for other in others:
+        if (other.quantity, other.axis) == (Quantity.BEST_ERROR, curve.axis) and (
+            other.fixed == curve.fixed
+        ):
+            x, mean, low, high = level_means(other.x, other.y)
+            return [
+                Series("", x, mean, hue=2),
+                Series("best-stopped, mean", x, mean, low, high, role="points", hue=2),
+            ]
+    return []
+
+
+def residuals(kept: Curve, fit: PowerLawFit, axis: str) -> Panel | None:
+    """Data divided by the fit: trials, means with 95 % intervals, and the line at 1."""
+    if not fit.ok:
+        return None
+    ratio = kept.y / fit.predict(kept.x)[0]
+    x, mean, low, high = level_means(kept.x, ratio)
+    ends = np.array([x[0], x[-1]])
+    return Panel(
+        axis,
+        "data / fit",
+        (
+            Series("", ends, np.ones(2), role="theory"),
+            Series("", kept.x, ratio, role="trials"),
+            Series("", x, mean, low, high, role="points"),
+        ),
+        y_log=False,
+        ticks=tuple(x.tolist()),
+    )
+
+
+def _caption(
+    curve: Curve, verdict: Verdict, fit: PowerLawFit, theory: Series | None, note: str
+) -> str:
+    axis = _PLAIN.get(curve.axis, curve.axis)
+    share = f"{verdict.level:.0%}".replace("%", " %")
+    parts = [
+        f"{conditions(curve)}. Faint dots are trials, markers means over seeds with their 95 % "
+        "intervals."
+    ]
+    if fit.ok:
+        low, high = fit.ci
+        parts.append(
+            f"Line and band: the fit {verdict.fit.get('form', 'A x^-b')} with x = {axis}, "
+            f"b = {exponent(fit.exponent)} ({share} interval {exponent(low)} to "
+            f"{exponent(high)}), and its pointwise {share} band."
+        )
+    else:
+        parts.append(f"No fit is drawn: {fit.message}.")
+    if theory is not None:
+        parts.append("Dashed: the slope that theory names; its height is free.")
+    if fit.ok:
+        parts.append("Below: data divided by the fit; a trend there speaks against a single power.")
+    if curve.quantity == Quantity.FINAL_ERROR:
+        parts.append("For comparison, the error of the same trials at their best step.")
+    if note:
+        parts.append(f"{note[0].upper()}{note[1:]}.")
+    verdict_word = "undetermined" if verdict.verdict is Word.UNDETERMINED else str(verdict.verdict)
+    parts.append(f"Verdict: {verdict_word}; {verdict.reason}.")
+    return " ".join(parts)
+
+
+def width(setting: Setting, mine: Sequence[Curve]) -> Plot | tuple[str, str]:
+    """Score error against m: at the best step and at a fixed effective time, with the kernel's."""
+    title = "Score error against m"
+    series, said, ticks = [], "", ()
+    for quantity, label, hue in (
+        (Quantity.BEST_ERROR, "best-stopped", 0),
+        (Quantity.ERROR_AT_TIME, "at a fixed effective time", 1),
+        (Quantity.KERNEL_BEST_ERROR, "kernel, best-stopped", 2),
+    ):
+        curve = next((c for c in mine if (c.quantity, c.axis) == (quantity, "width")), None)
+        if curve is None:
+            continue
+        x, mean, low, high = level_means(curve.x, curve.y)
+        series.append(Series(label, x, mean, low, high, role="points", hue=hue))
+        series.append(Series("", x, mean, hue=hue))
+        said = conditions(curve) if quantity != Quantity.ERROR_AT_TIME or not said else said
+        if quantity == Quantity.ERROR_AT_TIME:
+            said += f", fixed time ητ = {curve.effective_time:.3g}"
+        ticks = tuple(x.tolist())
+    if not series:
+        return title, "the study has fewer than 3 values of m, all else fixed"
+    return Plot(
+        name=f"{setting.stem}_error_against_width",
+        title=title,
+        caption=(
+            f"Score error against the width m, {said}. Means over seeds with their 95 % intervals. "
+            "As m grows the network follows its kernel, and its error meets the kernel's."
+        ),
+        panels=(Panel(_AXES["width"], ERROR, tuple(series), ticks=ticks),),
+        group=setting.label,
+    )

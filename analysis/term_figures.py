@@ -1,0 +1,196 @@
+"""The numbers of the figures and tables of the error's parts: four terms, bias and variance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from analysis.plot import Panel, Plot, Series, positive
+from analysis.sweeps import (
+    MATH,
+    SYMBOLS,
+    Setting,
+    Sweep,
+    at_best,
+    has,
+    level_means,
+    quartiles,
+    sweep,
+)
+
+STEPS = r"gradient steps $\tau$"
+TERMS = {
+    "coupling": "coupling",
+    "label_mismatch": "label mismatch",
+    "early_stopping": "early stopping",
+    "approximation": "approximation",
+}
+_WHY = "the kernel reference was not asked for (kernel: true, decomposition: norms)"
+
+
+def terms(setting: Setting) -> Iterator[Plot | tuple[str, str]]:
+    """Four terms against steps and at the chosen stop; bias and variance."""
+    title = "The four terms of the error"
+    if has(setting.frame, *TERMS):
+        yield terms_against_steps(setting)
+        shares = terms_at_stop(setting)
+        yield shares or (f"{title} at the best step", "no axis has two values")
+    else:
+        yield title, _WHY
+    if has(setting.frame, "bias", "variance", "kernel_score_error"):
+        yield bias_variance(setting)
+    else:
+        yield "Bias and variance", "the kernel's bias and variance were not computed"
+
+
+def middle_point(setting: Setting) -> tuple[dict[str, float], pd.DataFrame]:
+    """The point where the sweeps cross (most sweeps, then most trials), and its rows."""
+    along = [s for axis in SYMBOLS if (s := sweep(setting.frame, axis)) is not None]
+    axes = list(SYMBOLS)
+    frame = setting.frame
+    best: tuple[int, int] = (-1, -1)
+    chosen: dict[str, float] = {}
+    rows = frame
+    for key, group in frame.groupby(axes):
+        point = dict(zip(axes, map(float, np.asarray(key)), strict=True))
+        crossed = sum(all(point[k] == v for k, v in s.fixed.items()) for s in along)
+        rank = (crossed, group["trial_id"].nunique())
+        if rank > best:
+            best, chosen, rows = rank, point, group
+    return chosen, rows
+
+
+def terms_against_steps(setting: Setting) -> Plot:
+    """Median over seeds of each term against tau: stacked, and each on a logarithmic scale."""
+    point, rows = middle_point(setting)
+    layers, lines = [], []
+    for hue, (column, label) in enumerate(TERMS.items()):
+        x, median, low, high = quartiles(rows, column)
+        later = x > 0
+        layers.append(Series(label, x[later], median[later], role="area", hue=hue))
+        lines.append(Series(label, x, median, low, high, hue=hue))
+    x, median, *_ = quartiles(rows, "score_error")
+    total = Series("score error", x[x > 0], median[x > 0], role="theory")
+    return Plot(
+        name=f"{setting.stem}_terms_against_steps",
+        title="The four terms of the error against steps",
+        caption=(
+            f"Coupling E‖f_W − f^K‖², label mismatch E‖f^K − f̃^K‖², early stopping "
+            f"E‖f̃^K − f_H‖² and approximation E‖f_H − f*‖² against steps τ at "
+            f"{_words(point)}. Medians over seeds. Left: stacked, with the score error dashed; the "
+            "four differences add up to the network's error as vectors, so their squares need not "
+            "sum to it: it is at most four times their sum. Right: each on a logarithmic scale, "
+            "bands hold the middle half of the seeds."
+        ),
+        panels=(
+            Panel(STEPS, r"stacked terms ($x^2$)", (*layers, total), "stacked", y_log=False),
+            Panel(STEPS, r"each term ($x^2$)", positive(lines), "each"),
+        ),
+        group=setting.label,
+    )
+
+
+def terms_at_stop(setting: Setting) -> Plot | None:
+    """Each term's share of the four's sum at the best recorded step, against N and against m."""
+    panels = []
+    for axis, label in (("samples", "samples $N$"), ("width", "width $m$")):
+        along = sweep(setting.frame, axis)
+        if along is None or not has(along.frame, *TERMS):
+            continue
+        shares = term_shares(along)
+        x = shares.index.to_numpy(dtype=float)
+        layers = tuple(
+            Series(name, x, 100 * shares[column].to_numpy(dtype=float), role="area", hue=hue)
+            for hue, (column, name) in enumerate(TERMS.items())
+        )
+        panels.append(
+            Panel(label, "share of the sum (%)", layers, f"against {MATH[axis]}", y_log=False,
+                  ticks=along.levels)
+        )  # fmt: skip
+    if not panels:
+        return None
+    return Plot(
+        name=f"{setting.stem}_terms_at_stop",
+        title="The four terms at the best step",
+        caption=(
+            "Each term's share of the sum of the four, at the recorded step where the network's "
+            "score error is smallest: means over seeds of each term, then shares. The largest "
+            "layer is the term to work on."
+        ),
+        panels=tuple(panels),
+        group=setting.label,
+    )
+
+
+def term_shares(along: Sweep) -> pd.DataFrame:
+    """Index: the axis' levels; columns: the terms' shares of their sum, of means over seeds at
+    each trial's best recorded step."""
+    stopped = at_best(along.frame).dropna(subset=list(TERMS))
+    means = stopped.groupby(along.axis)[list(TERMS)].mean()
+    return means.div(means.sum(axis=1), axis=0)
+
+
+def dominance(setting: Setting) -> pd.DataFrame | None:
+    """Which term dominates where: one row a point (N, m, eta), with the four shares at the best
+    recorded step, the largest one's name, and the number of trials; None where columns are null."""
+    if not has(setting.frame, *TERMS):
+        return None
+    stopped = at_best(setting.frame).dropna(subset=list(TERMS))
+    grouped = stopped.groupby(list(SYMBOLS))
+    means = grouped[list(TERMS)].mean()
+    shares = means.div(means.sum(axis=1), axis=0)
+    shares["dominates"] = shares[list(TERMS)].idxmax(axis=1).map(TERMS)
+    shares["trials"] = grouped.size()
+    return shares.reset_index()
+
+
+def bias_variance(setting: Setting) -> Plot:
+    """Bias and variance of kernel descent against tau, and at the network's best step against N."""
+    point, rows = middle_point(setting)
+    parts = {
+        "bias": "bias",
+        "variance": "variance",
+        "kernel_score_error": "kernel",
+        "score_error": "network",
+    }
+    lines = []
+    for hue, (column, label) in enumerate(parts.items()):
+        x, median, low, high = quartiles(rows, column)
+        lines.append(Series(label, x, median, low, high, hue=hue))
+    panels = [Panel(STEPS, r"error ($x^2$)", positive(lines), "against steps")]
+    along = sweep(setting.frame, "samples")
+    if along is not None:
+        stopped = at_best(along.frame)
+        series = []
+        for hue, (column, label) in enumerate(parts.items()):
+            known = stopped[stopped[column] > 0]
+            if known.empty:
+                continue
+            x, mean, low, high = level_means(
+                known["samples"].to_numpy(float), known[column].to_numpy(float)
+            )
+            series.append(Series(label, x, mean, low, high, role="points", hue=hue))
+            series.append(Series("", x, mean, hue=hue))
+        panels.append(
+            Panel("samples $N$", r"error ($x^2$)", tuple(series), "at the best step",
+                  ticks=along.levels)
+        )  # fmt: skip
+    return Plot(
+        name=f"{setting.stem}_bias_variance",
+        title="Bias and variance",
+        caption=(
+            f"Bias E‖f^K on clean labels − f*‖² and variance, the part that the labels' noise "
+            f"adds, of kernel gradient descent; and the errors of kernel and network. Left: "
+            f"against steps τ at {_words(point)}, medians over seeds, bands hold the middle half. "
+            "Right: at the network's best recorded step against N, means with 95 % intervals. The "
+            "best step balances the two."
+        ),
+        panels=tuple(panels),
+        group=setting.label,
+    )
+
+
+def _words(point: dict[str, float]) -> str:
+    return ", ".join(f"{SYMBOLS[k]} = {v:g}" for k, v in point.items())
