@@ -1,0 +1,26 @@
+"""Studies: from a YAML file to packs, Ray Tune, the store, MLflow and the command line.
+
+Importing the package loads neither ray nor mlflow: `run` arrives on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from study.runner import run
+    from study.spec import StudySpec
+
+__all__ = ["StudySpec", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "StudySpec":
+        from study.spec import StudySpec
+
+        return StudySpec
+    if name == "run":
+        from study.runner import run
+
+        return run
+    raise AttributeError(f"module 'study' has no attribute {name!r}")

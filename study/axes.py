@@ -1,0 +1,101 @@
+"""The axes of a study and the small sections of a spec: their types, ranges and defaults.
+
+Everything is strict: `"64"`, `true` and `2.5` are no sample counts. A scalar stands for a list of
+one. Where the axes live in a trial: `dimension` in its law, `t_min` in its diffusion, the others
+at its top level.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+AXES = (
+    "samples",
+    "width",
+    "step_size",
+    "initialisation",
+    "bias",
+    "dimension",
+    "t_min",
+    "steps",
+)
+"""Every axis, in the order in which a factorial runs through them (the last one fastest)."""
+
+REQUIRED_AXES = ("samples", "width", "step_size")
+
+STOPPING_RULES = ("oracle", "holdout", "discrepancy", "rademacher", "a_priori")
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def _seeds(value: Any) -> Any:
+    """`8` stands for the seeds 0 to 7."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 1:
+            raise ValueError("must be a number of seeds of at least 1, or a list of seeds")
+        return tuple(range(value))
+    return _as_tuple(value)
+
+
+Item = TypeVar("Item")
+Values = Annotated[tuple[Item, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+Count = Annotated[int, Field(ge=1, le=2**40)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A mapping of a spec: frozen, strict, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Axes(Section):
+    """Values of some axes: the `base` of a study, or one of its sweeps."""
+
+    samples: Values[Count] | None = None
+    width: Values[Count] | None = None
+    step_size: Values[Positive] | None = None
+    initialisation: Values[Literal["symmetric", "plain"]] | None = None
+    bias: Values[bool] | None = None
+    dimension: Values[Count] | None = None
+    t_min: Values[Positive] | None = None
+    steps: Values[Count] | None = None
+
+    def given(self) -> dict[str, tuple[Any, ...]]:
+        """Axis -> values, for the axes that are set."""
+        return {axis: values for axis in AXES if (values := getattr(self, axis)) is not None}
+
+
+class DiffusionSection(Section):
+    """The forward process; t_min may be an axis, so it may be a list."""
+
+    t_min: Values[Positive] = (0.05,)
+    t_max: Positive = 1.0
+    schedule: Literal["constant", "linear"] = "constant"
+    g_min: Positive = 1.0
+    g_max: Positive | None = None
+
+
+class DecompositionSection(Section):
+    """Squared norms R_H at which the four error terms are measured (THEORY section 5)."""
+
+    norms: Values[Positive] = Field(default=())
+
+
+class Resources(Section):
+    """What a pack may use. Left out: chosen from the machine or the cluster.
+
+    cpus_per_pack: cores, and torch threads, of a pack. gpus_per_pack: share of a GPU.
+    workers: packs at once. memory_per_pack: GiB that a pack's tensors may take.
+    """
+
+    cpus_per_pack: Count = 1
+    gpus_per_pack: Annotated[float, Field(ge=0, le=64, allow_inf_nan=False)] | None = None
+    workers: Count | None = None
+    memory_per_pack: Positive | None = None

@@ -1,0 +1,109 @@
+"""The `law` of a spec: one law or a list, parameters that are lists multiplied out, CSV resolved.
+
+law: {kind: gaussian_mixture, dimension: 2, std: [0.05, 0.1]}     # two laws
+law: {kind: atoms, file: points.csv}                              # the rows of a CSV file
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from study.problems import problems_of, unknown_key
+from trainers.trial import Atoms, Cube, GaussianMixture, Law, Sphere, Subspace
+
+_LAW: TypeAdapter[Any] = TypeAdapter(Law)
+_KINDS: dict[str, type[BaseModel]] = {
+    "gaussian_mixture": GaussianMixture,
+    "atoms": Atoms,
+    "cube": Cube,
+    "sphere": Sphere,
+    "subspace": Subspace,
+}
+_RESOLVED = "sha256"
+"""Filled in from the file, never written by hand."""
+
+
+def read_laws(data: Mapping[str, Any], folder: Path, problems: list[str]) -> tuple[Any, ...]:
+    """The laws that `data["law"]` states; what is wrong with them is added to `problems`.
+
+    Where a law has no dimension, `base.dimension` stands in (the axis overrides it anyway).
+    """
+    if "law" not in data:
+        problems.append("law is missing: for example {kind: gaussian_mixture, dimension: 2}")
+        return (Cube(dimension=1),)
+    given = data["law"]
+    several = isinstance(given, list)
+    laws: list[Any] = []
+    for index, entry in enumerate(given if several else [given]):
+        path = f"law[{index}]" if several else "law"
+        if not isinstance(entry, Mapping):
+            problems.append(f"{path} must be a mapping such as {{kind: cube, dimension: 2}}")
+            continue
+        for law in _expanded(entry):
+            read = _read_law(law, path, data, folder, problems)
+            laws += [read] if read is not None else []
+    if not laws and several and not given:
+        problems.append("law is an empty list: give it at least one law")
+    return tuple(laws) or (Cube(dimension=1),)
+
+
+def _expanded(law: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The factorial over the parameters that are lists, in the order in which they stand."""
+    choices = []
+    for value in law.values():
+        if isinstance(value, Mapping):
+            choices.append(list(_expanded(value)))
+        else:
+            choices.append(value if isinstance(value, list) and value else [value])
+    for values in itertools.product(*choices):
+        yield dict(zip(law, values, strict=True))
+
+
+def _read_law(
+    law: dict[str, Any], path: str, data: Mapping[str, Any], folder: Path, problems: list[str]
+) -> Any:
+    known = _known_keys(law)
+    wrong = [key for key in law if known and key not in known]
+    if wrong:
+        problems += [unknown_key(f"{path}.{key}", known, {}) for key in wrong]
+        return None
+    try:
+        law = _resolved(law, folder)
+    except (ValueError, OSError) as error:
+        problems.append(f"{path}.file: {error}")
+        return None
+    base = data.get("base")
+    axis = base.get("dimension") if isinstance(base, Mapping) else None
+    if "dimension" not in law and axis:
+        law["dimension"] = axis[0] if isinstance(axis, list) else axis
+    try:
+        return _LAW.validate_python(law, strict=True)
+    except ValidationError as error:
+        for item in problems_of(error, prefix=path):
+            item = item.replace(f"{path}.{law.get('kind')}", path, 1)
+            if item == f"{path}.dimension is missing":
+                item += f": give {path}.dimension, or base.dimension"
+            problems.append(item)
+        return None
+
+
+def _known_keys(law: Mapping[str, Any]) -> list[str]:
+    kind = law.get("kind")
+    model = _KINDS.get(kind) if isinstance(kind, str) else None
+    return [key for key in model.model_fields if key != _RESOLVED] if model else []
+
+
+def _resolved(law: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """`law` with the hash, columns and rows of its CSV file, where it names one."""
+    if isinstance(law.get("inner"), Mapping):
+        return {**law, "inner": _resolved(dict(law["inner"]), folder)}
+    if law.get("kind") == "atoms" and "file" in law:
+        from trainers.distributions import resolve_atoms
+
+        return resolve_atoms(law, folder)
+    return dict(law)

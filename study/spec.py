@@ -1,0 +1,245 @@
+"""A study, read from YAML: `StudySpec.load(path).trials()`.
+
+`base` holds the values of the axes, a sweep varies some of them (full factorial), a study is the
+union of its sweeps, trials that several sweeps ask for counted once. A list in `base` multiplies
+every sweep that does not set that axis. Without sweeps the study is the factorial of `base`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr, ValidationError
+
+from study.axes import (
+    AXES,
+    REQUIRED_AXES,
+    Axes,
+    DecompositionSection,
+    DiffusionSection,
+    Resources,
+    Section,
+    Seed,
+    Seeds,
+    Values,
+)
+from study.laws import read_laws
+from study.problems import SpecError, keys_of, problems_of, without_empty
+from study.strict_yaml import YamlError, read_yaml
+from trainers.trial import Atoms, Diffusion, Law, TrialConfig
+
+__all__ = ["SpecError", "StudySpec"]
+
+MAXIMUM_TRIALS = 5_000_000
+
+Stopping = Literal["oracle", "holdout", "discrepancy", "rademacher", "a_priori"]
+
+
+class StudySpec(Section):
+    """A study as its YAML file states it; laws are complete (atoms of a file have their hash).
+
+    Make it with `load`, `from_text` or `from_mapping`: they raise SpecError, whose message lists
+    every problem with its key and remedy.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    description: str = ""
+    law: tuple[Law, ...] = Field(min_length=1)
+    diffusion: DiffusionSection = DiffusionSection()
+    steps: Values[Annotated[int, Field(ge=1)]] = (1000,)
+    seeds: Seeds = (0,)
+    study_seed: Seed = 0
+    base: Axes = Axes()
+    sweeps: tuple[Axes, ...] = ()
+    test_points: Annotated[int, Field(ge=16)] = 2048
+    holdout_points: Annotated[int, Field(ge=1)] = 1024
+    recorded: Annotated[int, Field(ge=2)] = 40
+    precision: Literal["float32", "float64"] = "float32"
+    kernel: bool = True
+    decomposition: DecompositionSection = DecompositionSection()
+    stopping: Values[Stopping] = ("oracle",)
+    resources: Resources = Resources()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    _text: str = PrivateAttr(default="")
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @property
+    def text(self) -> str:
+        """The YAML text as it was read, comments included."""
+        return self._text
+
+    @property
+    def folder(self) -> Path:
+        """The folder that CSV files are relative to."""
+        return self._folder
+
+    @classmethod
+    def load(cls, path: str | Path) -> StudySpec:
+        """The study of a YAML file. Raises SpecError."""
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise SpecError(f"no such file: {path}") from None
+        except UnicodeDecodeError:
+            raise SpecError(f"{path} is not UTF-8 text: a study is a YAML file") from None
+        except OSError as error:
+            raise SpecError(f"cannot read {path}: {error.strerror}") from None
+        try:
+            return cls.from_text(text, path.parent)
+        except SpecError as error:
+            raise SpecError(*error.problems, source=str(path)) from None
+
+    @classmethod
+    def from_text(cls, text: str, folder: str | Path = ".") -> StudySpec:
+        """The study of YAML text; CSV files are looked for relative to `folder`."""
+        try:
+            data = read_yaml(text)
+        except YamlError as error:
+            raise SpecError(str(error)) from None
+        return cls.from_mapping(data, folder, text)
+
+    @classmethod
+    def from_mapping(cls, data: Any, folder: str | Path = ".", text: str = "") -> StudySpec:
+        """The study of plain data, as YAML would give it."""
+        if not isinstance(data, Mapping):
+            raise SpecError("a study is a mapping of keys to values, with at least name and law")
+        problems: list[str] = []
+        data = without_empty(data, "", problems)
+        laws = read_laws(data, Path(folder), problems)
+        prepared = {**data, "law": laws}
+        sweeps = data.get("sweeps", ())
+        prepared["sweeps"] = (sweeps,) if isinstance(sweeps, Mapping) else sweeps
+        if isinstance(sweeps, list):
+            prepared["sweeps"] = tuple(sweeps)
+        try:
+            spec = cls.model_validate(prepared)
+        except ValidationError as error:
+            raise SpecError(*problems, *problems_of(error, data, sections=_sections())) from None
+        if problems:
+            raise SpecError(*problems)
+        spec._text, spec._folder = text, Path(folder).absolute()
+        spec._check()
+        return spec
+
+    def trials(self) -> list[TrialConfig]:
+        """All trials, each once, in the order of sweeps, laws, axes and seeds."""
+        return list(self._trials)
+
+    @cached_property
+    def _trials(self) -> tuple[TrialConfig, ...]:
+        unique: dict[str, TrialConfig] = {}
+        for point in self._points:
+            fields = {name: getattr(point, name) for name in TrialConfig.model_fields}
+            for seed in self.seeds:
+                # The point was validated; only its seed differs, and seeds were validated too.
+                config = TrialConfig.model_construct(**{**fields, "seed": seed})
+                unique.setdefault(config.trial_id, config)
+        return tuple(unique.values())
+
+    def _blocks(self) -> Iterator[tuple[str, dict[str, tuple[Any, ...]]]]:
+        """(where, axis -> values) of every sweep, the base filled in."""
+        base = {"t_min": self.diffusion.t_min, "steps": self.steps, **self.base.given()}
+        if not self.sweeps:
+            yield "base", base
+        for index, sweep in enumerate(self.sweeps):
+            yield f"sweeps[{index}]", {**base, **sweep.given()}
+
+    @cached_property
+    def _points(self) -> tuple[TrialConfig, ...]:
+        """The trials of the first seed, validated. Raises SpecError with every bad one."""
+        points: list[TrialConfig] = []
+        wrong: dict[str, dict[str, None]] = {}
+        for where, axes in self._blocks():
+            names = [axis for axis in AXES if axis in axes]
+            for law in self.law:
+                for values in itertools.product(*(axes[axis] for axis in names)):
+                    try:
+                        points.append(self._trial(law, dict(zip(names, values, strict=True))))
+                    except ValidationError as error:
+                        for problem in problems_of(error):
+                            wrong.setdefault(problem, {})[where] = None
+        if wrong:
+            raise SpecError(*(f"{', '.join(wh)}: {problem}" for problem, wh in wrong.items()))
+        return tuple(points)
+
+    def _trial(self, law: Any, axes: dict[str, Any]) -> TrialConfig:
+        dimension = axes.pop("dimension", law.dimension)
+        if dimension != law.dimension:
+            law = type(law).model_validate({**law.model_dump(), "dimension": dimension})
+        process = self.diffusion
+        diffusion = Diffusion(
+            t_min=axes.pop("t_min"),
+            t_max=process.t_max,
+            schedule=process.schedule,
+            g_min=process.g_min,
+            g_max=process.g_max,
+        )
+        return TrialConfig(
+            law=law,
+            diffusion=diffusion,
+            seed=self.seeds[0],
+            study_seed=self.study_seed,
+            test_points=self.test_points,
+            holdout_points=self.holdout_points,
+            recorded=self.recorded,
+            precision=self.precision,
+            kernel=self.kernel,
+            norms=self.decomposition.norms,
+            **axes,
+        )
+
+    def _check(self) -> None:
+        """Raises SpecError for what one key cannot show: axes missing, given twice, at odds."""
+        problems = []
+        for axis, top in (("steps", "steps"), ("t_min", "diffusion.t_min")):
+            section = self if axis == "steps" else self.diffusion
+            if axis in section.model_fields_set and getattr(self.base, axis) is not None:
+                problems.append(f"{top} and base.{axis} are both given: keep one")
+        for index, sweep in enumerate(self.sweeps):
+            if not sweep.given():
+                problems.append(f"sweeps[{index}] is empty: give it an axis, or remove it")
+        blocks = list(self._blocks())
+        for axis in REQUIRED_AXES:
+            lacking = [where for where, axes in blocks if axis not in axes]
+            if lacking:
+                where = "" if lacking == ["base"] else f" ({', '.join(lacking)} does not set it)"
+                problems.append(f"base.{axis} is missing{where}: give it a value")
+        for index, law in enumerate(self.law):
+            fixed = isinstance(law, Atoms) and law.sha256 is not None
+            if fixed and any("dimension" in axes for _, axes in blocks):
+                problems.append(
+                    f"law[{index}].file fixes the dimension at {law.dimension}: "
+                    "remove the axis dimension, or put that law into a study of its own"
+                )
+        if len(set(self.seeds)) < len(self.seeds):
+            problems.append("seeds names a seed twice: each seed once")
+        if problems:
+            raise SpecError(*problems)
+        size = sum(_product(axes) for _, axes in blocks) * len(self.law) * len(self.seeds)
+        if size > MAXIMUM_TRIALS:
+            raise SpecError(f"the study asks for {size:,} trials, more than {MAXIMUM_TRIALS:,}")
+        _ = self._points
+
+
+def _sections() -> dict[str, list[str]]:
+    """Path of every section -> its keys."""
+    return {
+        "": keys_of(StudySpec),
+        "base": keys_of(Axes),
+        "sweeps": keys_of(Axes),
+        "diffusion": keys_of(DiffusionSection),
+        "decomposition": keys_of(DecompositionSection),
+        "resources": keys_of(Resources),
+    }
+
+
+def _product(axes: dict[str, tuple[Any, ...]]) -> int:
+    size = 1
+    for values in axes.values():
+        size *= len(values)
+    return size
