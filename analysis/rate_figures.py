@@ -57,7 +57,7 @@ _AXES = {
     "norm": "squared norm $R_H$",
 }
 _VARIABLES = {**MATH, "t_min": "$T_0$", "norm": "$R_H$"}
-_PLAIN = {"samples": "N", "width": "m", "step_size": "η", "t_min": "T₀", "norm": "R_H"}
+PLAIN = {"samples": "N", "width": "m", "step_size": "η", "t_min": "T₀", "norm": "R_H"}
 GRID = 60
 
 
@@ -82,7 +82,7 @@ def rates(
         if (str(prediction.quantity), prediction.axis) in have or not prediction.applies():
             continue
         title = NAMES[prediction.quantity][0]
-        axis = _PLAIN.get(prediction.axis, prediction.axis)
+        axis = PLAIN.get(prediction.axis, prediction.axis)
         yield f"{title} against {axis}", _absent(prediction.quantity, prediction.axis)
     yield width(setting, mine)
 
@@ -91,7 +91,7 @@ def _absent(quantity: str, axis: str) -> str:
     if axis in _AXES and axis != "norm":
         kernel = quantity in {Quantity.COUPLING_AT_TIME, Quantity.KERNEL_BEST_ERROR}
         what = "a value in its columns (ask for kernel: true) and " if kernel else ""
-        return f"it needs {what}at least 3 values of {_PLAIN[axis]}, all else fixed"
+        return f"it needs {what}at least 3 values of {PLAIN[axis]}, all else fixed"
     return f"the results table holds no {quantity.replace('_', ' ')} against {axis}"
 
 
@@ -146,7 +146,7 @@ def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curv
     ticks = tuple(np.unique(curve.x).tolist())
     return Plot(
         name=f"{setting.stem}_{curve.quantity}_against_{curve.axis}",
-        title=f"{title} against {_PLAIN.get(curve.axis, curve.axis)}",
+        title=f"{title} against {PLAIN.get(curve.axis, curve.axis)}",
         caption=_caption(curve, verdict, fit, theory, note),
         panels=(Panel(axis, y_label, tuple(main), ticks=ticks, below=residuals(kept, fit, axis)),),
         group=setting.label,
@@ -236,7 +236,7 @@ def residuals(kept: Curve, fit: PowerLawFit, axis: str) -> Panel | None:
 def _caption(
     curve: Curve, verdict: Verdict, fit: PowerLawFit, theory: Series | None, note: str
 ) -> str:
-    axis = _PLAIN.get(curve.axis, curve.axis)
+    axis = PLAIN.get(curve.axis, curve.axis)
     share = f"{verdict.level:.0%}".replace("%", " %")
     parts = [
         f"{conditions(curve)}. Faint dots are trials, markers means over seeds with their 95 % "

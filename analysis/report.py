@@ -1,0 +1,311 @@
+"""The report of a study: one self-contained HTML page, its figures as files, and their numbers.
+
+The page loads nothing: figures are inline SVG, styles inline, downloads `data:` links. It reads in
+the dark, on a phone and in print.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from analysis import wording
+from analysis.audit import audit_table
+from analysis.drawing import Drawn, palette_css, render
+from analysis.figures import Omitted, study_plots
+from analysis.plot import Plot
+from analysis.rate_figures import PLAIN
+from analysis.sweeps import settings
+from analysis.term_figures import TERMS, dominance
+from analysis.verdicts import Verdict
+from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
+
+_PACKAGES = ("scorerates", "torch", "numpy", "scipy", "pandas", "matplotlib", "ray", "mlflow")
+_LISTED = 40  # trials without a result that the page lists; the download holds all
+
+REDRAW = '''"""Redraws the figures of this folder from ../results.parquet.
+
+    python redraw.py                     every figure, as SVG and PDF
+    python redraw.py NAME [NAME ...]     those whose file name holds NAME
+
+`draw` gives a matplotlib figure: change what you like before it is saved. Needs scorerates.
+"""
+
+import sys
+from pathlib import Path
+
+from analysis.drawing import draw
+from analysis.figures import study_plots
+from analysis.results import load_results
+from analysis.verdicts import evaluate
+
+here = Path(__file__).resolve().parent
+frame = load_results(here.parent / "results.parquet")
+plots, _ = study_plots(frame, evaluate(frame))
+for plot in plots:
+    if len(sys.argv) == 1 or any(name in plot.name for name in sys.argv[1:]):
+        figure = draw(plot)  # a column wide, or a page where it has several panels
+        for suffix in ("svg", "pdf"):
+            figure.savefig(here / f"{plot.name}.{suffix}")
+        print(plot.name)
+'''
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure on the page: its plot, drawn, and the link that holds its numbers."""
+
+    plot: Plot
+    drawn: Drawn
+    numbers: Markup
+
+
+def write_report(
+    folder: Path, frame: pd.DataFrame, verdicts: Sequence[Verdict], spec_text: str = ""
+) -> Path:
+    """Writes `folder/report.html` and `folder/figures/` for a results table; returns the page.
+
+    frame: columns of trainers.columns, one row per trial and recorded step, as `load_results`
+    gives it. verdicts: those of `evaluate(frame)`. spec_text: the study's YAML, shown as it is.
+    figures/ holds each figure as SVG and PDF, its numbers as CSV, and redraw.py, which makes them
+    again from results.parquet in `folder`. Each file is written, then renamed: a reader never sees
+    half a page.
+    """
+    plots, omitted = study_plots(frame, verdicts)
+    place = folder / "figures"
+    place.mkdir(parents=True, exist_ok=True)
+    shown = []
+    for plot in plots:
+        drawn = render(plot)
+        numbers = plot.table.to_csv(index=False).encode()
+        _write(place / f"{plot.name}.svg", drawn.svg.encode())
+        _write(place / f"{plot.name}.pdf", drawn.pdf)
+        _write(place / f"{plot.name}.csv", numbers)
+        shown.append(Shown(plot, drawn, download(f"{plot.name}.csv", numbers, "numbers (CSV)")))
+    _write(place / "redraw.py", REDRAW.encode())
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(**_content(frame, verdicts, spec_text, shown, omitted))
+    )
+    path = folder / "report.html"
+    _write(path, page.encode())
+    return path
+
+
+def download(name: str, content: bytes, text: str) -> Markup:
+    """A link that saves `content` as a file, without a network."""
+    kind = "application/json" if name.endswith(".json") else "text/csv"
+    data = base64.b64encode(content).decode()
+    return Markup('<a download="{}" href="data:{};base64,{}">{}</a>').format(name, kind, data, text)
+
+
+def _write(path: Path, content: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+# --- what the page says -------------------------------------------------------------------------
+
+
+def _content(
+    frame: pd.DataFrame,
+    verdicts: Sequence[Verdict],
+    spec_text: str,
+    shown: Sequence[Shown],
+    omitted: Sequence[Omitted],
+) -> dict[str, Any]:
+    found = settings(frame)
+    trials = trial_table(frame)
+    groups = list(dict.fromkeys([*(s.label for s in found), *(o.group for o in omitted)]))
+    entries = [v.to_dict() for v in verdicts]
+    as_json = json.dumps(entries, indent=1, ensure_ascii=False).encode()
+    return {
+        "study": ", ".join(sorted(frame["study"].dropna().astype(str).unique())) or "study",
+        "palette": Markup(palette_css()),
+        "answers": answers(verdicts),
+        "verdicts": [verdict_row(v) for v in verdicts],
+        "meanings": wording.MEANINGS,
+        "level": wording.share(verdicts[0].level) if verdicts else "",
+        "count": len(verdicts),
+        "sections": [
+            {
+                "label": group,
+                "figures": [s for s in shown if s.plot.group == group],
+                "omitted": [o for o in omitted if o.group == group],
+                "dominance": next(
+                    (dominance_rows(s.label, dominance(s)) for s in found if s.label == group), None
+                ),
+                "audit": next((audit_table(s) for s in found if s.label == group), []),
+            }
+            for group in groups
+        ],
+        "status": trials["status"].value_counts().to_dict(),
+        "trouble": _trouble(trials),
+        "trouble_total": int((trials["status"] != "completed").sum()),
+        "facts": _facts(frame, trials),
+        "spec": spec_text,
+        "versions": _versions(),
+        "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "downloads": [
+            download("verdicts.json", as_json, "verdicts (JSON)"),
+            download("verdicts.csv", _verdict_csv(entries), "verdicts (CSV)"),
+            download("trials.csv", trials.to_csv(index=False).encode(), "trials (CSV)"),
+        ],
+    }
+
+
+def answers(verdicts: Sequence[Verdict]) -> list[tuple[str, list[tuple[wording.Badge, Markup]]]]:
+    """For each law and dimension, in order: its sentences, each with its badge."""
+    groups: dict[str, list[tuple[wording.Badge, Markup]]] = {}
+    for verdict in verdicts:
+        entry = (wording.badge(verdict), wording.sentence(verdict))
+        groups.setdefault(f"On {verdict.law} in d = {verdict.dimension}", []).append(entry)
+    return list(groups.items())
+
+
+def verdict_row(verdict: Verdict) -> dict[str, Any]:
+    """A row of the verdict table, in words."""
+    name = wording.QUANTITIES.get(verdict.quantity, verdict.quantity.replace("_", " "))
+    return {
+        "law": f"{verdict.law}, d = {verdict.dimension}",
+        "question": f"{name} against {PLAIN.get(verdict.axis, verdict.axis)}",
+        "where": wording.where(verdict),
+        "statement": verdict.statement,
+        "theory": wording.theory(verdict),
+        "measured": wording.number(verdict.exponent),
+        "plain": wording.interval(verdict.ci_low, verdict.ci_high),
+        "adjusted": wording.interval(verdict.adjusted_low, verdict.adjusted_high),
+        "data": f"{verdict.seeds} seeds, {verdict.points} values, "
+        f"{verdict.range[0]:g} to {verdict.range[1]:g}",
+        "badge": wording.badge(verdict),
+        "reason": verdict.reason,
+        "source": verdict.source,
+    }
+
+
+def dominance_rows(label: str, table: pd.DataFrame | None) -> dict[str, Any] | None:
+    """The table "which term dominates where" as cells, with its download; None without one."""
+    if table is None:
+        return None
+    rows = []
+    for _, row in table.iterrows():
+        shares = [f"{100 * row[term]:.0f} %" for term in TERMS]
+        point = [f"{row['samples']:g}", f"{row['width']:g}", f"{row['step_size']:g}"]
+        rows.append((point, shares, row["dominates"], int(row["trials"])))
+    name = f"dominance_{'_'.join(label.replace(',', '').split())}.csv"
+    return {
+        "rows": rows,
+        "terms": list(TERMS.values()),
+        "link": download(name, table.to_csv(index=False).encode(), "this table (CSV)"),
+    }
+
+
+def trial_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row a trial: configuration, outcome, and its best and last recorded score error."""
+    names = [c.name for c in (*IDENTITY_COLUMNS, *TRIAL_COLUMNS) if c.name in frame]
+    table = frame.drop_duplicates("trial_id")[names].set_index("trial_id", drop=False)
+    known = frame.dropna(subset=["score_error"]).sort_values(["trial_id", "step"])
+    best = known.loc[known.groupby("trial_id")["score_error"].idxmin()].set_index("trial_id")
+    last = known.groupby("trial_id").tail(1).set_index("trial_id")
+    table["best_recorded_score_error"] = best["score_error"]
+    table["best_recorded_step"] = best["step"]
+    table["last_score_error"] = last["score_error"]
+    table["last_step"] = last["step"]
+    return table.reset_index(drop=True)
+
+
+def _trouble(trials: pd.DataFrame) -> list[dict[str, Any]]:
+    """Trials that did not complete, with what they said."""
+    rows = []
+    for _, t in trials[trials["status"] != "completed"].head(_LISTED).iterrows():
+        step = "" if pd.isna(t["diverged_step"]) else f"{t['diverged_step']:g}"
+        rows.append(
+            {
+                "id": str(t["trial_id"])[:8],
+                "what": f"{t['law']}, d = {t['dimension']}, N = {t['samples']:g}, "
+                f"m = {t['width']:g}, η = {t['step_size']:g}, seed {t['seed']}",
+                "status": t["status"],
+                "step": step,
+                "message": "" if pd.isna(t["message"]) else t["message"],
+            }
+        )
+    return rows
+
+
+def _facts(frame: pd.DataFrame, trials: pd.DataFrame) -> list[tuple[str, str]]:
+    """What was run, as term and description."""
+
+    def values(name: str) -> str:
+        return ", ".join(f"{v:g}" for v in sorted(trials[name].dropna().astype(float).unique()))
+
+    laws = sorted(
+        f"{a}, d = {b}" for a, b in set(zip(trials["law_label"], trials["dimension"], strict=True))
+    )
+    facts = [
+        ("Laws of X₀", "; ".join(laws)),
+        ("Samples N", values("samples")),
+        ("Widths m", values("width")),
+        ("Step sizes η", values("step_size")),
+        ("Steps τ", values("steps")),
+        ("Diffusion times", f"T₀ = {values('t_min')}, T = {values('t_max')}"),
+        ("Seeds", f"{trials['seed'].nunique()}"),
+        ("Trials", f"{len(trials)}, {len(frame)} recorded rows"),
+    ]
+    seconds, operations = trials["seconds"].sum(), trials["operations"].sum()
+    if seconds > 0:
+        rate = f"{operations / seconds / 1e9:.3g} GFLOP/s" if operations > 0 else ""
+        facts.append(("Training", f"{seconds:.3g} s {rate}".strip()))
+    devices = sorted(trials["device"].dropna().astype(str).unique())
+    if devices:
+        facts.append(("Devices", ", ".join(devices)))
+    return facts
+
+
+def _versions() -> list[tuple[str, str]]:
+    rows = [("Python", platform.python_version())]
+    for package in _PACKAGES:
+        try:
+            rows.append((package, metadata.version(package)))
+        except metadata.PackageNotFoundError:
+            rows.append((package, "not installed"))
+    return rows
+
+
+def _verdict_csv(entries: Sequence[dict[str, Any]]) -> bytes:
+    """Verdicts as a flat table; nested values as JSON."""
+    flat = [
+        {k: json.dumps(v) if isinstance(v, (dict, list)) else v for k, v in entry.items()}
+        for entry in entries
+    ]
+    return pd.DataFrame(flat).to_csv(index=False).encode()

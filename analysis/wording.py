@@ -1,0 +1,167 @@
+"""Verdicts in the words of a paper: sentences, cells, symbols. HTML-safe strings, nothing drawn.
+
+Every text that comes from a study or a law is escaped here (`markupsafe`); a sentence is Markup
+because exponents are superscripts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from analysis.rate_figures import PLAIN, exponent
+from analysis.sweeps import SYMBOLS, held
+from analysis.theory import Kind, Quantity
+from analysis.verdicts import Verdict, Word
+
+QUANTITIES: dict[str, str] = {
+    Quantity.BEST_ERROR: "best-stopped score error",
+    Quantity.BEST_ERROR_ASSESSED: "best-stopped score error (assessed on held-back test points)",
+    Quantity.BEST_ERROR_UNWEIGHTED: "unweighted score error at the best step",
+    Quantity.BEST_TIME: "best effective stopping time",
+    Quantity.FINAL_ERROR: "unstopped score error",
+    Quantity.ERROR_AT_TIME: "score error at a fixed effective time",
+    Quantity.COUPLING_AT_TIME: "squared distance between network and kernel",
+    Quantity.KERNEL_BEST_ERROR: "kernel's best-stopped score error",
+    Quantity.APPROXIMATION: "approximation error",
+    Quantity.NTK_EIGENVALUE: "kernel's eigenvalue",
+}
+
+
+@dataclass(frozen=True)
+class Badge:
+    """A verdict for the eye: a symbol and words beside the colour; `tone` picks the colour."""
+
+    symbol: str
+    words: str
+    tone: str
+
+
+_BADGES = {
+    Word.CONSISTENT: Badge("✓", "consistent with the bound", "good"),
+    Word.FASTER: Badge("▲", "faster than the bound", "good"),
+    Word.VIOLATES: Badge("✗", "violates the bound", "bad"),
+    Word.AGREES: Badge("✓", "agrees", "good"),
+    Word.DISAGREES: Badge("✗", "disagrees", "bad"),
+    Word.UNDETERMINED: Badge("?", "undetermined", "open"),
+}
+
+MEANINGS = (
+    ("▲ faster than the bound", "the whole interval lies above the exponent that theory promises"),
+    (
+        "✓ consistent with the bound",
+        "the interval holds the bound, and no clear violation is compatible with it",
+    ),
+    ("✗ violates the bound", "the whole interval lies below the promised exponent"),
+    ("✓ agrees", "the whole interval lies within the stated margin of theory's value"),
+    ("✗ disagrees", "the whole interval lies outside that margin"),
+    (
+        "? undetermined",
+        "the data cannot decide: the reason says what would (more seeds, a longer range)",
+    ),
+)
+"""What each verdict means, for the page's legend."""
+
+
+def badge(verdict: Verdict) -> Badge:
+    return _BADGES[verdict.verdict]
+
+
+def number(value: float) -> str:
+    """Two decimals with a real minus sign; a dash for NaN, the sign of infinity."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return exponent(value).replace("-", "−")
+
+
+def power(axis: str, b: float) -> Markup:
+    """axis^-b with a superscript: `N<sup>−0.65</sup>`."""
+    return Markup("{}<sup>{}</sup>").format(PLAIN.get(axis, axis), number(-b))
+
+
+def interval(low: float, high: float) -> str:
+    """`0.61 to 0.69`, or a dash where there is none."""
+    return "–" if math.isnan(low) or math.isnan(high) else f"{number(low)} to {number(high)}"
+
+
+def share(level: float) -> str:
+    """A confidence level as `95 %`."""
+    return f"{100 * level:g} %"
+
+
+def theory(verdict: Verdict) -> Markup:
+    """What theory says, as a cell: `at least 0.40`, `0.00 (±5 %)`."""
+    b = number(verdict.theory_exponent)
+    if verdict.kind == Kind.BOUND:
+        return Markup("at least {}").format(b)
+    if verdict.kind == Kind.QUALITATIVE:
+        return Markup("does not vanish at the stopped rate")
+    if verdict.theory_exponent == 0:
+        return Markup("no change (within {:.0%})").format(verdict.margin)
+    return Markup("{} (within {:.0%})").format(b, verdict.margin)
+
+
+def where(verdict: Verdict) -> str:
+    """What the curve holds fixed, in words."""
+    fixed = {k: verdict.fixed[k] for k in SYMBOLS if k in verdict.fixed}
+    text = held(fixed)
+    if "effective_time" in verdict.fixed:
+        text += f", ητ = {verdict.fixed['effective_time']:.3g}"
+    return text
+
+
+def sentence(verdict: Verdict) -> Markup:
+    """The answer in one sentence, for the top of the page."""
+    name = QUANTITIES.get(verdict.quantity, verdict.quantity.replace("_", " "))
+    start = Markup("the {} ").format(name)
+    told = _told(verdict)
+    tail = _tail(verdict)
+    return start + told + Markup(": <strong>{}</strong>{}").format(*tail)
+
+
+def _told(verdict: Verdict) -> Markup:
+    axis = PLAIN.get(verdict.axis, verdict.axis)
+    if math.isnan(verdict.exponent):
+        return Markup("against {} has no exponent").format(axis)
+    sign = -1.0 if verdict.exponent < 0 else 1.0
+    ends = sorted((sign * verdict.ci_low, sign * verdict.ci_high))
+    evidence = Markup("({} interval of the exponent {}, {} seeds)").format(
+        share(verdict.level), interval(*ends), verdict.seeds
+    )
+    if verdict.theory_exponent == 0 and verdict.kind == Kind.SHARP:
+        return Markup("against {} changes as {} {}").format(
+            axis, power(verdict.axis, verdict.exponent), evidence
+        )
+    verb = "falls" if verdict.exponent >= 0 else "grows"
+    return Markup("{} as {} {}").format(verb, power(verdict.axis, verdict.exponent), evidence)
+
+
+def _tail(verdict: Verdict) -> tuple[str, Markup]:
+    b = power(verdict.axis, verdict.theory_exponent)
+    word = verdict.verdict
+    if word is Word.UNDETERMINED:
+        return "undetermined", Markup(", because {}").format(verdict.reason)
+    if verdict.kind == Kind.BOUND:
+        words = {
+            Word.FASTER: "faster than the bound",
+            Word.CONSISTENT: "consistent with the bound",
+            Word.VIOLATES: "slower than the bound, which it violates,",
+        }
+        return words.get(word, str(word)), Markup(" ") + b
+    if verdict.kind == Kind.QUALITATIVE:
+        agrees = word is Word.AGREES
+        said = "as theory says, it" if agrees else "against theory, it"
+        does = "does not fall" if agrees else "falls"
+        return str(word), Markup(" ({} {} at the rate that stopping reaches)").format(said, does)
+    if verdict.theory_exponent == 0:
+        return str(word), Markup(" with theory’s “no change”")
+    return str(word), Markup(" with theory’s ") + b
+
+
+def safe(text: object) -> Markup:
+    """`text` escaped."""
+    return escape(text)
