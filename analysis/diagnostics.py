@@ -89,15 +89,16 @@ def local_slopes(means: LevelMeans) -> tuple[LocalSlope, ...]:
     return tuple(found)
 
 
-def end_slope(means: LevelMeans) -> LocalSlope | None:
-    """The exponent at the largest x by a quadratic in log-log: where the curve is heading.
-    None with fewer than 4 levels."""
+def slope_at(means: LevelMeans, ahead: float) -> LocalSlope | None:
+    """The exponent by a quadratic in log-log, `ahead` whole log ranges beyond the largest x:
+    0 is where the curve stands at its end, 1 where it would stand if its drift went on unabated
+    over another range as long as the measured one. None with fewer than 4 levels."""
     if len(means.x) < 4:
         return None
     rows = means.polynomial(2)
-    last = means.u[-1] - means.u.mean()
-    fit = means.contrast(-(rows[1] + 2 * last * rows[2]), degree=2)
-    return LocalSlope(float(means.x[-1]), float(means.x[-1]), fit.estimate, fit.error, fit.freedom)
+    at = float(means.u[-1] + ahead * (means.u[-1] - means.u[0]))
+    fit = means.contrast(-(rows[1] + 2 * (at - means.u.mean()) * rows[2]), degree=2)
+    return LocalSlope(math.exp(at), math.exp(at), fit.estimate, fit.error, fit.freedom)
 
 
 def curvature(means: LevelMeans) -> Curvature | None:
@@ -139,11 +140,9 @@ def spread(means: LevelMeans, level: float) -> Spread:
 
 
 def log_bias(means: LevelMeans) -> float:
-    """Shift of the exponent because E[log mean] is below log E[mean], to second order:
-    E[log mean_l] = log mu_l - v_l / 2. Zero when the relative noise is the same at all levels."""
-    if means.method is Method.RESIDUALS:
-        return 0.0
-    return float(means.polynomial(1)[1] @ means.variance / 2)
+    """Shift of the exponent that the jackknife took out, because E[log mean] is below
+    log E[mean]. Near zero when the relative noise is the same at all levels."""
+    return float(-means.polynomial(1)[1] @ (np.log(means.mean) - means.log_mean))
 
 
 def _monotone(values: Array, weights: Array) -> Array:

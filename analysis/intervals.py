@@ -2,21 +2,29 @@
 
 A **level** is a distinct x; at each one there are n_l values y, one per trial. Everything that a
 straight line in log-log can be asked (slope, local slope, curvature, forecast) is a contrast
-sum_l c_l log(mean_l), so one variance formula serves them all:
+sum_l c_l log mu_l, mu_l = E[y] at the level, so one variance formula serves them all:
 
-| symbol | name here      | meaning                                              | shape |
-|--------|----------------|------------------------------------------------------|-------|
-| u_l    | u              | log x_l                                              | [L]   |
-| n_l    | count          | values at the level                                  | [L]   |
-|        | log_mean       | log of the mean of y at the level                    | [L]   |
-| v_l    | variance       | delta-method variance of log_mean: s_l^2/(n_l mean^2)| [L]   |
-|        | scores         | each seed's share of the error of log_mean           | [S, L]|
+| symbol | name here | meaning                                                        | shape  |
+|--------|-----------|----------------------------------------------------------------|--------|
+| u_l    | u         | log x_l                                                        | [L]    |
+| n_l    | count     | values at the level                                            | [L]    |
+|        | mean      | mean of y at the level                                         | [L]    |
+|        | log_mean  | log mu_l, estimated: log(mean) less its jackknife bias         | [L]    |
+| p_sl   |           | pseudo-values n log(mean_l) - (n - 1) log(mean_l without s)    |        |
+| v_l    | variance  | variance of log_mean: that of the p_sl over n_l                | [L]    |
+|        | scores    | each seed's share (p_sl - log_mean_l)/n_l of the error         | [S, L] |
+
+The pseudo-values (Tukey's jackknife) do two things that (y - mean)/mean, the delta method, does
+not: they take out the bias of the log of a mean, which bends a curve whose noise changes with x,
+and they widen the interval where a skewed noise makes the first order too optimistic. In
+benchmarks/coverage.py both matter below ten seeds. The mean of log y would be exact for lognormal
+noise of constant size, and is off by the change of half its variance wherever that changes.
 
 Three ways to the variance, chosen by `summarise` from the design alone, never from the values:
 
 - `SEEDS` (per-seed slopes): a seed stands at several levels and its effect is shared between them.
-  Seed s contributes sum_l c_l (y_sl - mean_l)/(n_l mean_l); the variance is that of S independent
-  contributions, with S - 1 degrees of freedom. Shared effects that cancel in a slope cancel here.
+  Seed s has its own slope sum_l c_l p_sl; the variance is that of S independent slopes, with S - 1
+  degrees of freedom. Shared effects that cancel in a slope cancel here.
 - `LEVELS`: values are independent between levels: sum_l c_l^2 v_l with Satterthwaite's degrees of
   freedom, so that the noise may differ from level to level.
 - `RESIDUALS`: one value at some level, so the scatter about the line is all there is.
@@ -77,6 +85,7 @@ class LevelMeans:
 
     x: Array
     mean: Array
+    log_mean: Array
     count: NDArray[np.int64]
     variance: Array
     method: Method
@@ -88,33 +97,27 @@ class LevelMeans:
         return np.log(self.x)
 
     @property
-    def log_mean(self) -> Array:
-        return np.log(self.mean)
-
-    @property
     def weights(self) -> Array:
         """n_l / mean(n): levels weigh by their number of values. Estimated variances are not used
         as weights: with few seeds they are noisy, and correlated with the means."""
         return np.asarray(self.count / self.count.mean(), dtype=np.float64)
 
-    def polynomial(self, degree: int, levels: slice | Array | None = None) -> Array:
+    def polynomial(self, degree: int, levels: slice | None = None) -> Array:
         """[degree + 1, L] contrasts giving the weighted least-squares coefficients of log_mean in
         powers of (u - mean u); zero outside `levels`."""
-        chosen = np.arange(len(self.x))[levels if levels is not None else slice(None)]
-        w = self.weights[chosen]
+        chosen = np.arange(len(self.x))[levels or slice(None)]
+        root = np.sqrt(self.weights[chosen])
         design = np.vander(self.u[chosen] - self.u.mean(), degree + 1, increasing=True)
-        root = np.sqrt(w)
-        rows = np.linalg.pinv(design * root[:, None]) * root
         full = np.zeros((degree + 1, len(self.x)))
-        full[:, chosen] = rows
+        full[:, chosen] = np.linalg.pinv(design * root[:, None]) * root
         return full
 
     def contrast(self, c: Array, degree: int = 1, estimate: float | None = None) -> Contrast:
-        """sum_l c_l log(mean_l) with its error. `degree` is that of the polynomial about which the
+        """sum_l c_l log mu_l with its error. `degree` is that of the polynomial about which the
         scatter is measured where the method is RESIDUALS. `estimate`: for a nonlinear fit, its own
         value, with c the gradient of it in log_mean."""
         value = float(c @ self.log_mean) if estimate is None else estimate
-        if self.method is Method.SEEDS and self.scores is not None:
+        if self.scores is not None:
             each = self.scores @ c
             variance = float(each @ each) * self.seeds / (self.seeds - 1)
             return Contrast(value, float(np.sqrt(variance)), float(self.seeds - 1))
@@ -137,32 +140,36 @@ class LevelMeans:
         return left
 
 
-def summarise(x: Array, y: Array, seed: NDArray[np.int64] | None) -> LevelMeans:
+def summarise(x: Array, y: Array, seed: NDArray[np.int64] | None = None) -> LevelMeans:
     """The level means of positive, finite `x`, `y` (one value per trial, same length).
 
     `seed`, where given, links the levels: trials with the same seed are taken to share effects.
-    The rule: SEEDS when at least two seeds stand at two levels or more; else LEVELS when every
-    level has two values or more; else RESIDUALS.
+    The rule: SEEDS when every level has two values or more and at least two seeds stand at two
+    levels or more; else LEVELS when every level has two values or more; else RESIDUALS.
     """
     levels, where = np.unique(x, return_inverse=True)
     count = np.bincount(where)
-    # mean and variance relative to a level's largest value: no overflow at any scale
+    # relative to the level's largest value, so that no scale overflows
     top = np.zeros(len(levels))
     np.maximum.at(top, where, y)
-    scaled = y / top[where]
-    mean = np.bincount(where, scaled) / count
-    deviation = scaled - mean[where]
-    squares = np.bincount(where, deviation**2)
-    variance = squares / np.maximum(count - 1, 1) / count / mean**2
-    independent = Method.LEVELS if count.min() >= 2 else Method.RESIDUALS
-    method, scores, seeds = independent, None, int(count.min())
-    if seed is not None:
+    total = np.bincount(where, y / top[where])
+    mean = total / count
+    n = count[where]
+    others = np.where(n > 1, (total[where] - y / top[where]) / np.maximum(n - 1, 1), mean[where])
+    pseudo = n * np.log(mean)[where] - (n - 1) * np.log(others)
+    corrected = np.bincount(where, pseudo) / count
+    share = (pseudo - corrected[where]) / n
+    variance = np.bincount(where, share**2) * count / np.maximum(count - 1, 1)
+    log_mean = corrected + np.log(top)
+    repeated = int(count.min()) >= 2
+    seeds = int(count.min())
+    method = Method.LEVELS if repeated else Method.RESIDUALS
+    scores = None
+    if seed is not None and repeated:
         names, who = np.unique(seed, return_inverse=True)
-        table = np.zeros((len(names), len(levels)))
-        np.add.at(table, (who, where), deviation / (count * mean)[where])
-        present = np.zeros((len(names), len(levels)), dtype=bool)
-        present[who, where] = True
-        seeds = len(names)
-        if np.sum(present.sum(axis=1) >= 2) >= 2 and count.min() >= 2:
-            method, scores = Method.SEEDS, table
-    return LevelMeans(levels, mean * top, count, variance, method, seeds, scores)
+        pairs = np.unique(np.column_stack([who, where]), axis=0)
+        if np.sum(np.bincount(pairs[:, 0]) >= 2) >= 2:
+            method, seeds = Method.SEEDS, len(names)
+            scores = np.zeros((len(names), len(levels)))
+            np.add.at(scores, (who, where), share)
+    return LevelMeans(levels, mean * top, log_mean, count, variance, method, seeds, scores)

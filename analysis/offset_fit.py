@@ -131,7 +131,9 @@ def fit(means: LevelMeans) -> OffsetFit:
     _value, a = _profile(np.array(b), np.array(r), u, ell, w)
     jacobian = _jacobian(b, r, u)
     root = np.sqrt(w)
-    gradients: Array = np.linalg.pinv(jacobian * root[:, None], rcond=1e-13) * root
+    gradients = np.asarray(
+        np.linalg.pinv(jacobian * root[:, None], rcond=1e-13) * root, dtype=float
+    )
     curvature_b = float(gradients[1] ** 2 @ (1 / w))
     return OffsetFit(
         float(a) + float(means.log_mean.mean()), b, r, best, gradients, curvature_b, converged

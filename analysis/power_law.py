@@ -44,8 +44,9 @@ class PowerLawFit:
 
     levels: the distinct x. trials: values used. seeds: values per level (the fewest), or distinct
     seeds where they link the levels. residuals: log level mean less the fit, one per level.
-    log_bias: estimated shift of the exponent because E[log mean] < log E[mean].
-    end_slope: exponent at the largest x by a quadratic in log-log: where the curve is heading.
+    log_bias: shift of the exponent, taken out, that E[log mean] < log E[mean] would have given.
+    end_slope, forecast_slope: exponent by a quadratic in log-log at the largest x, and one whole
+    log range further: where the curve is heading.
     """
 
     status: FitStatus
@@ -62,6 +63,7 @@ class PowerLawFit:
     range_decades: float
     local_slopes: tuple[LocalSlope, ...] = ()
     end_slope: LocalSlope | None = None
+    forecast_slope: LocalSlope | None = None
     curvature: Curvature | None = None
     holdout: Holdout | None = None
     spread: Spread | None = None
@@ -220,7 +222,8 @@ def _plain(means: LevelMeans, trials: int, level: float) -> PowerLawFit:
         levels=tuple(means.x.tolist()),
         range_decades=_range(means.x),
         local_slopes=diagnostics.local_slopes(means),
-        end_slope=diagnostics.end_slope(means),
+        end_slope=diagnostics.slope_at(means, 0.0),
+        forecast_slope=diagnostics.slope_at(means, 1.0),
         curvature=diagnostics.curvature(means),
         holdout=diagnostics.holdout(means),
         spread=diagnostics.spread(means, level),

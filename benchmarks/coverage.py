@@ -1,0 +1,327 @@
+"""How often the intervals hold the planted exponent, and how often a verdict is wrong.
+
+Run alone: `python benchmarks/coverage.py --repetitions 1000 --json coverage.json`. Every
+repetition has its own fixed seed, so the table is reproducible.
+
+Coverage. Curves y = x^-b f(x) noise at eight levels x = 64 .. 8192, b = 1/2, 3 to 20 seeds.
+Nominal level 95 %. `target` is what a scenario has to reach; `missed` is the share of repetitions
+without an interval (counted as not covering).
+
+Verdicts. y = x^-b (1 + k (x/64)^-q), lognormal noise: a correction that still bends the curve.
+The truth is the limit b: against a sharp prediction of b, `disagrees` is wrong; against the bound
+b, `faster` and `violates` are wrong; against a sharp prediction of the slope that a straight line
+shows, where that is beyond the margin, `agrees` is wrong. `undetected` is what the best test would
+leave: one that knew the noise, q, and so the exact shape of the bend, would see it with power
+P(|Z + delta| > z) at the level of the curvature test, delta = sqrt(seeds)/sigma times the length
+of log(1 + k (x/64)^-q) perpendicular to straight lines (Neyman and Pearson: for a normal mean in a
+known direction no unbiased test does better). A wrong share below max(10 %, undetected) is as good
+as the data allow, or better.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from analysis.power_law import fit_power_law
+from analysis.theory import MARGIN, Kind, Prediction
+from analysis.verdicts import DRIFT_P, judge
+
+Array = NDArray[np.float64]
+Noise = Callable[[np.random.Generator, int, Array], Array]
+
+EXPONENT = 0.5
+LEVELS = np.geomspace(64.0, 8192.0, 8)
+SEEDS = (3, 5, 10, 20)
+
+
+def lognormal(size: float) -> Noise:
+    """exp(size Z), the same at all levels; its mean is a constant factor."""
+
+    def draw(rng: np.random.Generator, seeds: int, x: Array) -> Array:
+        return np.asarray(np.exp(size * rng.standard_normal((seeds, len(x)))))
+
+    return draw
+
+
+def falling(size: float, power: float) -> Noise:
+    """Lognormal noise of mean 1 and log standard deviation size (x/x_min)^-power."""
+
+    def draw(rng: np.random.Generator, seeds: int, x: Array) -> Array:
+        s = size * (x / x[0]) ** -power
+        return np.exp(s * rng.standard_normal((seeds, len(x))) - s**2 / 2)
+
+    return draw
+
+
+def chi_square(freedom: int) -> Noise:
+    """chi^2 over its degrees of freedom."""
+
+    def draw(rng: np.random.Generator, seeds: int, x: Array) -> Array:
+        return np.asarray(rng.chisquare(freedom, (seeds, len(x))) / freedom)
+
+    return draw
+
+
+def shared(offset: float, tilt: float, own: float, power: float = 0.0) -> Noise:
+    """Each seed shifts (and tilts) its whole curve; the sizes fall as (x/x_min)^-power."""
+
+    def draw(rng: np.random.Generator, seeds: int, x: Array) -> Array:
+        u = np.log(x) - np.log(x).mean()
+        scale = (x / x[0]) ** -power
+        z = offset * rng.standard_normal((seeds, 1)) + own * rng.standard_normal((seeds, len(x)))
+        half = scale**2 * (offset**2 + own**2) / 2
+        z = scale * z - half + tilt * rng.standard_normal((seeds, 1)) * u
+        return np.asarray(np.exp(z))
+
+    return draw
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A way to make curves; `floor` is c as a share of the last signal."""
+
+    name: str
+    noise: Noise
+    low: float
+    high: float
+    floor: float = 0.0
+    linked: bool = False
+
+
+SCENARIOS = (
+    Scenario("lognormal 0.3", lognormal(0.3), 0.93, 0.97),
+    Scenario("lognormal 0.1", lognormal(0.1), 0.93, 0.97),
+    Scenario("variance falls as x^-1/2", falling(0.5, 0.25), 0.92, 1.0),
+    Scenario("variance falls as x^-1", falling(0.5, 0.5), 0.92, 1.0),
+    Scenario("chi-square, 4 degrees", chi_square(4), 0.92, 1.0),
+    Scenario("chi-square, 10 degrees", chi_square(10), 0.92, 1.0),
+    Scenario("seeds shift the curve", shared(0.3, 0.0, 0.1), 0.93, 0.98, linked=True),
+    Scenario("seeds tilt the curve", shared(0.3, 0.05, 0.1), 0.93, 0.98, linked=True),
+    Scenario("the same, falling noise", shared(0.4, 0.0, 0.3, 0.25), 0.93, 0.98, linked=True),
+    Scenario("floor 30 %, noise 0.1", lognormal(0.1), 0.92, 1.0, floor=0.3),
+    Scenario("floor 30 %, noise 0.3", lognormal(0.3), 0.92, 1.0, floor=0.3),
+    Scenario("floor 100 %, noise 0.1", lognormal(0.1), 0.92, 1.0, floor=1.0),
+    Scenario("floor 100 %, noise 0.3", lognormal(0.3), 0.92, 1.0, floor=1.0),
+)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What one scenario at one number of seeds gave."""
+
+    scenario: str
+    seeds: int
+    repetitions: int
+    coverage: float
+    below: float
+    above: float
+    missed: float
+    width: float
+    low: float
+    high: float
+
+    @property
+    def met(self) -> bool:
+        """Within the target, give or take two standard errors of a simulation this long."""
+        slack = 2 * math.sqrt(0.95 * 0.05 / self.repetitions)
+        return self.low - slack <= self.coverage <= self.high + slack
+
+
+def coverage(scenario: Scenario, seeds: int, repetitions: int) -> Coverage:
+    """Simulate a scenario; `below`, `above`: share of intervals wholly below or above b."""
+    signal = LEVELS**-EXPONENT
+    x = np.tile(LEVELS, seeds)
+    who = np.repeat(np.arange(seeds), len(LEVELS)) if scenario.linked else None
+    ends = np.empty((repetitions, 2))
+    for repetition in range(repetitions):
+        rng = np.random.default_rng([seeds, repetition])
+        y = (signal + scenario.floor * signal[-1]) * scenario.noise(rng, seeds, LEVELS)
+        ends[repetition] = fit_power_law(x, y.ravel(), who, offset=scenario.floor > 0).ci
+    low, high = ends.T
+    return Coverage(
+        scenario.name,
+        seeds,
+        repetitions,
+        coverage=float(np.mean((low <= EXPONENT) & (high >= EXPONENT))),
+        below=float(np.mean(high < EXPONENT)),
+        above=float(np.mean(low > EXPONENT)),
+        missed=float(np.mean(np.isnan(low))),
+        width=float(np.nanmedian(high - low)),
+        low=scenario.low,
+        high=scenario.high,
+    )
+
+
+# --- verdicts -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Bend:
+    """y = x^-b (1 + k (x/64)^-q), its noise and seeds."""
+
+    k: float
+    q: float
+    sigma: float
+    seeds: int
+    levels: int = 8
+
+
+BENDS = tuple(
+    Bend(k, q, sigma, seeds)
+    for sigma, seeds in ((0.1, 5), (0.2, 10), (0.02, 10))
+    for q in (0.25, 0.5, 1.0)
+    for k in (-0.5, 0.2, 1.0, 3.0)
+)
+STRAIGHT = tuple(Bend(0.0, 1.0, sigma, seeds) for sigma, seeds in ((0.1, 5), (0.2, 10), (0.02, 10)))
+SHORT = tuple(Bend(1.0, 0.5, 0.1, 5, levels) for levels in (3, 4, 5))
+
+
+@dataclass(frozen=True)
+class Share:
+    """Verdicts on one prediction: the share of right, wrong and undetermined ones."""
+
+    bend: Bend
+    prediction: str
+    repetitions: int
+    right: float
+    wrong: float
+    undetermined: float
+    undetected: float
+
+    @property
+    def met(self) -> bool:
+        """Wrong in at most 10 %, or no more often than the best test fails to see the bend, give
+        or take two standard errors."""
+        allowed = max(0.1, self.undetected)
+        slack = 2 * math.sqrt(max(allowed * (1 - allowed), 0.0) / self.repetitions)
+        return self.wrong <= allowed + slack
+
+
+def undetected(bend: Bend) -> float:
+    """Share of repetitions in which the best test of the module's description misses the bend."""
+    x = LEVELS[: bend.levels]
+    shape = np.log1p(bend.k * (x / 64) ** -bend.q)
+    lines = np.vander(np.log(x), 2)
+    left = shape - lines @ np.linalg.lstsq(lines, shape)[0]
+    delta = math.sqrt(bend.seeds) / bend.sigma * float(np.linalg.norm(left))
+    cut = float(stats.norm.isf(DRIFT_P / 2))
+    return float(stats.norm.cdf(cut - delta) - stats.norm.cdf(-cut - delta))
+
+
+def apparent(bend: Bend) -> float:
+    """The exponent that a straight line through the noiseless curve shows."""
+    x = LEVELS[: bend.levels]
+    y = -EXPONENT * np.log(x) + np.log1p(bend.k * (x / 64) ** -bend.q)
+    return -float(np.polyfit(np.log(x), y, 1)[0])
+
+
+def _prediction(name: str, kind: Kind, exponent: float) -> Prediction:
+    return Prediction(name, "error", "samples", exponent, kind, MARGIN, "planted", name)
+
+
+def asked(bend: Bend) -> list[tuple[Prediction, set[str]]]:
+    """The predictions put to a curve, each with the verdicts that are right."""
+    found = [
+        (_prediction("sharp b", Kind.SHARP, EXPONENT), {"agrees"}),
+        (_prediction("bound b", Kind.BOUND, EXPONENT), {"consistent"}),
+    ]
+    seen = apparent(bend)
+    if abs(EXPONENT - seen) > MARGIN * seen:
+        found.append((_prediction("sharp, as seen", Kind.SHARP, seen), {"disagrees"}))
+    if bend.k:
+        return found
+    return [
+        *found,
+        (_prediction("sharp 2b", Kind.SHARP, 2 * EXPONENT), {"disagrees"}),
+        (_prediction("bound 2b", Kind.BOUND, 2 * EXPONENT), {"violates"}),
+        (_prediction("bound b/2", Kind.BOUND, EXPONENT / 2), {"faster"}),
+    ]
+
+
+def verdict_shares(bend: Bend, repetitions: int) -> list[Share]:
+    """Simulate the verdicts on one bent curve."""
+    x = LEVELS[: bend.levels]
+    mean = x**-EXPONENT * (1 + bend.k * (x / 64) ** -bend.q)
+    noise = lognormal(bend.sigma)
+    questions = asked(bend)
+    counts = [Counter[str]() for _ in questions]
+    for repetition in range(repetitions):
+        rng = np.random.default_rng([bend.seeds, repetition])
+        y = mean * noise(rng, bend.seeds, x)
+        fit = fit_power_law(np.tile(x, bend.seeds), y.ravel())
+        for count, (prediction, _right) in zip(counts, questions, strict=True):
+            count[judge(prediction, fit).verdict.value] += 1
+    shares = []
+    for count, (prediction, right) in zip(counts, questions, strict=True):
+        good = sum(count[word] for word in right) / repetitions
+        unsure = count["undetermined"] / repetitions
+        bad = max(1 - good - unsure, 0.0)
+        missed = undetected(bend) if bend.k else 0.0
+        shares.append(Share(bend, prediction.name, repetitions, good, bad, unsure, missed))
+    return shares
+
+
+def _print(header: str, rows: Iterable[str]) -> None:
+    print(header, flush=True)
+    for row in rows:
+        print(row, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--repetitions", type=int, default=1000)
+    parser.add_argument("--json", type=Path, default=None, help="also write the numbers here")
+    options = parser.parse_args()
+    covered: list[Coverage] = []
+    judged: list[Share] = []
+
+    def coverage_rows() -> Iterable[str]:
+        for scenario in SCENARIOS:
+            for seeds in SEEDS:
+                c = coverage(scenario, seeds, options.repetitions)
+                covered.append(c)
+                yield (
+                    f"{c.scenario:26} {c.seeds:5} {c.coverage:8.1%} {c.below:6.1%} {c.above:6.1%} "
+                    f"{c.missed:6.1%} {c.width:7.3f}  {c.low:.0%}-{c.high:.0%} "
+                    f"{'met' if c.met else 'NOT MET'}"
+                )
+
+    def verdict_rows() -> Iterable[str]:
+        for bend in (*STRAIGHT, *BENDS, *SHORT):
+            for s in verdict_shares(bend, options.repetitions):
+                judged.append(s)
+                yield (
+                    f"{bend.levels:6} {bend.k:5} {bend.q:5} {bend.sigma:5} {bend.seeds:5} "
+                    f"{s.prediction:15} {s.right:6.1%} {s.wrong:6.1%} {s.undetermined:12.1%} "
+                    f"{s.undetected:10.1%}  {'met' if s.met else 'NOT MET'}"
+                )
+
+    _print(
+        f"{'coverage at 95 %':26} seeds coverage  below  above missed   width  target",
+        coverage_rows(),
+    )
+    _print(
+        "\nlevels     k     q sigma seeds prediction       right  wrong undetermined undetected",
+        verdict_rows(),
+    )
+    if options.json:
+        figures = {
+            "repetitions": options.repetitions,
+            "coverage": [asdict(c) | {"met": c.met} for c in covered],
+            "verdicts": [asdict(s) | {"met": s.met} for s in judged],
+        }
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
