@@ -1,0 +1,276 @@
+"""Laws of X_0 whose posterior mean f* = E[X_0 | X_t = x] is known (THEORY section 8).
+
+| symbol | meaning                                       | shape  | unit |
+|--------|-----------------------------------------------|--------|------|
+| d      | dimension of X_0                              |        | 1    |
+| x      | values of X_t = alpha X_0 + sqrt(h) N(0, I)   | [n, d] | x    |
+| alpha  | exp(-1/2 int_0^t g), in [0, 1]                | [n]    | 1    |
+| h      | 1 - alpha^2 > 0                               | [n]    | x^2  |
+| f*     | E[X_0 \\| X_t = x]                             | [n, d] | x    |
+
+numpy in float64. alpha and h may be scalars. Every formula holds for all x, for h down to 1e-12
+and below, and for alpha = 0, without underflow to NaN.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
+
+from trainers.atoms_file import LawError, load_atoms, resolve_atoms, sha256_of
+from trainers.special_functions import bessel_ratio, truncated_normal
+from trainers.trial import Atoms, Cube, GaussianMixture, Law, Sphere
+
+__all__ = ["Distribution", "LawError", "load_atoms", "make_distribution", "resolve_atoms"]
+
+FloatArray = NDArray[np.float64]
+
+_BLOCK_BYTES = 2**24
+"""Size of a mixture's blocks of log-weights; at most four such arrays are held at a time."""
+
+
+class Distribution(ABC):
+    """A law of X_0 on R^d.
+
+    `second_moment` is E||X_0||^2; ||X_0|| <= `support_radius`, which may be infinite.
+    """
+
+    dimension: int
+    second_moment: float
+    support_radius: float
+
+    @abstractmethod
+    def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
+        """n independent draws of X_0, [n, d]."""
+
+    def posterior_mean(self, x: FloatArray, alpha: ArrayLike, h: ArrayLike) -> FloatArray:
+        """f* = E[X_0 | X_t = x] [n, d], for x [n, d] and alpha, h [n].
+
+        Raises ValueError for another shape of x, and for h <= 0 (at t = 0, X_t is X_0).
+        """
+        return self._posterior_mean(*self._checked(x, alpha, h))
+
+    def log_marginal(self, x: FloatArray, alpha: ArrayLike, h: ArrayLike) -> FloatArray:
+        """log p_t(x) [n], the log-density of X_t, for x [n, d] and alpha, h [n].
+
+        Rounding leaves an absolute error of about 1e-16 ||x||^2 / h. Raises as `posterior_mean`.
+        """
+        return self._log_marginal(*self._checked(x, alpha, h))
+
+    @abstractmethod
+    def _posterior_mean(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
+        """[n, d], for x [n, d] and a = alpha, h [n, 1]."""
+
+    @abstractmethod
+    def _log_marginal(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
+        """[n], for x [n, d] and a = alpha, h [n, 1]."""
+
+    def _checked(
+        self, x: FloatArray, alpha: ArrayLike, h: ArrayLike
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """x [n, d], and alpha and h as [n, 1]."""
+        x = np.asarray(x, dtype=np.float64)
+        if x.ndim != 2 or x.shape[1] != self.dimension:
+            raise ValueError(f"x has shape {x.shape}; it must be [n, {self.dimension}]")
+        a, v = (
+            np.broadcast_to(np.asarray(value, dtype=np.float64), len(x))[:, np.newaxis]
+            for value in (alpha, h)
+        )
+        if not (v > 0).all():
+            raise ValueError("h must be positive: at t = 0 there is nothing to infer, X_t is X_0")
+        return x, a, v
+
+
+def make_distribution(law: Law, atoms: Mapping[str, FloatArray] | None = None) -> Distribution:
+    """The distribution that `law` describes.
+
+    `atoms` maps the SHA-256 of a data file to its standardised rows (`load_atoms`), for laws
+    from a file; a file that is not in it is read from `law.file`. Raises LawError where
+    the file cannot be read, or is not the one that the law was made from.
+    """
+    if isinstance(law, GaussianMixture):
+        shape = (law.components, law.dimension)
+        return _Mixture(_parameter_stream(law).uniform(-1, 1, shape), law.std)
+    if isinstance(law, Atoms):
+        if law.sha256 is not None:
+            return _Mixture(_file_atoms(law, atoms or {}), 0.0)
+        shape = (law.count, law.dimension)
+        return _Mixture(_parameter_stream(law).uniform(-1, 1, shape), 0.0)
+    if isinstance(law, Cube):
+        return _Cube(law.dimension)
+    if isinstance(law, Sphere):
+        return _Sphere(law.dimension, law.radius)
+    inner = make_distribution(law.inner, atoms)
+    normal = _parameter_stream(law).standard_normal((law.dimension, inner.dimension))
+    q, r = np.linalg.qr(normal)
+    return _Subspace(inner, q * np.where(np.diag(r) < 0, -1.0, 1.0))  # signs: Haar measure
+
+
+def _file_atoms(law: Atoms, atoms: Mapping[str, FloatArray]) -> FloatArray:
+    """The points of a law from a file: from `atoms`, else from the file itself if unchanged."""
+    assert law.sha256 is not None
+    points = atoms.get(law.sha256)
+    if points is None:
+        if law.file is None or sha256_of(Path(law.file)) != law.sha256:
+            raise LawError(
+                f"law.file: {law.file} does not hold the data with SHA-256 {law.sha256[:8]}… that "
+                "the law was made from: restore the file, or load the spec again"
+            )
+        points = load_atoms(law.file)
+    if points.shape != (law.count, law.dimension):
+        raise LawError(
+            f"law.count = {law.count} and law.dimension = {law.dimension}, but the data with "
+            f"SHA-256 {law.sha256[:8]}… have shape {points.shape}: use resolve_atoms"
+        )
+    return np.asarray(points, dtype=np.float64)
+
+
+def _parameter_stream(law: Any) -> np.random.Generator:
+    """The stream of a law's own parameters, apart from other kinds' and from the samples'."""
+    kind = tuple(law.kind.encode())
+    return np.random.default_rng(np.random.SeedSequence(law.seed, spawn_key=kind))
+
+
+class _Mixture(Distribution):
+    """Equal weights on N(mu_c, std^2 I), mu [K, d]; for std = 0, on the points mu_c themselves.
+
+    Given X_t = x, with v = alpha^2 std^2 + h: component c has probability r_c proportional to
+    N(x; alpha mu_c, v I), and f* = (alpha std^2 / v) x + (h / v) sum_c r_c mu_c.
+    """
+
+    def __init__(self, means: FloatArray, std: float) -> None:
+        count, self.dimension = means.shape
+        squares = np.einsum("kd,kd->k", means, means)
+        # (mu_c, -|mu_c|^2 / 2), so that one matrix product gives the log-weights below
+        self._lifted = np.column_stack([means, -0.5 * squares])
+        self._means = self._lifted[:, :-1]
+        self._std = std
+        self._log_count = float(np.log(count))
+        self.second_moment = float(squares.mean()) + self.dimension * std**2
+        self.support_radius = float(np.sqrt(squares.max())) if std == 0 else np.inf
+
+    def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
+        x0 = self._means[rng.integers(len(self._means), size=n)]
+        if self._std > 0:
+            x0 = x0 + self._std * rng.standard_normal(x0.shape)
+        return x0
+
+    def _posterior_mean(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
+        v = (a * self._std) ** 2 + h
+        nearby = np.empty(x.shape)
+        for rows, weights in self._log_weights(x, a, v):
+            weights -= weights.max(axis=1, keepdims=True)
+            np.exp(weights, out=weights)
+            nearby[rows] = weights @ self._means / weights.sum(axis=1, keepdims=True)
+        # std = 0 leaves h / v = 1 exactly: f* is a convex combination of the points
+        return (a * self._std**2 / v) * x + (h / v) * nearby
+
+    def _log_marginal(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
+        v = (a * self._std) ** 2 + h
+        log_sum = np.empty(len(x))
+        for rows, weights in self._log_weights(x, a, v):
+            log_sum[rows] = logsumexp(weights, axis=1)
+        normal = _log_normal((x * x).sum(axis=1), v, self.dimension)
+        return normal + log_sum - self._log_count
+
+    def _log_weights(
+        self, x: FloatArray, a: FloatArray, v: FloatArray
+    ) -> Iterator[tuple[slice, FloatArray]]:
+        """(alpha x . mu_c - alpha^2 |mu_c|^2 / 2) / v, block of rows by block of rows.
+
+        |x|^2 is left out: common to all c, it would drown their differences in the tails.
+        """
+        size = max(1, _BLOCK_BYTES // (8 * len(self._means)))
+        for start in range(0, len(x), size):
+            rows = slice(start, start + size)
+            yield rows, np.hstack([x[rows], a[rows]]) * (a[rows] / v[rows]) @ self._lifted.T
+
+
+class _Cube(Distribution):
+    """Uniform on [-1, 1]^d: given X_t = x the coordinates are independent truncated normals."""
+
+    def __init__(self, dimension: int) -> None:
+        self.dimension = dimension
+        self.second_moment = dimension / 3
+        self.support_radius = float(np.sqrt(dimension))
+
+    def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
+        return rng.uniform(-1, 1, (n, self.dimension))
+
+    def _posterior_mean(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
+        return truncated_normal(x, a, h)[0]
+
+    def _log_marginal(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
+        # density 1/2 on [-1, 1] times the normalisation of N(., h), for each coordinate
+        log_density = truncated_normal(x, a, h)[1] - 0.5 * np.log(8 * np.pi * h)
+        return np.asarray(log_density.sum(axis=1))
+
+
+class _Sphere(Distribution):
+    """Uniform on the sphere of radius R: given X_t = x, X_0 / R is von Mises-Fisher.
+
+    Its concentration is kappa = alpha R |x| / h; f* = R I_{d/2}(kappa) / I_{d/2-1}(kappa) x / |x|
+    (Mardia and Jupp, Directional Statistics, section 9.3.2), R tanh(kappa) sign(x) for d = 1.
+    """
+
+    def __init__(self, dimension: int, radius: float) -> None:
+        self.dimension = dimension
+        self.second_moment = radius**2
+        self.support_radius = radius
+        self._order = dimension / 2 - 1
+
+    def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
+        direction = rng.standard_normal((n, self.dimension))
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        return self.support_radius * direction
+
+    def _posterior_mean(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
+        # ratio x / |x| written as (ratio / kappa) (alpha R / h) x, which holds at x = 0 too
+        per_length = a * self.support_radius / h
+        kappa = per_length * np.linalg.norm(x, axis=1, keepdims=True)
+        ratio_by_kappa, _ = bessel_ratio(self._order, kappa)
+        return self.support_radius * (per_length * x) * ratio_by_kappa
+
+    def _log_marginal(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
+        length = np.linalg.norm(x, axis=1)
+        radius, v = a[:, 0] * self.support_radius, h[:, 0]
+        # the mean of e^{kappa cos} over the sphere is 0F1(; d/2; kappa^2/4)
+        _, log_mean = bessel_ratio(self._order, radius * length / v)
+        return _log_normal((length - radius) ** 2, h, self.dimension) + log_mean
+
+
+class _Subspace(Distribution):
+    """X_0 = basis Y, Y of law `inner` on R^k, basis [d, k] orthonormal: f*(x) = basis f*_Y(y).
+
+    y = basis^T x is all that x says about Y; the rest of x is N(0, h I) on d - k dimensions.
+    """
+
+    def __init__(self, inner: Distribution, basis: FloatArray) -> None:
+        self.dimension = len(basis)
+        self.second_moment = inner.second_moment
+        self.support_radius = inner.support_radius
+        self._inner = inner
+        self._basis = basis
+
+    def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
+        return self._inner.sample(n, rng) @ self._basis.T
+
+    def _posterior_mean(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
+        return self._inner._posterior_mean(x @ self._basis, a, h) @ self._basis.T
+
+    def _log_marginal(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
+        y = x @ self._basis
+        rest = ((x - y @ self._basis.T) ** 2).sum(axis=1)
+        normal = _log_normal(rest, h, self.dimension - self._inner.dimension)
+        return self._inner._log_marginal(y, a, h) + normal
+
+
+def _log_normal(square: FloatArray, v: FloatArray, dimension: int) -> FloatArray:
+    """log N(.; 0, v I) [n] in `dimension` dimensions, at squared lengths [n], for v [n, 1]."""
+    return np.asarray(-0.5 * (square / v[:, 0] + dimension * np.log(2 * np.pi * v[:, 0])))
