@@ -33,8 +33,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.power_law import fit_power_law
+from analysis.rules import DRIFT_P
 from analysis.theory import MARGIN, Kind, Prediction
-from analysis.verdicts import DRIFT_P, judge
+from analysis.verdicts import judge
 
 Array = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, int, Array], Array]
@@ -58,7 +59,7 @@ def falling(size: float, power: float) -> Noise:
 
     def draw(rng: np.random.Generator, seeds: int, x: Array) -> Array:
         s = size * (x / x[0]) ** -power
-        return np.exp(s * rng.standard_normal((seeds, len(x))) - s**2 / 2)
+        return np.asarray(np.exp(s * rng.standard_normal((seeds, len(x))) - s**2 / 2))
 
     return draw
 

@@ -1,0 +1,236 @@
+"""The rules by which a fit decides on a prediction.
+
+In order; exponents are b in error ~ axis^-b, [low, high] is the fit's interval:
+
+1. No exponent (the fit is refused): `undetermined`, with the fit's reason.
+2. Range: at least 1.2 decades and 5 levels, or `undetermined`. A prediction that something does
+   not depend on its axis extrapolates nothing and asks for 3 levels and a factor of 4.
+3. bound b >= beta. `faster`: low > beta. `violates`: high < beta. `consistent`: beta is inside and
+   low >= beta - margin. Else `undetermined`: the interval also allows a clear violation.
+   sharp b = beta. `agrees`: the whole interval lies within beta +- margin (default 15 % of beta).
+   `disagrees`: the whole interval lies outside it. Else `undetermined`.
+   sharp b = 0. As sharp, but of the largest change of a level mean over the range, simultaneous
+   over levels: `agrees` when it is below the margin (5 %), `disagrees` when above.
+   qualitative "does not vanish". `agrees`: high < (1 - margin) threshold, threshold the exponent
+   that best stopping reaches. `disagrees`: low above that. Else `undetermined`.
+4. Drift. Theory speaks of large N, so where the curve is heading counts.
+   The local exponent drifts (curvature test at 10 %): the verdict stands only if every window of
+   local slopes gives it (simultaneously), and so does the exponent that would be reached if the
+   drift went on over another range as long as the measured one. Corrections 1 + k x^-q that decay
+   by half or more over the range cannot pass for the limit then.
+   No drift is seen: `faster`, `violates` and `disagrees` must be confirmed by the exponent at the
+   largest x (its 90 % interval, by a quadratic in log-log), for a drift that the test misses still
+   shifts the whole-range exponent by many standard errors. `consistent` and `agrees` must not be
+   contradicted by it.
+
+`undetermined` says what would settle it: seeds (half-width ~ t/sqrt(seeds)) or range (half-width
+~ range^-3/2 at the same density of levels), computed from the present interval.
+benchmarks/coverage.py measures how often these rules are wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+
+import numpy as np
+from scipy import stats
+
+from analysis.power_law import FitStatus, PowerLawFit
+from analysis.theory import Kind, Prediction
+
+MINIMUM_DECADES = 1.2
+MINIMUM_LEVELS = 5
+MINIMUM_DECADES_OF_ZERO = math.log10(4)
+MINIMUM_LEVELS_OF_ZERO = 3
+DRIFT_P = 0.1
+END_LEVEL = 0.9
+MOST_SEEDS = 200
+"""More seeds than this per level are not worth naming."""
+
+
+class Word(StrEnum):
+    """The verdicts."""
+
+    CONSISTENT = "consistent"
+    FASTER = "faster"
+    VIOLATES = "violates"
+    AGREES = "agrees"
+    DISAGREES = "disagrees"
+    UNDETERMINED = "undetermined"
+
+
+_OPPOSITE = {Word.CONSISTENT: Word.VIOLATES, Word.AGREES: Word.DISAGREES}
+"""Verdicts that claim no more than that theory may stand, and what would contradict them."""
+
+
+def decide(prediction: Prediction, fit: PowerLawFit) -> tuple[Word, str]:
+    """The verdict and its reason, a sentence without a full stop."""
+    zero = prediction.kind is Kind.SHARP and prediction.exponent == 0
+    if not math.isfinite(prediction.exponent):
+        return Word.UNDETERMINED, "theory's exponent needs kernel data that were not given"
+    if fit.status is not FitStatus.OK and not (zero and fit.spread is not None):
+        return Word.UNDETERMINED, fit.message
+    short = _short_range(fit, zero)
+    if short:
+        return Word.UNDETERMINED, short
+    if zero:
+        return _decide_zero(prediction, fit)
+    if not np.isfinite(fit.ci).all():
+        return Word.UNDETERMINED, fit.message or "the data do not bound the exponent"
+    word = word_for(prediction, *fit.ci)
+    told = f"b = {fit.exponent:.3g} [{fit.ci[0]:.3g}, {fit.ci[1]:.3g}] {_phrase(prediction, word)}"
+    if word is Word.UNDETERMINED:
+        return word, f"{told}; {_settle(prediction, fit)}"
+    drift = _drift(prediction, fit, word)
+    return (Word.UNDETERMINED, f"{told}, but {drift}") if drift else (word, told)
+
+
+def word_for(prediction: Prediction, low: float, high: float) -> Word:
+    """Rule 3 for an interval [low, high]; not for a sharp exponent 0."""
+    start, stop = _zone(prediction)
+    if prediction.kind is Kind.QUALITATIVE:
+        if high < stop:
+            return Word.AGREES
+        return Word.DISAGREES if low > stop else Word.UNDETERMINED
+    if prediction.kind is Kind.SHARP:
+        if start <= low and high <= stop:
+            return Word.AGREES
+        return Word.DISAGREES if high < start or low > stop else Word.UNDETERMINED
+    if low > prediction.exponent:
+        return Word.FASTER
+    if high < prediction.exponent:
+        return Word.VIOLATES
+    return Word.CONSISTENT if low >= start else Word.UNDETERMINED
+
+
+def _zone(prediction: Prediction) -> tuple[float, float]:
+    """The exponents that count as theory's: beta +- margin |beta|; for `qualitative`, all below
+    (1 - margin) threshold."""
+    if prediction.kind is Kind.QUALITATIVE:
+        return -math.inf, (1 - prediction.margin) * prediction.threshold
+    reach = prediction.margin * abs(prediction.exponent)
+    return prediction.exponent - reach, prediction.exponent + reach
+
+
+def _phrase(prediction: Prediction, word: Word) -> str:
+    start, stop = _zone(prediction)
+    beta, share = f"{prediction.exponent:.3g}", f"{prediction.margin:.0%}"
+    if prediction.kind is Kind.QUALITATIVE:
+        cut = f"{stop:.3g}, which is {share} less than the exponent of best stopping"
+        return {
+            Word.AGREES: f"lies below {cut}",
+            Word.DISAGREES: f"lies above {cut}",
+        }.get(word, f"contains {cut}")
+    if prediction.kind is Kind.SHARP:
+        zone = f"[{start:.3g}, {stop:.3g}], which is {beta} within {share}"
+        return {
+            Word.AGREES: f"lies inside {zone}",
+            Word.DISAGREES: f"lies outside {zone}",
+        }.get(word, f"lies partly inside {zone}")
+    return {
+        Word.FASTER: f"lies above the bound {beta}",
+        Word.VIOLATES: f"lies below the bound {beta}",
+        Word.CONSISTENT: f"contains the bound {beta} and reaches less than {share} below it",
+    }.get(word, f"contains the bound {beta} and reaches more than {share} below it")
+
+
+def _short_range(fit: PowerLawFit, zero: bool) -> str:
+    levels = MINIMUM_LEVELS_OF_ZERO if zero else MINIMUM_LEVELS
+    decades = MINIMUM_DECADES_OF_ZERO if zero else MINIMUM_DECADES
+    wants = []
+    if fit.points < levels:
+        wants.append(f"has {fit.points} values of the axis and needs {levels}")
+    if fit.range_decades < decades - 1e-9:
+        wants.append(
+            f"spans a factor of {10**fit.range_decades:.3g} and needs {10**decades:.3g} "
+            f"({decades:.2g} decades)"
+        )
+    return f"the range is too short: it {' and '.join(wants)}" if wants else ""
+
+
+def _drift(prediction: Prediction, fit: PowerLawFit, word: Word) -> str:
+    """Rule 4: why the curve's drift forbids `word`; empty when it does not."""
+    bend, end, forecast = fit.curvature, fit.end_slope, fit.forecast_slope
+    if bend is None or end is None or forecast is None:
+        return ""
+    more = f"no single exponent is reached yet: extend the range beyond {end.high:g}"
+    if bend.p_value < DRIFT_P:
+        share = 1 - (1 - fit.level) / len(fit.local_slopes)
+        ends = [s.interval(share) for s in fit.local_slopes] + [forecast.interval(fit.level)]
+        same_side = len({low > prediction.exponent for low, _high in ends}) == 1
+        if {word_for(prediction, *pair) for pair in ends} == {word} and (
+            same_side or word is not Word.DISAGREES
+        ):
+            return ""
+        first, last = fit.local_slopes[0].exponent, fit.local_slopes[-1].exponent
+        return (
+            f"the local exponent drifts from {first:.3g} to {last:.3g} over the range (curvature "
+            f"p = {bend.p_value:.2g}): {more}"
+        )
+    low, high = end.interval(END_LEVEL)
+    at_end = word_for(prediction, low, high)
+    if at_end is word or (word in _OPPOSITE and at_end is not _OPPOSITE[word]):
+        return ""
+    return (
+        f"the exponent at the largest value alone is {end.exponent:.3g} [{low:.3g}, {high:.3g}], "
+        "which is too uncertain to rule out that the curve bends: add seeds, or extend the range "
+        f"beyond {end.high:g}"
+    )
+
+
+def _decide_zero(prediction: Prediction, fit: PowerLawFit) -> tuple[Word, str]:
+    change = fit.spread
+    if change is None:
+        return Word.UNDETERMINED, fit.message
+    cut = math.log1p(prediction.margin)
+    low, high, middle = (math.expm1(v) for v in (change.low, change.high, change.estimate))
+    told = (
+        f"level means differ from their geometric mean by at most {middle:.2%} "
+        f"[{low:.2%}, {high:.2%}], and {prediction.margin:.0%} is allowed"
+    )
+    if change.high <= cut:
+        return Word.AGREES, told
+    if change.low > cut:
+        return Word.DISAGREES, told
+    return (
+        Word.UNDETERMINED,
+        f"{told}; {_seeds(fit, change.high - change.estimate, abs(cut - change.estimate))}",
+    )
+
+
+def _settle(prediction: Prediction, fit: PowerLawFit) -> str:
+    """How many seeds, or how long a range, would make the interval short enough."""
+    start, stop = _zone(prediction)
+    half = (fit.ci[1] - fit.ci[0]) / 2
+    if prediction.kind is Kind.BOUND:
+        # below the bound: its upper end must fall below it; above: the lower end must pass start
+        room = max(prediction.exponent - fit.exponent, fit.exponent - start)
+    else:
+        room = min(abs(fit.exponent - edge) for edge in (start, stop))
+    told = _seeds(fit, half, room)
+    if room > 0 and half / room < 8:
+        decades = fit.range_decades * (half / room) ** (2 / 3)
+        told += f", and so would a range of {decades:.2g} decades (now {fit.range_decades:.2g})"
+    return told
+
+
+def _seeds(fit: PowerLawFit, half: float, room: float) -> str:
+    """Seeds per level that bring a half-width down to `room`, the estimate staying where it is."""
+    now = max(fit.seeds, 1)
+    if room > 0:
+        freedom = _freedom(fit)
+        error = half / float(stats.t.ppf(0.5 + fit.level / 2, freedom))
+        for count in range(now + 1, MOST_SEEDS + 1):
+            spare = freedom * (count - 1) / max(now - 1, 1)
+            if error * float(stats.t.ppf(0.5 + fit.level / 2, spare)) <= room * math.sqrt(
+                count / now
+            ):
+                return f"about {count} seeds per level (now {now}) would settle it"
+    return f"the estimate is too near the edge for seeds to settle it ({MOST_SEEDS} would not)"
+
+
+def _freedom(fit: PowerLawFit) -> float:
+    if fit.means is None:
+        return math.inf
+    return fit.means.contrast(-fit.means.polynomial(1)[1]).freedom
