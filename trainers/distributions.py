@@ -8,8 +8,8 @@
 | h      | 1 - alpha^2 > 0                               | [n]    | x^2  |
 | f*     | E[X_0 \\| X_t = x]                             | [n, d] | x    |
 
-numpy in float64. alpha and h may be scalars. Every formula holds for all x, for h down to 1e-12
-and below, and for alpha = 0, without underflow to NaN.
+numpy in float64. alpha and h may be scalars. Every formula holds, without underflow to NaN, in
+the tails (|x| up to 1e100), for tiny h (1e-12 and below) and for alpha = 0.
 """
 
 from __future__ import annotations
