@@ -55,6 +55,7 @@ _STYLE: dict[Any, Any] = {
     "mathtext.fontset": "stix",
     "axes.labelsize": 9.0,
     "axes.titlesize": 9.0,
+    "axes.titley": 1.0,  # a fixed height spares matplotlib a second layout of every tick
     "axes.linewidth": 0.6,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -135,7 +136,12 @@ def render(plot: Plot) -> Drawn:
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+    # Paths to a thousandth of a point: a third less to store and to read.
+    return re.sub(
+        r' d="[^"]*"',
+        lambda path: re.sub(r"(\.\d{3})\d+", r"\1", path.group()),
+        buffer.getvalue(),
+    )
 
 
 def _inline(svg: str, prefix: str, title: str) -> str:

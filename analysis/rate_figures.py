@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -127,6 +128,11 @@ def conditions(curve: Curve) -> str:
 def exponent(value: float) -> str:
     """An exponent with two decimals and without a negative zero."""
     return f"{round(value, 2) + 0.0:.2f}"
+
+
+def _minus(text: str) -> str:
+    """`text` with a real minus sign before numbers."""
+    return re.sub(r"(?<![\w^)\]])-(?=\d)", "−", text)
 
 
 def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curve] = ()) -> Plot:
@@ -257,11 +263,11 @@ def _caption(
         parts.append("Below: data divided by the fit; a trend there speaks against a single power.")
     if curve.quantity == Quantity.FINAL_ERROR:
         parts.append("For comparison, the error of the same trials at their best step.")
-    if note:
+    if note and note not in verdict.reason:
         parts.append(f"{note[0].upper()}{note[1:]}.")
-    verdict_word = "undetermined" if verdict.verdict is Word.UNDETERMINED else str(verdict.verdict)
-    parts.append(f"Verdict: {verdict_word}; {verdict.reason}.")
-    return " ".join(parts)
+    against = " than the bound" if verdict.verdict is Word.FASTER else ""
+    parts.append(f"Verdict: {verdict.verdict}{against}; {verdict.reason}.")
+    return _minus(" ".join(parts))
 
 
 def width(setting: Setting, mine: Sequence[Curve]) -> Plot | tuple[str, str]:

@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -28,7 +28,7 @@ from analysis.drawing import Drawn, palette_css, render
 from analysis.figures import Omitted, study_plots
 from analysis.plot import Plot
 from analysis.rate_figures import PLAIN
-from analysis.sweeps import settings
+from analysis.sweeps import law_names, settings
 from analysis.term_figures import TERMS, dominance
 from analysis.verdicts import Verdict
 from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
@@ -146,6 +146,7 @@ def _content(
     omitted: Sequence[Omitted],
 ) -> dict[str, Any]:
     found = settings(frame)
+    names = law_names(frame)
     trials = trial_table(frame)
     groups = list(dict.fromkeys([*(s.label for s in found), *(o.group for o in omitted)]))
     entries = [v.to_dict() for v in verdicts]
@@ -153,8 +154,8 @@ def _content(
     return {
         "study": ", ".join(sorted(frame["study"].dropna().astype(str).unique())) or "study",
         "palette": Markup(palette_css()),
-        "answers": answers(verdicts),
-        "verdicts": [verdict_row(v) for v in verdicts],
+        "answers": answers(verdicts, names),
+        "verdicts": verdict_groups(verdicts, names),
         "meanings": wording.MEANINGS,
         "level": wording.share(verdicts[0].level) if verdicts else "",
         "count": len(verdicts),
@@ -185,28 +186,47 @@ def _content(
     }
 
 
-def answers(verdicts: Sequence[Verdict]) -> list[tuple[str, list[tuple[wording.Badge, Markup]]]]:
-    """For each law and dimension, in order: its sentences, each with its badge."""
-    groups: dict[str, list[tuple[wording.Badge, Markup]]] = {}
-    for verdict in verdicts:
-        entry = (wording.badge(verdict), wording.sentence(verdict))
-        groups.setdefault(f"On {verdict.law} in d = {verdict.dimension}", []).append(entry)
-    return list(groups.items())
+def _grouped(
+    verdicts: Sequence[Verdict], names: dict[str, str]
+) -> Iterator[tuple[str, list[Verdict]]]:
+    """Verdicts by law and dimension, in the order of the sections."""
+    keys = {(names.get(v.law_id, v.law), v.dimension) for v in verdicts}
+    for law, d in sorted(keys):
+        own = [v for v in verdicts if (names.get(v.law_id, v.law), v.dimension) == (law, d)]
+        yield f"{law} in d = {d}", own
+
+
+def answers(
+    verdicts: Sequence[Verdict], names: dict[str, str]
+) -> list[tuple[str, list[tuple[wording.Badge, Markup]]]]:
+    """For each law and dimension: its sentences, each with its badge."""
+    return [
+        (f"On {law}", [(wording.badge(v), wording.sentence(v)) for v in own])
+        for law, own in _grouped(verdicts, names)
+    ]
+
+
+def verdict_groups(
+    verdicts: Sequence[Verdict], names: dict[str, str]
+) -> list[tuple[str, list[dict[str, Any]]]]:
+    """For each law and dimension: the rows of the verdict table."""
+    return [(law, [verdict_row(v) for v in own]) for law, own in _grouped(verdicts, names)]
 
 
 def verdict_row(verdict: Verdict) -> dict[str, Any]:
     """A row of the verdict table, in words."""
     name = wording.QUANTITIES.get(verdict.quantity, verdict.quantity.replace("_", " "))
     return {
-        "law": f"{verdict.law}, d = {verdict.dimension}",
         "question": f"{name} against {PLAIN.get(verdict.axis, verdict.axis)}",
         "where": wording.where(verdict),
         "statement": verdict.statement,
         "theory": wording.theory(verdict),
-        "measured": wording.number(verdict.exponent),
+        "measured": wording.number(
+            verdict.exponent, wording.digits(verdict.ci_low, verdict.ci_high)
+        ),
         "plain": wording.interval(verdict.ci_low, verdict.ci_high),
         "adjusted": wording.interval(verdict.adjusted_low, verdict.adjusted_high),
-        "data": f"{verdict.seeds} seeds, {verdict.points} values, "
+        "data": f"{verdict.seeds} seeds at {verdict.points} values, "
         f"{verdict.range[0]:g} to {verdict.range[1]:g}",
         "badge": wording.badge(verdict),
         "reason": verdict.reason,
@@ -280,6 +300,7 @@ def _facts(frame: pd.DataFrame, trials: pd.DataFrame) -> list[tuple[str, str]]:
         ("Steps τ", values("steps")),
         ("Diffusion times", f"T₀ = {values('t_min')}, T = {values('t_max')}"),
         ("Seeds", f"{trials['seed'].nunique()}"),
+        ("Units", "x² is the square of the data's unit; η, τ, N, m and ητ are pure numbers"),
         ("Trials", f"{len(trials)}, {len(frame)} recorded rows"),
     ]
     seconds, operations = trials["seconds"].sum(), trials["operations"].sum()

@@ -66,19 +66,29 @@ def held(fixed: dict[str, float]) -> str:
     return ", ".join(f"{SYMBOLS.get(k, k)} = {v:g}" for k, v in fixed.items())
 
 
+def law_names(frame: pd.DataFrame) -> dict[str, str]:
+    """law_id -> the law's kind, with its parameters where the table holds several of that kind and
+    dimension."""
+    laws = frame.drop_duplicates("law_id")[["law_id", "law", "law_label", "dimension"]]
+    shared = laws.duplicated(["law", "dimension"], keep=False)
+    names = laws["law_label"].where(shared, laws["law"])
+    return dict(zip(laws["law_id"].astype(str), names.astype(str), strict=True))
+
+
 def settings(frame: pd.DataFrame) -> list[Setting]:
     """The settings of a table, completed trials only, by law and dimension."""
     done = frame[frame["status"] == "completed"]
+    names = law_names(frame)
     varying = [name for name in _NAMES if done[name].nunique(dropna=False) > 1]
-    several = done.groupby(["law", "dimension"])["law_id"].nunique().max() if len(done) else 0
     found = []
     for place, (_, rows) in enumerate(done.groupby(SETTING, dropna=False, sort=True)):
         first = rows.iloc[0]
-        law, d = str(first["law"]), int(first["dimension"])
-        name = str(first["law_label"]) if several > 1 else law
+        law, d, law_id = str(first["law"]), int(first["dimension"]), str(first["law_id"])
         extra = "".join(f", {_NAMES[v]} = {first[v]}" for v in varying)
-        stem = f"{law}_d{d}" + (f"_{place}" if varying or several > 1 else "")
-        found.append(Setting(f"{name}, d = {d}{extra}", stem, law, str(first["law_id"]), d, rows))
+        numbered = bool(varying) or names[law_id] != law
+        stem = f"{law}_d{d}_{place}" if numbered else f"{law}_d{d}"
+        label = f"{names[law_id]}, d = {d}{extra}"
+        found.append(Setting(label, stem, law, law_id, d, rows))
     return sorted(found, key=lambda s: (s.law, s.dimension, s.stem))
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from analysis.rate_figures import PLAIN, exponent
+from analysis.rate_figures import PLAIN
 from analysis.sweeps import SYMBOLS, held
 from analysis.theory import Kind, Quantity
 from analysis.verdicts import Verdict, Word
@@ -69,23 +69,34 @@ def badge(verdict: Verdict) -> Badge:
     return _BADGES[verdict.verdict]
 
 
-def number(value: float) -> str:
-    """Two decimals with a real minus sign; a dash for NaN, the sign of infinity."""
+def number(value: float, digits: int = 2) -> str:
+    """`digits` decimals with a real minus sign; a dash for NaN, the sign of infinity."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    return exponent(value).replace("-", "−")
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
-def power(axis: str, b: float) -> Markup:
+def digits(low: float, high: float) -> int:
+    """Decimals that show the ends of an interval apart: 2, or 3 where it is narrow."""
+    width = high - low
+    if not math.isfinite(width) or width <= 0:
+        return 2
+    return min(max(2, math.ceil(-math.log10(width))), 3)
+
+
+def power(axis: str, b: float, places: int = 2) -> Markup:
     """axis^-b with a superscript: `N<sup>−0.65</sup>`."""
-    return Markup("{}<sup>{}</sup>").format(PLAIN.get(axis, axis), number(-b))
+    return Markup("{}<sup>{}</sup>").format(PLAIN.get(axis, axis), number(-b, places))
 
 
 def interval(low: float, high: float) -> str:
     """`0.61 to 0.69`, or a dash where there is none."""
-    return "–" if math.isnan(low) or math.isnan(high) else f"{number(low)} to {number(high)}"
+    if math.isnan(low) or math.isnan(high):
+        return "–"
+    places = digits(low, high)
+    return f"{number(low, places)} to {number(high, places)}"
 
 
 def share(level: float) -> str:
@@ -100,7 +111,7 @@ def theory(verdict: Verdict) -> Markup:
         return Markup("at least {}").format(b)
     if verdict.kind == Kind.QUALITATIVE:
         return Markup("does not vanish at the stopped rate")
-    if verdict.theory_exponent == 0:
+    if flat(verdict):
         return Markup("no change (within {:.0%})").format(verdict.margin)
     return Markup("{} (within {:.0%})").format(b, verdict.margin)
 
@@ -115,29 +126,36 @@ def where(verdict: Verdict) -> str:
 
 
 def sentence(verdict: Verdict) -> Markup:
-    """The answer in one sentence, for the top of the page."""
+    """The answer in one sentence, for the top of the page, without its full stop."""
     name = QUANTITIES.get(verdict.quantity, verdict.quantity.replace("_", " "))
-    start = Markup("the {} ").format(name)
-    told = _told(verdict)
-    tail = _tail(verdict)
-    return start + told + Markup(": <strong>{}</strong>{}").format(*tail)
+    words, rest = _tail(verdict)
+    return Markup("The {} {}: <strong>{}</strong>{}").format(name, _told(verdict), words, rest)
 
 
 def _told(verdict: Verdict) -> Markup:
     axis = PLAIN.get(verdict.axis, verdict.axis)
+    if flat(verdict):
+        return Markup("against {}, over {}").format(axis, _range(verdict))
     if math.isnan(verdict.exponent):
         return Markup("against {} has no exponent").format(axis)
     sign = -1.0 if verdict.exponent < 0 else 1.0
     ends = sorted((sign * verdict.ci_low, sign * verdict.ci_high))
-    evidence = Markup("({} interval of the exponent {}, {} seeds)").format(
-        share(verdict.level), interval(*ends), verdict.seeds
+    return Markup("{} as {} ({} interval {}, {} seeds)").format(
+        "falls" if verdict.exponent >= 0 else "grows",
+        power(verdict.axis, verdict.exponent, digits(*ends)),
+        share(verdict.level),
+        interval(*ends),
+        verdict.seeds,
     )
-    if verdict.theory_exponent == 0 and verdict.kind == Kind.SHARP:
-        return Markup("against {} changes as {} {}").format(
-            axis, power(verdict.axis, verdict.exponent), evidence
-        )
-    verb = "falls" if verdict.exponent >= 0 else "grows"
-    return Markup("{} as {} {}").format(verb, power(verdict.axis, verdict.exponent), evidence)
+
+
+def flat(verdict: Verdict) -> bool:
+    """Whether theory says that the quantity does not depend on the axis at all."""
+    return verdict.kind == Kind.SHARP and verdict.theory_exponent == 0
+
+
+def _range(verdict: Verdict) -> str:
+    return f"{verdict.range[0]:g} to {verdict.range[1]:g}"
 
 
 def _tail(verdict: Verdict) -> tuple[str, Markup]:
@@ -157,11 +175,6 @@ def _tail(verdict: Verdict) -> tuple[str, Markup]:
         said = "as theory says, it" if agrees else "against theory, it"
         does = "does not fall" if agrees else "falls"
         return str(word), Markup(" ({} {} at the rate that stopping reaches)").format(said, does)
-    if verdict.theory_exponent == 0:
-        return str(word), Markup(" with theory’s “no change”")
+    if flat(verdict):
+        return str(word), Markup(" with theory’s “no change”: {}").format(verdict.reason)
     return str(word), Markup(" with theory’s ") + b
-
-
-def safe(text: object) -> Markup:
-    """`text` escaped."""
-    return escape(text)
