@@ -165,11 +165,10 @@ def _large(departure: Array, means: LevelMeans, reach: float) -> int | None:
         return None
     if means.method is Method.RESIDUALS:
         return at
-    # pooled over levels, or the level's own if larger: two degrees of freedom alone decide nothing
-    spare = means.count - 1
-    pooled = float(np.sum(spare * means.count * means.variance) / spare.sum()) / means.count[at]
-    error = math.sqrt(max(pooled, float(means.variance[at])))
-    cut = float(stats.t.isf(REFUSAL_P / 2 / len(departure), spare.sum()))
+    # the noisiest level's error with the freedom of all: a level's own few values decide nothing,
+    # and a pooled error would take the noise of an unsteady level for a break
+    error = float(np.sqrt(means.variance.max()))
+    cut = float(stats.t.isf(REFUSAL_P / 2 / len(departure), np.sum(means.count - 1)))
     return at if size > cut * error else None
 
 

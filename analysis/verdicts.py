@@ -117,12 +117,11 @@ def usable(curve: Curve) -> tuple[Curve, str]:
 
     A level where a value is censored, or where a trial diverged, is left out whole: its remaining
     trials are a selected sample. Failed trials and missing values carry no such choice: they are
-    left out one by one, and counted. Final errors read too early stay in: see `_unstopped`.
+    left out one by one, and counted. Final errors read too early stay in here: see `_unstopped`.
     """
     early = curve.quantity == Quantity.FINAL_ERROR
     censored = set(curve.x[curve.censored].tolist())
     diverged = set(curve.diverged)
-    keep = ~np.isin(curve.x, sorted(diverged if early else censored | diverged))
     notes = []
     if censored:
         what = (
@@ -140,14 +139,18 @@ def usable(curve: Curve) -> tuple[Curve, str]:
         notes.append(f"{len(curve.failed)} trials failed and are left out")
     if curve.missing:
         notes.append(f"{len(curve.missing)} trials have no value and are left out")
-    kept = replace(
+    return _without(curve, diverged if early else censored | diverged), "; ".join(notes)
+
+
+def _without(curve: Curve, levels: set[float]) -> Curve:
+    keep = ~np.isin(curve.x, sorted(levels))
+    return replace(
         curve,
         x=curve.x[keep],
         y=curve.y[keep],
         seed=curve.seed[keep],
         censored=curve.censored[keep],
     )
-    return kept, "; ".join(notes)
 
 
 def _list(values: Iterable[float]) -> str:
@@ -185,7 +188,7 @@ def evaluate(
 def _on_curve(
     prediction: Prediction, curve: Curve, fit: PowerLawFit, every: Sequence[Curve], share: float
 ) -> Verdict:
-    verdict = _unstopped(judge(prediction, fit), curve)
+    fit, verdict = _unstopped(prediction, curve, fit)
     low, high = fit.interval(share)
     reasons = [verdict.reason]
     if fit.ok and prediction.exponent != 0 and verdict.verdict is not Word.UNDETERMINED:
@@ -208,15 +211,20 @@ def _on_curve(
     )
 
 
-def _unstopped(verdict: Verdict, curve: Curve) -> Verdict:
+def _unstopped(
+    prediction: Prediction, curve: Curve, fit: PowerLawFit
+) -> tuple[PowerLawFit, Verdict]:
     """A final error that was read too early errs to one side: at large N it is still near its
     minimum and will rise, so the exponent seen is too large. `agrees` can only gain by more steps;
-    `disagrees` may be owed to too few of them."""
+    anything else is judged on the levels that are unstopped."""
+    verdict = judge(prediction, fit)
     early = curve.quantity == Quantity.FINAL_ERROR and bool(curve.censored.any())
-    if not early or verdict.verdict is not Word.DISAGREES:
-        return verdict
-    told = f"{verdict.reason}, but the error is not unstopped yet where N is large"
-    return replace(verdict, verdict=Word.UNDETERMINED, reason=told)
+    if not early or verdict.verdict is Word.AGREES:
+        return fit, verdict
+    late = _without(curve, set(curve.x[curve.censored].tolist()))
+    fit = fit_curve(late, level=fit.level)
+    verdict = judge(prediction, fit)
+    return fit, replace(verdict, reason=f"on the levels trained long enough, {verdict.reason}")
 
 
 def _assessed(

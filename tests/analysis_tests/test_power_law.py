@@ -1,0 +1,429 @@
+"""Power-law fits: planted exponents, refusals, intervals against theory and simulation."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from analysis import offset_fit
+from analysis.intervals import Method, summarise
+from analysis.power_law import FitStatus, bootstrap_exponents, fit_power_law
+
+X = np.array([64.0, 128, 256, 512, 1024, 2048, 4096])
+
+
+def sample(seeds: int, sigma: float, b: float = 0.5, random_seed: int = 0, floor: float = 0.0):
+    rng = np.random.default_rng(random_seed)
+    mean = X**-b + floor * X[-1] ** -b
+    y = mean * np.exp(sigma * rng.standard_normal((seeds, len(X))))
+    return np.tile(X, seeds), y.ravel(), np.repeat(np.arange(seeds), len(X))
+
+
+@pytest.fixture(scope="module")
+def coverage() -> ModuleType:
+    path = Path(__file__).parents[2] / "benchmarks" / "coverage.py"
+    spec = importlib.util.spec_from_file_location("coverage_benchmark", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+# --- planted exponents --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale_x", [1e-12, 1e-6, 1.0, 1e6, 1e12])
+@pytest.mark.parametrize("scale_y", [1e-12, 1.0, 1e12])
+@pytest.mark.parametrize("b", [-0.8, 0.05, 0.5, 1.0, 2.5])
+def test_planted_exponent_without_noise(scale_x: float, scale_y: float, b: float) -> None:
+    x = X * scale_x
+    fit = fit_power_law(x, scale_y * (x / x[0]) ** -b)
+    assert fit.ok
+    assert fit.exponent == pytest.approx(b, abs=1e-9)
+    assert fit.amplitude == pytest.approx(scale_y * x[0] ** b, rel=1e-6)
+    assert fit.curvature is not None
+    assert fit.curvature.p_value == 1.0
+
+
+@pytest.mark.parametrize("scale_x", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("scale_y", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("b", [-0.8, 0.1, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("share", [0.0, 1e-3, 0.3, 1.0, 10.0])
+def test_planted_exponent_and_offset_without_noise(
+    scale_x: float, scale_y: float, b: float, share: float
+) -> None:
+    signal = (X / X[-1]) ** -b
+    fit = fit_power_law(X * scale_x, scale_y * (signal + share * signal.min()), offset=True)
+    assert fit.status is FitStatus.OK, fit.message
+    assert fit.exponent == pytest.approx(b, abs=1e-6)
+    assert fit.offset == pytest.approx(scale_y * share * signal.min(), rel=1e-4, abs=1e-9 * scale_y)
+    assert fit.ci[0] == pytest.approx(b, abs=1e-5)
+    assert fit.ci[1] == pytest.approx(b, abs=1e-5)
+
+
+def test_planted_exponent_over_twelve_decades_of_x() -> None:
+    x = np.logspace(-6, 6, 13)
+    for offset in (False, True):
+        fit = fit_power_law(x, 3.0 * x**-0.4, offset=offset)
+        assert fit.exponent == pytest.approx(0.4, abs=1e-6)
+        assert fit.range_decades == pytest.approx(12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    b=st.floats(-2, 3),
+    scale=st.floats(-100, 100),
+    order=st.permutations(range(14)),
+)
+def test_scale_and_order_do_not_matter(b: float, scale: float, order: list[int]) -> None:
+    x, y, _ = sample(2, 0.1)
+    one = fit_power_law(x, y * x ** (0.5 - b))
+    other = fit_power_law(x[order] * 7, y[order] * x[order] ** (0.5 - b) * 10.0**scale)
+    assert other.exponent == pytest.approx(one.exponent, abs=1e-9)
+    assert other.ci == pytest.approx(one.ci, abs=1e-9)
+
+
+# --- refusals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "word"),
+    [
+        ([1, 2, 4], [1, math.nan, 3], "NaN"),
+        ([1, 2, 4], [1, math.inf, 3], "NaN or infinite"),
+        ([1, 2, 4], [1, 0, 3], "zero or negative"),
+        ([0, 2, 4], [1, 2, 3], "of x are zero"),
+        ([-1, 2, 4], [1, 2, 3], "of x are zero or negative"),
+        ([1, 1, 4], [1, 2, 3], "2 distinct x"),
+        ([], [], "0 distinct x"),
+    ],
+)
+def test_unfit_data_are_refused_by_name(x: list[float], y: list[float], word: str) -> None:
+    fit = fit_power_law(x, y)
+    assert fit.status is FitStatus.REFUSED
+    assert word in fit.message
+    assert math.isnan(fit.exponent)
+    assert all(math.isnan(v) for v in (*fit.ci, *fit.interval(0.9), *fit.predict(1.0)[0]))
+
+
+def test_offset_needs_four_levels() -> None:
+    assert "needs at least 4" in fit_power_law([1, 2, 4], [4, 2, 1], offset=True).message
+    assert fit_power_law([1, 2, 4, 8], [9, 5, 3, 2], offset=True).ok
+
+
+@pytest.mark.parametrize(
+    ("shape", "word"),
+    [
+        (np.array([1.0, 2, 4, 8, 4, 2, 1]), "turns"),
+        (np.array([8.0, 4, 2, 1, 2, 4, 8]), "turns"),
+        (np.array([1.0, 1, 1, 1, 0.01, 0.01, 0.01]), "broken"),
+    ],
+)
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_turning_and_broken_curves_are_refused(shape: np.ndarray, word: str, seeds: int) -> None:
+    rng = np.random.default_rng(0)
+    y = shape * np.exp(0.05 * rng.standard_normal((seeds, len(X))))
+    for offset in (False, True):
+        fit = fit_power_law(np.tile(X, seeds), y.ravel(), offset=offset)
+        assert fit.status is FitStatus.REFUSED
+        assert word in fit.message
+        assert math.isnan(fit.exponent)
+
+
+def test_noise_alone_is_not_refused() -> None:
+    refused = sum(
+        not fit_power_law(*sample(3, 0.5, b, i)[:2]).ok for b in (0.0, 0.5) for i in range(150)
+    )
+    assert refused <= 3  # 0.1 % a level and a rule, at most
+
+
+def test_a_floor_is_bent_but_not_broken() -> None:
+    fit = fit_power_law(*sample(8, 0.03, floor=1.0)[:2])
+    assert fit.ok
+    assert fit.curvature is not None
+    assert fit.curvature.p_value < 0.001
+    assert fit.curvature.drift < 0
+    assert fit.holdout is not None
+    assert fit.holdout.z > 2
+
+
+def test_arguments_that_cannot_be_meant_raise() -> None:
+    with pytest.raises(ValueError, match="same length"):
+        fit_power_law([1, 2], [1])
+    with pytest.raises(ValueError, match="same length"):
+        fit_power_law([1, 2], [1, 2], seed=[1])
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        fit_power_law(X, X, level=95)
+
+
+def test_a_search_that_fails_is_said_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offset_fit, "_polish", lambda b, r, *_: (b, r, 1.0, False))
+    fit = fit_power_law(*sample(3, 0.1)[:2], offset=True)
+    assert fit.status is FitStatus.FAILED
+    assert "did not converge" in fit.message
+    assert math.isnan(fit.exponent)
+
+
+# --- intervals ----------------------------------------------------------------------------------
+
+
+def test_method_follows_from_the_design() -> None:
+    x, y, seed = sample(4, 0.1)
+    assert fit_power_law(x, y).method is Method.LEVELS
+    assert fit_power_law(x, y, seed).method is Method.SEEDS
+    assert fit_power_law(x, y, np.arange(len(x))).method is Method.LEVELS  # no seed stands twice
+    assert fit_power_law(X, y[: len(X)]).method is Method.RESIDUALS
+    assert fit_power_law(x, y, offset=True).method is Method.PROFILE
+
+
+def test_one_value_a_level_is_ordinary_least_squares() -> None:
+    x, y, _ = sample(1, 0.2)
+    line = stats.linregress(np.log(x), np.log(y))
+    fit = fit_power_law(x, y)
+    half = stats.t.ppf(0.975, len(x) - 2) * line.stderr
+    assert fit.exponent == pytest.approx(-line.slope)
+    assert fit.ci == pytest.approx((-line.slope - half, -line.slope + half))
+    assert "one value at some level" in fit.message
+
+
+def test_small_noise_gives_the_delta_method() -> None:
+    x, y, _ = sample(6, 1e-4)
+    table = y.reshape(6, -1)
+    u = np.log(X) - np.log(X).mean()
+    variance = table.var(axis=0, ddof=1) / 6 / table.mean(axis=0) ** 2
+    error = math.sqrt(np.sum((u / (u @ u)) ** 2 * variance))
+    fit = fit_power_law(x, y)
+    assert fit.means is not None
+    assert fit.means.contrast(-fit.means.polynomial(1)[1]).error == pytest.approx(error, rel=1e-3)
+
+
+def test_small_noise_gives_the_spread_of_per_seed_slopes() -> None:
+    x, y, seed = sample(6, 1e-4)
+    slopes = [-np.polyfit(np.log(X), np.log(row), 1)[0] for row in y.reshape(6, -1)]
+    half = stats.t.ppf(0.975, 5) * np.std(slopes, ddof=1) / math.sqrt(6)
+    fit = fit_power_law(x, y, seed)
+    assert fit.exponent == pytest.approx(np.mean(slopes), abs=1e-7)
+    assert fit.ci == pytest.approx((np.mean(slopes) - half, np.mean(slopes) + half), rel=1e-3)
+
+
+def test_pseudo_values_are_those_of_leaving_each_seed_out() -> None:
+    x, y, seed = sample(5, 0.5)
+    table = y.reshape(5, -1)
+    whole = np.log(table.mean(axis=0))
+    left = np.log(np.array([np.delete(table, s, axis=0).mean(axis=0) for s in range(5)]))
+    means = summarise(x, y, seed)
+    assert means.log_mean == pytest.approx(5 * whole - 4 * left.mean(axis=0))
+    assert means.variance == pytest.approx(left.var(axis=0) * 4)
+    assert means.scores == pytest.approx((left.mean(axis=0) - left) * 4 / 5)
+
+
+def test_shared_effects_cancel_in_the_slope_only_if_seeds_are_given() -> None:
+    x, y, seed = sample(8, 0.02)
+    y = y * np.exp(np.random.default_rng(5).standard_normal(8))[seed]
+    linked, loose = fit_power_law(x, y, seed), fit_power_law(x, y)
+    assert np.ptp(linked.ci) < 0.1 * np.ptp(loose.ci)
+    assert abs(linked.exponent - 0.5) < 0.05
+
+
+def test_a_missing_trial_keeps_the_seeds_linked() -> None:
+    x, y, seed = sample(8, 0.05)
+    keep = np.ones(len(x), dtype=bool)
+    keep[[3, 20]] = False
+    whole, part = fit_power_law(x, y, seed), fit_power_law(x[keep], y[keep], seed[keep])
+    assert part.method is Method.SEEDS
+    assert part.exponent == pytest.approx(whole.exponent, abs=0.01)
+    assert np.ptp(part.ci) == pytest.approx(np.ptp(whole.ci), rel=0.5)
+
+
+def test_higher_level_gives_wider_interval() -> None:
+    for offset in (False, True):
+        fit = fit_power_law(*sample(5, 0.05, floor=0.3)[:2], offset=offset)
+        assert fit.interval(fit.level) == pytest.approx(fit.ci)
+        assert fit.interval(0.99)[0] < fit.ci[0] < fit.exponent < fit.ci[1] < fit.interval(0.99)[1]
+
+
+def test_offset_interval_is_open_where_data_do_not_bound_it() -> None:
+    x = np.repeat([1.0, 2, 4, 8], 3)
+    # one level above a flat rest: every steep exponent fits
+    y = np.where(x == 1, 1.35, 1.0) * np.exp(0.05 * np.random.default_rng(0).standard_normal(12))
+    fit = fit_power_law(x, y, offset=True)
+    assert math.isinf(fit.ci[1])
+    assert "extend the range" in fit.message
+
+
+def test_offset_fit_is_a_minimum() -> None:
+    """Against a search of another kind: no point of a fine grid has a smaller sum of squares."""
+    x, y, _ = sample(5, 0.2, floor=0.5, random_seed=3)
+    means = summarise(x, y)
+    found = offset_fit.fit(means)
+    u, ell = means.u - means.u.mean(), means.log_mean
+    b, r = np.meshgrid(np.linspace(0.01, 3, 300), np.logspace(-6, 3, 300))
+    shape = np.log(np.exp(-b[..., None] * u) + r[..., None])
+    left = ell - shape
+    rss = np.sum((left - left.mean(axis=-1, keepdims=True)) ** 2, axis=-1)
+    assert found.rss <= rss.min() * (1 + 1e-12)
+    assert found.rss == pytest.approx(rss.min(), rel=0.02)
+
+
+def test_offset_jacobian_is_the_derivative() -> None:
+    u = np.linspace(-2, 2, 7)
+    for b, r in ((0.5, 0.3), (-1.0, 0.0), (2.0, 5.0)):
+        jacobian = offset_fit._jacobian(b, r, u)
+
+        def model(b: float, r: float) -> np.ndarray:
+            return np.log(np.exp(-b * u) + r)
+
+        h = 1e-6
+        numeric = (model(b + h, r) - model(b - h, r)) / (2 * h)
+        assert jacobian[:, 1] == pytest.approx(numeric, abs=1e-8)
+        assert jacobian[:, 2] == pytest.approx((model(b, r + h) - model(b, r)) / h, rel=1e-3)
+
+
+def test_band_holds_the_fit_and_its_truth() -> None:
+    hits = 0
+    for i in range(100):
+        fit = fit_power_law(*sample(5, 0.1, random_seed=i)[:2])
+        y, low, high = fit.predict([100.0, 10_000.0])
+        assert (low < y).all()
+        assert (y < high).all()
+        truth = np.array([100.0, 10_000.0]) ** -0.5 * math.exp(0.1**2 / 2)
+        hits += int(((low <= truth) & (truth <= high)).sum())
+    assert 0.88 <= hits / 200 <= 0.99
+    floored = fit_power_law(*sample(5, 0.02, floor=0.5)[:2], offset=True)
+    y, low, high = floored.predict(X)
+    assert floored.means is not None
+    assert y == pytest.approx(floored.means.mean, rel=0.05)
+    assert (low < y).all()
+    assert (y < high).all()
+
+
+def test_local_slopes_and_residuals_describe_the_curve() -> None:
+    y = X**-0.5 * (1 + 3 * (X / 64) ** -0.5)
+    fit = fit_power_law(X, y)
+    slopes = [s.exponent for s in fit.local_slopes]
+    assert len(slopes) == len(X) - 2
+    assert slopes == sorted(slopes, reverse=True)
+    assert (fit.local_slopes[0].low, fit.local_slopes[-1].high) == (64, 4096)
+    assert fit.end_slope is not None
+    assert fit.forecast_slope is not None
+    assert fit.forecast_slope.exponent < fit.end_slope.exponent < fit.exponent
+    assert sum(fit.residuals) == pytest.approx(0, abs=1e-12)
+    assert fit.holdout is not None
+    assert fit.holdout.observed > fit.holdout.predicted
+
+
+def test_quadratic_slopes_are_exact_for_a_quadratic() -> None:
+    u = np.log(X)
+    fit = fit_power_law(X, np.exp(-0.3 * u - 0.02 * u**2))
+    assert fit.end_slope is not None
+    assert fit.forecast_slope is not None
+    assert fit.end_slope.exponent == pytest.approx(0.3 + 0.04 * u[-1])
+    assert fit.forecast_slope.exponent == pytest.approx(0.3 + 0.04 * (2 * u[-1] - u[0]))
+    assert fit.curvature is not None
+    assert fit.curvature.drift == pytest.approx(0.04 * (u[-1] - u[0]))
+
+
+def test_spread_is_the_largest_departure() -> None:
+    y = np.array([1.0, 1.0, 1.1])
+    rng = np.random.default_rng(0)
+    table = y * np.exp(0.001 * rng.standard_normal((6, 3)))
+    fit = fit_power_law(np.tile([0.25, 0.5, 1.0], 6), table.ravel())
+    truth = np.abs(np.log(y) - np.log(y).mean()).max()
+    assert fit.spread is not None
+    assert fit.spread.low < truth < fit.spread.high
+    assert fit.spread.estimate == pytest.approx(truth, rel=0.02)
+
+
+def test_log_bias_is_taken_out() -> None:
+    """Noise that falls with x bends the log of the mean of few values; the shift is reported."""
+    rng = np.random.default_rng(1)
+    sigma = 0.6 * (X / 64) ** -0.5
+    shifts, exponents = [], []
+    for _ in range(400):
+        y = X**-0.5 * np.exp(sigma * rng.standard_normal((3, len(X))) - sigma**2 / 2)
+        fit = fit_power_law(np.tile(X, 3), y.ravel())
+        shifts.append(fit.log_bias)
+        exponents.append(fit.exponent)
+    error = np.std(exponents) / 20
+    assert np.mean(shifts) < -2 * error
+    assert abs(np.mean(exponents) - 0.5) < abs(np.mean(np.add(exponents, shifts)) - 0.5)
+    assert np.mean(exponents) == pytest.approx(0.5, abs=3 * error)
+
+
+# --- coverage, in small; benchmarks/coverage.py in full ------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "seeds"),
+    [
+        ("lognormal 0.3", 3),
+        ("variance falls as x^-1/2", 5),
+        ("chi-square, 4 degrees", 3),
+        ("seeds tilt the curve", 5),
+        ("floor 30 %, noise 0.1", 3),
+        ("floor 100 %, noise 0.3", 5),
+    ],
+)
+def test_intervals_hold_the_truth(coverage: ModuleType, name: str, seeds: int) -> None:
+    scenario = next(s for s in coverage.SCENARIOS if s.name == name)
+    repetitions = 120 if scenario.floor else 300
+    result = coverage.coverage(scenario, seeds, repetitions)
+    assert result.missed == 0
+    # three standard errors about [92 %, 98 %] of a simulation this short
+    slack = 3 * math.sqrt(0.95 * 0.05 / repetitions)
+    assert 0.92 - slack <= result.coverage
+    if not scenario.floor:
+        assert result.coverage <= 0.98 + slack
+
+
+def test_a_floor_that_is_ignored_is_not_covered(coverage: ModuleType) -> None:
+    """The simulation can fail: the wrong form misses the planted exponent."""
+    x, y, _ = sample(10, 0.05, floor=1.0)
+    plain, form = fit_power_law(x, y), fit_power_law(x, y, offset=True)
+    assert plain.ci[1] < 0.5
+    assert form.ci[0] <= 0.5 <= form.ci[1]
+
+
+# --- bootstrap ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wild", [False, True])
+def test_bootstrap_agrees_with_the_interval(wild: bool) -> None:
+    x, y, seed = sample(20, 0.2)
+    fit = fit_power_law(x, y, seed)
+    result = bootstrap_exponents(x, y, seed, np.random.default_rng(0), wild=wild)
+    assert result.exponents.shape == (10_000,)
+    assert result.failed == 0
+    assert "20 seeds" in result.unit
+    assert np.mean(result.exponents) == pytest.approx(fit.exponent, abs=0.2 * np.ptp(fit.ci))
+    assert np.ptp(result.interval()) == pytest.approx(np.ptp(fit.ci), rel=0.2)
+
+
+def test_bootstrap_uses_its_generator() -> None:
+    x, y, seed = sample(5, 0.2)
+    one, two, three = (
+        bootstrap_exponents(x, y, seed, np.random.default_rng(s), resamples=50).exponents
+        for s in (0, 0, 1)
+    )
+    assert (one == two).all()
+    assert (one != three).any()
+
+
+def test_bootstrap_needs_complete_positive_data() -> None:
+    x, y, seed = sample(4, 0.2)
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="every seed"):
+        bootstrap_exponents(x[1:], y[1:], seed[1:], rng)
+    with pytest.raises(ValueError, match="positive"):
+        bootstrap_exponents(x, -y, seed, rng)

@@ -1,0 +1,91 @@
+"""The registry against THEORY section 7 and against the sums that its exponents come from."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from analysis.theory import Kind, Prediction, Quantity, predictions
+
+
+def row(dimension: int, quantity: Quantity, **kernel: float) -> Prediction:
+    found = [p for p in predictions(dimension, **kernel) if p.quantity == quantity]
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize("d", [1, 2, 4, 8, 100])
+def test_exponents_of_the_table(d: int) -> None:
+    assert row(d, Quantity.BEST_ERROR).exponent == pytest.approx(2 / (d + 3))
+    assert row(d, Quantity.BEST_ERROR_UNWEIGHTED).exponent == pytest.approx(2 / (d + 3))
+    assert row(d, Quantity.BEST_TIME).exponent == pytest.approx(-(d + 2) / (d + 3))
+    assert row(d, Quantity.FINAL_ERROR).exponent == 0
+    assert row(d, Quantity.FINAL_ERROR).threshold == pytest.approx(2 / (d + 3))
+    assert row(d, Quantity.COUPLING_AT_TIME).exponent == 1
+    assert row(d, Quantity.ERROR_AT_TIME).exponent == 0
+    assert row(d, Quantity.APPROXIMATION).exponent == pytest.approx(2 / d)
+    assert row(d, Quantity.NTK_EIGENVALUE).exponent == pytest.approx((d + 2) / (d + 1))
+    assert len(predictions(d)) == 9
+
+
+@pytest.mark.parametrize("d", [1, 2, 4])
+def test_rate_and_stopping_time_balance_bias_and_variance(d: int) -> None:
+    """An independent route: spectral sums over eigenvalues l^-(D+1) per degree l of multiplicity
+    l^(D-1), a target at the edge of Sobolev smoothness 1, minimised over eta tau numerically."""
+    input_dimension = d + 1
+    degree = np.arange(1, 60_000, dtype=float)
+    eigenvalue = degree ** -(input_dimension + 1)
+    times = np.logspace(0, 18, 721)
+    filtered = np.exp(-np.outer(times, eigenvalue))
+    # coefficients with sum l^2 |f_l|^2 just finite: |f_l|^2 = l^-3 per degree (log factor apart)
+    bias = filtered**2 @ degree**-3.0
+    variance = (1 - filtered) ** 2 @ degree ** (input_dimension - 1)
+    samples = np.array([1e5, 1e6, 1e7])
+    total = bias + variance / samples[:, None]
+    error = -np.polyfit(np.log(samples), np.log(total.min(axis=1)), 1)[0]
+    moment = -np.polyfit(np.log(samples), np.log(times[total.argmin(axis=1)]), 1)[0]
+    assert error == pytest.approx(row(d, Quantity.BEST_ERROR).exponent, rel=0.06)
+    assert moment == pytest.approx(row(d, Quantity.BEST_TIME).exponent, rel=0.06)
+
+
+def test_source_and_capacity_need_their_numbers() -> None:
+    unknown = row(2, Quantity.KERNEL_BEST_ERROR)
+    assert math.isnan(unknown.exponent)
+    assert not unknown.applies()
+    known = row(2, Quantity.KERNEL_BEST_ERROR, capacity=4 / 3, source=0.5)
+    assert known.exponent == pytest.approx((2 / 3) / (5 / 3))
+    assert known.applies()
+
+
+def test_source_condition_at_the_edge_of_smoothness_one_is_the_minimax_rate() -> None:
+    """b = (D+1)/D and s b = 2/D, Sobolev smoothness 1, give 2/(2+D)."""
+    for d in (1, 2, 5):
+        capacity = (d + 2) / (d + 1)
+        source = 2 / (d + 1) / capacity
+        exponent = row(d, Quantity.KERNEL_BEST_ERROR, capacity=capacity, source=source).exponent
+        assert exponent == pytest.approx(row(d, Quantity.BEST_ERROR).exponent)
+
+
+def test_rows_are_told_apart_and_speak() -> None:
+    rows = predictions(2)
+    assert len({p.name for p in rows}) == len(rows)
+    for p in rows:
+        assert p.statement.endswith(".")
+        assert p.source
+        assert 0 < p.margin < 1
+        assert (p.kind is Kind.QUALITATIVE) == math.isfinite(p.threshold)
+    assert "0.5" in row(2, Quantity.COUPLING_AT_TIME).statement
+
+
+def test_needs_decide_whether_a_prediction_applies() -> None:
+    p = Prediction("n", "q", "a", 1.0, Kind.SHARP, 0.1, "s", "t.", needs=("kernel",))
+    assert not p.applies()
+    assert not p.applies({"kernel": False})
+    assert p.applies({"kernel": True})
+
+
+def test_dimension_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="dimension = 0"):
+        predictions(0)
