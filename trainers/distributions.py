@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
 
 from trainers.atoms_file import LawError, load_atoms, resolve_atoms, sha256_of
 from trainers.special_functions import bessel_ratio, truncated_normal
@@ -32,7 +31,7 @@ __all__ = ["Distribution", "LawError", "load_atoms", "make_distribution", "resol
 FloatArray = NDArray[np.float64]
 
 _BLOCK_BYTES = 2**24
-"""Size of a mixture's blocks of log-weights; at most four such arrays are held at a time."""
+"""Size of the blocks of weights that a mixture works on (one row of weights, if that is more)."""
 
 
 class Distribution(ABC):
@@ -164,9 +163,7 @@ class _Mixture(Distribution):
     def _posterior_mean(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
         v = (a * self._std) ** 2 + h
         nearby = np.empty(x.shape)
-        for rows, weights in self._log_weights(x, a, v):
-            weights -= weights.max(axis=1, keepdims=True)
-            np.exp(weights, out=weights)
+        for rows, weights, _ in self._weights(x, a, v):
             nearby[rows] = weights @ self._means / weights.sum(axis=1, keepdims=True)
         # std = 0 leaves h / v = 1 exactly: f* is a convex combination of the points
         return (a * self._std**2 / v) * x + (h / v) * nearby
@@ -174,22 +171,27 @@ class _Mixture(Distribution):
     def _log_marginal(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
         v = (a * self._std) ** 2 + h
         log_sum = np.empty(len(x))
-        for rows, weights in self._log_weights(x, a, v):
-            log_sum[rows] = logsumexp(weights, axis=1)
+        for rows, weights, log_scale in self._weights(x, a, v):
+            log_sum[rows] = np.log(weights.sum(axis=1)) + log_scale
         normal = _log_normal((x * x).sum(axis=1), v, self.dimension)
         return normal + log_sum - self._log_count
 
-    def _log_weights(
+    def _weights(
         self, x: FloatArray, a: FloatArray, v: FloatArray
-    ) -> Iterator[tuple[slice, FloatArray]]:
-        """(alpha x . mu_c - alpha^2 |mu_c|^2 / 2) / v, block of rows by block of rows.
+    ) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
+        """Rows, r_c [rows, K] up to a factor that makes the largest 1, and the factor's -log.
 
-        |x|^2 is left out: common to all c, it would drown their differences in the tails.
+        The logs are (alpha x . mu_c - alpha^2 |mu_c|^2 / 2) / v: |x|^2 is left out, as it is
+        common to all c and would drown their differences in the tails.
         """
         size = max(1, _BLOCK_BYTES // (8 * len(self._means)))
         for start in range(0, len(x), size):
             rows = slice(start, start + size)
-            yield rows, np.hstack([x[rows], a[rows]]) * (a[rows] / v[rows]) @ self._lifted.T
+            weights = np.hstack([x[rows], a[rows]]) * (a[rows] / v[rows]) @ self._lifted.T
+            log_scale = weights.max(axis=1, keepdims=True)
+            weights -= log_scale
+            np.exp(weights, out=weights)
+            yield rows, weights, log_scale[:, 0]
 
 
 class _Cube(Distribution):

@@ -1,0 +1,156 @@
+"""CSV files of atoms: standardisation, the completed mapping, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainers.atoms_file import LawError, load_atoms, resolve_atoms
+from trainers.distributions import make_distribution
+from trainers.trial import Atoms, Subspace
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    def to_file(text: str | bytes, name: str = "data.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    return to_file
+
+
+@pytest.mark.parametrize("header", ["", "x,y,z\n", '"a, b",y,"z"\n'])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_columns_are_standardised(write: Callable[..., Path], header: str, newline: str) -> None:
+    raw = np.random.default_rng(0).normal([5, -3, 1e6], [0.1, 10, 1e3], size=(200, 3))
+    lines = "".join(",".join(map(repr, row)) + "\n" for row in raw.tolist())
+    points = load_atoms(write((header + lines).replace("\n", newline)))
+    np.testing.assert_allclose(points.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(points.var(axis=0), 1, rtol=1e-12)
+    expected = (raw - raw.mean(axis=0)) / raw.std(axis=0)
+    np.testing.assert_allclose(points, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_what_a_file_may_hold(write: Callable[..., Path]) -> None:
+    # a byte-order mark, blank lines, spaces, exponents, no newline at the end
+    points = load_atoms(write(b"\xef\xbb\xbf 1,2e0\n\n3, 4\n\n"))
+    np.testing.assert_allclose(points, [[-1, -1], [1, 1]])
+    # huge and tiny scales, and offsets a million times the spread
+    points = load_atoms(write("1e200,1e-200,1000000.25\n3e200,3e-200,1000000.75\n"))
+    np.testing.assert_allclose(points, [[-1, -1, -1], [1, 1, 1]])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1,2\n3,abc\n", r"line 2, column 2: 'abc' is not a number"),
+        ("x,y\n1,2\n\n3,\n", r"line 4, column 2 \(y\): '' is not a number"),
+        ("1,two\n3,4\n", r"line 1, column 2: 'two' is not a number"),
+        ("x,y\n1,2\nnan,4\n", r"line 3, column 1 \(x\): 'nan' is not finite"),
+        ("1,2\n3,-inf\n", r"line 2, column 2: '-inf' is not finite"),
+        ("x,y\n1,2\n3,4,5\n", r"line 3 has 3 cells, but the first line has 2"),
+        ("x,y\n1,2\n3,2\n", r"column 2 \(y\) is constant .*remove it"),
+        ("0.1,1\n0.1,2\n0.1,3\n", r"column 1 is constant"),
+        ("1,2\n", r"column 1 is constant"),
+        ("-1.7e308,1\n1.7e308,2\n", r"column 1 spans more than .*rescale"),
+        (",x\n0,1.5\n1,2.5\n", r"line 1: column 1 has no name in the header.*index"),
+        ("1;2\n3;4\n", r"line 2, column 1 \(1;2\): '3;4' is not a number: .*commas"),
+        ("", "no rows of numbers"),
+        ("x,y\n", "no rows of numbers"),
+        (b"\xff\xfe1,2\n", "not a CSV file in UTF-8"),
+    ],
+)
+def test_what_is_refused(write: Callable[..., Path], text: str | bytes, message: str) -> None:
+    path = write(text)
+    with pytest.raises(LawError, match=message) as caught:
+        load_atoms(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(LawError, match=r"cannot read .*none\.csv: No such file"):
+        load_atoms(tmp_path / "none.csv")
+    with pytest.raises(LawError, match="cannot read"):
+        load_atoms(tmp_path)
+    with pytest.raises(LawError, match=r"law\.file: cannot read .*none\.csv"):
+        resolve_atoms({"kind": "atoms", "file": "none.csv"}, tmp_path)
+
+
+def test_resolving_fills_in_what_the_file_decides(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
+    text = "x,y\n1,2\n3,4\n5,7\n"
+    path = write(text)
+    given = {"kind": "atoms", "file": "data.csv"}
+    expected = {
+        "kind": "atoms",
+        "file": str(path),
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "dimension": 2,
+        "count": 3,
+    }
+    assert resolve_atoms(given, tmp_path) == expected
+    assert given == {"kind": "atoms", "file": "data.csv"}  # left as it was
+    assert resolve_atoms({**given, "dimension": 2, "count": 3}, tmp_path) == expected
+    assert resolve_atoms(expected, "/") == expected  # resolving twice changes nothing
+    outer = {"kind": "subspace", "dimension": 5, "inner": given}
+    assert resolve_atoms(outer, tmp_path) == {**outer, "inner": expected}
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        {"kind": "cube", "dimension": 2},
+        {"kind": "atoms", "dimension": 2, "count": 4},
+        {"kind": "subspace", "dimension": 3, "inner": {"kind": "cube", "dimension": 2}},
+    ],
+)
+def test_laws_without_a_file_come_back_as_they_are(mapping: dict[str, object]) -> None:
+    assert resolve_atoms(mapping, "/nowhere") == mapping
+
+
+def test_what_contradicts_the_file(write: Callable[..., Path], tmp_path: Path) -> None:
+    write("1,2\n3,4\n5,7\n")
+    given = {"kind": "atoms", "file": "data.csv"}
+    cases = [
+        ({**given, "dimension": 3}, "law.dimension = 3, but"),
+        ({**given, "count": 4}, "law.count = 4, but"),
+        ({**given, "sha256": "0" * 64}, "law.sha256 = 0000"),
+        ({**given, "file": 3}, "law.file = 3 must be the path"),
+        ({"kind": "subspace", "inner": {**given, "count": 9}}, "law.inner.count = 9, but"),
+        ({"kind": "subspace", "inner": {**given, "file": "no"}}, "law.inner.file: cannot read"),
+    ]
+    for mapping, message in cases:
+        with pytest.raises(LawError, match=re.escape(message)):
+            resolve_atoms(mapping, tmp_path)
+
+
+def test_the_law_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("x,y\n1,10\n2,30\n6,20\n")
+    points = load_atoms(path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    law = Atoms(dimension=2, count=3, file=str(path), sha256=sha256)
+    for distribution in (make_distribution(law), make_distribution(law, {sha256: points})):
+        found = np.unique(distribution.sample(200, np.random.default_rng(0)), axis=0)
+        np.testing.assert_array_equal(found, np.unique(points, axis=0))
+        assert distribution.second_moment == pytest.approx(2)  # two columns of variance 1
+    inner: Any = make_distribution(Subspace(dimension=4, inner=law), {sha256: points})
+    assert inner.second_moment == pytest.approx(2)
+    with pytest.raises(LawError, match=r"have shape \(2, 2\): use resolve_atoms"):
+        make_distribution(law, {sha256: points[:2]})
+    path.write_text("1,10\n2,30\n6,21\n")
+    with pytest.raises(LawError, match="restore the file"):
+        make_distribution(law)
+    path.unlink()
+    with pytest.raises(LawError, match="cannot read"):
+        make_distribution(law)
+    with pytest.raises(LawError, match="does not hold the data"):
+        make_distribution(law.model_copy(update={"file": None}))
