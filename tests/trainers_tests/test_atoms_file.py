@@ -112,14 +112,14 @@ def test_resolving_fills_in_what_the_file_decides(
         {"kind": "subspace", "dimension": 3, "inner": {"kind": "cube", "dimension": 2}},
     ],
 )
-def test_laws_without_a_file_come_back_as_they_are(mapping: dict[str, object]) -> None:
+def test_laws_without_a_file_come_back_as_they_are(mapping: dict[str, Any]) -> None:
     assert resolve_atoms(mapping, "/nowhere") == mapping
 
 
 def test_what_contradicts_the_file(write: Callable[..., Path], tmp_path: Path) -> None:
     write("1,2\n3,4\n5,7\n")
     given = {"kind": "atoms", "file": "data.csv"}
-    cases = [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({**given, "dimension": 3}, "law.dimension = 3, but"),
         ({**given, "count": 4}, "law.count = 4, but"),
         ({**given, "sha256": "0" * 64}, "law.sha256 = 0000"),
