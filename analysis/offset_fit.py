@@ -13,6 +13,7 @@ amplitude a is profiled out exactly (a weighted mean), so the fit is a search ov
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,8 @@ from analysis.intervals import Array, Contrast, LevelMeans
 B_LIMIT = 10.0
 """|b| is sought up to here."""
 
-_RATIOS = np.concatenate([[0.0], np.logspace(-4, 4, 33)])
-"""Starts for r, as multiples of the signal exp(-b u) where it is smallest."""
+_STARTS = 41
+"""Starts for r > 0 at each b: log-spaced from 1e-4 of the smallest signal to 1e4 of the largest."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,10 @@ def _smallest_signal(b: Array, u: Array) -> Array:
 def _best_ratio(b: Array, u: Array, ell: Array, w: Array) -> tuple[Array, Array]:
     """For each b [B]: the r >= 0 of least RSS, and that RSS. A grid in log r, then two zooms."""
     small = _smallest_signal(b, u)
-    ratio = np.broadcast_to(_RATIOS, (len(b), len(_RATIOS)))
+    tail = math.log(1e4)
+    top = tail + np.abs(b) * (u[-1] - u[0])
+    ratio = np.exp(np.linspace(np.full(len(b), -tail), top, _STARTS, axis=1))
+    ratio = np.concatenate([np.zeros((len(b), 1)), ratio], axis=1)
     best_r, best = np.zeros(len(b)), np.full(len(b), np.inf)
     every = np.arange(len(b))
     for _ in range(5):
@@ -93,7 +97,8 @@ def _polish(b: float, r: float, u: Array, ell: Array, w: Array) -> tuple[float, 
         jacobian = _jacobian(b, r, u)
         left = ell - a - np.log(np.exp(-b * u) + r)
         held = r == 0 and float((w * left) @ jacobian[:, 2]) <= 0
-        columns = [0, 1] if held else [0, 1, 2]
+        at_limit = abs(b) == B_LIMIT and b * float((w * left) @ jacobian[:, 1]) >= 0
+        columns = [0] + [1] * (not at_limit) + [2] * (not held)
         step = np.zeros(3)
         step[columns] = np.linalg.lstsq(
             jacobian[:, columns] * root[:, None], left * root, rcond=1e-14

@@ -244,6 +244,15 @@ def _offset(means: LevelMeans, trials: int, level: float) -> PowerLawFit:
             level,
             means,
         )
+    if abs(found.b) == offset_fit.B_LIMIT:
+        return _without_exponent(
+            FitStatus.REFUSED,
+            f"the best exponent of A x^-b + c lies beyond {offset_fit.B_LIMIT:g}: the curve is at "
+            "its floor from the second level on; add levels where it still falls",
+            np.repeat(means.x, means.count),
+            level,
+            means,
+        )
     ci = offset_fit.interval(means, found, level)
     value, _rows = offset_fit.predict(found, means.u - means.u.mean())
     amplitude = math.exp(found.a + found.b * float(means.u.mean()))

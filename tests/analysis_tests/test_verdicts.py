@@ -1,0 +1,308 @@
+"""Verdicts: every word by its rule, on planted data, and what a table of trials gives."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.power_law import PowerLawFit, fit_power_law
+from analysis.quantities import curves
+from analysis.theory import Kind, Prediction, Quantity, predictions
+from analysis.verdicts import Verdict, Word, evaluate, fit_curve, judge, usable
+
+X = np.geomspace(64, 8192, 8)
+DESIGN_FIELDS = {
+    "prediction", "quantity", "axis", "theory_exponent", "kind", "exponent", "ci_low", "ci_high",
+    "level", "seeds", "points", "range", "local_slopes", "fit", "verdict", "reason", "source",
+}  # fmt: skip
+
+
+def prediction(kind: Kind, exponent: float, **more: float) -> Prediction:
+    values = {"margin": 0.15, **more}
+    return Prediction("p", "error", "samples", exponent, kind, source="s", statement="t.", **values)
+
+
+def fit(
+    b: float = 0.5,
+    sigma: float = 0.05,
+    seeds: int = 8,
+    k: float = 0.0,
+    q: float = 0.5,
+    x: np.ndarray = X,
+    random_seed: int = 0,
+) -> PowerLawFit:
+    rng = np.random.default_rng(random_seed)
+    y = x**-b * (1 + k * (x / x[0]) ** -q) * np.exp(sigma * rng.standard_normal((seeds, len(x))))
+    return fit_power_law(np.tile(x, seeds), y.ravel())
+
+
+# --- words --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "beta", "word"),
+    [
+        (Kind.BOUND, 0.4, Word.FASTER),
+        (Kind.BOUND, 0.5, Word.CONSISTENT),
+        (Kind.BOUND, 0.6, Word.VIOLATES),
+        (Kind.SHARP, 0.5, Word.AGREES),
+        (Kind.SHARP, 0.8, Word.DISAGREES),
+        (Kind.SHARP, 0.3, Word.DISAGREES),
+    ],
+)
+def test_word_for_a_clean_power_law(kind: Kind, beta: float, word: Word) -> None:
+    words = [judge(prediction(kind, beta), fit(random_seed=i)).verdict for i in range(40)]
+    assert words.count(word) >= 30
+    assert set(words) <= {word, Word.UNDETERMINED}
+
+
+def test_qualitative_prediction() -> None:
+    flat = prediction(Kind.QUALITATIVE, 0.0, threshold=0.4)
+    assert judge(flat, fit(0.05)).verdict is Word.AGREES
+    assert judge(flat, fit(-0.3)).verdict is Word.AGREES
+    assert judge(flat, fit(0.6)).verdict is Word.DISAGREES
+    assert judge(flat, fit(0.34, sigma=0.3)).verdict is Word.UNDETERMINED
+
+
+@pytest.mark.parametrize("d", [1, 2, 4, 8])
+def test_doubled_theory_is_found_out(d: int) -> None:
+    """Data that obey each prediction: its exponent agrees, twice the exponent does not."""
+    for true in predictions(d):
+        if true.exponent == 0 or not true.applies():
+            continue
+        data = fit(true.exponent, sigma=0.03)
+        wrong = replace(true, exponent=2 * true.exponent)
+        right = {Word.AGREES, Word.CONSISTENT, Word.FASTER, Word.UNDETERMINED}
+        assert judge(true, data).verdict in right
+        expected = Word.VIOLATES if true.kind is Kind.BOUND else Word.DISAGREES
+        assert judge(wrong, data).verdict is expected, true.name
+
+
+def test_noise_is_no_support_for_a_bound() -> None:
+    """An interval that holds the bound and much below it decides nothing."""
+    verdict = judge(prediction(Kind.BOUND, 0.5), fit(sigma=1.2, seeds=3))
+    assert verdict.ci_low < 0.425 < 0.5 < verdict.ci_high
+    assert verdict.verdict is Word.UNDETERMINED
+
+
+# --- gates --------------------------------------------------------------------------------------
+
+
+def test_range_gate() -> None:
+    sharp = prediction(Kind.SHARP, 0.5)
+    few = judge(sharp, fit(x=np.geomspace(64, 8192, 4), sigma=0.001))
+    assert few.verdict is Word.UNDETERMINED
+    assert "4 values of the axis and needs 5" in few.reason
+    short = judge(sharp, fit(x=np.geomspace(64, 640, 8), sigma=0.001))
+    assert short.verdict is Word.UNDETERMINED
+    assert "spans a factor of 10 and needs 15.8" in short.reason
+    assert judge(sharp, fit(x=64.0 * 2.0 ** np.arange(5), sigma=0.001)).verdict is Word.AGREES
+
+
+def test_refused_fit_is_undetermined_with_its_reason() -> None:
+    turning = fit_power_law(X, np.array([1.0, 2, 4, 8, 8, 4, 2, 1]))
+    verdict = judge(prediction(Kind.BOUND, 0.4), turning)
+    assert verdict.verdict is Word.UNDETERMINED
+    assert "turns" in verdict.reason
+    empty = judge(prediction(Kind.BOUND, 0.4), fit_power_law([], []))
+    assert empty.verdict is Word.UNDETERMINED
+    json.dumps(empty.to_dict(), allow_nan=False)
+
+
+def test_unknown_exponent_is_undetermined() -> None:
+    verdict = judge(prediction(Kind.SHARP, math.nan), fit())
+    assert verdict.verdict is Word.UNDETERMINED
+    assert "kernel data" in verdict.reason
+
+
+@pytest.mark.parametrize(("k", "q"), [(-0.5, 0.5), (1.0, 0.5), (3.0, 0.5), (3.0, 1.0)])
+@pytest.mark.parametrize("sigma", [0.005, 0.05])
+def test_a_bend_is_not_mistaken_for_an_exponent(k: float, q: float, sigma: float) -> None:
+    """The planted limit is b: neither it nor the bound b may be contradicted by the approach to
+    it, and the slope that a straight line shows may not be confirmed. More precise data must not
+    make it worse."""
+    wrong = 0
+    for i in range(20):
+        data = fit(sigma=sigma, k=k, q=q, random_seed=i)
+        wrong += judge(prediction(Kind.SHARP, 0.5), data).verdict is Word.DISAGREES
+        wrong += judge(prediction(Kind.BOUND, 0.5), data).verdict in (Word.FASTER, Word.VIOLATES)
+        wrong += judge(prediction(Kind.SHARP, data.exponent), data).verdict is Word.AGREES
+    assert wrong <= 6  # 10 % of 60
+
+
+def test_drift_is_named_and_a_large_distance_outlives_it() -> None:
+    bent = fit(sigma=0.02, k=0.5, q=0.25)
+    assert bent.curvature is not None
+    assert bent.curvature.p_value < 0.1
+    near = judge(prediction(Kind.SHARP, 0.55), bent)
+    assert judge(prediction(Kind.BOUND, 0.2), bent).verdict is Word.FASTER
+    assert judge(prediction(Kind.SHARP, 2.0), bent).verdict is Word.DISAGREES
+    strong = judge(prediction(Kind.BOUND, 0.5), fit(sigma=0.01, k=3.0))
+    assert strong.verdict is Word.UNDETERMINED
+    assert "drifts from" in strong.reason
+    assert "extend the range beyond 8192" in strong.reason
+    assert near.verdict in (Word.AGREES, Word.UNDETERMINED)
+
+
+# --- a prediction of no dependence --------------------------------------------------------------
+
+
+def _three(change: float, sigma: float = 0.002, seeds: int = 8) -> PowerLawFit:
+    rng = np.random.default_rng(0)
+    y = np.array([1.0, 1.0, 1.0 + change]) * np.exp(sigma * rng.standard_normal((seeds, 3)))
+    x = np.tile([0.25, 0.5, 1.0], seeds)
+    return fit_power_law(x, y.ravel(), np.repeat(np.arange(seeds), 3))
+
+
+def test_independence_is_judged_by_the_largest_change() -> None:
+    zero = prediction(Kind.SHARP, 0.0, margin=0.05)
+    assert judge(zero, _three(0.01)).verdict is Word.AGREES
+    assert judge(zero, _three(0.3)).verdict is Word.DISAGREES
+    unsure = judge(zero, _three(0.02, sigma=0.2))
+    assert unsure.verdict is Word.UNDETERMINED
+    assert "seeds per level" in unsure.reason
+    narrow = fit_power_law(np.tile([0.5, 0.7, 1.0], 4), np.ones(12))
+    assert "factor of 2 and needs 4" in judge(zero, narrow).reason
+
+
+def test_a_turn_is_no_escape_from_independence() -> None:
+    """The slope is 0 and the fit is refused, yet the error does depend on the axis."""
+    y = np.array([1.0, 2.0, 1.0]) * np.exp(0.01 * np.random.default_rng(0).standard_normal((8, 3)))
+    data = fit_power_law(np.tile([0.25, 0.5, 1.0], 8), y.ravel())
+    assert not data.ok
+    verdict = judge(prediction(Kind.SHARP, 0.0, margin=0.05), data)
+    assert verdict.verdict is Word.DISAGREES
+
+
+# --- what would settle it -----------------------------------------------------------------------
+
+
+def test_named_number_of_seeds_settles_it() -> None:
+    """The half-width at the named number of seeds is what the rule needs."""
+    beta = 0.47
+    data = fit(sigma=0.5, seeds=5)
+    verdict = judge(prediction(Kind.SHARP, beta), data)
+    assert verdict.verdict is Word.UNDETERMINED
+    named = int(verdict.reason.split("about ")[1].split(" ")[0])
+    assert "now 5" in verdict.reason
+    room = min(abs(data.exponent - edge) for edge in (0.85 * beta, 1.15 * beta))
+    halves = [
+        np.ptp(fit(sigma=0.5, seeds=n, random_seed=i).ci) / 2 for n in (named,) for i in range(10)
+    ]
+    assert np.median(halves) == pytest.approx(room, rel=0.25)
+
+
+def test_hopeless_cases_are_said_to_be() -> None:
+    data = fit(sigma=0.3)
+    edge = prediction(Kind.SHARP, data.exponent / 1.15)
+    assert "too near the edge" in judge(edge, data).reason
+
+
+# --- a table ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def table(synthetic: ModuleType) -> pd.DataFrame:
+    return synthetic.synthetic_table(synthetic.Grid(noise=0.05))
+
+
+def by_name(verdicts: list[Verdict]) -> dict[str, Verdict]:
+    assert len({v.prediction for v in verdicts}) == len(verdicts)
+    return {v.prediction: v for v in verdicts}
+
+
+def test_planted_study(table: pd.DataFrame, synthetic: ModuleType) -> None:
+    found = by_name(evaluate(table))
+    assert found["best error against samples"].verdict is Word.FASTER
+    assert found["best error against samples"].exponent == pytest.approx(
+        synthetic.ERROR_EXPONENT, abs=0.03
+    )
+    assert found["best stopping time against samples"].verdict is Word.AGREES
+    assert found["coupling against width"].verdict is Word.AGREES
+    assert found["coupling against width"].fit["method"] == "per-seed slopes"
+    assert found["error against step size"].verdict is Word.AGREES
+    for v in found.values():
+        assert v.adjusted_low <= v.ci_low <= v.ci_high <= v.adjusted_high
+        assert v.dimension == 2
+        assert v.law_id
+    assert found["coupling against width"].fixed["samples"] == 512
+    assert found["coupling against width"].fixed["effective_time"] > 0
+
+
+def test_verdicts_json_has_the_fields_of_the_contract(table: pd.DataFrame) -> None:
+    for verdict in evaluate(table):
+        entry = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
+        assert set(entry) >= DESIGN_FIELDS | {"law", "law_id", "dimension", "fixed"}
+        assert set(entry) >= {"adjusted_low", "adjusted_high"}
+        assert entry["range"][0] < entry["range"][1]
+        assert {"low", "high", "exponent", "error"} <= set(entry["local_slopes"][0])
+
+
+def test_study_of_doubled_theory(table: pd.DataFrame) -> None:
+    doubled = [
+        replace(p, name=f"doubled {p.name}", exponent=2 * p.exponent)
+        for p in predictions(2)
+        if p.exponent and p.applies()
+    ]
+    found = by_name(evaluate(table, extra=doubled))
+    assert found["doubled best error against samples"].verdict is Word.VIOLATES
+    assert found["doubled best stopping time against samples"].verdict is Word.DISAGREES
+    assert found["doubled coupling against width"].verdict is Word.DISAGREES
+    assert found["doubled best unweighted error against samples"].verdict is Word.VIOLATES
+
+
+def test_adjusted_interval_widens_with_the_number_of_verdicts(table: pd.DataFrame) -> None:
+    few = by_name(evaluate(table))
+    many = by_name(evaluate(table, extra=[replace(p, name=p.name + "!") for p in predictions(2)]))
+    one = "best error against samples"
+    assert many[one].adjusted_low < few[one].adjusted_low
+    assert many[one].ci_low == few[one].ci_low
+
+
+def test_censored_and_diverged_levels_are_left_out_whole(synthetic: ModuleType) -> None:
+    table = synthetic.synthetic_table(synthetic.Grid(seeds=3, steps=120))
+    samples = table["samples"] == 64
+    first = table.loc[samples, "trial_id"].iloc[0]
+    table.loc[table["trial_id"] == first, "status"] = "diverged"
+    curve = next(
+        c for c in curves(table) if (c.quantity, c.axis) == (Quantity.BEST_ERROR, "samples")
+    )
+    assert curve.censored.any()
+    kept, note = usable(curve)
+    assert not kept.censored.any()
+    assert 64 not in kept.x
+    assert "train with more steps" in note
+    assert "1 trials diverged: samples = 64 left out" in note
+    assert fit_curve(curve).trials == len(kept.x)
+    verdict = by_name(evaluate(table))["best error against samples"]
+    assert note in verdict.reason
+
+
+def test_early_final_errors_may_agree_but_not_disagree(synthetic: ModuleType) -> None:
+    """The planted final error falls as N^-1 once unstopped: with too few steps for large N, only
+    the levels that are unstopped speak."""
+    table = synthetic.synthetic_table(synthetic.Grid(seeds=4, steps=300))
+    verdict = by_name(evaluate(table))["unstopped error against samples"]
+    assert "on the levels trained long enough" in verdict.reason
+    assert verdict.points < 7
+
+
+def test_selection_that_carries_the_verdict_is_named(table: pd.DataFrame) -> None:
+    """Where the half that did not choose the step says otherwise, the reason tells."""
+    other = table.copy()
+    n = other["samples"].to_numpy(dtype=float)
+    other["score_error_assess"] = other["score_error"] * (n / 64) ** 0.4
+    verdict = by_name(evaluate(other))["best error against samples"]
+    assert verdict.verdict is Word.FASTER
+    assert "chosen on one half of the test set and the error read on the other: " in verdict.reason
+
+
+def test_quantity_without_data_is_not_judged(synthetic: ModuleType) -> None:
+    table = synthetic.synthetic_table(synthetic.Grid(seeds=2, kernel=False))
+    assert "coupling against width" not in by_name(evaluate(table))
