@@ -75,7 +75,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 # Margins in inches: fixed, so that the axes of two figures line up in a paper.
-_LEFT, _RIGHT, _BOTTOM, _TOP, _GAP, _ROW = 0.60, 0.12, 0.42, 0.08, 0.70, 0.16
+_LEFT, _RIGHT, _BOTTOM, _TOP, _GAP, _ROW = 0.66, 0.12, 0.42, 0.08, 0.76, 0.16
 _HEIGHT, _BELOW = 1.85, 0.75
 
 
@@ -249,15 +249,23 @@ def _fill(axes: Axes, panel: Panel) -> None:
         _log_ticks(axes, "x", panel.ticks)
     elif panel.ticks:
         axes.xaxis.set_major_locator(FixedLocator(list(panel.ticks)))
+    _widen(axes, panel.y_log)
     if panel.y_log:
         _log_ticks(axes, "y", ())
     else:
-        low, high = axes.get_ylim()
-        least = 0.02 * max(abs(low), abs(high))  # rounding errors are not drawn at full height
-        if high - low < least:
-            axes.set_ylim((low + high - least) / 2, (low + high + least) / 2)
         axes.yaxis.set_major_locator(MaxNLocator(5 if axes.get_position().height > 0.3 else 3))
         axes.yaxis.set_major_formatter(FuncFormatter(_decimal))
+
+
+def _widen(axes: Axes, log: bool) -> None:
+    """At least 2 % of y in view: rounding errors are not drawn at full height."""
+    low, high = axes.get_ylim()
+    if log and high / low < 1.02:
+        middle = float(np.sqrt(low * high))
+        axes.set_ylim(middle / 1.01, middle * 1.01)
+    least = 0.02 * max(abs(low), abs(high))
+    if not log and high - low < least:
+        axes.set_ylim((low + high - least) / 2, (low + high + least) / 2)
 
 
 def _points(axes: Axes, series: Series) -> None:

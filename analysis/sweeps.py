@@ -127,12 +127,13 @@ def level_means(
     x: FloatArray, y: FloatArray, level: float = 0.95
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Distinct x, the mean of y over seeds there, and the two-sided Student interval of that mean
-    at `level`, made on its log by the delta method (NaN where a level has a single seed); y > 0."""
+    at `level`, made on its log by the jackknife as in `intervals` (NaN where a level has a single
+    seed); y > 0."""
     means = summarise(x, y, None)
     ends = np.full((2, len(means.x)), np.nan)
     for i in np.flatnonzero(means.count > 1):
         half = stats.t.ppf(0.5 + level / 2, means.count[i] - 1) * np.sqrt(means.variance[i])
-        ends[:, i] = means.mean[i] * np.exp([-half, half])
+        ends[:, i] = np.exp(means.log_mean[i] + np.array([-half, half]))
     return means.x, means.mean, ends[0], ends[1]
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from trainers.columns import COLUMNS
+from analysis.results import tidy
 from trainers.trial import Atoms, GaussianMixture, TrialConfig, recorded_steps
 
 BIAS_POWER, VARIANCE_POWER = 0.8125, 0.4375
@@ -88,16 +88,12 @@ def configs(grid: Grid) -> Iterator[TrialConfig]:
 
 
 def synthetic_table(grid: Grid | None = None, random_seed: int = 0) -> pd.DataFrame:
-    """The table: every column of trainers.columns, in order, null where not asked for."""
+    """The table as `load_results` gives it; null where not asked for."""
     grid = grid or Grid()
     generator = np.random.default_rng(random_seed)
     noise: dict[str, float] = {}
     frames = [_trial(config, grid, noise, generator) for config in configs(grid)]
-    table = pd.concat(frames, ignore_index=True)
-    for column in COLUMNS:
-        if column.name not in table:
-            table[column.name] = None if column.type == "string" else np.nan
-    return table[[c.name for c in COLUMNS]]
+    return tidy(pd.concat(frames, ignore_index=True))
 
 
 def _trial(

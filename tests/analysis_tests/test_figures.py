@@ -1,0 +1,326 @@
+"""Figures: the numbers against planted values, then the drawing."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import xml.etree.ElementTree as ET
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.drawing import DOUBLE, SINGLE, draw, palette_css, render
+from analysis.figures import Omitted, study_plots
+from analysis.plot import Panel, Plot, Series, plain, positive
+from analysis.sweeps import at_best, level_means, quartiles, settings, sweep
+from analysis.term_figures import TERMS, dominance
+from analysis.verdicts import evaluate
+
+
+@pytest.fixture(scope="module")
+def clean(synthetic: ModuleType) -> pd.DataFrame:
+    """Without noise: every number follows from the planted law."""
+    table: pd.DataFrame = synthetic.synthetic_table(synthetic.Grid(noise=0.0, seeds=3))
+    return table
+
+
+@pytest.fixture(scope="module")
+def noisy(synthetic: ModuleType) -> pd.DataFrame:
+    table: pd.DataFrame = synthetic.synthetic_table(synthetic.Grid(noise=0.1))
+    return table
+
+
+@pytest.fixture(scope="module")
+def plots(clean: pd.DataFrame) -> dict[str, Plot]:
+    made, _ = study_plots(clean, evaluate(clean))
+    return {p.name.removeprefix("gaussian_mixture_d2_"): p for p in made}
+
+
+def slope(x: np.ndarray, y: np.ndarray) -> float:
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+
+
+def drawn(panel: Panel, role: str, label: str = "") -> Series:
+    found = [s for s in panel.series if s.role == role and label in plain(s.label)]
+    assert found, (role, label)
+    return found[0]
+
+
+def test_every_figure_of_a_full_study_is_there(plots: dict[str, Plot]) -> None:
+    assert set(plots) == {
+        "best_score_error_against_samples",
+        "best_score_error_unweighted_against_samples",
+        "best_effective_time_against_samples",
+        "final_score_error_against_samples",
+        "coupling_at_fixed_time_against_width",
+        "score_error_at_fixed_time_against_step_size",
+        "error_against_width",
+        "error_against_steps",
+        "collapse",
+        "time_bins",
+        "terms_against_steps",
+        "terms_at_stop",
+        "bias_variance",
+    }
+
+
+def test_rate_figures_show_the_planted_exponents(
+    plots: dict[str, Plot], synthetic: ModuleType
+) -> None:
+    error = plots["best_score_error_against_samples"].panels[0]
+    fit, data = drawn(error, "line", "fit"), drawn(error, "points")
+    assert slope(fit.x, fit.y) == pytest.approx(-synthetic.ERROR_EXPONENT, abs=1e-3)
+    expected = [synthetic.best_error(n, 4096) for n in data.x]
+    np.testing.assert_allclose(data.y, expected, rtol=1e-3)
+    time = drawn(plots["best_effective_time_against_samples"].panels[0], "line", "fit")
+    assert slope(time.x, time.y) == pytest.approx(synthetic.TIME_EXPONENT, abs=1e-3)
+    coupling = drawn(plots["coupling_at_fixed_time_against_width"].panels[0], "line", "fit")
+    assert slope(coupling.x, coupling.y) == pytest.approx(-1.0, abs=1e-9)
+
+
+def test_theory_has_its_own_slope_and_meets_the_fit(plots: dict[str, Plot]) -> None:
+    panel = plots["best_score_error_against_samples"].panels[0]
+    theory, fit = drawn(panel, "theory", "bound"), drawn(panel, "line", "fit")
+    assert slope(theory.x, theory.y) == pytest.approx(-0.4)
+    assert "-0.40" in theory.label
+    crossing = np.interp(np.log(512), np.log(fit.x), np.log(fit.y))
+    assert crossing == pytest.approx(np.log(theory.y).mean(), abs=1e-3)
+
+
+def test_residuals_are_data_over_fit(plots: dict[str, Plot], noisy: pd.DataFrame) -> None:
+    below = plots["best_score_error_against_samples"].panels[0].below
+    assert below is not None
+    np.testing.assert_allclose(drawn(below, "trials").y, 1.0, atol=2e-3)
+    made, _ = study_plots(noisy, evaluate(noisy))
+    panel = next(p for p in made if "best_score_error_against" in p.name).panels[0]
+    assert panel.below is not None
+    data, fit, rest = drawn(panel, "trials"), drawn(panel, "line", "fit"), panel.below.series[1]
+    at = np.exp(np.interp(np.log(data.x), np.log(fit.x), np.log(fit.y)))
+    np.testing.assert_allclose(rest.y, data.y / at, rtol=1e-6)
+    assert np.ptp(rest.y) > 0.1
+
+
+def test_the_band_is_the_verdicts_interval_at_work(noisy: pd.DataFrame) -> None:
+    verdicts = evaluate(noisy)
+    made, _ = study_plots(noisy, verdicts)
+    verdict = next(v for v in verdicts if v.quantity == "best_score_error")
+    panel = next(p for p in made if "best_score_error_against" in p.name).panels[0]
+    fit = drawn(panel, "line", "fit")
+    assert slope(fit.x, fit.y) == pytest.approx(-verdict.exponent, abs=1e-9)
+    assert fit.low is not None
+    assert fit.high is not None
+    assert (fit.low < fit.y).all()
+    assert (fit.y < fit.high).all()
+
+
+def test_best_steps_are_marked_where_they_were_planted(
+    plots: dict[str, Plot], synthetic: ModuleType
+) -> None:
+    stars = [s for s in plots["error_against_steps"].panels[0].series if s.role == "mark"]
+    samples = (64, 128, 256, 512, 1024, 2048, 4096)
+    assert len(stars) == len(samples)
+    for star, n in zip(stars, samples, strict=True):
+        assert star.x[0] == pytest.approx(synthetic.best_time(n), rel=0.01)
+        assert star.y[0] == pytest.approx(synthetic.best_error(n, 4096), rel=1e-3)
+
+
+def test_step_sizes_collapse_in_effective_time_only(plots: dict[str, Plot]) -> None:
+    by_steps, by_time = plots["collapse"].panels
+    for panel, together in ((by_steps, False), (by_time, True)):
+        grid = np.geomspace(5, 200, 20)
+        curves = np.array([np.interp(np.log(grid), np.log(s.x), s.y) for s in panel.series])
+        assert (np.ptp(curves, axis=0).max() < 2e-3) == together
+
+
+def test_bins_of_time_hold_the_planted_ratios(plots: dict[str, Plot]) -> None:
+    weighted, unweighted = plots["time_bins"].panels
+    for panel, ratio in ((weighted, 1.36 / 0.64), (unweighted, 0.64 / 1.36)):
+        np.testing.assert_allclose(panel.series[3].y / panel.series[0].y, ratio, rtol=1e-9)
+    assert plain(weighted.series[0].label).startswith("t in [0.05,")
+
+
+def test_unstopped_error_stands_beside_the_best_stopped(plots: dict[str, Plot]) -> None:
+    panel = plots["final_score_error_against_samples"].panels[0]
+    final, best = drawn(panel, "points", "unstopped"), drawn(panel, "points", "best-stopped")
+    shared = np.isin(best.x, final.x)
+    assert (final.y > best.y[shared]).all()
+
+
+def test_terms_are_stacked_shares_of_their_sum(
+    plots: dict[str, Plot], clean: pd.DataFrame, synthetic: ModuleType
+) -> None:
+    against_n, against_m = plots["terms_at_stop"].panels
+    for panel in (against_n, against_m):
+        np.testing.assert_allclose(sum(s.y for s in panel.series), 100.0)
+    kernel = synthetic.kernel_error(synthetic.best_time(512), 512)
+    coupling = kernel * synthetic.WIDTH_CONSTANT / 64
+    share = coupling / (coupling + 0.95 * kernel + 0.02)
+    assert against_m.series[0].y[0] == pytest.approx(100 * share, rel=0.01)
+    table = dominance(settings(clean)[0])
+    assert table is not None
+    largest = table[table["width"] == 4096].set_index("samples")["dominates"]
+    assert largest[64] == "early stopping"
+    assert largest[4096] == "approximation"
+    np.testing.assert_allclose(table[list(TERMS)].sum(axis=1), 1.0)
+
+
+def test_kernel_bias_and_variance_cross_at_the_best_step(
+    plots: dict[str, Plot], synthetic: ModuleType
+) -> None:
+    bias, variance, *_ = plots["bias_variance"].panels[0].series
+    assert slope(bias.x[5:], bias.y[5:]) == pytest.approx(-synthetic.BIAS_POWER)
+    assert slope(variance.x, variance.y) == pytest.approx(synthetic.VARIANCE_POWER)
+
+
+def test_null_columns_leave_figures_out_with_a_reason(synthetic: ModuleType) -> None:
+    frame = synthetic.synthetic_table(synthetic.Grid(kernel=False, seeds=3, step_sizes=(1.0,)))
+    frame[[c for c in frame if "_bin" in c]] = np.nan
+    made, omitted = study_plots(frame, evaluate(frame))
+    names = {p.name for p in made}
+    assert not any(word in name for name in names for word in ("terms", "bias", "coupling"))
+    assert all(isinstance(o, Omitted) and o.reason for o in omitted)
+    told = {o.title: o.reason for o in omitted}
+    assert "kernel: true" in told["The four terms of the error"]
+    assert "bins" in told["Score error by diffusion time"]
+    assert told["One curve for all step sizes"] == "the study has a single value of step_size"
+    for plot in made:
+        assert all(len(s.x) for p in plot.panels for s in p.series), plot.name
+
+
+def test_only_completed_trials_are_drawn(synthetic: ModuleType) -> None:
+    frame = synthetic.synthetic_table(synthetic.Grid(seeds=3))
+    frame.loc[frame["step_size"] == 0.25, "status"] = "diverged"
+    made, _ = study_plots(frame, evaluate(frame))
+    collapse = next(p for p in made if p.name.endswith("collapse"))
+    assert [plain(s.label) for s in collapse.panels[0].series] == ["η = 0.5", "η = 1"]
+    frame["status"] = "failed"
+    assert study_plots(frame, evaluate(frame)) == ([], [])
+
+
+def test_settings_keep_apart_what_a_rate_may_not_mix(synthetic: ModuleType) -> None:
+    frame = synthetic.synthetic_table(
+        synthetic.Grid(seeds=2, laws=("atoms", "gaussian_mixture"), dimensions=(1, 2))
+    )
+    found = settings(frame)
+    assert [s.label for s in found] == [
+        "atoms, d = 1",
+        "atoms, d = 2",
+        "gaussian_mixture, d = 1",
+        "gaussian_mixture, d = 2",
+    ]
+    plain_start = frame.assign(initialisation="plain", trial_id=frame["trial_id"] + "p")
+    labels = [s.label for s in settings(pd.concat([frame, plain_start]))]
+    assert len(labels) == 8
+    assert "atoms, d = 1, initialisation = plain" in labels
+    assert len({s.stem for s in settings(pd.concat([frame, plain_start]))}) == 8
+
+
+def test_a_sweep_holds_the_other_axes(clean: pd.DataFrame) -> None:
+    along = sweep(clean, "samples")
+    assert along is not None
+    assert along.fixed == {"width": 4096, "step_size": 1.0}
+    assert along.levels == (64, 128, 256, 512, 1024, 2048, 4096)
+    assert sweep(clean[clean["samples"] == 64], "samples") is None
+
+
+def test_summaries_over_seeds(noisy: pd.DataFrame) -> None:
+    rows = noisy[(noisy["samples"] == 64) & (noisy["width"] == 4096)]
+    x, median, low, high = quartiles(rows, "score_error")
+    at = rows[rows["step"] == x[10]]["score_error"]
+    assert (median[10], low[10], high[10]) == pytest.approx(
+        tuple(np.quantile(at, [0.5, 0.25, 0.75]))
+    )
+    levels, mean, low, high = level_means(np.array([1.0, 1, 1, 2]), np.array([1.0, 2, 3, 5]))
+    assert (levels.tolist(), mean.tolist()) == ([1, 2], [2, 5])
+    pseudo = 3 * np.log(2) - 2 * np.log([2.5, 2, 1.5])  # the mean without 1, 2 and 3
+    half = 4.302653 * pseudo.std(ddof=1) / np.sqrt(3)  # Student's t at 0.975, 2 degrees
+    ends = np.exp(pseudo.mean() + np.array([-half, half]))
+    assert (low[0], high[0]) == pytest.approx(tuple(ends), rel=1e-6)
+    assert np.isnan(low[1])
+    best = at_best(rows).set_index("trial_id")["score_error"]
+    assert best.to_dict() == rows.groupby("trial_id")["score_error"].min().to_dict()
+
+
+def test_logarithmic_axes_get_positive_numbers_only() -> None:
+    x, y = np.array([0.0, 1.0, 2.0, 3.0]), np.array([1.0, -1.0, 2.0, np.nan])
+    (kept,) = positive([Series("a", x, y, low=y - 3, high=y + 1), Series("b", x, 0 * y)])
+    assert kept.x.tolist() == [2.0]
+    assert kept.low is not None
+    assert np.isnan(kept.low[0])
+
+
+def test_labels_in_plain_text() -> None:
+    assert plain(r"effective time $\eta\tau$") == "effective time ητ"
+    assert plain(r"$N$$^{-0.40}$") == "N^-0.40"
+
+
+# --- drawing ------------------------------------------------------------------------------------
+
+
+def test_files_are_valid_and_reproducible(plots: dict[str, Plot]) -> None:
+    plot = plots["best_score_error_against_samples"]
+    once, twice = render(plot), render(plot)
+    assert once == twice
+    assert once.pdf.startswith(b"%PDF")
+    assert ET.fromstring(once.svg).tag.endswith("svg")
+    assert b"/Type3" not in once.pdf
+
+
+def test_inline_figures_adapt_to_the_page(plots: dict[str, Plot]) -> None:
+    pages = [render(plots[n]).inline for n in ("collapse", "terms_at_stop", "error_against_steps")]
+    ids: list[str] = []
+    defined = set(re.findall(r"(--c-[0-9a-f]{6}):", palette_css()))
+    for svg in (s for page in pages for s in page):
+        assert ET.fromstring(svg.replace("xlink:href", "href")).get("role") == "img"
+        assert "currentColor" in svg
+        assert set(re.findall(r"var\((--c-[0-9a-f]{6})", svg)) <= defined
+        bare = set(re.findall(r"(?<!, )#[0-9a-f]{6}", svg)) - {"#808080"}
+        assert not bare, f"colours that do not follow the page: {bare}"
+        own = re.findall(r'\bid="([^"]+)"', svg)
+        ids += own
+        assert set(re.findall(r'(?:href="|url\()#([^")]+)', svg)) <= set(own)
+    assert len(ids) == len(set(ids))
+
+
+def test_titles_are_escaped() -> None:
+    one = np.array([1.0, 2.0])
+    plot = Plot("a", 'x < "y" & z', "Caption.", (Panel("x", "y", (Series("s", one, one),)),))
+    (svg,) = render(plot).inline
+    label = ET.fromstring(svg.replace("xlink:href", "href")).get("aria-label")
+    assert label == plot.alt
+
+
+def test_nothing_is_cut_off_or_covers_the_data(plots: dict[str, Plot]) -> None:
+    for plot in plots.values():
+        figure = draw(plot)
+        width = figure.get_figwidth()
+        assert width == (SINGLE if len(plot.panels) == 1 else DOUBLE)
+        figure.canvas.draw()
+        edge = figure.get_window_extent()
+        for axes in figure.axes:
+            box = axes.get_tightbbox()
+            assert box is not None
+            inside = (box.x0 >= -1, box.y0 >= -1, box.x1 <= edge.x1 + 1, box.y1 <= edge.y1 + 1)
+            assert all(inside), (plot.name, inside, box)
+            legend = axes.get_legend()
+            if legend is not None:
+                assert legend.get_window_extent().y0 >= axes.bbox.y1 - 1, plot.name
+            labels = [t for t in axes.get_xticklabels() if t.get_text() and t.get_visible()]
+            spans = sorted((b.x0, b.x1) for b in (t.get_window_extent() for t in labels))
+            # ticks outside the view keep a label that is not drawn
+            seen = [s for s in spans if axes.bbox.x0 - 1 <= sum(s) / 2 <= axes.bbox.x1 + 1]
+            touching = [a for a, b in itertools.pairwise(seen) if a[1] > b[0]]
+            assert not touching, plot.name
+
+
+def test_the_table_of_a_figure_holds_what_is_drawn(plots: dict[str, Plot]) -> None:
+    plot = plots["best_score_error_against_samples"]
+    table = plot.table
+    panel = plot.panels[0]
+    assert panel.below is not None
+    assert len(table) == sum(len(s.x) for s in (*panel.series, *panel.below.series))
+    points = table[(table["role"] == "points") & (table["panel"] == "panel 1")]
+    np.testing.assert_array_equal(points["y"], drawn(panel, "points").y)
+    assert set(table["x_label"]) == {"samples N"}

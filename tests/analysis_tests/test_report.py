@@ -1,0 +1,308 @@
+"""The report: what it says, that it is whole and safe, and its downloads."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.audit import audit_table
+from analysis.figures import study_plots
+from analysis.report import answers, trial_table, write_report
+from analysis.results import load_results
+from analysis.sweeps import law_names, settings
+from analysis.verdicts import Verdict, evaluate
+from analysis.verdicts import Word as W
+from analysis.wording import badge, interval, number, power, sentence
+
+SPEC = "name: <b>bold</b>\nlaw: {kind: gaussian_mixture}\n# </code><script>alert(1)</script>\n"
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+HOSTILE = "out of memory: <i>lower</i> the width & try again"
+
+
+class Page(HTMLParser):
+    """Checks that tags are closed in order; collects attributes and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join("".join(self.text).split())
+
+
+@pytest.fixture(scope="module")
+def frame(synthetic: ModuleType) -> pd.DataFrame:
+    table: pd.DataFrame = synthetic.synthetic_table(
+        synthetic.Grid(noise=0.05, seeds=4, study="rates of a <mixture>")
+    )
+    table["message"] = table["message"].astype(object)
+    failed = (table["step_size"] == 0.5) & (table["seed"] == 3)
+    table.loc[failed, ["status", "message"]] = ["failed", HOSTILE]
+    broken = (table["step_size"] == 0.25) & (table["seed"] == 2)
+    table.loc[broken, ["status", "diverged_step"]] = ["diverged", 17]
+    return table
+
+
+@pytest.fixture(scope="module")
+def verdicts(frame: pd.DataFrame) -> list[Verdict]:
+    return evaluate(frame)
+
+
+@pytest.fixture(scope="module")
+def folder(
+    frame: pd.DataFrame, verdicts: list[Verdict], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    place = tmp_path_factory.mktemp("study")
+    frame.to_parquet(place / "results.parquet")
+    assert write_report(place, frame, verdicts, SPEC) == place / "report.html"
+    return place
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Page:
+    return Page((folder / "report.html").read_text())
+
+
+def test_the_answer_comes_first(page: Page) -> None:
+    start = page.words[page.words.index("The answer") :]
+    assert start.index("best-stopped score error falls as") < start.index("Verdicts")
+    told = start.split("Verdicts")[0]
+    assert re.search(r"On gaussian_mixture in d = 2 .*The best-stopped score error falls as", told)
+    assert re.search(r"N −0\.6\d+ ?\(95 % interval 0\.6\d+ to 0\.6\d+, \d seeds\)", told) or (
+        re.search(r"N−0\.6\d+ \(95 % interval 0\.6\d+ to 0\.6\d+, \d seeds\)", told)
+    )
+    assert "faster than the bound N−0.40." in told
+
+
+def test_the_page_needs_no_network(page: Page) -> None:
+    for tag, attributes in page.tags:
+        assert tag not in {"script", "link", "iframe", "object", "embed", "img"}
+        for name in ("src", "href", "xlink:href"):
+            target = attributes.get(name) or ""
+            assert not re.match(r"(https?:)?//", target), target
+    css = "".join(page.text)
+    assert "@import" not in css
+    assert not re.search(r"url\((?!#)", css)
+
+
+def test_text_of_the_study_is_escaped(page: Page, folder: Path) -> None:
+    raw = (folder / "report.html").read_text()
+    assert "<script" not in raw
+    assert "<i>lower" not in raw
+    assert HOSTILE in page.words
+    assert "rates of a <mixture>" in page.words
+    assert "".join(page.text).count(SPEC) == 1
+
+
+def test_ids_are_unique_and_links_within_the_page_lead_somewhere(page: Page) -> None:
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    for _, attributes in page.tags:
+        for name in ("href", "xlink:href", "aria-labelledby"):
+            value = attributes.get(name) or ""
+            target = value.removeprefix("#")
+            if (name == "aria-labelledby" and value) or value.startswith("#"):
+                assert target in ids
+
+
+def test_files_that_the_page_links_to_are_there(page: Page, folder: Path) -> None:
+    links = {a["href"] for t, a in page.tags if t == "a" and not str(a["href"]).startswith("data:")}
+    assert links
+    for link in links:
+        assert (folder / str(link)).stat().st_size > 0
+    names = {p.name for p in folder.rglob("*")}
+    assert not [n for n in names if n.startswith(".")], "temporary files are left"
+
+
+def test_figures_have_text_for_those_who_cannot_see_them(page: Page) -> None:
+    pictures = [a for t, a in page.tags if t == "svg"]
+    assert len(pictures) > 10
+    assert all(a.get("role") == "img" and len(str(a.get("aria-label"))) > 20 for a in pictures)
+
+
+def test_numbers_can_be_downloaded(
+    page: Page, folder: Path, verdicts: list[Verdict], frame: pd.DataFrame
+) -> None:
+    files = {
+        str(a["download"]): base64.b64decode(str(a["href"]).split("base64,")[1])
+        for t, a in page.tags
+        if t == "a" and "download" in a
+    }
+    assert json.loads(files["verdicts.json"]) == [v.to_dict() for v in verdicts]
+    assert len(pd.read_csv(io.BytesIO(files["verdicts.csv"]))) == len(verdicts)
+    trials = pd.read_csv(io.BytesIO(files["trials.csv"]))
+    assert len(trials) == frame["trial_id"].nunique()
+    figures = {n: c for n, c in files.items() if (folder / "figures" / n).exists()}
+    assert len(figures) == len(list((folder / "figures").glob("*.csv")))
+    assert all((folder / "figures" / n).read_bytes() == c for n, c in figures.items())
+
+
+def test_trials_without_a_result_are_listed(page: Page) -> None:
+    assert "failed: 1" in page.words
+    assert "diverged: 1" in page.words
+    rows = page.words[page.words.index("Trials by status") :]
+    assert re.search(r"η = 0\.25, seed 2\s*diverged\s*17", rows)
+
+
+def test_trials_are_summarised_by_their_best_and_last_step(frame: pd.DataFrame) -> None:
+    table = trial_table(frame).set_index("trial_id")
+    one = frame[frame["trial_id"] == table.index[3]]
+    assert table["best_recorded_score_error"].iloc[3] == one["score_error"].min()
+    assert table["last_score_error"].iloc[3] == one["score_error"].iloc[-1]
+    assert table["last_step"].iloc[3] == 1000
+
+
+def test_a_study_without_rates_or_results_still_has_a_report(
+    synthetic: ModuleType, tmp_path: Path
+) -> None:
+    one = synthetic.synthetic_table(
+        synthetic.Grid(samples=(512,), widths=(4096,), step_sizes=(1.0,), seeds=1, kernel=False)
+    )
+    said = Page(write_report(tmp_path / "one", one, evaluate(one)).read_text()).words
+    assert "No prediction can be judged" in said
+    assert "the study has a single value of samples" in said
+    nothing = one.assign(status="failed", message="no memory", score_error=np.nan)
+    said = Page(write_report(tmp_path / "none", nothing, []).read_text()).words
+    assert "failed: 1" in said
+    assert "no memory" in said
+    empty = Page(write_report(tmp_path / "empty", one.iloc[:0], []).read_text()).words
+    assert "No prediction can be judged" in empty
+
+
+def test_figures_can_be_redrawn_by_their_script(folder: Path) -> None:
+    picture = folder / "figures" / "gaussian_mixture_d2_collapse.svg"
+    before = picture.read_text()
+    picture.unlink()
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, str(folder / "figures" / "redraw.py"), "collapse"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.stdout.split() == ["gaussian_mixture_d2_collapse"]
+    assert picture.read_text().count("<path") == before.count("<path")
+
+
+def test_the_report_loads_neither_torch_nor_ray() -> None:
+    code = "import sys, analysis.report; print({'torch', 'ray', 'mlflow'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.stdout.strip() == "set()"
+
+
+def test_the_same_table_read_back_gives_the_same_numbers(
+    folder: Path, frame: pd.DataFrame, verdicts: list[Verdict]
+) -> None:
+    again = load_results(folder / "results.parquet")
+    read = evaluate(again)
+    assert [v.to_dict() for v in read] == [v.to_dict() for v in verdicts]
+    first, second = study_plots(frame, verdicts)[0], study_plots(again, read)[0]
+    assert [p.name for p in first] == [p.name for p in second]
+    for one, other in zip(first, second, strict=True):
+        pd.testing.assert_frame_equal(one.table, other.table)
+        assert one.caption == other.caption
+
+
+# --- words --------------------------------------------------------------------------------------
+
+
+def bound(verdicts: list[Verdict]) -> Verdict:
+    return next(v for v in verdicts if v.quantity == "best_score_error")
+
+
+def test_each_verdict_differs_in_words_and_symbol(verdicts: list[Verdict]) -> None:
+    badges = [badge(replace(bound(verdicts), verdict=w)) for w in W]
+    assert len({b.words for b in badges}) == len(W)
+    assert badge(replace(bound(verdicts), verdict=W.VIOLATES)).tone == "bad"
+    symbols = {b.tone: {x.symbol for x in badges if x.tone == b.tone} for b in badges}
+    assert not set.intersection(*symbols.values())
+
+
+def test_sentences(verdicts: list[Verdict]) -> None:
+    start = replace(bound(verdicts), exponent=0.65, ci_low=0.61, ci_high=0.69, seeds=8)
+    said = str(sentence(replace(start, verdict=W.FASTER)))
+    assert said == (
+        "The best-stopped score error falls as N<sup>−0.65</sup> (95 % interval 0.61 to 0.69, "
+        "8 seeds): <strong>faster than the bound</strong> N<sup>−0.40</sup>"
+    )
+    said = str(sentence(replace(start, verdict=W.VIOLATES, theory_exponent=0.8)))
+    assert "slower than the bound, which it violates" in said
+    said = str(sentence(replace(start, verdict=W.UNDETERMINED, reason="x < 3 & more")))
+    assert said.endswith("<strong>undetermined</strong>, because x &lt; 3 &amp; more")
+    time = next(v for v in verdicts if v.quantity == "best_effective_time")
+    said = str(sentence(replace(time, exponent=-0.84, ci_low=-0.9, ci_high=-0.78)))
+    assert "grows as N<sup>0.84</sup> (95 % interval 0.78 to 0.90" in said
+    flat = next(v for v in verdicts if v.axis == "step_size")
+    said = str(sentence(replace(flat, verdict=W.AGREES)))
+    assert "<sup>" not in said
+    assert "“no change”" in said
+    refused = replace(start, exponent=np.nan, verdict=W.UNDETERMINED, reason="2 values only")
+    assert "against N has no exponent" in str(sentence(refused))
+
+
+def test_numbers_in_words() -> None:
+    assert number(-0.004) == "0.00"
+    assert number(-0.8) == "−0.80"
+    assert number(np.nan) == "–"
+    assert number(np.inf) == "∞"
+    assert interval(0.651, 0.653) == "0.651 to 0.653"
+    assert interval(0.6, 0.7) == "0.60 to 0.70"
+    assert interval(np.nan, 1) == "–"
+    assert str(power("width", 1.0)) == "m<sup>−1.00</sup>"
+
+
+def test_laws_of_one_kind_are_told_apart(frame: pd.DataFrame, verdicts: list[Verdict]) -> None:
+    assert set(law_names(frame).values()) == {"gaussian_mixture"}
+    other = frame.assign(law_id="0" * 16, law_label="gaussian_mixture[std=0.5]")
+    names = law_names(pd.concat([frame, other]))
+    assert names["0" * 16] == "gaussian_mixture[std=0.5]"
+    assert len(set(names.values())) == 2
+    assert [law for law, _ in answers(verdicts, law_names(frame))] == [
+        "On gaussian_mixture in d = 2"
+    ]
+
+
+def test_the_audit_reports_planted_movements(frame: pd.DataFrame) -> None:
+    rows = {r.assumption: r.measured for r in audit_table(settings(frame)[0])}
+    moved = next(v for k, v in rows.items() if "flipped" in k)
+    assert f"{0.02 * np.sqrt(1000 / 64):.3g} at m = 64" in moved
+    noise = next(v for k, v in rows.items() if "noise" in k)
+    assert noise == "0.3 (exact)"
