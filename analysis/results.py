@@ -1,0 +1,281 @@
+"""The results table: its schema, how it is built, and how it is read back.
+
+One row per trial and recorded step; the columns, their units and meanings are those of
+`trainers.columns`, and travel in the file as metadata of each field. What was not asked for, or is
+not a finite number (after a divergence), is null, never 0.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from trainers.columns import COLUMNS, IDENTITY_COLUMNS, STEP_COLUMNS, TRIAL_COLUMNS
+from trainers.trial import Trajectory, TrialConfig, TrialStatus
+
+FORMAT_VERSION = 1
+"""Version of the table's layout. Raise it when a column changes its meaning."""
+
+_TYPES = {"string": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+
+SCHEMA: pa.Schema = pa.schema(
+    [
+        pa.field(
+            c.name, _TYPES[c.type], metadata={"unit": c.unit, "meaning": c.meaning, "per": c.per}
+        )
+        for c in COLUMNS
+    ],
+    metadata={"format": "scorerates results", "format_version": str(FORMAT_VERSION)},
+)
+"""Schema of results.parquet and of every file of the store: all columns, all nullable."""
+
+SORT_KEYS = (
+    "law_id", "dimension", "samples", "width", "step_size", "seed", "trial_id", "step",
+)  # fmt: skip
+"""The order of rows that `load_results` gives."""
+
+_BATCH = 2000  # trials built at a time: bounds the Python objects alive to a few million
+
+
+class ResultsError(ValueError):
+    """There is no results table at the source, or it cannot be read; the message says which."""
+
+
+# --- building -----------------------------------------------------------------------------------
+
+
+def table_from(trajectories: Iterable[Trajectory], study: str) -> pa.Table:
+    """The results table of `trajectories`, in their order, one row per recorded step, in SCHEMA.
+
+    `effective_time` is eta * step. None, NaN and infinities become null, and so does an empty
+    message. Raises ValueError for a value or series that is not among the columns.
+    """
+    iterator = iter(trajectories)
+    batches = []
+    while batch := list(itertools.islice(iterator, _BATCH)):
+        batches.append(_batch_table(batch, study))
+    return pa.concat_tables(batches) if batches else SCHEMA.empty_table()
+
+
+def _batch_table(batch: list[Trajectory], study: str) -> pa.Table:
+    for trajectory in batch:
+        _check_names(trajectory)
+    trial_rows = [_trial_row(trajectory, study) for trajectory in batch]
+    lengths = np.array([len(t.steps) for t in batch])
+    owner = pa.array(np.repeat(np.arange(len(batch)), lengths))
+    steps = np.fromiter(itertools.chain.from_iterable(t.steps for t in batch), np.int64)
+    step_sizes = np.repeat([t.config.step_size for t in batch], lengths)
+    columns: dict[str, pa.Array] = {
+        "step": pa.array(steps),
+        "effective_time": pa.array(step_sizes * steps),
+    }
+    for column in IDENTITY_COLUMNS + TRIAL_COLUMNS:
+        values = [row.get(column.name) for row in trial_rows]
+        columns[column.name] = _finite(_array(column.name, values)).take(owner)
+    for column in STEP_COLUMNS:
+        if column.name not in columns:
+            values = []
+            for trajectory in batch:
+                series = trajectory.series.get(column.name)
+                values.extend([None] * len(trajectory.steps) if series is None else series)
+            columns[column.name] = _finite(_array(column.name, values))
+    return pa.Table.from_arrays([columns[name] for name in SCHEMA.names], schema=SCHEMA)
+
+
+_TRIAL_NAMES = frozenset(c.name for c in TRIAL_COLUMNS)
+_SERIES_NAMES = frozenset(c.name for c in STEP_COLUMNS)
+
+
+def _check_names(trajectory: Trajectory) -> None:
+    unknown = (set(trajectory.values) - _TRIAL_NAMES) | (set(trajectory.series) - _SERIES_NAMES)
+    if unknown:
+        names = ", ".join(sorted(unknown))
+        raise ValueError(f"not a column of the results table (trainers.columns): {names}")
+
+
+def _trial_row(trajectory: Trajectory, study: str) -> dict[str, Any]:
+    return {
+        **trajectory.values,
+        **identity_row(trajectory.config, study),
+        "status": str(trajectory.status),
+        "message": trajectory.message or None,
+    }
+
+
+def identity_row(config: TrialConfig, study: str) -> dict[str, Any]:
+    """The IDENTITY_COLUMNS of a trial: what follows from its configuration alone."""
+    return {
+        "trial_id": config.trial_id,
+        "point_id": config.point_id,
+        "data_id": config.data_id,
+        "study": study,
+        "law": config.law.kind,
+        "law_id": config.law_id,
+        "law_label": config.law.label,
+        "dimension": config.dimension,
+        "samples": config.samples,
+        "width": config.width,
+        "step_size": config.step_size,
+        "steps": config.steps,
+        "initialisation": config.initialisation,
+        "feature_bias": config.bias,
+        "t_min": config.diffusion.t_min,
+        "t_max": config.diffusion.t_max,
+        "schedule": config.diffusion.schedule,
+        "seed": config.seed,
+        "precision": config.precision,
+    }
+
+
+def _array(name: str, values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values, SCHEMA.field(name).type, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _finite(array: pa.Array) -> pa.Array:
+    if not pa.types.is_floating(array.type):
+        return array
+    return pc.if_else(pc.is_finite(array), array, pa.scalar(None, array.type))
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+
+
+def load_results(
+    source: str | Path, study: str | None = None, from_metrics: bool = False
+) -> pd.DataFrame:
+    """The results table of one study (or of all that `source` holds), sorted by SORT_KEYS.
+
+    `source`: a results directory (its trials/*.parquet, else its results.parquet) or a .parquet
+    file, each local or an fsspec URI; or an MLflow tracking URI, where `study` is the name of the
+    experiment and may be left out if there is one study only. From MLflow the table is the stored
+    results.parquet of a finished study; `from_metrics`, or an unfinished study, rebuilds it from
+    the logged runs: the columns that are logged have the same values, the others are null.
+
+    Types: int64 (Int64 with nulls), float64, bool, str. A trial stored twice is kept once: its
+    best status, then the first file by name. Raises ResultsError.
+    """
+    text = str(source)
+    if is_tracking_uri(text):
+        return tidy(_load_from_mlflow(text, study, from_metrics).to_pandas())
+    frame = tidy(_read_files(text).to_pandas())
+    if study is not None:
+        names = sorted(frame["study"].dropna().unique())
+        frame = frame[frame["study"] == study].reset_index(drop=True)
+        if frame.empty:
+            raise ResultsError(f"{text}: no study {study!r}; it holds {_listed(names)}")
+    return frame
+
+
+def is_tracking_uri(source: str) -> bool:
+    """Whether `source` names an MLflow tracking server or database rather than files."""
+    scheme = source.partition("://")[0].partition("+")[0] if "://" in source else ""
+    return scheme in _DATABASES or (scheme in ("http", "https") and not source.endswith(".parquet"))
+
+
+def tidy(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with every column of the schema and its type, each trial once, sorted."""
+    frame = frame.reindex(columns=SCHEMA.names)
+    for column in COLUMNS:
+        values = frame[column.name]
+        complete = not values.isna().any()
+        dtypes: dict[str, Any] = {
+            "string": "str",
+            "float": "float64",
+            "int": "int64" if complete else "Int64",
+            "bool": "bool" if complete else "boolean",
+        }
+        dtype = dtypes[column.type]
+        if str(values.dtype) != dtype:
+            frame[column.name] = values.astype(dtype)
+    return _each_trial_once(frame).sort_values(list(SORT_KEYS), ignore_index=True)
+
+
+def _each_trial_once(frame: pd.DataFrame) -> pd.DataFrame:
+    order = {str(status): rank for rank, status in enumerate(TrialStatus)}
+    rank = frame["status"].map(order)
+    frame = frame[rank == rank.groupby(frame["trial_id"]).transform("min")]
+    return frame.drop_duplicates(["trial_id", "step"])
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def read_parquet(file: Any, name: str) -> pa.Table:
+    """The results table in `file` (a path, or open for reading), cast to SCHEMA; `name` is for the
+    message of ResultsError. Columns that the file lacks are null."""
+    try:
+        table = pq.read_table(file)
+    except (pa.ArrowException, OSError, EOFError) as error:
+        raise ResultsError(
+            f"{name}: cannot be read ({str(error).splitlines()[0]}); remove the file, and run the "
+            "study again to train what it held"
+        ) from error
+    missing = [k for k in ("trial_id", "step", "status") if k not in table.column_names]
+    if missing:
+        raise ResultsError(f"{name}: not a results table: it has no column {', '.join(missing)}")
+    version = int((table.schema.metadata or {}).get(b"format_version", FORMAT_VERSION))
+    if version > FORMAT_VERSION:
+        raise ResultsError(
+            f"{name}: has format version {version}, newer than this program's {FORMAT_VERSION}: "
+            "update scorerates"
+        )
+    try:
+        return pa.Table.from_arrays(
+            [
+                table[field.name].cast(field.type)
+                if field.name in table.column_names
+                else pa.nulls(table.num_rows, field.type)
+                for field in SCHEMA
+            ],
+            schema=SCHEMA,
+        )
+    except pa.ArrowException as error:
+        raise ResultsError(f"{name}: not a results table: {error}") from error
+
+
+def _read_files(source: str) -> pa.Table:
+    filesystem, path = fsspec.core.url_to_fs(source)
+    tables = []
+    for name in _files(filesystem, path, source):
+        with filesystem.open(name, "rb") as file:
+            tables.append(read_parquet(file, name))
+    return pa.concat_tables(tables)
+
+
+def _files(filesystem: fsspec.AbstractFileSystem, path: str, source: str) -> Iterator[str]:
+    if filesystem.isfile(path):
+        return iter([path])
+    if not filesystem.exists(path):
+        raise ResultsError(f"{source}: no such file or directory")
+    trials = sorted(filesystem.glob(f"{path.rstrip('/')}/trials/*.parquet"))
+    whole = f"{path.rstrip('/')}/results.parquet"
+    if trials:
+        return iter(trials)
+    if filesystem.isfile(whole):
+        return iter([whole])
+    raise ResultsError(
+        f"{source}: holds no results: neither trials/*.parquet nor results.parquet. Run the study "
+        "first, or name its results directory"
+    )
+
+
+# --- reading from MLflow ------------------------------------------------------------------------
+
+
+def _load_from_mlflow(tracking_uri: str, study: str | None, from_metrics: bool) -> pa.Table:
+    raise ResultsError(f"{tracking_uri}: {study} {from_metrics}")
