@@ -222,8 +222,9 @@ def common_time(time: Array, best_time: Array) -> float:
 def _groups(rows: pd.DataFrame, axis: str) -> Iterator[NDArray[np.int64]]:
     """Positions of the trials identical in all but the axis and the seed; most levels first."""
     held = [name for name in CONFIGURATION if name != axis and name in rows]
-    found = rows.groupby(held, dropna=False, sort=True).indices.values()
-    kept = [p for p in map(np.asarray, found) if rows[axis].iloc[p].nunique() >= MINIMUM_VALUES]
+    group = rows.groupby(held, dropna=False, sort=True).ngroup().to_numpy()
+    found = [np.flatnonzero(group == g) for g in range(int(group.max()) + 1)]
+    kept = [p for p in found if rows[axis].iloc[p].nunique() >= MINIMUM_VALUES]
     yield from sorted(kept, key=lambda p: (-rows[axis].iloc[p].nunique(), -len(p), int(p.min())))
 
 
@@ -307,5 +308,7 @@ def _curve(
 
 
 def _plain(value: Any) -> Any:
-    """A Python number or string, for JSON."""
+    """A Python number, string or None, for JSON."""
+    if pd.isna(value):
+        return None
     return value.item() if isinstance(value, np.generic) else value

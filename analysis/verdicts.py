@@ -73,6 +73,8 @@ def _json(value: Any) -> Any:
 def judge(prediction: Prediction, fit: PowerLawFit) -> Verdict:
     """The verdict of `fit` on `prediction`, by the rules of `analysis.rules`."""
     word, reason = decide(prediction, fit)
+    if fit.ok and fit.message and fit.message not in reason:
+        reason = f"{reason}; {fit.message}"
     ends = (min(fit.levels), max(fit.levels)) if fit.levels else (math.nan, math.nan)
     return Verdict(
         prediction=prediction.name,

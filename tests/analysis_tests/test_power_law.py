@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
 import math
 import sys
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis import offset_fit
+from analysis import power_law
 from analysis.intervals import Method, summarise
 from analysis.power_law import FitStatus, bootstrap_exponents, fit_power_law
 
@@ -94,6 +95,11 @@ def test_scale_and_order_do_not_matter(b: float, scale: float, order: list[int])
     assert other.ci == pytest.approx(one.ci, abs=1e-9)
 
 
+def test_docstring_example() -> None:
+    assert doctest.testmod(power_law).attempted > 0
+    assert doctest.testmod(power_law).failed == 0
+
+
 # --- refusals -----------------------------------------------------------------------------------
 
 
@@ -165,14 +171,6 @@ def test_arguments_that_cannot_be_meant_raise() -> None:
         fit_power_law([1, 2], [1, 2], seed=[1])
     with pytest.raises(ValueError, match="between 0 and 1"):
         fit_power_law(X, X, level=95)
-
-
-def test_a_search_that_fails_is_said_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offset_fit, "_polish", lambda b, r, *_: (b, r, 1.0, False))
-    fit = fit_power_law(*sample(3, 0.1)[:2], offset=True)
-    assert fit.status is FitStatus.FAILED
-    assert "did not converge" in fit.message
-    assert math.isnan(fit.exponent)
 
 
 # --- intervals ----------------------------------------------------------------------------------
@@ -251,43 +249,6 @@ def test_higher_level_gives_wider_interval() -> None:
         fit = fit_power_law(*sample(5, 0.05, floor=0.3)[:2], offset=offset)
         assert fit.interval(fit.level) == pytest.approx(fit.ci)
         assert fit.interval(0.99)[0] < fit.ci[0] < fit.exponent < fit.ci[1] < fit.interval(0.99)[1]
-
-
-def test_offset_interval_is_open_where_data_do_not_bound_it() -> None:
-    x = np.repeat([1.0, 2, 4, 8], 3)
-    # one level above a flat rest: every steep exponent fits
-    y = np.where(x == 1, 1.35, 1.0) * np.exp(0.05 * np.random.default_rng(0).standard_normal(12))
-    fit = fit_power_law(x, y, offset=True)
-    assert math.isinf(fit.ci[1])
-    assert "extend the range" in fit.message
-
-
-def test_offset_fit_is_a_minimum() -> None:
-    """Against a search of another kind: no point of a fine grid has a smaller sum of squares."""
-    x, y, _ = sample(5, 0.2, floor=0.5, random_seed=3)
-    means = summarise(x, y)
-    found = offset_fit.fit(means)
-    u, ell = means.u - means.u.mean(), means.log_mean
-    b, r = np.meshgrid(np.linspace(0.01, 3, 300), np.logspace(-6, 3, 300))
-    shape = np.log(np.exp(-b[..., None] * u) + r[..., None])
-    left = ell - shape
-    rss = np.sum((left - left.mean(axis=-1, keepdims=True)) ** 2, axis=-1)
-    assert found.rss <= rss.min() * (1 + 1e-12)
-    assert found.rss == pytest.approx(rss.min(), rel=0.02)
-
-
-def test_offset_jacobian_is_the_derivative() -> None:
-    u = np.linspace(-2, 2, 7)
-    for b, r in ((0.5, 0.3), (-1.0, 0.0), (2.0, 5.0)):
-        jacobian = offset_fit._jacobian(b, r, u)
-
-        def model(b: float, r: float) -> np.ndarray:
-            return np.log(np.exp(-b * u) + r)
-
-        h = 1e-6
-        numeric = (model(b + h, r) - model(b - h, r)) / (2 * h)
-        assert jacobian[:, 1] == pytest.approx(numeric, abs=1e-8)
-        assert jacobian[:, 2] == pytest.approx((model(b, r + h) - model(b, r)) / h, rel=1e-3)
 
 
 def test_band_holds_the_fit_and_its_truth() -> None:

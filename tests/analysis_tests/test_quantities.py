@@ -237,6 +237,15 @@ def test_groups_differ_by_what_is_held_fixed_largest_first(synthetic: ModuleType
     assert [c.levels for c in found] == [7, 4]
 
 
+def test_unknown_configuration_splits_no_group(table: pd.DataFrame) -> None:
+    other = table.copy()
+    other["schedule"], other["t_max"] = None, np.nan
+    n = curve(curves(other), Quantity.BEST_ERROR, "samples")
+    assert len(n.x) == 21
+    assert n.fixed["schedule"] is None
+    assert n.fixed["t_max"] is None
+
+
 def test_laws_are_kept_apart(synthetic: ModuleType) -> None:
     grid = synthetic.Grid(seeds=2, laws=("gaussian_mixture", "atoms"), dimensions=(1, 2))
     found = [
