@@ -18,7 +18,7 @@ from torch import Tensor
 from trainers import diffusion as forward
 from trainers.columns import TIME_BINS
 from trainers.distributions import Distribution
-from trainers.regression import Samples, draw, holdout_set, stream, test_set
+from trainers.regression import Samples, draw, draw_holdout_set, draw_test_set, stream
 from trainers.trial import TrialConfig
 
 Array = NDArray[np.float64]
@@ -51,8 +51,8 @@ class EvaluationSet:
         return cls(
             config,
             distribution,
-            test_set(config, distribution),
-            holdout_set(config, distribution),
+            draw_test_set(config, distribution),
+            draw_holdout_set(config, distribution),
         )
 
     @cached_property

@@ -93,11 +93,28 @@ def _fused_backward(W: Tensor, A: Tensor, Z: Tensor, R: Tensor) -> Tensor:
     pre = W[:, 0, :, None] * Z[:, 0, None, :]
     for j in range(1, W.shape[1]):
         pre = pre + W[:, j, :, None] * Z[:, j, None, :]
+    passed = _passed(pre, A, R)
+    return torch.stack([(passed * Z[:, j, None, :]).sum(-1) for j in range(W.shape[1])], 1)
+
+
+def _fused_backward_bias(W: Tensor, A: Tensor, Z: Tensor, R: Tensor) -> Tensor:
+    """For features that end in the constant 1, which needs no product. A sample of padding is
+    mistaken for (0, ..., 0, 1) here; its residual is 0, so it still adds nothing."""
+    last = W.shape[1] - 1
+    pre = W[:, last, :, None]
+    for j in range(last):
+        pre = pre + W[:, j, :, None] * Z[:, j, None, :]
+    passed = _passed(pre, A, R)
+    sums = [(passed * Z[:, j, None, :]).sum(-1) for j in range(last)]
+    return torch.stack([*sums, passed.sum(-1)], 1)
+
+
+def _passed(pre: Tensor, A: Tensor, R: Tensor) -> Tensor:
+    """R . a_r where neuron r is active at the sample, else 0."""
     signal = A[:, 0, :, None] * R[:, 0, None, :]
     for i in range(1, A.shape[1]):
         signal = signal + A[:, i, :, None] * R[:, i, None, :]
-    passed = torch.where(pre > 0, signal, 0.0)
-    return torch.stack([(passed * Z[:, j, None, :]).sum(-1) for j in range(W.shape[1])], 1)
+    return torch.where(pre > 0, signal, 0.0)
 
 
 def _fused_flips(W: Tensor, W0: Tensor, Z: Tensor) -> Tensor:
@@ -164,18 +181,19 @@ BLOCKED = Passes("blocked", _blocked_forward, _blocked_backward, _blocked_flips)
 
 
 @cache
-def fused_passes() -> Passes:
-    """The compiled passes: one compilation for each (k, d, dtype), whatever n and m, and whatever
-    B above 1 (a batch of one is a case of its own)."""
+def fused_passes(bias: bool) -> Passes:
+    """The compiled passes; `bias` says that the last feature of every sample is the constant 1.
+
+    One compilation for each (k, d, dtype), whatever n and m, and whatever B above 1 (a batch of
+    one is a case of its own)."""
     # Past this limit dynamo raises (fullgraph): it never falls back to a pass that stores N x m.
     torch._dynamo.config.recompile_limit = 64
 
     def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return torch.compile(function, dynamic=True, fullgraph=True)
 
-    return Passes(
-        "fused", compiled(_fused_forward), compiled(_fused_backward), compiled(_fused_flips)
-    )
+    backward = _fused_backward_bias if bias else _fused_backward
+    return Passes("fused", compiled(_fused_forward), compiled(backward), compiled(_fused_flips))
 
 
 @cache

@@ -27,7 +27,7 @@ from trainers.network import (
     fused_passes,
     initial_weights,
 )
-from trainers.regression import Samples, training_set
+from trainers.regression import Samples, draw_training_set
 from trainers.trial import (
     Trajectory,
     TrialConfig,
@@ -106,7 +106,7 @@ def batches(configs: Sequence[TrialConfig]) -> list[list[int]]:
         kinds.setdefault(key, []).append(index)
     grouped = []
     for members in kinds.values():
-        members.sort(key=lambda i: (configs[i].samples, configs[i].width), reverse=True)
+        members.sort(key=lambda i: (configs[i].width, configs[i].samples), reverse=True)
         current: list[int] = []
         for index in members:
             if current and not _fits([configs[i] for i in [*current, index]]):
@@ -158,7 +158,7 @@ class _Shared:
     def training(self, config: TrialConfig) -> Samples:
         key = content_id([config.data_id, config.bias])
         if key not in self._training:
-            self._training[key] = training_set(config, self.distribution(config))
+            self._training[key] = draw_training_set(config, self.distribution(config))
         return self._training[key]
 
 
@@ -170,7 +170,7 @@ def choose_passes(config: TrialConfig, device: torch.device) -> tuple[Passes, st
     if problem:
         log.warning("torch.compile does not work here, training on the blocked path: %s", problem)
         return BLOCKED, "blocked"
-    return fused_passes(), "fused"
+    return fused_passes(config.bias), "fused"
 
 
 def _train_batch(

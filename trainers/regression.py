@@ -79,7 +79,7 @@ def draw(
     return Samples(t, x0, xt, features(xt, t, diffusion.t_min, bias), fstar, alpha, h)
 
 
-def training_set(config: TrialConfig, distribution: Distribution) -> Samples:
+def draw_training_set(config: TrialConfig, distribution: Distribution) -> Samples:
     """The N triples of a trial: the same for every m, eta and initialisation, independent over N.
 
     The stream does not depend on the diffusion: studies that vary T_0 compare like with like.
@@ -89,13 +89,13 @@ def training_set(config: TrialConfig, distribution: Distribution) -> Samples:
     return draw(distribution, config.diffusion, config.samples, config.bias, rng)
 
 
-def test_set(config: TrialConfig, distribution: Distribution) -> Samples:
+def draw_test_set(config: TrialConfig, distribution: Distribution) -> Samples:
     """The `test_points` triples that measure the score error, shared by all trials of a law."""
     rng = stream("test", config.study_seed, config.law.identity())
     return draw(distribution, config.diffusion, config.test_points, config.bias, rng)
 
 
-def holdout_set(config: TrialConfig, distribution: Distribution) -> Samples:
+def draw_holdout_set(config: TrialConfig, distribution: Distribution) -> Samples:
     """The `holdout_points` labelled pairs for the holdout rule: apart from the test set."""
     rng = stream("holdout", config.study_seed, config.law.identity())
     return draw(distribution, config.diffusion, config.holdout_points, config.bias, rng)

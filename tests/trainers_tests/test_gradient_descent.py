@@ -9,7 +9,11 @@ from trainers.network import BLOCKED, fused_passes
 from trainers.trial import recorded_steps
 
 STEPS = recorded_steps(60, 12)
-PATHS = {"fused": fused_passes, "blocked": lambda: BLOCKED}
+PATHS = {
+    "fused": lambda: fused_passes(False),
+    "fused_bias": lambda: fused_passes(True),
+    "blocked": lambda: BLOCKED,
+}
 
 
 def problem(n: int, m: int, d: int = 2, eta: float = 0.7, seed: int = 0) -> Problem:

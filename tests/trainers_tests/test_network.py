@@ -63,7 +63,7 @@ def test_padding_keeps_every_sample_and_adds_zeros(n: int) -> None:
 
 def test_a_new_size_compiles_nothing_new() -> None:
     assert compiler_problem("cpu") == ""
-    passes = fused_passes()
+    passes = fused_passes(False)
 
     def call(B: int, n: int, m: int) -> None:
         W, A = torch.randn(B, 5, m), torch.randn(B, 3, m).sign()

@@ -1,0 +1,151 @@
+"""Content ids: what changes them and what must not; validation messages; recorded steps."""
+
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+from pydantic import ValidationError
+
+from trainers.columns import COLUMNS
+from trainers.trial import (
+    Diffusion,
+    Trajectory,
+    TrialConfig,
+    content_id,
+    recorded_steps,
+    time_bin_edges,
+)
+
+BASE = {
+    "law": {"kind": "gaussian_mixture", "dimension": 2},
+    "samples": 64,
+    "width": 8,
+    "step_size": 1.0,
+}
+
+
+def config(**changes: object) -> TrialConfig:
+    return TrialConfig.model_validate({**BASE, **changes})
+
+
+CHANGES: list[dict[str, object]] = [
+    {"law": {"kind": "gaussian_mixture", "dimension": 3}},
+    {"law": {"kind": "gaussian_mixture", "dimension": 2, "std": 0.2}},
+    {"law": {"kind": "cube", "dimension": 2}},
+    {"diffusion": {"t_min": 0.1}},
+    {"samples": 65},
+    {"width": 10},
+    {"step_size": 0.5},
+    {"steps": 10},
+    {"initialisation": "plain"},
+    {"bias": False},
+    {"seed": 1},
+    {"study_seed": 1},
+    {"test_points": 64},
+    {"holdout_points": 64},
+    {"recorded": 20},
+    {"precision": "float64"},
+    {"kernel": False},
+    {"norms": (1.0,)},
+]
+
+
+def test_everything_that_decides_the_numbers_changes_the_id() -> None:
+    ids = [config(**change).trial_id for change in [{}, *CHANGES]]
+    assert len(set(ids)) == len(ids)
+    assert set(TrialConfig.model_fields) == {*BASE} | {name for c in CHANGES for name in c}
+
+
+def test_equal_values_written_differently_share_an_id() -> None:
+    assert config(step_size=1).trial_id == config(step_size=1.0).trial_id
+    assert config(law={"dimension": 2, "kind": "gaussian_mixture", "components": 8}) == config()
+
+
+def test_a_point_is_its_trials_without_the_seed() -> None:
+    assert config(seed=1).point_id == config(seed=2).point_id
+    assert config(width=10).point_id != config().point_id
+
+
+def test_a_data_set_is_shared_over_width_and_step_size_only() -> None:
+    for change in ({"width": 10}, {"step_size": 0.5}, {"kernel": False}, {"steps": 3}):
+        assert config(**change).data_id == config().data_id
+    for change in ({"seed": 1}, {"samples": 65}, {"study_seed": 3}, {"diffusion": {"t_min": 0.1}}):
+        assert config(**change).data_id != config().data_id
+
+
+def test_a_data_file_is_known_by_its_contents() -> None:
+    law = {"kind": "atoms", "dimension": 2, "count": 5, "sha256": "a" * 64}
+    here, there = config(law={**law, "file": "a.csv"}), config(law={**law, "file": "/b/c.csv"})
+    assert here.trial_id == there.trial_id
+    assert config(law={**law, "file": "a.csv", "sha256": "b" * 64}).trial_id != here.trial_id
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"width": 7}, "even width"),
+        ({"samples": 0}, "samples"),
+        ({"step_size": float("nan")}, "step_size"),
+        ({"diffusion": {"t_min": 2.0}}, "t_min"),
+        ({"diffusion": {"schedule": "linear"}}, "g_max"),
+        ({"diffusion": {"g_max": 2.0}}, "g_max"),
+        ({"kernel": False, "norms": (1.0,)}, "norms"),
+        ({"norms": (2.0, 1.0)}, "norms"),
+        ({"widht": 8}, "widht"),
+        ({"law": {"kind": "atoms", "dimension": 2, "file": "x.csv"}}, "sha256"),
+        (
+            {
+                "law": {
+                    "kind": "subspace",
+                    "dimension": 1,
+                    "inner": {"kind": "cube", "dimension": 2},
+                }
+            },
+            "inner",
+        ),
+    ],
+)
+def test_wrong_values_are_refused_by_name(change: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        config(**change)
+
+
+def test_ids_of_infinite_values_are_refused() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        content_id(float("inf"))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 39, 40, 41, 100, 1000, 100_000])
+def test_recorded_steps_are_log_spaced_and_hold_both_ends(steps: int) -> None:
+    grid = recorded_steps(steps, 40)
+    assert grid[0] == 0
+    assert grid[-1] == steps
+    assert grid == sorted(set(grid))
+    assert len(grid) == min(40, steps + 1) or 40 <= len(grid) <= 42
+    ratios = [b / a for a, b in pairwise(grid[20:])]
+    if steps >= 1000:
+        assert max(ratios) / min(ratios) < 1.3
+
+
+def test_time_bins_cover_the_range() -> None:
+    edges = time_bin_edges(Diffusion(t_min=0.05, t_max=1.0))
+    assert edges[0] == 0.05
+    assert edges[-1] == 1.0
+    assert edges[1] / edges[0] == pytest.approx(edges[-1] / edges[-2])
+
+
+def test_a_series_must_be_as_long_as_the_steps() -> None:
+    with pytest.raises(ValueError, match="score_error"):
+        Trajectory(config(), [0, 1], series={"score_error": [1.0]})
+
+
+def test_columns_are_named_once() -> None:
+    names = [c.name for c in COLUMNS]
+    assert len(set(names)) == len(names)
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, trainers; print([m for m in ('torch', 'numpy', 'ray') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
