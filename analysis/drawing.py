@@ -282,7 +282,7 @@ def _points(axes: Axes, series: Series) -> None:
 
 def _trials(axes: Axes, series: Series) -> None:
     axes.plot(
-        series.x, series.y, ".", color=colour(series), ms=3.2, mew=0, alpha=0.45, zorder=2,
+        series.x, series.y, ".", color=colour(series), ms=3.6, mew=0, alpha=0.6, zorder=2,
         label=series.label or None,
     )  # fmt: skip
 

@@ -121,6 +121,11 @@ def plain(label: str) -> str:
     return re.sub(r"[${}^\\]", lambda m: "^" if m.group() == "^" else "", label).strip()
 
 
+def minus(text: str) -> str:
+    """`text` with a real minus sign before numbers."""
+    return re.sub(r"(?<![\w^)\]])-(?=\d)", "−", text)
+
+
 def positive(series: Sequence[Series]) -> tuple[Series, ...]:
     """`series` without the points that a logarithmic axis cannot hold (x or y null, 0 or below);
     series left empty are dropped, and a band's lower end at or below 0 becomes null."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from analysis.plot import Panel, Plot, Series
+from analysis.plot import Panel, Plot, Series, minus
 from analysis.power_law import PowerLawFit
 from analysis.quantities import Curve
 from analysis.sweeps import MATH, SETTING, Setting, held, level_means
@@ -130,18 +129,13 @@ def exponent(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}"
 
 
-def _minus(text: str) -> str:
-    """`text` with a real minus sign before numbers."""
-    return re.sub(r"(?<![\w^)\]])-(?=\d)", "−", text)
-
-
 def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curve] = ()) -> Plot:
     """Data, fit with its band, and theory's slope; below, the data divided by the fit."""
     title, y_label, short = NAMES.get(
         curve.quantity, (curve.quantity, curve.quantity.replace("_", " "), "data")
     )
-    fit = fit_curve(curve, offset="+ c" in str(verdict.fit.get("form", "")), level=verdict.level)
-    kept, note = usable(curve)
+    kept, fit = judged(curve, verdict)
+    note = usable(curve)[1]
     axis = _AXES.get(curve.axis, curve.axis.replace("_", " "))
     main = [*data(curve, kept, short), *fitted(kept, fit, curve.axis)]
     theory = _theory(setting, verdict, kept, fit)
@@ -150,13 +144,35 @@ def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curv
     if curve.quantity == Quantity.FINAL_ERROR:
         main = [*_stopped(curve, others), *main]
     ticks = tuple(np.unique(curve.x).tolist())
+    below = residuals(kept, fit, axis, ticks)
     return Plot(
         name=f"{setting.stem}_{curve.quantity}_against_{curve.axis}",
         title=f"{title} against {PLAIN.get(curve.axis, curve.axis)}",
         caption=_caption(curve, verdict, fit, theory, note),
-        panels=(Panel(axis, y_label, tuple(main), ticks=ticks, below=residuals(kept, fit, axis)),),
+        panels=(
+            Panel(axis, y_label, tuple(main), ticks=ticks, below=residuals(kept, fit, axis, ticks)),
+        ),
         group=setting.label,
     )
+
+
+def judged(curve: Curve, verdict: Verdict) -> tuple[Curve, PowerLawFit | None]:
+    """The part of the curve that the verdict stands on, and the fit with the verdict's exponent.
+
+    A verdict may set more levels aside than `usable` does (final errors read too early); a fit
+    that does not give the verdict's exponent is never drawn: None then.
+    """
+    kept = usable(curve)[0]
+    late = ~np.isin(kept.x, kept.x[kept.censored])
+    fewer = replace(
+        kept, x=kept.x[late], y=kept.y[late], seed=kept.seed[late], censored=kept.censored[late]
+    )
+    offset = "+ c" in str(verdict.fit.get("form", ""))
+    for part in (kept, fewer):
+        fit = fit_curve(part, offset, verdict.level)
+        if np.isclose(fit.exponent, verdict.exponent, rtol=1e-9, equal_nan=True):
+            return part, fit
+    return kept, None
 
 
 def data(curve: Curve, kept: Curve, short: str, hue: int = 0) -> list[Series]:
@@ -171,9 +187,9 @@ def data(curve: Curve, kept: Curve, short: str, hue: int = 0) -> list[Series]:
     return series
 
 
-def fitted(kept: Curve, fit: PowerLawFit, axis: str, hue: int = 0) -> list[Series]:
+def fitted(kept: Curve, fit: PowerLawFit | None, axis: str, hue: int = 0) -> list[Series]:
     """The fitted curve and its pointwise band; nothing where the fit was refused."""
-    if not fit.ok:
+    if fit is None or not fit.ok:
         return []
     grid = np.geomspace(kept.x.min(), kept.x.max(), GRID)
     y, low, high = fit.predict(grid)
@@ -187,7 +203,9 @@ def _power(axis: str, b: float) -> str:
     return f"{_VARIABLES.get(axis, 'x')}$^{{{exponent(-b)}}}$"
 
 
-def _theory(setting: Setting, verdict: Verdict, kept: Curve, fit: PowerLawFit) -> Series | None:
+def _theory(
+    setting: Setting, verdict: Verdict, kept: Curve, fit: PowerLawFit | None
+) -> Series | None:
     """Theory's slope through the middle of the data: theory fixes the slope, not the height."""
     if not len(kept.x):
         return None
@@ -200,7 +218,9 @@ def _theory(setting: Setting, verdict: Verdict, kept: Curve, fit: PowerLawFit) -
     x, mean, *_ = level_means(kept.x, kept.y)
     ends = np.array([x[0], x[-1]])
     centre = np.exp(np.log(x).mean())
-    height = float(fit.predict(centre)[0][0]) if fit.ok else float(np.exp(np.log(mean).mean()))
+    height = float(np.exp(np.log(mean).mean()))
+    if fit is not None and fit.ok:
+        height = float(fit.predict(centre)[0][0])
     return Series(f"{name} {_power(verdict.axis, b)}", ends, height * (ends / centre) ** -b,
                   role="theory")  # fmt: skip
 
@@ -219,9 +239,11 @@ def _stopped(curve: Curve, others: Sequence[Curve]) -> list[Series]:
     return []
 
 
-def residuals(kept: Curve, fit: PowerLawFit, axis: str) -> Panel | None:
+def residuals(
+    kept: Curve, fit: PowerLawFit | None, axis: str, ticks: tuple[float, ...]
+) -> Panel | None:
     """Data divided by the fit: trials, means with 95 % intervals, and the line at 1."""
-    if not fit.ok:
+    if fit is None or not fit.ok:
         return None
     ratio = kept.y / fit.predict(kept.x)[0]
     x, mean, low, high = level_means(kept.x, ratio)
@@ -235,12 +257,12 @@ def residuals(kept: Curve, fit: PowerLawFit, axis: str) -> Panel | None:
             Series("", x, mean, low, high, role="points"),
         ),
         y_log=False,
-        ticks=tuple(x.tolist()),
+        ticks=ticks,
     )
 
 
 def _caption(
-    curve: Curve, verdict: Verdict, fit: PowerLawFit, theory: Series | None, note: str
+    curve: Curve, verdict: Verdict, fit: PowerLawFit | None, theory: Series | None, note: str
 ) -> str:
     axis = PLAIN.get(curve.axis, curve.axis)
     share = f"{verdict.level:.0%}".replace("%", " %")
@@ -248,7 +270,7 @@ def _caption(
         f"{conditions(curve)}. Faint dots are trials, markers means over seeds with their 95 % "
         "intervals."
     ]
-    if fit.ok:
+    if fit is not None and fit.ok:
         low, high = fit.ci
         parts.append(
             f"Line and band: the fit {verdict.fit.get('form', 'A x^-b')} with x = {axis}, "
@@ -256,10 +278,11 @@ def _caption(
             f"{exponent(high)}), and its pointwise {share} band."
         )
     else:
-        parts.append(f"No fit is drawn: {fit.message}.")
+        why = "it could not be repeated from this table" if fit is None else fit.message
+        parts.append(f"No fit is drawn: {why}.")
     if theory is not None:
         parts.append("Dashed: the slope that theory names; its height is free.")
-    if fit.ok:
+    if fit is not None and fit.ok:
         parts.append("Below: data divided by the fit; a trend there speaks against a single power.")
     if curve.quantity == Quantity.FINAL_ERROR:
         parts.append("For comparison, the error of the same trials at their best step.")
@@ -267,7 +290,7 @@ def _caption(
         parts.append(f"{note[0].upper()}{note[1:]}.")
     against = " than the bound" if verdict.verdict is Word.FASTER else ""
     parts.append(f"Verdict: {verdict.verdict}{against}; {verdict.reason}.")
-    return _minus(" ".join(parts))
+    return minus(" ".join(parts))
 
 
 def width(setting: Setting, mine: Sequence[Curve]) -> Plot | tuple[str, str]:

@@ -26,7 +26,7 @@ from analysis import wording
 from analysis.audit import audit_table
 from analysis.drawing import Drawn, palette_css, render
 from analysis.figures import Omitted, study_plots
-from analysis.plot import Plot
+from analysis.plot import Plot, minus
 from analysis.rate_figures import PLAIN
 from analysis.sweeps import law_names, settings
 from analysis.term_figures import TERMS, dominance
@@ -229,7 +229,7 @@ def verdict_row(verdict: Verdict) -> dict[str, Any]:
         "data": f"{verdict.seeds} seeds at {verdict.points} values, "
         f"{verdict.range[0]:g} to {verdict.range[1]:g}",
         "badge": wording.badge(verdict),
-        "reason": verdict.reason,
+        "reason": minus(verdict.reason),
         "source": verdict.source,
     }
 

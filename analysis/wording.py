@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from analysis.plot import minus
 from analysis.rate_figures import PLAIN
 from analysis.sweeps import SYMBOLS, held
 from analysis.theory import Kind, Quantity
@@ -162,7 +163,7 @@ def _tail(verdict: Verdict) -> tuple[str, Markup]:
     b = power(verdict.axis, verdict.theory_exponent)
     word = verdict.verdict
     if word is Word.UNDETERMINED:
-        return "undetermined", Markup(", because {}").format(verdict.reason)
+        return "undetermined", Markup(", because {}").format(minus(verdict.reason))
     if verdict.kind == Kind.BOUND:
         words = {
             Word.FASTER: "faster than the bound",
@@ -176,5 +177,5 @@ def _tail(verdict: Verdict) -> tuple[str, Markup]:
         does = "does not fall" if agrees else "falls"
         return str(word), Markup(" ({} {} at the rate that stopping reaches)").format(said, does)
     if flat(verdict):
-        return str(word), Markup(" with theory’s “no change”: {}").format(verdict.reason)
+        return str(word), Markup(" with theory’s “no change”: {}").format(minus(verdict.reason))
     return str(word), Markup(" with theory’s ") + b

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -113,6 +114,26 @@ def test_the_band_is_the_verdicts_interval_at_work(noisy: pd.DataFrame) -> None:
     assert fit.high is not None
     assert (fit.low < fit.y).all()
     assert (fit.y < fit.high).all()
+
+
+def test_a_fit_is_drawn_only_as_the_verdict_has_it(
+    noisy: pd.DataFrame, synthetic: ModuleType
+) -> None:
+    verdicts = evaluate(noisy)
+    other = [replace(v, exponent=v.exponent + 0.1) for v in verdicts]
+    for plot in study_plots(noisy, other)[0]:
+        if "_against_samples" in plot.name:
+            assert "No fit is drawn" in plot.caption
+            assert not any("fit" in s.label for s in plot.panels[0].series)
+    few = noisy[noisy["step"] <= 300]  # at large N, too short to see the unstopped error
+    verdicts = evaluate(few)
+    verdict = next(v for v in verdicts if v.quantity == "final_score_error")
+    plot = next(p for p in study_plots(few, verdicts)[0] if "final_score_error" in p.name)
+    fits = [s for s in plot.panels[0].series if s.label.startswith("fit")]
+    assert len(fits) == np.isfinite(verdict.exponent)
+    for fit in fits:
+        assert slope(fit.x, fit.y) == pytest.approx(-verdict.exponent, abs=1e-9)
+        assert (fit.x.min(), fit.x.max()) == pytest.approx(verdict.range)
 
 
 def test_best_steps_are_marked_where_they_were_planted(

@@ -66,11 +66,12 @@ def frame(synthetic: ModuleType) -> pd.DataFrame:
     table: pd.DataFrame = synthetic.synthetic_table(
         synthetic.Grid(noise=0.05, seeds=4, study="rates of a <mixture>")
     )
-    table["message"] = table["message"].astype(object)
     failed = (table["step_size"] == 0.5) & (table["seed"] == 3)
-    table.loc[failed, ["status", "message"]] = ["failed", HOSTILE]
+    table.loc[failed, "status"] = "failed"
+    table.loc[failed, "message"] = HOSTILE
     broken = (table["step_size"] == 0.25) & (table["seed"] == 2)
-    table.loc[broken, ["status", "diverged_step"]] = ["diverged", 17]
+    table.loc[broken, "status"] = "diverged"
+    table.loc[broken, "diverged_step"] = 17
     return table
 
 
