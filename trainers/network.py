@@ -207,6 +207,26 @@ def compiler_problem(device: str) -> str:
     return ""
 
 
+@cache
+def warm_up(
+    passes: Passes, k: int, d: int, batch: int, dtype: torch.dtype, device: torch.device
+) -> None:
+    """Compiles what a batch of these sizes will call, so that its timing holds training alone.
+
+    All sizes here differ from each other and from k and d: the compiler would take two equal ones
+    for one and the same, and compile again for the first batch in which they are not.
+    """
+    B, m, n = 1 if batch == 1 else 17 + k + d, 97 + k + d, 41 + k + d
+
+    def zeros(*shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=dtype, device=device)
+
+    W, A, Z = zeros(B, k, m), zeros(B, d, m), zeros(B, k, UNROLL, n)
+    R = predict(passes, W, A, Z, zeros(B, 1, 1))
+    passes.backward(W, A, Z.view(B, k, -1), R)
+    passes.flips(W, W.clone(), Z.view(B, k, -1))
+
+
 def predict(passes: Passes, W: Tensor, A: Tensor, Z: Tensor, scale: Tensor) -> Tensor:
     """f_W [B, d, n] at the samples of Z; `scale` [B, 1, 1] holds m^(-1/2)."""
     sums = passes.forward(W, A, Z).transpose(1, 2)

@@ -26,6 +26,7 @@ from trainers.network import (
     compiler_problem,
     fused_passes,
     initial_weights,
+    warm_up,
 )
 from trainers.regression import Samples, draw_training_set
 from trainers.trial import (
@@ -186,6 +187,8 @@ def _train_batch(
     passes, path = choose_passes(configs[0], device)
     recorded = recorded_steps(configs[0].steps, configs[0].recorded)
     batch = Batch.pack(problems, precision, device)
+    k, d = configs[0].features, configs[0].dimension
+    warm_up(passes, k, d, len(configs), precision, device)
     evaluator = Evaluator(sets, device)
     per_step = sum(c.training_operations for c in configs) / configs[0].steps
 
