@@ -32,7 +32,6 @@ from matplotlib.ticker import (
     FuncFormatter,
     LogLocator,
     MaxNLocator,
-    NullFormatter,
     NullLocator,
 )
 
@@ -339,17 +338,15 @@ def _log_ticks(axes: Axes, which: Literal["x", "y"], ticks: Sequence[float]) -> 
     """Labels in plain decimals where they are short; more of them where decades are few."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    axis.set_minor_locator(NullLocator())  # their ticks would double the time to draw
     if ticks:
         axis.set_major_locator(FixedLocator(_apart(ticks, np.log10(high / low))))
-        axis.set_minor_locator(NullLocator())
     elif high / low < 2:
         axis.set_major_locator(MaxNLocator(5))
-        axis.set_minor_locator(NullLocator())
     else:
         decades = np.log10(high / low)
         subs = (1.0,) if decades > 2.2 else (1.0, 3.0) if decades > 1.3 else (1.0, 2.0, 5.0)
         axis.set_major_locator(LogLocator(subs=subs, numticks=12))
-        axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(FuncFormatter(_decimal))
 
 

@@ -149,9 +149,7 @@ def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curv
         name=f"{setting.stem}_{curve.quantity}_against_{curve.axis}",
         title=f"{title} against {PLAIN.get(curve.axis, curve.axis)}",
         caption=_caption(curve, verdict, fit, theory, note),
-        panels=(
-            Panel(axis, y_label, tuple(main), ticks=ticks, below=residuals(kept, fit, axis, ticks)),
-        ),
+        panels=(Panel(axis, y_label, tuple(main), ticks=ticks, below=below),),
         group=setting.label,
     )
 
