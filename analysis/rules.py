@@ -20,8 +20,8 @@ In order; exponents are b in error ~ axis^-b, [low, high] is the fit's interval:
    by half or more over the range cannot pass for the limit then.
    No drift is seen: `faster`, `violates` and `disagrees` must be confirmed by the exponent at the
    largest x (its 90 % interval, by a quadratic in log-log), for a drift that the test misses still
-   shifts the whole-range exponent by many standard errors. `consistent` must not be contradicted
-   by that interval, nor `agrees` by the 50 % one: to confirm is the stronger claim.
+   shifts the whole-range exponent by many standard errors. `consistent` and `agrees` must not be
+   contradicted by it.
 
 `undetermined` says what would settle it: seeds (half-width ~ t/sqrt(seeds)) or range (half-width
 ~ range^-3/2 at the same density of levels), computed from the present interval.
@@ -45,7 +45,6 @@ MINIMUM_DECADES_OF_ZERO = math.log10(4)
 MINIMUM_LEVELS_OF_ZERO = 3
 DRIFT_P = 0.1
 END_LEVEL = 0.9
-END_LEVEL_OF_AGREES = 0.5
 MOST_SEEDS = 200
 """More seeds than this per level are not worth naming."""
 
@@ -169,7 +168,7 @@ def _drift(prediction: Prediction, fit: PowerLawFit, word: Word) -> str:
             f"the local exponent drifts from {first:.3g} to {last:.3g} over the range (curvature "
             f"p = {bend.p_value:.2g}): {more}"
         )
-    low, high = end.interval(END_LEVEL_OF_AGREES if word is Word.AGREES else END_LEVEL)
+    low, high = end.interval(END_LEVEL)
     at_end = word_for(prediction, low, high)
     if at_end is word or (word in _OPPOSITE and at_end is not _OPPOSITE[word]):
         return ""

@@ -17,11 +17,18 @@ import pandas as pd
 
 from analysis.diagnostics import LocalSlope
 from analysis.power_law import PowerLawFit, fit_power_law
-from analysis.quantities import Curve, curves
+from analysis.quantities import UNSTOPPED, Curve, curves
 from analysis.rules import Word, decide, word_for
-from analysis.theory import Prediction, Quantity, predictions
+from analysis.theory import Kind, Prediction, Quantity, predictions
 
 __all__ = ["Verdict", "Word", "evaluate", "fit_curve", "judge", "usable"]
+
+_BEST_ERRORS = {
+    Quantity.BEST_ERROR,
+    Quantity.BEST_ERROR_ASSESSED,
+    Quantity.BEST_ERROR_UNWEIGHTED,
+    Quantity.KERNEL_BEST_ERROR,
+}
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,8 @@ def usable(curve: Curve) -> tuple[Curve, str]:
 
     A level where a value is censored, or where a trial diverged, is left out whole: its remaining
     trials are a selected sample. Failed trials and missing values carry no such choice: they are
-    left out one by one, and counted. Final errors read too early stay in here: see `_unstopped`.
+    left out one by one, and counted. Final errors read too early stay in here: see `_unstopped`;
+    and see `_still_falling` for what censored levels can still say.
     """
     early = curve.quantity == Quantity.FINAL_ERROR
     censored = set(curve.x[curve.censored].tolist())
@@ -127,20 +135,20 @@ def usable(curve: Curve) -> tuple[Curve, str]:
     notes = []
     if censored:
         what = (
-            "stop within 4 best times of the best step"
+            f"stopped within {UNSTOPPED:g} best times"
             if early
-            else "have no best step inside their recorded steps"
+            else "without a best step inside the recorded ones"
         )
         where = f"{curve.axis} = {_list(censored)}{'' if early else ' left out'}"
-        notes.append(f"{int(curve.censored.sum())} trials {what}: {where} (train with more steps)")
+        notes.append(f"{_trials(curve.censored.sum())} {what}: {where} (train with more steps)")
     if diverged:
         notes.append(
-            f"{len(curve.diverged)} trials diverged: {curve.axis} = {_list(diverged)} left out"
+            f"{_trials(len(curve.diverged))} diverged: {curve.axis} = {_list(diverged)} left out"
         )
     if curve.failed:
-        notes.append(f"{len(curve.failed)} trials failed and are left out")
+        notes.append(f"{_trials(len(curve.failed))} failed, left out")
     if curve.missing:
-        notes.append(f"{len(curve.missing)} trials have no value and are left out")
+        notes.append(f"{_trials(len(curve.missing))} without a value, left out")
     return _without(curve, diverged if early else censored | diverged), "; ".join(notes)
 
 
@@ -153,6 +161,10 @@ def _without(curve: Curve, levels: set[float]) -> Curve:
         seed=curve.seed[keep],
         censored=curve.censored[keep],
     )
+
+
+def _trials(count: int) -> str:
+    return f"{count} trial" if count == 1 else f"{count} trials"
 
 
 def _list(values: Iterable[float]) -> str:
@@ -191,6 +203,7 @@ def _on_curve(
     prediction: Prediction, curve: Curve, fit: PowerLawFit, every: Sequence[Curve], share: float
 ) -> Verdict:
     fit, verdict = _unstopped(prediction, curve, fit)
+    curve, fit, verdict = _still_falling(prediction, curve, fit, verdict)
     low, high = fit.interval(share)
     reasons = [verdict.reason]
     if fit.ok and prediction.exponent != 0 and verdict.verdict is not Word.UNDETERMINED:
@@ -227,6 +240,34 @@ def _unstopped(
     fit = fit_curve(late, level=fit.level)
     verdict = judge(prediction, fit)
     return fit, replace(verdict, reason=f"on the levels trained long enough, {verdict.reason}")
+
+
+def _still_falling(
+    prediction: Prediction, curve: Curve, fit: PowerLawFit, verdict: Verdict
+) -> tuple[Curve, PowerLawFit, Verdict]:
+    """What a bound on a best error can still learn from censored levels, where the rest are too
+    few: the error recorded is no less than the best one, so above the middle of the range it makes
+    the exponent smaller. `faster` and `consistent` then hold all the more; nothing else does.
+    Returns the curve, fit and verdict to report."""
+    lowest = float(np.log(curve.x[curve.censored]).min()) if curve.censored.any() else -np.inf
+    usable_here = (
+        prediction.kind is Kind.BOUND
+        and curve.quantity in _BEST_ERRORS
+        and verdict.verdict is Word.UNDETERMINED
+        and lowest > np.log(np.unique(curve.x)).mean()
+    )
+    if not usable_here:
+        return curve, fit, verdict
+    whole = replace(curve, censored=np.zeros_like(curve.censored))
+    fit_of_whole = fit_curve(whole, level=fit.level)
+    found = judge(prediction, fit_of_whole)
+    if found.verdict not in (Word.FASTER, Word.CONSISTENT):
+        return curve, fit, verdict
+    told = (
+        f"{found.reason}, even with {curve.axis} = {_list(set(curve.x[curve.censored].tolist()))}, "
+        "where the best step was not reached and the error is still too large"
+    )
+    return whole, fit_of_whole, replace(found, reason=told)
 
 
 def _assessed(

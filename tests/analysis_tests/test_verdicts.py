@@ -278,10 +278,25 @@ def test_censored_and_diverged_levels_are_left_out_whole(synthetic: ModuleType) 
     assert not kept.censored.any()
     assert 64 not in kept.x
     assert "train with more steps" in note
-    assert "1 trials diverged: samples = 64 left out" in note
+    assert "1 trial diverged: samples = 64 left out" in note
     assert fit_curve(curve).trials == len(kept.x)
     verdict = by_name(evaluate(table))["best error against samples"]
     assert note in verdict.reason
+
+
+def test_a_bound_may_use_errors_that_still_fall(synthetic: ModuleType) -> None:
+    """Large N was stopped too early: its error is too large, so a fall that is fast enough even so
+    is fast enough. The same data cannot violate a bound."""
+    grid = synthetic.Grid(samples=(64, 128, 256, 512, 1024), seeds=4, steps=130)
+    assert synthetic.best_time(1024) > 130 > synthetic.best_time(512)
+    table = synthetic.synthetic_table(grid)
+    best = by_name(evaluate(table))["best error against samples"]
+    assert best.points == 5
+    assert best.verdict is Word.FASTER
+    assert "even with samples = 1024" in best.reason
+    assert "left out" not in best.reason
+    steep = replace(predictions(2)[0], name="steep", exponent=0.9)
+    assert by_name(evaluate(table, extra=[steep]))["steep"].verdict is Word.UNDETERMINED
 
 
 def test_early_final_errors_may_agree_but_not_disagree(synthetic: ModuleType) -> None:
