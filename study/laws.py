@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from study.problems import problems_of, unknown_key
+from trainers.atoms_file import LawError, resolve_atoms
 from trainers.trial import Atoms, Cube, GaussianMixture, Law, Sphere, Subspace
 
 _LAW: TypeAdapter[Any] = TypeAdapter(Law)
@@ -73,9 +74,9 @@ def _read_law(
         problems += [unknown_key(f"{path}.{key}", known, {}) for key in wrong]
         return None
     try:
-        law = _resolved(law, folder)
-    except (ValueError, OSError) as error:
-        problems.append(f"{path}.file: {error}")
+        law = resolve_atoms(law, folder)
+    except LawError as error:
+        problems.append(str(error).replace("law.", f"{path}.", 1))
         return None
     base = data.get("base")
     axis = base.get("dimension") if isinstance(base, Mapping) else None
@@ -96,14 +97,3 @@ def _known_keys(law: Mapping[str, Any]) -> list[str]:
     kind = law.get("kind")
     model = _KINDS.get(kind) if isinstance(kind, str) else None
     return [key for key in model.model_fields if key != _RESOLVED] if model else []
-
-
-def _resolved(law: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """`law` with the hash, columns and rows of its CSV file, where it names one."""
-    if isinstance(law.get("inner"), Mapping):
-        return {**law, "inner": _resolved(dict(law["inner"]), folder)}
-    if law.get("kind") == "atoms" and "file" in law:
-        from trainers.distributions import resolve_atoms
-
-        return resolve_atoms(law, folder)
-    return dict(law)

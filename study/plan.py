@@ -20,7 +20,7 @@ from functools import cached_property
 
 from trainers.trial import TrialConfig, content_id
 
-PACKS_PER_WORKER = 8
+PACKS_PER_WORKER = 6
 MINIMUM_OPERATIONS = 1e10
 """A Tune trial costs about 50 ms of orchestration: less work than this is not worth one."""
 MAXIMUM_SECONDS = 60.0
@@ -36,6 +36,17 @@ BATCH_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
+class Slots:
+    """Where packs run: `workers` at once on `device` (cpu or cuda), each with `cpus` cores and a
+    share `gpus` of a GPU."""
+
+    workers: int
+    device: str
+    cpus: int = 1
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True)
 class Pack:
     """Trials that train together. cost: operations, evaluation included; memory: bytes."""
 
@@ -47,6 +58,16 @@ class Pack:
     def pack_id(self) -> str:
         """Content id of the set of trials."""
         return pack_id_of(trial.trial_id for trial in self.trials)
+
+    @classmethod
+    def of(cls, trials: Sequence[TrialConfig]) -> Pack:
+        """The pack of these trials."""
+        return cls(tuple(trials), math.fsum(map(cost_of, trials)), memory_of(trials))
+
+    def halves(self) -> list[Pack]:
+        """Two packs with the trials of this one."""
+        half = len(self.trials) // 2
+        return [Pack.of(self.trials[:half]), Pack.of(self.trials[half:])]
 
 
 @dataclass(frozen=True)
@@ -127,6 +148,20 @@ def _trial_bytes(config: TrialConfig) -> int:
     packed = config.width * (5 * k + d) + config.samples * (k + 4 * d) + evaluated * (k + 2 * d)
     measured = 3 * evaluated * d + 12 * config.test_points
     return packed * (4 if config.precision == "float32" else 8) + measured * 8
+
+
+def choose_rate(timed: Iterable[tuple[float, float]], slots: Slots) -> tuple[float, str]:
+    """Operations a second of one worker, and where the figure comes from.
+
+    timed: (operations, seconds) of finished trials of this study on the same kind of device.
+    """
+    pairs = [(operations, seconds) for operations, seconds in timed if seconds > 0]
+    operations = math.fsum(pair[0] for pair in pairs)
+    seconds = math.fsum(pair[1] for pair in pairs)
+    if seconds >= 1:
+        return operations / seconds, f"measured on {len(pairs)} finished trials"
+    share = slots.gpus if slots.device == "cuda" else slots.cpus
+    return DEFAULT_RATES[slots.device] * share, "recorded default"
 
 
 def make_plan(

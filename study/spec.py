@@ -30,7 +30,7 @@ from study.axes import (
 from study.laws import read_laws
 from study.problems import SpecError, keys_of, problems_of, without_empty
 from study.strict_yaml import YamlError, read_yaml
-from trainers.trial import Atoms, Diffusion, Law, TrialConfig
+from trainers.trial import Atoms, Diffusion, Law, Subspace, TrialConfig
 
 __all__ = ["SpecError", "StudySpec"]
 
@@ -129,6 +129,15 @@ class StudySpec(Section):
     def trials(self) -> list[TrialConfig]:
         """All trials, each once, in the order of sweeps, laws, axes and seeds."""
         return list(self._trials)
+
+    def atom_files(self) -> dict[str, str]:
+        """SHA-256 -> path of the CSV files that laws refer to."""
+        laws = [law.inner if isinstance(law, Subspace) else law for law in self.law]
+        return {
+            law.sha256: law.file
+            for law in laws
+            if isinstance(law, Atoms) and law.sha256 is not None and law.file is not None
+        }
 
     @cached_property
     def _trials(self) -> tuple[TrialConfig, ...]:

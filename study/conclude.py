@@ -1,0 +1,86 @@
+"""From stored packs to results.parquet, verdicts.json, report.html and figures/."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from analysis.results import load_results
+from analysis.verdicts import Verdict, evaluate
+from study.spec import StudySpec
+from study.store import Ledger, Store, StoreError
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What the results say. frame: the results table as `load_results` gives it."""
+
+    frame: pd.DataFrame
+    verdicts: list[Verdict]
+
+
+def stored_spec(store: Store) -> StudySpec:
+    """The study as last run in `store`. Raises StoreError, or SpecError (its CSV file moved)."""
+    text, folder = store.spec_source()
+    return StudySpec.from_text(text, folder)
+
+
+def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Conclusion:
+    """Compiles the trials of `spec` and judges them; figures and report go to `folder`.
+
+    Raises StoreError where no trial of the study has finished.
+    """
+    from analysis.report import write_report
+
+    trial_ids = [trial.trial_id for trial in spec.trials()]
+    if not any(ledger.finished(trial_id) for trial_id in trial_ids):
+        raise StoreError(f"{store.url}: no trial of study {spec.name!r} has finished: run it first")
+    frame = load_results(store.compile(trial_ids, ledger))
+    verdicts = evaluate(frame)
+    described = [verdict.to_dict() for verdict in verdicts]
+    store.write_text("verdicts.json", json.dumps(described, indent=2, allow_nan=False) + "\n")
+    write_report(folder, frame, verdicts, spec.text)
+    return Conclusion(frame, verdicts)
+
+
+@contextmanager
+def report_folder(store: Store) -> Iterator[Path]:
+    """Where figures and report are written: the storage, or a copy that is uploaded to it."""
+    if store.local is not None:
+        yield store.local
+        return
+    with tempfile.TemporaryDirectory(prefix="scorerates-") as folder:
+        yield Path(folder)
+        fs, root = fsspec.core.url_to_fs(store.url)
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file():
+                fs.pipe_file(f"{root}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+
+def print_verdicts(console: Console, verdicts: list[Verdict]) -> None:
+    """The verdict table."""
+    table = Table(title=None, pad_edge=False)
+    for name in ("law", "d", "quantity", "axis", "theory", "measured", "interval", "verdict"):
+        table.add_column(name, justify="right" if name in ("d", "theory", "measured") else "left")
+    for v in verdicts:
+        relation = {"bound": "≥ ", "sharp": "", "qualitative": ""}.get(str(v.kind), "")
+        table.add_row(
+            v.law,
+            str(v.dimension),
+            str(v.quantity).replace("_", " "),
+            str(v.axis),
+            f"{relation}{v.theory_exponent:.2f}",
+            f"{v.exponent:.2f}" if pd.notna(v.exponent) else "-",
+            f"[{v.ci_low:.2f}, {v.ci_high:.2f}]" if pd.notna(v.ci_low) else "-",
+            str(v.verdict),
+        )
+    console.print(table)

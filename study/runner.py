@@ -1,0 +1,350 @@
+"""Ray Tune over packs: `run(spec)`. The one module that imports ray.
+
+One Tune trial a pack, actors reused, longest pack first. Tune orchestrates and nothing more: it
+keeps no checkpoints of ours, its experiment directory is thrown away, and what is done is what the
+store holds. So an interrupted run needs no restoring: the next one plans what is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from rich.console import Console
+
+from study.interruption import Interrupted, interruptible
+from study.plan import Pack, Slots, usable_cpus
+from study.problems import SpecError
+from study.progress import ProgressDisplay, Tally
+from study.session import RunResult, Session
+from study.spec import StudySpec
+from study.store import Store
+from study.worker import Job, Trainer, failed_rows, train_into_store
+from trainers.atoms_file import load_atoms
+from trainers.trial import TrialConfig
+
+DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
+REPORT_SECONDS = 1.0
+ATTEMPTS_AFTER_A_CRASH = 2
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1e9",
+}
+
+
+def run(
+    spec: StudySpec,
+    storage: str | Path | None = None,
+    tracking_uri: str | None = DEFAULT_TRACKING_URI,
+    address: str | None = None,
+    trainer: Trainer | None = None,
+    console: Console | None = None,
+) -> RunResult:
+    """Trains what is missing of a study, then judges it.
+
+    storage: directory or URL, by default results/<study>. tracking_uri: MLflow, None for none.
+    address: a Ray cluster, `auto` for one on this machine; None starts Ray here (or uses the
+    session that the process already has). trainer: instead of `trainers.train_pack`; workers must
+    be able to import it.
+
+    Raises SpecError (resources that are not there), StoreError and StorageLockedError. SIGINT and
+    SIGTERM end the run cleanly: see `RunResult.interrupted`.
+    """
+    console = console or Console()
+    store = Store(storage if storage is not None else Path("results") / spec.name)
+    with store.lock(), interruptible() as reinstall:
+        store.claim(spec.name, spec.text, spec.folder)
+        session = Session(spec, store, console, tracking_uri)
+        number = 0
+        try:
+            session.begin()
+            if session.missing:
+                with _ray_here(address, spec) as slots:
+                    reinstall()
+                    _train(session, slots, trainer)
+        except Interrupted as interrupted:
+            number = interrupted.number
+        return session.end(number)
+
+
+def _train(session: Session, slots: Slots, trainer: Trainer | None) -> None:
+    """Trains the session's missing trials. A pack whose worker dies again and again is halved
+    until the trial that kills it is alone; that one is stored as failed."""
+    spec = session.spec
+    plan = session.plan(slots)
+    tally = Tally(len(session.trials), len(session.trials) - plan.trials, work=plan.cost)
+    job = Job(spec.name, session.store, slots.device, slots.cpus, trainer)
+    atoms = {sha256: ray.put(load_atoms(path)) for sha256, path in spec.atom_files().items()}
+    packs: Sequence[Pack] = plan.packs
+    with ProgressDisplay(session.console, tally, plan.seconds) as display:
+        watch = _Watch(tally, display, session.stored)
+        while packs:
+            crashed = _fit(packs, job, atoms, slots, spec.resources.workers, watch)
+            packs = []
+            for pack, reason in crashed:
+                if len(pack.trials) == 1:
+                    watch.give_up(pack, failed_rows(job, pack.trials, reason))
+                else:
+                    packs += pack.halves()
+
+
+def _fit(
+    packs: Sequence[Pack],
+    job: Job,
+    atoms: Mapping[str, Any],
+    slots: Slots,
+    limit: int | None,
+    watch: _Watch,
+) -> list[tuple[Pack, str]]:
+    """Runs `packs` through Ray Tune; returns those whose worker died, and why."""
+    watch.begin(packs)
+    trainable = tune.with_parameters(
+        _PackTrainable, job=job, packs=[ray.put(pack.trials) for pack in packs], atoms=dict(atoms)
+    )
+    with tempfile.TemporaryDirectory(prefix="scorerates-", ignore_cleanup_errors=True) as folder:
+        tune.Tuner(
+            tune.with_resources(trainable, {"cpu": slots.cpus, "gpu": slots.gpus}),
+            param_space={"pack": tune.grid_search(list(range(len(packs))))},
+            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=limit),
+            run_config=tune.RunConfig(
+                name="packs",
+                storage_path=folder,
+                verbose=0,
+                callbacks=[watch],
+                failure_config=tune.FailureConfig(max_failures=ATTEMPTS_AFTER_A_CRASH),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        ).fit()
+    return watch.crashed
+
+
+@contextmanager
+def _ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
+    """A Ray session, and the slots it has for packs of `spec`.
+
+    Connects to `address` (or RAY_ADDRESS); without one, starts Ray for this run alone, or uses the
+    session that the process already has. Raises SpecError where no pack fits.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    resources = spec.resources
+    with _environment(), _quiet():
+        if ray.is_initialized():
+            yield _slots(spec, connected=True)
+            return
+        # Sockets live in Ray's own directory, and their paths may have 107 characters at most.
+        short = "/tmp" if os.path.isdir("/tmp") else None
+        folder = tempfile.mkdtemp(prefix="sr-", dir=short)
+        try:
+            if address:
+                _connect(address)
+            else:
+                workers = resources.workers or max(1, usable_cpus() // resources.cpus_per_pack)
+                ray.init(
+                    address="local",
+                    num_cpus=workers * resources.cpus_per_pack,
+                    num_gpus=0 if spec.device == "cpu" else None,
+                    include_dashboard=False,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    _temp_dir=folder,
+                )
+            yield _slots(spec, connected=bool(address))
+        finally:
+            ray.shutdown()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _connect(address: str) -> None:
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
+        raise SpecError(f"address: cannot reach a Ray cluster at {address!r}: {reason}") from None
+
+
+def _slots(spec: StudySpec, connected: bool) -> Slots:
+    """The slots of the session's nodes. Raises SpecError where there are none: Ray would wait for
+    them without a word. On a cluster that grows, `resources.workers` says what it grows to."""
+    resources = spec.resources
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    has_gpu = any(node.get("GPU", 0) > 0 for node in nodes)
+    device = ("cuda" if has_gpu else "cpu") if spec.device == "auto" else spec.device
+    gpus = (resources.gpus_per_pack or 1.0) if device == "cuda" else 0.0
+    if resources.gpus_per_pack and device == "cpu":
+        raise SpecError(
+            f"resources.gpus_per_pack = {resources.gpus_per_pack:g}, but the device is cpu: "
+            "remove it, or set device: cuda on a machine with a GPU"
+        )
+    found = 0
+    for node in nodes:
+        fits = int(node.get("CPU", 0) // resources.cpus_per_pack)
+        found += min(fits, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else fits
+    if found == 0 and not (connected and resources.workers):
+        largest = max((int(node.get("CPU", 0)) for node in nodes), default=0)
+        if device == "cuda" and not has_gpu:
+            raise SpecError(
+                "device: cuda asked for, but Ray finds no GPU here: use --device auto or cpu"
+            )
+        raise SpecError(
+            f"no node has room for a pack of resources.cpus_per_pack = {resources.cpus_per_pack}"
+            f"{f' and gpus_per_pack = {gpus:g}' if gpus else ''}: the largest has {largest} cores"
+        )
+    workers = min(resources.workers or found, found) if found else resources.workers or 1
+    return Slots(workers, device, resources.cpus_per_pack, gpus)
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """Defaults for Ray, for this run only; what the user has set stays."""
+    added = [name for name in _ENVIRONMENT if name not in os.environ]
+    os.environ.update({name: _ENVIRONMENT[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Tune's log off the terminal: what it has to say, the tally and the store say."""
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+class _PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
+    """Trains one pack in a thread; each step waits for it a moment and reports how far it is."""
+
+    def setup(self, config: dict[str, Any], *, job: Job, packs: list[Any], atoms: Any) -> None:
+        self._job, self._packs = job, packs
+        self._atoms = {key: ray.get(rows) for key, rows in atoms.items()}
+        self._start(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._start(new_config)
+        return True
+
+    def _start(self, config: dict[str, Any]) -> None:
+        configs: Sequence[TrialConfig] = ray.get(self._packs[config["pack"]])
+        self._operations = 0.0
+        self._counts: dict[str, Any] = {}
+        self._error: BaseException | None = None
+        # Daemon: an actor that is told to stop must not wait for the pack.
+        self._thread = threading.Thread(target=self._train, args=(configs,), daemon=True)
+        self._thread.start()
+
+    def _train(self, configs: Sequence[TrialConfig]) -> None:
+        try:
+            self._counts = train_into_store(self._job, configs, self._atoms, self._add)
+        except BaseException as error:
+            self._error = error
+
+    def _add(self, operations: float) -> None:
+        self._operations += operations
+
+    def step(self) -> dict[str, Any]:
+        self._thread.join(REPORT_SECONDS)
+        done = not self._thread.is_alive()
+        if self._error is not None:
+            raise self._error
+        return {"operations": self._operations, "done": done, **(self._counts if done else {})}
+
+
+class _Watch(tune.Callback):  # type: ignore[misc]  # ray is untyped
+    """Keeps the tally, announces stored packs, and collects the packs whose worker died."""
+
+    def __init__(
+        self,
+        tally: Tally,
+        display: ProgressDisplay,
+        stored: Callable[[str], None],
+    ) -> None:
+        self.crashed: list[tuple[Pack, str]] = []
+        self._packs: Sequence[Pack] = ()
+        self._tally, self._display, self._stored = tally, display, stored
+        self._running: dict[int, float] = {}
+        self._work, self._measured = tally.work_done, tally.measured
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        # Tune pickles its callbacks for a restore, which never comes here.
+        return (tune.Callback, ())
+
+    def begin(self, packs: Sequence[Pack]) -> None:
+        """What follows is about these packs."""
+        self._packs = packs
+        self._running = {}
+        self.crashed = []
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self._running[trial.config["pack"]] = 0.0
+        self._show()
+
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Any, result: Mapping[str, Any], **info: Any
+    ) -> None:
+        self._running[trial.config["pack"]] = float(result["operations"])
+        self._show()
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        index = trial.config["pack"]
+        result = trial.last_result
+        self._measured += self._running.pop(index, 0.0)
+        self._finish(self._packs[index], result)
+        self._stored(result["pack_id"])
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        index = trial.config["pack"]
+        self._running.pop(index, None)
+        self.crashed.append((self._packs[index], _reason(trial)))
+        self._show()
+
+    def give_up(self, pack: Pack, pack_id: str) -> None:
+        """Counts the trials of `pack`, stored under `pack_id`, as failed."""
+        self._finish(pack, {"failed": len(pack.trials)})
+        self._stored(pack_id)
+
+    def _finish(self, pack: Pack, counts: Mapping[str, Any]) -> None:
+        self._work += pack.cost
+        self._tally.done += len(pack.trials)
+        self._tally.failed += counts.get("failed", 0)
+        self._tally.diverged += counts.get("diverged", 0)
+        self._show()
+
+    def _show(self) -> None:
+        running = [(self._packs[index], done) for index, done in self._running.items()]
+        self._tally.running = sum(len(pack.trials) for pack, _ in running)
+        self._tally.measured = self._measured + sum(done for _, done in running)
+        self._tally.work_done = self._work + sum(_share(p, done) * p.cost for p, done in running)
+        self._display.update()
+
+
+def _share(pack: Pack, operations: float) -> float:
+    total = sum(trial.training_operations for trial in pack.trials)
+    return min(operations / total, 1.0) if total else 0.0
+
+
+def _reason(trial: Any) -> str:
+    """Why a Tune trial ended: the last line of its error that says something."""
+    try:
+        lines = Path(trial.error_file).read_text().strip().splitlines()
+    except (OSError, TypeError):
+        return "its worker process died"
+    return lines[-1].strip()[:500] if lines else "its worker process died"

@@ -1,0 +1,166 @@
+"""One run of a study around its training: what is missing before, what to make of it after.
+
+Knows nothing of Ray: `study.runner` trains in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+
+from analysis.verdicts import Verdict
+from study.conclude import conclude, print_verdicts, report_folder
+from study.plan import Plan, Slots, choose_rate, cost_of, make_plan
+from study.progress import duration_text
+from study.publisher import Publisher
+from study.spec import StudySpec
+from study.store import Ledger, Store, StoreError
+from trainers.trial import TrialConfig
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended. counts: trials by status, `missing` included; trained: those of this run.
+
+    interrupted: the number of the signal that ended it, or 0.
+    """
+
+    storage: str
+    counts: Mapping[str, int]
+    trained: int
+    verdicts: list[Verdict] = field(default_factory=list)
+    interrupted: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 3 some trials failed, 128 + signal interrupted."""
+        if self.interrupted:
+            return 128 + self.interrupted
+        return 3 if self.counts["failed"] or self.counts["missing"] else 0
+
+
+class Session:
+    """One `run` on a claimed and locked store."""
+
+    def __init__(
+        self, spec: StudySpec, store: Store, console: Console, tracking_uri: str | None
+    ) -> None:
+        self.spec, self.store, self.console = spec, store, console
+        self.trials = spec.trials()
+        self.trial_ids = [trial.trial_id for trial in self.trials]
+        self.missing: list[TrialConfig] = list(self.trials)
+        self.ledger = Ledger()
+        self.publisher: Publisher | None = None
+        if tracking_uri is not None:
+            self.publisher = Publisher(store, self._tracker(tracking_uri), self._untracked)
+
+    def _tracker(self, uri: str) -> Callable[[], Any]:
+        def make() -> Any:
+            from study.tracking import Tracker
+
+            return Tracker(self.spec.name, uri, self.spec.text, self.spec.description)
+
+        return make
+
+    def _untracked(self, message: str) -> None:
+        self.console.print(
+            f"warning: MLflow is not kept up to date: {message}\n"
+            "The study goes on, its results are kept; `scorerates sync` catches up later.",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def begin(self) -> None:
+        """Reads what is there, and says so."""
+        self.ledger = self.store.ledger(repair=True)
+        for name in self.ledger.corrupt:
+            self.console.print(
+                f"warning: {name} was damaged; moved aside to {name}.corrupt, its trials are "
+                "trained again",
+                style="yellow",
+                highlight=False,
+                soft_wrap=True,
+            )
+        if self.publisher:
+            self.publisher.start(self.trial_ids, self.ledger)
+        self.missing = [t for t in self.trials if not self.ledger.finished(t.trial_id)]
+        done = len(self.trials) - len(self.missing)
+        if not self.missing:
+            self.console.print(f"all {done} trials are done, nothing to train", highlight=False)
+        elif done:
+            self.console.print(
+                f"{done} of {len(self.trials)} trials are done, {len(self.missing)} to train",
+                highlight=False,
+            )
+
+    def plan(self, slots: Slots) -> Plan:
+        """The packs of what is missing; says what is about to happen."""
+        plan = plan_on(slots, self.spec, self.missing, self.trials, self.ledger)
+        self.console.print(
+            f"{plan.trials} trials in {len(plan.packs)} packs on {slots.workers} "
+            f"{slots.device} worker{'s' if slots.workers > 1 else ''}, "
+            f"about {duration_text(plan.seconds)}",
+            highlight=False,
+        )
+        return plan
+
+    def stored(self, pack_id: str) -> None:
+        """A pack is in the store: on to MLflow."""
+        if self.publisher:
+            self.publisher.pack_done(pack_id)
+
+    def end(self, signal_number: int) -> RunResult:
+        """Compiles and judges, unless interrupted; brings MLflow up to date either way."""
+        before = sum(self.ledger.finished(trial_id) for trial_id in self.trial_ids)
+        ledger = self.store.ledger()
+        counts = ledger.counts(self.trial_ids)
+        finished = counts["completed"] + counts["diverged"]
+        result = RunResult(
+            self.store.url, counts, finished + counts["failed"] - before, [], signal_number
+        )
+        tracker = self.publisher.finish() if self.publisher else None
+        if signal_number:
+            if tracker is not None:
+                tracker.close("KILLED")
+            self.console.print(
+                f"stopped: {finished} of {len(self.trials)} trials done; "
+                "the same command continues",
+                highlight=False,
+            )
+            return result
+        if counts["missing"]:
+            raise StoreError(
+                f"{counts['missing']} trials were trained but are not in {self.store.url}: on a "
+                "cluster, --storage must be a shared directory or an object store"
+            )
+        with report_folder(self.store) as folder:
+            conclusion = conclude(self.store, self.spec, ledger, folder)
+            if tracker is not None:
+                tracker.log_study(folder, conclusion.verdicts, conclusion.frame)
+                tracker.close("FINISHED")
+        print_verdicts(self.console, conclusion.verdicts)
+        return RunResult(self.store.url, counts, result.trained, conclusion.verdicts)
+
+
+def plan_on(
+    slots: Slots,
+    spec: StudySpec,
+    missing: Sequence[TrialConfig],
+    trials: Sequence[TrialConfig],
+    ledger: Ledger,
+) -> Plan:
+    """The plan for `missing`, at the rate that the study's finished trials ran at."""
+    entries = [(t, e) for t in trials if (e := ledger.entries.get(t.trial_id)) is not None]
+    timed = [
+        (cost_of(t), e.seconds)
+        for t, e in entries
+        if (e.device == "cpu") == (slots.device == "cpu")
+    ]
+    rate, source = choose_rate(timed, slots)
+    limit = spec.resources.memory_per_pack
+    memory = limit * 2**30 if limit is not None else float("inf")
+    return make_plan(missing, slots.workers, rate, source, memory)

@@ -1,0 +1,48 @@
+"""The largest stable step size of the kernel, 2N / lambda_max(K), before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trainers import diffusion as forward
+from trainers.distributions import make_distribution
+from trainers.ntk import relu_ntk
+from trainers.regression import features, stream
+from trainers.trial import TrialConfig
+
+SAMPLES = 512
+"""lambda_max(K)/N is the top eigenvalue of an operator: it settles at a few hundred samples."""
+
+
+def stability_limit(config: TrialConfig) -> float:
+    """2N / lambda_max(K), estimated from SAMPLES draws of the trial's law, whatever its own N.
+
+    K is the kernel matrix of THEORY section 4; gradient descent on the kernel diverges above it.
+    """
+    rng = stream("stability", config.law.identity())
+    t = forward.sample_times(config.diffusion, SAMPLES, rng)
+    x0 = make_distribution(config.law).sample(SAMPLES, rng)
+    x = forward.forward_sample(config.diffusion, x0, t, rng)
+    z = features(x, t, config.diffusion.t_min, config.bias)
+    return float(2 * SAMPLES / np.linalg.eigvalsh(relu_ntk(z, z))[-1])
+
+
+def stability_warnings(trials: Sequence[TrialConfig]) -> list[str]:
+    """One message for every law and diffusion with a step size beyond its limit."""
+    largest: dict[object, TrialConfig] = {}
+    for trial in trials:
+        key = (trial.law, trial.diffusion, trial.bias)
+        if key not in largest or trial.step_size > largest[key].step_size:
+            largest[key] = trial
+    messages = []
+    for trial in largest.values():
+        limit = stability_limit(trial)
+        if trial.step_size > limit:
+            messages.append(
+                f"step_size = {trial.step_size:g} is above the stability limit 2N/lambda_max = "
+                f"{limit:.3g} of {trial.law.label} (d = {trial.dimension}): expect trials to "
+                "diverge; they are recorded as diverged"
+            )
+    return messages

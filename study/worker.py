@@ -1,0 +1,99 @@
+"""What a worker does with a pack: train it, and put its rows into the store. Knows nothing of Ray.
+
+A pack that raises is trained again trial by trial, so that one bad trial fails alone: it becomes a
+row with its message, and every other trial keeps its numbers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.results import table_from
+from study.store import Store
+from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed
+
+Atoms = Mapping[str, NDArray[np.float64]]
+
+log = logging.getLogger(__name__)
+
+
+class Trainer(Protocol):
+    """The signature of `trainers.train_pack`."""
+
+    def __call__(
+        self,
+        configs: Sequence[TrialConfig],
+        device: str = "auto",
+        *,
+        atoms: Atoms | None = None,
+        threads: int | None = None,
+        should_stop: Callable[[], bool] | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> list[Trajectory]:
+        """Trajectories of `configs`, in their order."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all packs of a run have in common."""
+
+    study: str
+    store: Store
+    device: str
+    threads: int
+    trainer: Trainer | None = None
+
+
+def train_into_store(
+    job: Job,
+    configs: Sequence[TrialConfig],
+    atoms: Atoms,
+    on_progress: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
+    """Trains a pack and stores its rows; returns its id and the number of trials by status.
+
+    Raises what the storage raises; what the trainer raises becomes rows of failed trials.
+    """
+    trajectories = _trained(job, configs, atoms, on_progress)
+    pack_id = job.store.write_pack(table_from(trajectories, job.study))
+    counts = Counter(str(trajectory.status) for trajectory in trajectories)
+    return {"pack_id": pack_id, **{str(status): counts[status] for status in TrialStatus}}
+
+
+def _trained(
+    job: Job,
+    configs: Sequence[TrialConfig],
+    atoms: Atoms,
+    on_progress: Callable[[float], None] | None,
+) -> list[Trajectory]:
+    trainer = job.trainer
+    if trainer is None:
+        # Only here, in a worker, is torch loaded.
+        from trainers import train_pack
+
+        trainer = train_pack
+    try:
+        trajectories = trainer(
+            configs, job.device, atoms=atoms, threads=job.threads, on_progress=on_progress
+        )
+        if [t.config.trial_id for t in trajectories] != [c.trial_id for c in configs]:
+            raise RuntimeError("the trainer returned other trials than it was given")
+        return trajectories
+    except Exception as error:
+        if len(configs) == 1:
+            log.exception("trial %s failed", configs[0].trial_id)
+            return [failed(configs[0], f"{type(error).__name__}: {error}")]
+        log.warning("a pack of %d trials failed, training them one by one: %s", len(configs), error)
+    return [_trained(job, [config], atoms, on_progress)[0] for config in configs]
+
+
+def failed_rows(job: Job, configs: Sequence[TrialConfig], message: str) -> str:
+    """Stores `configs` as failed; returns the pack's id."""
+    return job.store.write_pack(table_from([failed(c, message) for c in configs], job.study))

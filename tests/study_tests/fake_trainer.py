@@ -1,0 +1,62 @@
+"""A cheap stand-in for `train_pack` that workers can import, and that leaves a trace of each call.
+
+The folder in FAKE_TRAINER holds `control.json` (sleep: seconds a trial; raise_width: a trial of
+that width raises; kill_width: its process dies) and `calls/`, one file for every trial trained.
+A step size above 2 diverges. Numbers follow from the configuration alone: score error
+0.5 N^-1/2 + 1/m + a little for each seed, falling with the steps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trainers.trial import Trajectory, TrialConfig, TrialStatus, recorded_steps
+
+
+def train(
+    configs: Sequence[TrialConfig],
+    device: str = "auto",
+    *,
+    atoms: Mapping[str, Any] | None = None,
+    threads: int | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    on_progress: Callable[[float], None] | None = None,
+) -> list[Trajectory]:
+    folder = Path(os.environ["FAKE_TRAINER"])
+    control = json.loads((folder / "control.json").read_text())
+    for config in configs:
+        if config.width == control.get("kill_width"):
+            os._exit(1)
+        if config.width == control.get("raise_width"):
+            raise ArithmeticError(f"planted at width {config.width}")
+    for config in configs:
+        (folder / "calls" / f"{config.trial_id}.{uuid.uuid4().hex}").touch()
+        time.sleep(control.get("sleep", 0))
+        if on_progress is not None:
+            on_progress(config.training_operations)
+    return [trajectory(config) for config in configs]
+
+
+def trajectory(config: TrialConfig) -> Trajectory:
+    """What `train` gives for a trial."""
+    steps = recorded_steps(config.steps, config.recorded)
+    level = 0.5 * config.samples**-0.5 + 1 / config.width + 1e-3 * (config.seed % 7)
+    error: list[float | None] = [level + 1 / (1 + config.step_size * step) for step in steps]
+    values = {
+        "seconds": 0.01,
+        "operations": config.training_operations,
+        "device": "cpu",
+        "node": "here",
+        "kernel_path": "fused",
+    }
+    series = {name: error for name in ("score_error", "train_loss", "holdout_loss")}
+    if config.step_size > 2:
+        values["diverged_step"] = 1
+        return Trajectory(config, steps, TrialStatus.DIVERGED, "diverged", values, series)
+    return Trajectory(config, steps, values=values, series=series)
