@@ -81,6 +81,18 @@ TRIAL_COLUMNS: tuple[Column, ...] = tuple(
             ("noise_source", "string", "", "where sigma^2 comes from: exact or estimated"),
             ("target_norm", "float", "x^2", "E||f*||^2 on the test set"),
             (
+                "interpolation_error",
+                "float",
+                "x^2",
+                "E||f^K - f*||^2 as tau -> inf: kernel descent that is never stopped",
+            ),
+            (
+                "largest_step_size",
+                "float",
+                "1",
+                "2N / lambda_max(K): kernel descent's stability limit",
+            ),
+            (
                 "seconds",
                 "float",
                 "s",

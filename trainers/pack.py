@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainers.decomposition import KernelReference, RkhsElement, mean_square
 from trainers.distributions import Distribution, make_distribution
 from trainers.evaluation import ERROR_COLUMNS, EvaluationSet, Evaluator
 from trainers.gradient_descent import Batch, Problem, Record, descend
@@ -27,6 +28,13 @@ from trainers.network import (
     fused_passes,
     initial_weights,
     warm_up,
+)
+from trainers.reference import (
+    KernelColumns,
+    interpolation_error,
+    kernel_columns,
+    rkhs_elements,
+    start_of,
 )
 from trainers.regression import Samples, draw_training_set
 from trainers.trial import (
@@ -76,7 +84,7 @@ def train_pack(
     if threads is not None:
         torch.set_num_threads(threads)
     results: dict[int, Trajectory] = {}
-    shared = _Shared(atoms or {})
+    shared = _Shared(configs, atoms or {})
     for batch in batches(configs):
         trained = _train_batch(
             [configs[i] for i in batch], target, shared, should_stop, on_progress
@@ -136,10 +144,18 @@ def bytes_of_trial(config: TrialConfig, samples: int, width: int) -> int:
 
 
 class _Shared:
-    """What the batches of a pack have in common: laws, evaluation sets, training sets."""
+    """What the batches of a pack have in common: laws, evaluation and training sets, kernels."""
 
-    def __init__(self, atoms: Mapping[str, NDArray[np.float64]]) -> None:
+    def __init__(
+        self, configs: Sequence[TrialConfig], atoms: Mapping[str, NDArray[np.float64]]
+    ) -> None:
         self._atoms = atoms
+        self._horizons: dict[str, float] = {}
+        for c in configs:
+            reached = max(c.steps * c.step_size, self._horizons.get(c.data_id, 0.0))
+            self._horizons[c.data_id] = reached
+        self._elements: dict[str, list[RkhsElement]] = {}
+        self._references: dict[str, tuple[KernelReference, float]] = {}
         self._distributions: dict[str, Distribution] = {}
         self._evaluations: dict[str, EvaluationSet] = {}
         self._training: dict[str, Samples] = {}
@@ -155,6 +171,33 @@ class _Shared:
         if key not in self._evaluations:
             self._evaluations[key] = EvaluationSet.draw(config, self.distribution(config))
         return self._evaluations[key]
+
+    def kernel(
+        self, config: TrialConfig, recorded: Sequence[int], device: torch.device
+    ) -> KernelColumns:
+        """The kernel's columns of a trial; one decomposition serves the pack's whole data set."""
+        evaluation, data = self.evaluation(config), self.training(config)
+        key = content_id([config.data_id, config.bias, *config.norms])
+        if key not in self._references:
+            law = content_id([config.law_id, config.diffusion.model_dump(), config.bias])
+            law = content_id([law, config.study_seed, *config.norms])
+            if law not in self._elements:
+                self._elements[law] = rkhs_elements(config, evaluation, device)
+            self._references[key] = (
+                KernelReference.build(
+                    data.z,
+                    data.x0,
+                    data.fstar,
+                    evaluation.z,
+                    self._elements[law],
+                    device=device,
+                    horizon=max(self._horizons[config.data_id], 1.0),
+                ),
+                interpolation_error(data, evaluation),
+            )
+        reference, never_stopped = self._references[key]
+        start = start_of(config, reference, device)
+        return kernel_columns(config, reference, evaluation, recorded, never_stopped, start)
 
     def training(self, config: TrialConfig) -> Samples:
         key = content_id([config.data_id, config.bias])
@@ -191,13 +234,16 @@ def _train_batch(
     warm_up(passes, k, d, len(configs), precision, device)
     evaluator = Evaluator(sets, device)
     per_step = sum(c.training_operations for c in configs) / configs[0].steps
+    kernels = [shared.kernel(c, recorded, device) if c.kernel else None for c in configs]
 
     started = time.perf_counter()
     rows: list[torch.Tensor] = []
+    coupling: list[list[float]] = []
     diverged = torch.full((len(configs),), -1)
     done = 0
     for record in descend(batch, recorded, passes, _ticker(should_stop)):
         rows.append(_row(record, evaluator))
+        coupling.append(_coupling(record, kernels, len(coupling)))
         diverged = record.diverged_step
         if on_progress is not None and record.step > done:
             on_progress(per_step * (record.step - done))
@@ -212,15 +258,17 @@ def _train_batch(
             recorded,
             table[:, b],
             int(diverged[b]),
+            {"coupling": np.array(coupling)[:, b], **kernel.series} if kernel else {},
             {
                 **sets[b].values(),
+                **(kernel.values if kernel else {}),
                 "seconds": seconds * config.training_operations / (per_step * config.steps),
                 "device": name,
                 "node": platform.node(),
                 "kernel_path": path,
             },
         )
-        for b, config in enumerate(configs)
+        for b, (config, kernel) in enumerate(zip(configs, kernels, strict=True))
     ]
 
 
@@ -261,16 +309,33 @@ def _row(record: Record, evaluator: Evaluator) -> torch.Tensor:
     return torch.cat([errors, torch.stack([v.double() for v in others], 1)], 1)
 
 
+def _coupling(record: Record, kernels: Sequence[KernelColumns | None], index: int) -> list[float]:
+    """E||f_W - f^K||^2 over the test set, for each trial of the batch; NaN without a kernel."""
+    predictions = record.predictions.double().cpu().numpy()
+    with np.errstate(over="ignore", invalid="ignore"):
+        return [
+            float(mean_square(f[:, : kernel.test.shape[1]].T - kernel.test[index]))
+            if kernel
+            else math.nan
+            for f, kernel in zip(predictions, kernels, strict=True)
+        ]
+
+
 def _trajectory(
     config: TrialConfig,
     recorded: list[int],
     table: NDArray[np.float64],
     diverged_step: int,
-    values: dict[str, float | str],
+    kernel: Mapping[str, NDArray[np.float64]],
+    values: Mapping[str, float | str | None],
 ) -> Trajectory:
+    measured = {**{name: table[:, c] for c, name in enumerate(SERIES)}, **kernel}
     series: dict[str, list[float | None]] = {
-        name: [v if math.isfinite(v) else None for v in table[:, c].tolist()]
-        for c, name in enumerate(SERIES)
+        name: [v if math.isfinite(v) else None for v in column.tolist()]
+        for name, column in measured.items()
+    }
+    values = {
+        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()
     }
     steps_done = config.steps if diverged_step < 0 else diverged_step
     everything = {**values, "operations": config.training_operations * steps_done / config.steps}

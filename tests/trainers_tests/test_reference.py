@@ -1,0 +1,144 @@
+"""The kernel's columns of real trials: identities of THEORY sections 4 and 5, and their limits."""
+
+import numpy as np
+import pytest
+import torch
+
+from trainers import Trajectory, TrialConfig, train_pack
+from trainers.decomposition import KernelReference, differences
+from trainers.distributions import make_distribution
+from trainers.evaluation import EvaluationSet
+from trainers.network import initial_weights
+from trainers.reference import (
+    initial_predictions,
+    interpolation_error,
+    kernel_columns,
+    rkhs_elements,
+    start_of,
+)
+from trainers.regression import draw_training_set
+from trainers.trial import recorded_steps
+
+LAW = {"kind": "gaussian_mixture", "dimension": 2, "seed": 5}
+CPU = torch.device("cpu")
+
+
+def config(**changes: object) -> TrialConfig:
+    values = {
+        "law": LAW,
+        "steps": 200,
+        "recorded": 12,
+        "test_points": 200,
+        "holdout_points": 100,
+        "samples": 60,
+        "width": 256,
+        "step_size": 1.0,
+        "norms": (0.3, 3.0),
+        **changes,
+    }
+    return TrialConfig.model_validate(values)
+
+
+def column(trajectory: Trajectory, name: str) -> np.ndarray:
+    return np.array([np.nan if v is None else v for v in trajectory.series[name]], dtype=float)
+
+
+TERMS = ("coupling", "label_mismatch", "early_stopping", "approximation")
+
+
+@pytest.mark.parametrize("start", ["symmetric", "plain"])
+def test_error_is_at_most_four_times_the_terms_at_every_step(start: str) -> None:
+    trials = [config(initialisation=start, width=m, seed=s) for m in (8, 256) for s in (0, 1)]
+    for trajectory in train_pack(trials, "cpu"):
+        total = sum(column(trajectory, name) for name in TERMS)
+        error = column(trajectory, "score_error")
+        assert np.isfinite(total).all()
+        assert (error <= 4 * total * (1 + 1e-6)).all()
+
+
+def test_difference_vectors_of_a_real_trial_telescope() -> None:
+    c = config()
+    law = make_distribution(c.law)
+    evaluation, data = EvaluationSet.draw(c, law), draw_training_set(c, law)
+    elements = rkhs_elements(c, evaluation, CPU)
+    reference = KernelReference.build(data.z, data.x0, data.fstar, evaluation.z, elements)
+    got = reference.at([0.0, 10.0, 200.0], c.step_size)
+    network = np.random.default_rng(0).normal(size=got.kernel.shape)
+    fstar = law.posterior_mean(
+        np.concatenate([evaluation.test.xt, evaluation.holdout.xt]),
+        np.concatenate([evaluation.test.alpha, evaluation.holdout.alpha]),
+        np.concatenate([evaluation.test.h, evaluation.holdout.h]),
+    )
+    for h in range(2):
+        parts = differences(network, got.kernel, got.surrogate[h], reference.elements[h], fstar)
+        np.testing.assert_allclose(sum(parts), network - fstar, rtol=0, atol=1e-10)
+
+
+def test_wide_networks_follow_the_kernel_and_coupling_falls_with_width() -> None:
+    widths = (64, 512, 4096)
+    trials = [config(width=m, seed=s) for m in widths for s in range(4)]
+    coupling = np.array([column(t, "coupling")[-1] for t in train_pack(trials, "cpu")])
+    means = coupling.reshape(len(widths), 4).mean(axis=1)
+    slope = np.polyfit(np.log(widths), np.log(means), 1)[0]
+    assert -1.3 < slope < -0.6
+
+
+def test_bias_and_variance_are_the_parts_of_the_kernels_error() -> None:
+    (trajectory,) = train_pack([config(samples=400)], "cpu")
+    bias, variance = column(trajectory, "bias"), column(trajectory, "variance")
+    error = column(trajectory, "kernel_score_error")
+    assert bias[0] == pytest.approx(error[0])
+    assert variance[0] == 0
+    assert (np.diff(bias) < 0).all()
+    assert (np.diff(variance) > 0).all()
+    # (a^(1/2) - b^(1/2))^2 <= error <= (a^(1/2) + b^(1/2))^2, the triangle inequality
+    low, high = (np.sqrt(bias) - np.sqrt(variance)) ** 2, (np.sqrt(bias) + np.sqrt(variance)) ** 2
+    assert ((low <= error * (1 + 1e-9)) & (error <= high * (1 + 1e-9))).all()
+
+
+def test_interpolation_is_the_limit_of_kernel_descent() -> None:
+    c = config(kernel=True)
+    law = make_distribution(c.law)
+    evaluation, data = EvaluationSet.draw(c, law), draw_training_set(c, law)
+    reference = KernelReference.build(data.z, data.x0, data.fstar, evaluation.z, route="eigen")
+    n = len(evaluation.test)
+    limit = reference.at([np.inf], c.step_size).kernel[0, :n]
+    expected = np.mean(np.sum((limit - evaluation.test.fstar) ** 2, axis=1))
+    assert interpolation_error(data, evaluation) == pytest.approx(expected, rel=1e-7)
+
+
+def test_plain_networks_kernel_starts_at_the_network() -> None:
+    c = config(initialisation="plain", samples=37)
+    law = make_distribution(c.law)
+    evaluation, data = EvaluationSet.draw(c, law), draw_training_set(c, law)
+    w, a = initial_weights(c)
+    f0 = np.maximum(evaluation.test.z @ w, 0) @ a.T / np.sqrt(c.width)
+    np.testing.assert_allclose(initial_predictions(c, evaluation.test.z), f0, atol=1e-13)
+    reference = KernelReference.build(data.z, data.x0, data.fstar, evaluation.z, [])
+    start = start_of(c, reference, CPU)
+    got = kernel_columns(c, reference, evaluation, recorded_steps(50, 5), 0.0, start)
+    np.testing.assert_allclose(got.test[0], f0, atol=1e-12)
+    assert np.abs(f0).max() > 0.1
+    (trained,) = train_pack([config(initialisation="plain", width=4096)], "cpu")
+    # Coupling starts at 0 and stays far below the error: the kernel follows from f_W(0).
+    assert column(trained, "coupling")[0] < 1e-10
+    assert (column(trained, "coupling")[1:] < 0.2 * column(trained, "score_error")[1:]).all()
+
+
+def test_without_a_kernel_its_columns_are_absent() -> None:
+    (trajectory,) = train_pack([config(kernel=False, norms=())], "cpu")
+    assert not {"coupling", "bias", "kernel_score_error", *TERMS} & set(trajectory.series)
+    assert "interpolation_error" not in trajectory.values
+
+
+def test_without_norms_the_terms_that_need_f_h_are_absent() -> None:
+    (trajectory,) = train_pack([config(norms=())], "cpu")
+    assert not {"label_mismatch", "early_stopping", "approximation"} & set(trajectory.series)
+    assert "coupling" in trajectory.series
+
+
+def test_a_step_size_beyond_stability_is_null_not_infinite() -> None:
+    (trajectory,) = train_pack([config(step_size=40.0, steps=2000)], "cpu")
+    last = trajectory.series["kernel_score_error"][-1]
+    assert last is None
+    assert trajectory.values["largest_step_size"] < 40
