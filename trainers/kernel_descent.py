@@ -35,6 +35,9 @@ from trainers.lanczos import block_lanczos
 EIGEN_SAMPLES = 512
 """`auto` takes the eigendecomposition up to this N: no dearer there, and it has the spectrum."""
 
+EIGEN_FEASIBLE = 8192
+"""Up to this N (512 MiB a matrix) `auto` takes it too where Lanczos did not reach the horizon."""
+
 HORIZON = 1e4
 """Default eta tau up to which Lanczos certifies itself."""
 
@@ -263,7 +266,8 @@ def decompose(
 ) -> Descent | Iteration:
     """Prepares kernel descent on data z [N, k] with labels [N, L], read at eval_points [n, k].
 
-    auto: eigen up to N = EIGEN_SAMPLES, lanczos above. kernel: reuses K where it is at hand.
+    auto: eigen up to N = EIGEN_SAMPLES, above it lanczos, and eigen after all where that did not
+    reach the horizon and N allows. kernel: reuses K where it is at hand.
     keep_data: whether predictions at the data will be wanted; residual norms never need them.
     horizon, tolerance, max_products: Lanczos stops when its own estimate of the error of the
     predictions, relative to their size, is below tolerance at every eta tau up to the horizon;
@@ -275,7 +279,13 @@ def decompose(
         raise ValueError("kernel descent needs finite features and labels")
     kernel = KernelProduct(z, device) if kernel is None else kernel
     if route == "auto":
-        route = "eigen" if len(z) <= EIGEN_SAMPLES else "lanczos"
+        if len(z) > EIGEN_SAMPLES:
+            made = _lanczos(
+                kernel, labels, eval_points, keep_data, horizon, tolerance, max_products
+            )
+            if made.horizon >= horizon or len(z) > EIGEN_FEASIBLE:
+                return made
+        route = "eigen"
     if route == "iteration":
         return Iteration(kernel, labels, eval_points, len(z))
     if route == "eigen":
