@@ -192,6 +192,8 @@ def per_trial(table: Trials) -> dict[Quantity, tuple[Array, NDArray[np.bool_]]]:
     chosen, _error, select_censored = best(time, series["score_error_select"])
     _time, kernel_error, kernel_censored = best(time, series["kernel_score_error"])
     too_short = _final(time) < UNSTOPPED * best_time
+    limit = table.rows.get("interpolation_error", pd.Series(np.nan, table.rows.index))
+    never_stopped = pd.to_numeric(limit).to_numpy(dtype=float, na_value=np.nan)
     return {
         Quantity.BEST_ERROR: (best_error, censored),
         Quantity.BEST_ERROR_ASSESSED: (
@@ -204,6 +206,7 @@ def per_trial(table: Trials) -> dict[Quantity, tuple[Array, NDArray[np.bool_]]]:
         ),
         Quantity.BEST_TIME: (best_time, censored),
         Quantity.FINAL_ERROR: (_final(series["score_error"]), too_short),
+        Quantity.INTERPOLATION_ERROR: (never_stopped, np.zeros(len(time), dtype=bool)),
         Quantity.KERNEL_BEST_ERROR: (kernel_error, kernel_censored),
     }
 

@@ -32,7 +32,12 @@ NAMES: dict[str, tuple[str, str, str]] = {
         r"best effective time $\eta\tau$*",
         "best time",
     ),
-    Quantity.FINAL_ERROR: ("Unstopped score error", r"unstopped error ($x^2$)", "unstopped"),
+    Quantity.FINAL_ERROR: ("Score error at the last step", r"last error ($x^2$)", "last step"),
+    Quantity.INTERPOLATION_ERROR: (
+        "Score error of kernel descent that is never stopped",
+        r"never-stopped error ($x^2$)",
+        "never stopped",
+    ),
     Quantity.ERROR_AT_TIME: ("Score error at a fixed effective time", ERROR, "error"),
     Quantity.COUPLING_AT_TIME: (
         "Coupling (distance between network and kernel) at a fixed effective time",
@@ -141,7 +146,7 @@ def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curv
     theory = _theory(setting, verdict, kept, fit)
     if theory is not None:
         main.append(theory)
-    if curve.quantity == Quantity.FINAL_ERROR:
+    if curve.quantity in (Quantity.FINAL_ERROR, Quantity.INTERPOLATION_ERROR):
         main = [*_stopped(curve, others), *main]
     ticks = tuple(np.unique(curve.x).tolist())
     below = residuals(kept, fit, axis, ticks)
@@ -282,7 +287,7 @@ def _caption(
         parts.append("Dashed: the slope that theory names; its height is free.")
     if fit is not None and fit.ok:
         parts.append("Below: data divided by the fit; a trend there speaks against a single power.")
-    if curve.quantity == Quantity.FINAL_ERROR:
+    if curve.quantity in (Quantity.FINAL_ERROR, Quantity.INTERPOLATION_ERROR):
         parts.append("For comparison, the error of the same trials at their best step.")
     if note and note not in verdict.reason:
         parts.append(f"{note[0].upper()}{note[1:]}.")

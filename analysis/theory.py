@@ -36,6 +36,7 @@ class Quantity(StrEnum):
     BEST_ERROR_UNWEIGHTED = "best_score_error_unweighted"
     BEST_TIME = "best_effective_time"
     FINAL_ERROR = "final_score_error"
+    INTERPOLATION_ERROR = "interpolation_error"
     ERROR_AT_TIME = "score_error_at_fixed_time"
     COUPLING_AT_TIME = "coupling_at_fixed_time"
     KERNEL_BEST_ERROR = "kernel_best_score_error"
@@ -130,6 +131,18 @@ def predictions(
             "gradient descent that is not stopped interpolates noisy labels",
             "Without stopping, the network fits the noise in its labels and the score error does "
             f"not fall at the rate N^-{minimax:.3g} that stopping reaches.",
+            threshold=minimax,
+        ),
+        Prediction(
+            "never-stopped kernel error against samples",
+            Quantity.INTERPOLATION_ERROR,
+            "samples",
+            0.0,
+            Kind.QUALITATIVE,
+            MARGIN,
+            "the limit tau -> infinity of kernel gradient descent interpolates noisy labels",
+            "Kernel gradient descent that is never stopped interpolates its noisy labels, and its "
+            f"score error does not fall at the rate N^-{minimax:.3g} that stopping reaches.",
             threshold=minimax,
         ),
         Prediction(

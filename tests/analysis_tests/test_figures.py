@@ -164,7 +164,7 @@ def test_bins_of_time_hold_the_planted_ratios(plots: dict[str, Plot]) -> None:
 
 def test_unstopped_error_stands_beside_the_best_stopped(plots: dict[str, Plot]) -> None:
     panel = plots["final_score_error_against_samples"].panels[0]
-    final, best = drawn(panel, "points", "unstopped"), drawn(panel, "points", "best-stopped")
+    final, best = drawn(panel, "points", "last step"), drawn(panel, "points", "best-stopped")
     shared = np.isin(best.x, final.x)
     assert (final.y > best.y[shared]).all()
 

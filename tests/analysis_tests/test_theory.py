@@ -27,7 +27,9 @@ def test_exponents_of_the_table(d: int) -> None:
     assert row(d, Quantity.ERROR_AT_TIME).exponent == 0
     assert row(d, Quantity.APPROXIMATION).exponent == pytest.approx(2 / d)
     assert row(d, Quantity.NTK_EIGENVALUE).exponent == pytest.approx((d + 2) / (d + 1))
-    assert len(predictions(d)) == 9
+    assert row(d, Quantity.INTERPOLATION_ERROR).exponent == 0
+    assert row(d, Quantity.INTERPOLATION_ERROR).threshold == pytest.approx(2 / (d + 3))
+    assert len(predictions(d)) == 10
 
 
 @pytest.mark.parametrize("d", [1, 2, 4])
