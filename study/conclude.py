@@ -37,19 +37,35 @@ def stored_spec(store: Store) -> StudySpec:
 def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Conclusion:
     """Compiles the trials of `spec` and judges them; figures and report go to `folder`.
 
-    Raises StoreError where no trial of the study has finished.
+    Trials that the store holds and `spec` does not ask for stay out of it. Raises StoreError where
+    no trial of the study has finished.
     """
-    from analysis.report import write_report
-
     trial_ids = [trial.trial_id for trial in spec.trials()]
     if not any(ledger.finished(trial_id) for trial_id in trial_ids):
         raise StoreError(f"{store.url}: no trial of study {spec.name!r} has finished: run it first")
-    frame = load_results(store.compile(trial_ids, ledger))
+    return judge_table(store, load_results(store.compile(trial_ids, ledger)), spec.text, folder)
+
+
+def judge_table(store: Store, frame: pd.DataFrame, spec_text: str, folder: Path) -> Conclusion:
+    """Verdicts of a results table to verdicts.json; figures and report to `folder`."""
+    from analysis.report import write_report  # loads matplotlib
+
     verdicts = evaluate(frame)
     described = [verdict.to_dict() for verdict in verdicts]
     store.write_text("verdicts.json", json.dumps(described, indent=2, allow_nan=False) + "\n")
-    write_report(folder, frame, verdicts, spec.text)
+    write_report(folder, frame, verdicts, spec_text)
     return Conclusion(frame, verdicts)
+
+
+def analyze_store(store: Store, spec: StudySpec | None = None) -> Conclusion:
+    """Judges what is stored: the trials of `spec`, else of the study as last run there, else, where
+    a results table came without its study, the whole table. Raises StoreError, ResultsError."""
+    with report_folder(store) as folder:
+        if spec is None and not store.exists():
+            return judge_table(store, load_results(store.url), "", folder)
+        spec = spec or stored_spec(store)
+        store.check_owner(spec.name)
+        return conclude(store, spec, store.ledger(), folder)
 
 
 @contextmanager

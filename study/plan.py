@@ -11,6 +11,7 @@ practice within one short pack, since there are about PACKS_PER_WORKER packs for
 
 from __future__ import annotations
 
+import glob
 import heapq
 import math
 import os
@@ -44,6 +45,16 @@ class Slots:
     device: str
     cpus: int = 1
     gpus: float = 0.0
+
+
+def local_slots(device: str, cpus: int, gpus: float | None, workers: int | None) -> Slots:
+    """What Ray will find on this machine, without starting it."""
+    cards = len(glob.glob("/dev/nvidia[0-9]*")) if device != "cpu" else 0
+    if device == "cuda" or cards:
+        share = gpus or 1.0
+        found = max(int(cards / share + 1e-9), 1)
+        return Slots(min(workers or found, found), "cuda", cpus, share)
+    return Slots(workers or max(1, usable_cpus() // cpus), "cpu", cpus)
 
 
 @dataclass(frozen=True)

@@ -5,20 +5,24 @@ Knows nothing of Ray: `study.runner` trains in between.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from analysis.verdicts import Verdict
-from study.conclude import conclude, print_verdicts, report_folder
+from study.conclude import Conclusion, conclude, print_verdicts, report_folder
 from study.plan import Plan, Slots, choose_rate, cost_of, make_plan
 from study.progress import duration_text
 from study.publisher import Publisher
 from study.spec import StudySpec
 from study.store import Ledger, Store, StoreError
 from trainers.trial import TrialConfig
+
+FAILURES_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -66,45 +70,34 @@ class Session:
         return make
 
     def _untracked(self, message: str) -> None:
-        self.console.print(
+        self._warn(
             f"warning: MLflow is not kept up to date: {message}\n"
-            "The study goes on, its results are kept; `scorerates sync` catches up later.",
-            style="yellow",
-            highlight=False,
-            soft_wrap=True,
+            "The study goes on, its results are kept; `scorerates sync` catches up later."
         )
 
     def begin(self) -> None:
         """Reads what is there, and says so."""
         self.ledger = self.store.ledger(repair=True)
         for name in self.ledger.corrupt:
-            self.console.print(
+            self._warn(
                 f"warning: {name} was damaged; moved aside to {name}.corrupt, its trials are "
-                "trained again",
-                style="yellow",
-                highlight=False,
-                soft_wrap=True,
+                "trained again"
             )
         if self.publisher:
             self.publisher.start(self.trial_ids, self.ledger)
         self.missing = [t for t in self.trials if not self.ledger.finished(t.trial_id)]
         done = len(self.trials) - len(self.missing)
         if not self.missing:
-            self.console.print(f"all {done} trials are done, nothing to train", highlight=False)
+            self._say(f"all {done} trials are done, nothing to train")
         elif done:
-            self.console.print(
-                f"{done} of {len(self.trials)} trials are done, {len(self.missing)} to train",
-                highlight=False,
-            )
+            self._say(f"{done} of {len(self.trials)} trials are done, {len(self.missing)} to train")
 
     def plan(self, slots: Slots) -> Plan:
         """The packs of what is missing; says what is about to happen."""
         plan = plan_on(slots, self.spec, self.missing, self.trials, self.ledger)
-        self.console.print(
-            f"{plan.trials} trials in {len(plan.packs)} packs on {slots.workers} "
-            f"{slots.device} worker{'s' if slots.workers > 1 else ''}, "
-            f"about {duration_text(plan.seconds)}",
-            highlight=False,
+        self._say(
+            f"{plan.trials} trials in {len(plan.packs)} packs, {slots.workers} at once on "
+            f"{slots.device}, about {duration_text(plan.seconds)}"
         )
         return plan
 
@@ -126,10 +119,8 @@ class Session:
         if signal_number:
             if tracker is not None:
                 tracker.close("KILLED")
-            self.console.print(
-                f"stopped: {finished} of {len(self.trials)} trials done; "
-                "the same command continues",
-                highlight=False,
+            self._say(
+                f"stopped: {finished} of {len(self.trials)} trials done; the same command continues"
             )
             return result
         if counts["missing"]:
@@ -137,13 +128,40 @@ class Session:
                 f"{counts['missing']} trials were trained but are not in {self.store.url}: on a "
                 "cluster, --storage must be a shared directory or an object store"
             )
+        if counts["failed"]:
+            self._report_failures(ledger)
+        if not finished:
+            if tracker is not None:
+                tracker.close("FAILED")
+            return result
         with report_folder(self.store) as folder:
             conclusion = conclude(self.store, self.spec, ledger, folder)
             if tracker is not None:
-                tracker.log_study(folder, conclusion.verdicts, conclusion.frame)
-                tracker.close("FINISHED")
+                self._log_study(tracker, folder, conclusion)
         print_verdicts(self.console, conclusion.verdicts)
-        return RunResult(self.store.url, counts, result.trained, conclusion.verdicts)
+        self._say(f"report: {self.store.url}/report.html")
+        return replace(result, verdicts=conclusion.verdicts)
+
+    def _log_study(self, tracker: Any, folder: Path, conclusion: Conclusion) -> None:
+        try:
+            tracker.log_study(folder, conclusion.verdicts, conclusion.frame)
+            tracker.close("FINISHED")
+        except Exception as error:  # the results are safe: a view of them must not fail the run
+            self._untracked(str(error) or type(error).__name__)
+
+    def _report_failures(self, ledger: Ledger) -> None:
+        wanted = [t for t in self.trial_ids if t in ledger.entries and not ledger.finished(t)]
+        tables = self.store.rows(wanted, ledger)
+        messages = Counter(m for table in tables for m in table["message"].to_pylist())
+        self._warn(f"{len(wanted)} trials failed; running the same command tries them again")
+        for message, count in messages.most_common(FAILURES_SHOWN):
+            self._warn(f"  {count} x {message}")
+
+    def _say(self, message: str) -> None:
+        self.console.print(message, highlight=False, markup=False, soft_wrap=True)
+
+    def _warn(self, message: str) -> None:
+        self.console.print(message, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def plan_on(

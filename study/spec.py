@@ -126,6 +126,13 @@ class StudySpec(Section):
         spec._check()
         return spec
 
+    def on(self, device: str | None, workers: int | None) -> StudySpec:
+        """The same study on another device, or with another number of workers; None leaves it."""
+        resources = self.resources
+        if workers is not None:
+            resources = resources.model_copy(update={"workers": workers})
+        return self.model_copy(update={"device": device or self.device, "resources": resources})
+
     def trials(self) -> list[TrialConfig]:
         """All trials, each once, in the order of sweeps, laws, axes and seeds."""
         return list(self._trials)
