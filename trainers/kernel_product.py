@@ -119,6 +119,15 @@ class KernelProduct:
     def _run(self, index: int) -> slice:
         return slice(index * self._edge, (index + 1) * self._edge)
 
+    def _symmetric(self, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
+        # A tensor passed twice would be another case to the compiler, and compiled again.
+        Z, U = second
+        return (
+            self._tile(*first, Z.clone(), U.clone())
+            if first is second
+            else self._tile(*first, Z, U)
+        )
+
     @torch.no_grad()
     def gram(self) -> Tensor:
         """K [N, N] on the device, symmetric to the bit; the same tensor at every call if stored."""
@@ -130,7 +139,7 @@ class KernelProduct:
             for j, second in enumerate(self._data[i:], i):
                 rows, columns = self._run(i), self._run(j)
                 target = K[rows, columns]
-                tile = self._tile(*first, *second)[: target.shape[0], : target.shape[1]]
+                tile = self._symmetric(first, second)[: target.shape[0], : target.shape[1]]
                 target.copy_(tile)
                 K[columns, rows] = tile.mT
         if self._store:
@@ -148,7 +157,7 @@ class KernelProduct:
         for i, first in enumerate(self._data):
             left = parts[i].contiguous()
             for j, second in enumerate(self._data[i:], i):
-                tile = self._tile(*first, *second)
+                tile = self._symmetric(first, second)
                 out[j] += left @ tile
                 if i != j:
                     out[i] += parts[j] @ tile.mT

@@ -269,6 +269,18 @@ def test_lanczos_knows_its_horizon() -> None:
         few.at([10_000], 1.0)
 
 
+def test_auto_falls_back_on_the_eigendecomposition() -> None:
+    z, labels, points = problem(600)
+    kernel = KernelProduct(z, path="blocked")
+    assert descent(z, labels, points, "auto").route == "lanczos"
+    late = decompose(z, labels, points, kernel=kernel, max_products=4)
+    assert isinstance(late, Descent)
+    assert late.route == "eigen"
+    assert late.horizon == math.inf
+    small = problem(100)
+    assert descent(*small, "auto").route == "eigen"
+
+
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-6, 1e-9])
 def test_lanczos_error_is_no_larger_than_its_estimate(tolerance: float) -> None:
     z, labels, points = problem(400)
