@@ -84,10 +84,10 @@ def report_folder(store: Store) -> Iterator[Path]:
 
 def print_verdicts(console: Console, verdicts: list[Verdict]) -> None:
     """The verdict table."""
-    table = Table(title=None, pad_edge=False)
+    table = Table(pad_edge=False)
     for name in ("law", "d", "quantity", "axis", "theory", "measured", "interval", "verdict"):
         table.add_column(name, justify="right" if name in ("d", "theory", "measured") else "left")
-    for v in verdicts:
+    for v in sorted(verdicts, key=lambda v: (v.law, v.dimension)):
         relation = {"bound": "≥ ", "sharp": "", "qualitative": ""}.get(str(v.kind), "")
         table.add_row(
             v.law,

@@ -32,6 +32,10 @@ STARTUP_SECONDS = 12.0
 DEFAULT_RATES = {"cpu": 6e10, "cuda": 5e12}
 """Floating-point operations a second of one CPU core, and of one GPU, until runs say better."""
 
+KERNEL_PRODUCTS = 30
+INTERPOLATION_SAMPLES = 8192
+"""Largest N whose kernel matrix is stored and factored (as in trainers.reference)."""
+
 BATCH_BYTES = 1 << 30
 """What the tensors of one batch hold at most, one trial's excepted (as in trainers.pack)."""
 
@@ -73,7 +77,7 @@ class Pack:
     @classmethod
     def of(cls, trials: Sequence[TrialConfig]) -> Pack:
         """The pack of these trials."""
-        return cls(tuple(trials), math.fsum(map(cost_of, trials)), memory_of(trials))
+        return cls(tuple(trials), cost_together(trials), memory_of(trials))
 
     def halves(self) -> list[Pack]:
         """Two packs with the trials of this one."""
@@ -141,15 +145,35 @@ def cost_of(config: TrialConfig) -> float:
     return config.training_operations + float(config.recorded * evaluated * per_point)
 
 
+def kernel_cost(config: TrialConfig) -> float:
+    """Operations of the kernel reference of a trial's data set: about KERNEL_PRODUCTS products with
+    K, each entry evaluated anew, and up to INTERPOLATION_SAMPLES one Cholesky factor."""
+    if not config.kernel:
+        return 0.0
+    n, entry = float(config.samples), 6.0 * config.features + 20
+    evaluated = config.test_points + config.holdout_points
+    factor = n**3 / 3 if n <= INTERPOLATION_SAMPLES else 0.0
+    return KERNEL_PRODUCTS * n * n * entry + n * evaluated * entry + factor
+
+
+def cost_together(trials: Sequence[TrialConfig]) -> float:
+    """Operations of trials trained in one pack: a data set's kernel reference counts once."""
+    references = {(t.law, t.diffusion, t.samples, t.seed, t.study_seed, t.bias): t for t in trials}
+    return math.fsum(map(cost_of, trials)) + math.fsum(map(kernel_cost, references.values()))
+
+
 def memory_of(trials: Sequence[TrialConfig]) -> int:
-    """Bytes that a pack of these trials holds: its largest batch, data sets and evaluation sets."""
+    """Bytes that a pack of these trials holds: its largest batch and kernel matrix, data sets and
+    evaluation sets."""
     each = [_trial_bytes(trial) for trial in trials]
     batch = min(sum(each), max(BATCH_BYTES, *each))
     evaluation = max(
         (t.test_points + t.holdout_points) * (t.features + 4 * t.dimension) for t in trials
     )
     data = {(t.law, t.samples, t.seed): t.samples * (t.features + t.dimension) for t in trials}
-    return batch + 8 * (evaluation + sum(data.values()))
+    stored = [t.samples for t in trials if t.kernel and t.samples <= INTERPOLATION_SAMPLES]
+    kernel = 2 * max(stored, default=0) ** 2  # K and its factor
+    return batch + 8 * (evaluation + sum(data.values()) + kernel)
 
 
 def _trial_bytes(config: TrialConfig) -> int:
@@ -197,11 +221,7 @@ def make_plan(
         if len(groups) >= min(workers, len(trials)) or target <= MINIMUM_OPERATIONS:
             break
         target = largest = max(target / 2, MINIMUM_OPERATIONS)
-    packs = [
-        Pack(tuple(part), math.fsum(costs[id(t)] for t in part), memory_of(part))
-        for group in groups
-        for part in _within_memory(group, memory_per_pack)
-    ]
+    packs = [Pack.of(part) for group in groups for part in _within_memory(group, memory_per_pack)]
     packs.sort(key=lambda pack: (-pack.cost, pack.pack_id))
     return Plan(tuple(packs), workers, rate, rate_source)
 
@@ -235,7 +255,7 @@ def _grouped(
         parts: list[tuple[float, list[TrialConfig]]] = []
         for data_set in family.values():
             weighed = [(costs[id(trial)], [trial]) for trial in data_set]
-            cost = math.fsum(c for c, _ in weighed)
+            cost = math.fsum(c for c, _ in weighed) + kernel_cost(data_set[0])
             if cost > largest:
                 groups += _bins(weighed, math.ceil(cost / largest))
             else:
