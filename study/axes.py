@@ -25,7 +25,7 @@ AXES = (
 
 REQUIRED_AXES = ("samples", "width", "step_size")
 
-STOPPING_RULES = ("oracle", "holdout", "discrepancy", "rademacher", "a_priori")
+MAXIMUM_SEEDS = 1_000_000
 
 
 def _as_tuple(value: Any) -> Any:
@@ -37,6 +37,8 @@ def _seeds(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 1:
             raise ValueError("must be a number of seeds of at least 1, or a list of seeds")
+        if value > MAXIMUM_SEEDS:
+            raise ValueError(f"must be at most {MAXIMUM_SEEDS:,}")
         return tuple(range(value))
     return _as_tuple(value)
 

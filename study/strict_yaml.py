@@ -92,7 +92,9 @@ def read_yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise YamlError(f"{where}{error.problem or error.context}") from None
+        begun = error.context_mark
+        context = f" ({error.context} begun on line {begun.line + 1})" if begun and mark else ""
+        raise YamlError(f"{where}{error.problem or error.context}{context}") from None
     except yaml.YAMLError as error:
         raise YamlError(" ".join(str(error).split())) from None
     except RecursionError:

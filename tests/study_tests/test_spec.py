@@ -1,0 +1,308 @@
+"""Studies from YAML: what they ask for, and what is said about those that cannot be run."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from study import StudySpec
+from study.axes import AXES, Axes
+from study.problems import SpecError
+from study.spec import _sections
+from study.strict_yaml import YamlError, read_yaml
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+GOOD = """
+name: quick
+law: {kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}
+diffusion: {t_min: 0.05, t_max: 1.0}
+steps: 1000
+seeds: 8
+base: {samples: 512, width: 4096, step_size: 1.0}
+sweeps:
+  - samples: [64, 128, 256, 512]
+  - width: [64, 4096]
+  - step_size: [0.25, 0.5, 1.0]
+"""
+
+
+def edited(old: str, new: str) -> str:
+    assert old in GOOD
+    return GOOD.replace(old, new)
+
+
+def problems(text: str, folder: Path = Path()) -> tuple[str, ...]:
+    with pytest.raises(SpecError) as raised:
+        StudySpec.from_text(text, folder)
+    return raised.value.problems
+
+
+def test_a_study_is_the_union_of_its_sweeps_each_trial_once() -> None:
+    trials = StudySpec.from_text(GOOD).trials()
+    points = {(t.samples, t.width, t.step_size) for t in trials}
+    line = {(n, 4096, 1.0) for n in (64, 128, 256, 512)}
+    assert points == line | {(512, 64, 1.0), (512, 4096, 0.25), (512, 4096, 0.5)}
+    assert len(trials) == 7 * 8 == len({t.trial_id for t in trials})
+    assert {t.seed for t in trials} == set(range(8))
+
+
+def test_a_sweep_is_a_full_factorial_and_lists_in_the_base_multiply_it() -> None:
+    text = edited("width: 4096,", "width: [32, 64], initialisation: [plain, symmetric],")
+    text = text[: text.index("sweeps")] + "sweeps: {samples: [8, 16], bias: [true, false]}\n"
+    trials = StudySpec.from_text(text).trials()
+    combinations = itertools.product((8, 16), (32, 64), ("plain", "symmetric"), (True, False))
+    found = {(t.samples, t.width, t.initialisation, t.bias) for t in trials}
+    assert found == set(combinations)
+    assert len(trials) == 16 * 8
+
+
+def test_without_sweeps_the_base_is_the_study() -> None:
+    text = GOOD[: GOOD.index("sweeps")]
+    assert len(StudySpec.from_text(text).trials()) == 8
+
+
+def test_scalars_stand_for_lists_of_one() -> None:
+    text = GOOD.replace("seeds: 8", "seeds: [3]").replace("[64, 128, 256, 512]", "64")
+    trials = StudySpec.from_text(text).trials()
+    assert {t.seed for t in trials} == {3}
+    assert {t.samples for t in trials} == {64, 512}
+
+
+def test_every_axis_reaches_the_trial() -> None:
+    sweep = {
+        "samples": 7,
+        "width": 10,
+        "step_size": 0.125,
+        "initialisation": "plain",
+        "bias": False,
+        "dimension": 3,
+        "t_min": 0.25,
+        "steps": 17,
+    }
+    assert set(sweep) == set(AXES) == set(Axes.model_fields)
+    data = {**read_yaml(GOOD), "sweeps": sweep}
+    trial = StudySpec.from_mapping(data).trials()[0]
+    found = {axis: getattr(trial, axis) for axis in AXES if axis != "t_min"}
+    assert {**found, "t_min": trial.diffusion.t_min} == sweep
+
+
+def test_top_level_settings_reach_the_trial() -> None:
+    text = GOOD + (
+        "study_seed: 4\ntest_points: 100\nholdout_points: 50\nrecorded: 5\nprecision: float64\n"
+        "kernel: true\ndecomposition: {norms: [1, 10]}\n"
+    )
+    text = text.replace("t_max: 1.0", "t_max: 2, schedule: linear, g_min: 0.5, g_max: 3")
+    trial = StudySpec.from_text(text).trials()[0]
+    assert (trial.study_seed, trial.test_points, trial.holdout_points) == (4, 100, 50)
+    assert (trial.recorded, trial.precision, trial.norms) == (5, "float64", (1.0, 10.0))
+    process = trial.diffusion
+    assert (process.t_max, process.schedule, process.g_min, process.g_max) == (2, "linear", 0.5, 3)
+
+
+def test_several_laws_and_lists_of_their_parameters() -> None:
+    laws = "[{kind: cube, dimension: 2}, {kind: sphere, dimension: 2, radius: [1, 2]}]"
+    text = edited("{kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}", laws)
+    labels = {t.law.label for t in StudySpec.from_text(text).trials()}
+    assert labels == {"cube", "sphere[radius=1.0]", "sphere[radius=2.0]"}
+
+
+def test_the_dimension_axis_stands_in_for_the_laws() -> None:
+    text = edited("dimension: 2, ", "").replace("base: {", "base: {dimension: [1, 4], ")
+    assert {t.dimension for t in StudySpec.from_text(text).trials()} == {1, 4}
+
+
+def test_name_and_description_decide_no_numbers() -> None:
+    other = StudySpec.from_text(edited("name: quick", "name: other\ndescription: words"))
+    assert other.trials() == StudySpec.from_text(GOOD).trials()
+
+
+@given(
+    st.lists(st.sampled_from([4, 8, 16, 32]), min_size=1, max_size=5),
+    st.lists(st.sampled_from([2, 6, 10]), min_size=1, max_size=4),
+    st.integers(1, 3),
+)
+def test_the_union_counts_every_point_once(samples: list[int], width: list[int], n: int) -> None:
+    data = {
+        "name": "x",
+        "law": {"kind": "cube", "dimension": 1},
+        "seeds": n,
+        "base": {"samples": 8, "width": 6, "step_size": 1},
+        "sweeps": [{"samples": samples}, {"width": width}, {"samples": samples, "width": width}],
+    }
+    found = [(t.samples, t.width, t.seed) for t in StudySpec.from_mapping(data).trials()]
+    points = {(a, 6) for a in samples} | {(8, b) for b in width}
+    points |= set(itertools.product(samples, width))
+    assert len(found) == len(set(found))
+    assert set(found) == {(*point, seed) for point in points for seed in range(n)}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("samples: 512", "sampels: 512", "unknown key base.sampels: did you mean samples?"),
+        ("seeds: 8", "samples: 3", "unknown key samples: did you mean base.samples?"),
+        ("seeds: 8", "sede: 3", "unknown key sede: did you mean seeds?"),
+        ("std: 0.1", "stdd: 0.1", "unknown key law.stdd: did you mean std?"),
+        ("t_max: 1.0", "tmax: 1.0", "unknown key diffusion.tmax: did you mean t_max?"),
+        ("seeds: 8", "resources: {worker: 1}", "resources.worker: did you mean workers?"),
+        ("seeds: 8", "text: x", "unknown key text: known here are name, description"),
+        ("seeds: 8", "seeds:", "seeds is empty: give it a value, or remove the key"),
+        ("seeds: 8", "seeds: 0", "seeds = 0: must be a number of seeds of at least 1"),
+        ("seeds: 8", "seeds: 10000000000", "must be at most 1,000,000"),
+        ("seeds: 8", "seeds: [1, -1]", "seeds[1] = -1: must be at least 0"),
+        ("seeds: 8", "seeds: [1, 1]", "seeds names a seed twice"),
+        ("samples: 512", "samples: []", "base.samples is an empty list"),
+        ("[0.25, 0.5, 1.0]", "[0.25, -1]", "sweeps[2].step_size[1] = -1: must be above 0"),
+        ("samples: 512", "samples: 2.5", "base.samples = 2.5: must be a whole number"),
+        ("samples: 512", "samples: true", "base.samples = true: must be a whole number"),
+        ("samples: 512", "samples: '512'", "base.samples = '512': must be a whole number"),
+        ("step_size: 1.0", "step_size: .nan", "base.step_size = nan: must be"),
+        ("step_size: 1.0", "step_size: yes", "base.step_size = 'yes': must be a number"),
+        ("seeds: 8", "kernel: no", "kernel = 'no': must be true or false"),
+        ("seeds: 8", "device: gpu", "device = 'gpu': must be one of auto, cpu, cuda"),
+        ("seeds: 8", "stopping: [orcle]", "stopping[0] = 'orcle': must be one of oracle"),
+        ("width: 4096,", "width: 63,", "width = 63 is odd"),
+        ("width: 4096, ", "", "base.width is missing (sweeps[0], sweeps[2] does not set it)"),
+        ("t_min: 0.05", "t_min: 0", "diffusion.t_min = 0: must be above 0"),
+        ("t_min: 0.05", "t_min: 1.0", "t_min = 1 must be below diffusion.t_max = 1"),
+        ("base: {", "base: {steps: 3, ", "steps and base.steps are both given: keep one"),
+        ("base: {", "base: {t_min: 0.1, ", "diffusion.t_min and base.t_min are both given"),
+        ("  - width: [64, 4096]", "  - {}", "sweeps[1] is empty"),
+        ("kind: gaussian_mixture", "kind: gausian_mixture", "did you mean gaussian_mixture?"),
+        ("kind: gaussian_mixture, ", "", "law lacks its kind"),
+        ("dimension: 2", "dimension: 0", "law.dimension = 0: must be at least 1"),
+        ("dimension: 2, ", "", "law.dimension is missing: give law.dimension, or base.dimension"),
+        ("std: 0.1", "std: -1", "law.std = -1: must be above 0"),
+        ("law:", "laws:", "law is missing"),
+        ("name: quick", "name: ../other", "name = '../other': must start with a letter or digit"),
+        ("name: quick", "name: a/b", "it names a folder"),
+        ("name: quick", "name: 7", "name = 7: must be text; put quotes around it"),
+        ("seeds: 8", "decomposition: {norms: [3, 1]}", "decomposition.norms must rise"),
+        ("seeds: 8", "seeds: 9\nseeds: 8", "'seeds' is given twice in the same place"),
+        ("seeds: 8", "seeds: [1", "line 6"),
+    ],
+)
+def test_wrong_input_is_answered_with_key_and_remedy(old: str, new: str, said: str) -> None:
+    assert said in "\n".join(problems(edited(old, new)))
+
+
+def test_all_problems_of_a_file_are_told_at_once() -> None:
+    text = GOOD.replace("samples: 512", "sampels: 512").replace("std: 0.1", "std: 0")
+    text = text.replace("seeds: 8", "seeds:").replace("steps: 1000", "steps: -3")
+    found = problems(text)
+    assert len(found) == 4
+    for said in ("seeds is empty", "law.std = 0", "unknown key base.sampels", "steps = -3"):
+        assert sum(said in problem for problem in found) == 1
+
+
+def test_a_trial_level_problem_is_told_once_with_its_sweeps() -> None:
+    (found,) = problems(edited("width: 4096,", "width: 63,"))
+    assert found.startswith("sweeps[0], sweeps[2]: width = 63 is odd")
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "3", "just words"])
+def test_what_is_no_mapping_is_no_study(text: str) -> None:
+    assert "a study is a mapping" in problems(text)[0]
+
+
+def test_a_study_too_large_to_list_is_refused() -> None:
+    many = ", ".join(str(n) for n in range(2, 6002, 2))
+    text = edited("- samples: [64, 128, 256, 512]", f"- {{samples: [{many}], width: [{many}]}}")
+    assert "asks for 72,000,040 trials" in problems(text)[0]
+
+
+def test_files_that_are_not_there_or_not_text(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="no such file"):
+        StudySpec.load(tmp_path / "none.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SpecError, match="not UTF-8"):
+        StudySpec.load(tmp_path / "binary.yaml")
+    with pytest.raises(SpecError, match="cannot read"):
+        StudySpec.load(tmp_path)
+
+
+def test_a_message_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(edited("seeds: 8", "seeds: 0"))
+    with pytest.raises(SpecError, match=r"s\.yaml: seeds = 0"):
+        StudySpec.load(path)
+
+
+def test_csv_atoms_are_known_by_their_content_not_their_path(tmp_path: Path) -> None:
+    law = "{kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}"
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n3,5\n4,4\n")
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "b.csv").write_text("x,y\n1,2\n3,5\n4,4\n")
+    first = StudySpec.from_text(edited(law, "{kind: atoms, file: a.csv}"), tmp_path)
+    second = StudySpec.from_text(edited(law, "{kind: atoms, file: b.csv}"), tmp_path / "deeper")
+    assert [t.trial_id for t in first.trials()] == [t.trial_id for t in second.trials()]
+    assert (first.trials()[0].dimension, first.law[0].count) == (2, 3)
+    ((sha256, path),) = first.atom_files().items()
+    assert sha256 == first.law[0].sha256
+    assert Path(path) == (tmp_path / "a.csv").resolve()
+
+
+def test_csv_problems_name_column_and_row(tmp_path: Path) -> None:
+    law = "{kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}"
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n3,none\n")
+    (found,) = problems(edited(law, "{kind: atoms, file: a.csv}"), tmp_path)
+    assert "line 3" in found
+    assert "column 2 (y)" in found
+    (tmp_path / "b.csv").write_text("x,y\n1,2\n3,4\n")
+    text = edited(law, "{kind: atoms, file: b.csv}").replace("base: {", "base: {dimension: 3, ")
+    assert "fixes the dimension at 2" in problems(text, tmp_path)[0]
+    assert "cannot read" in problems(edited(law, "{kind: atoms, file: no.csv}"), tmp_path)[0]
+
+
+def test_the_examples_are_valid() -> None:
+    quick = StudySpec.load(EXAMPLES / "quickstart.yaml")
+    assert len(quick.trials()) >= 250
+    assert {t.law.kind for t in quick.trials()} == {"gaussian_mixture", "atoms"}
+    assert {t.samples for t in quick.trials()} == {2**i for i in range(6, 13)}
+    assert {t.width for t in quick.trials()} == {2**i for i in range(6, 14)}
+    dimension = StudySpec.load(EXAMPLES / "dimension.yaml")
+    assert {t.dimension for t in dimension.trials()} == {1, 2, 4, 8}
+
+
+def test_suggestions_know_every_section() -> None:
+    assert {"", "base", "sweeps", "diffusion", "decomposition", "resources"} == set(_sections())
+
+
+def test_numbers_and_words_read_as_a_researcher_means_them() -> None:
+    text = "a: 1e-3\nb: 1e3\nc: no\nd: 010\ne: 1:30\nf: 100_000\ng: 1.5e3\nh: true\ni: -.5\n1: x"
+    assert read_yaml(text) == {
+        "a": 0.001,
+        "b": 1000,
+        "c": "no",
+        "d": 10,
+        "e": "1:30",
+        "f": 100_000,
+        "g": 1500,
+        "h": True,
+        "i": -0.5,
+        "1": "x",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 1\nb: 2\na: 3", "line 3: 'a' is given twice in the same place (first on line 1)"),
+        ("a: [1,\n", "line 2"),
+        ("a:\n\t- 1", "line 2"),
+        ("a: !!python/object:os.system x", "line 1"),
+        ("a: &x [*x]", "line 1"),
+        ("? [1]\n: 2", "a key must be a single word"),
+        ("[" * 3000, "nested deeper"),
+        ("\x00", "unacceptable character"),
+    ],
+)
+def test_yaml_that_is_refused(text: str, said: str) -> None:
+    with pytest.raises(YamlError) as raised:
+        read_yaml(text)
+    assert said in str(raised.value)
