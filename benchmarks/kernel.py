@@ -1,6 +1,6 @@
 """Speed, memory and accuracy of the kernel reference as N grows (d = 2, 1,000 steps).
 
-    python benchmarks/kernel.py --samples 2048 4096 8192 --threads 2 --out kernel.json
+    python benchmarks/kernel.py --samples 2048 4096 8192 --threads 1 --out kernel.json
 
 Each N runs in a fresh process: the kernel reference of a Gaussian mixture in the plane, with f_H
 at three norms (ten label vectors), read at 3,072 points and 40 recorded steps. Up to --check the
@@ -121,7 +121,7 @@ def main() -> None:
     """Reads the arguments, runs each N, prints the table and writes the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, nargs="+", default=[2048, 4096, 8192, 16384, 32768])
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="more pay on idle cores only")
     parser.add_argument("--check", type=int, default=8192, help="largest N compared with eigh")
     parser.add_argument("--out", default="kernel_benchmark.json")
     parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
