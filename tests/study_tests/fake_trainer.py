@@ -55,7 +55,7 @@ def trajectory(config: TrialConfig) -> Trajectory:
         "node": "here",
         "kernel_path": "fused",
     }
-    series = {name: error for name in ("score_error", "train_loss", "holdout_loss")}
+    series = dict.fromkeys(("score_error", "train_loss", "holdout_loss"), error)
     if config.step_size > 2:
         values["diverged_step"] = 1
         return Trajectory(config, steps, TrialStatus.DIVERGED, "diverged", values, series)

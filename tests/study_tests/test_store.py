@@ -1,0 +1,274 @@
+"""The store: what was written is what is read, damage is found, and nothing foreign is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow.parquet as pq
+import pytest
+from fake_trainer import trajectory
+
+from analysis.results import SCHEMA, table_from
+from study.lock import STALE_SECONDS, StorageLock, StorageLockedError
+from study.plan import pack_id_of
+from study.store import CorruptPackError, Entry, Ledger, Store, StoreError
+from trainers.trial import Cube, TrialConfig, failed
+
+
+def trial(seed: int, **others: Any) -> TrialConfig:
+    fields = {"law": Cube(dimension=1), "samples": 16, "width": 4, "step_size": 1.0, **others}
+    return TrialConfig(seed=seed, **fields)
+
+
+TRIALS = [trial(seed) for seed in range(4)]
+IDS = [t.trial_id for t in TRIALS]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "results")
+    store.claim("s", "name: s\n", tmp_path)
+    return store
+
+
+def write(store: Store, trials: list[TrialConfig]) -> str:
+    return store.write_pack(table_from([trajectory(t) for t in trials], "s"))
+
+
+def write_failed(store: Store, trials: list[TrialConfig], message: str) -> str:
+    return store.write_pack(table_from([failed(t, message) for t in trials], "s"))
+
+
+def pack_file(store: Store, pack_id: str) -> Path:
+    assert store.local is not None
+    return store.local / "trials" / f"{pack_id}.parquet"
+
+
+def test_a_pack_comes_back_as_it_was_written(store: Store) -> None:
+    table = table_from([trajectory(t) for t in TRIALS], "s")
+    pack_id = store.write_pack(table)
+    assert pack_id == pack_id_of(IDS)
+    assert store.read_pack(pack_id).equals(table)
+    assert store.pack_ids() == [pack_id]
+    assert not list(pack_file(store, pack_id).parent.glob("*.tmp"))
+
+
+def test_the_ledger_says_what_is_finished(store: Store) -> None:
+    diverged = trial(0, step_size=3.0)
+    write(store, [TRIALS[0], diverged])
+    write_failed(store, [TRIALS[1]], "planted")
+    ledger = store.ledger()
+    asked = [*IDS, diverged.trial_id]
+    expected = {"completed": 1, "diverged": 1, "failed": 1, "missing": 2}
+    assert ledger.counts(asked) == expected
+    assert [ledger.finished(i) for i in asked] == [True, False, False, False, True]
+    assert ledger.entries[IDS[0]].seconds == pytest.approx(0.01)
+
+
+def test_a_failed_trial_stays_until_it_is_replaced_in_whichever_pack(store: Store) -> None:
+    write_failed(store, TRIALS[:2], "first")
+    write_failed(store, TRIALS[:1], "second")
+    ledger = store.ledger()
+    (rows,) = [t for t in store.rows(IDS[:1], ledger)]
+    assert rows["message"].to_pylist() == ["second"]
+    write(store, [TRIALS[0], TRIALS[2]])
+    ledger = store.ledger()
+    assert ledger.counts(IDS) == {"completed": 2, "diverged": 0, "failed": 1, "missing": 1}
+    path = store.compile(IDS, ledger)
+    statuses = pq.read_table(path).group_by(["trial_id", "status"]).aggregate([]).to_pydict()
+    assert dict(zip(statuses["trial_id"], statuses["status"], strict=True)) == {
+        IDS[0]: "completed",
+        IDS[1]: "failed",
+        IDS[2]: "completed",
+    }
+
+
+def test_the_better_of_two_entries() -> None:
+    early, late = Entry("completed", "a", 1.0), Entry("completed", "b", 2.0)
+    assert early.better_than(late)
+    assert not late.better_than(early)
+    broken, again = Entry("failed", "a", 3.0), Entry("failed", "b", 4.0)
+    assert again.better_than(broken)
+    assert late.better_than(again)
+    assert not again.better_than(early)
+
+
+def test_the_compiled_table_holds_each_trial_of_the_study_once_and_no_other(store: Store) -> None:
+    write(store, TRIALS[:3])
+    write(store, TRIALS[1:])
+    table = pq.read_table(store.compile(IDS[:2], store.ledger()))
+    assert table.schema.equals(SCHEMA)
+    expected = table_from([trajectory(t) for t in TRIALS[:2]], "s")
+    keys = [("trial_id", "ascending"), ("step", "ascending")]
+    assert table.sort_by(keys).equals(expected.sort_by(keys))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_a_truncated_file_is_moved_aside_and_its_trials_are_missing(
+    store: Store, share: float
+) -> None:
+    keep, damaged = write(store, TRIALS[:2]), write(store, TRIALS[2:])
+    path = pack_file(store, damaged)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    assert store.ledger().counts(IDS)["missing"] == 2
+    assert path.exists(), "looking moves nothing"
+    ledger = store.ledger(repair=True)
+    assert ledger.corrupt == [f"{damaged}.parquet"]
+    assert ledger.counts(IDS) == {"completed": 2, "diverged": 0, "failed": 0, "missing": 2}
+    assert store.pack_ids() == [keep]
+    assert path.with_name(path.name + ".corrupt").exists()
+
+
+def test_no_flipped_bit_goes_unseen(store: Store) -> None:
+    pack_id = write(store, TRIALS)
+    path = pack_file(store, pack_id)
+    whole, table = path.read_bytes(), store.read_pack(pack_id)
+    rng = random.Random(0)
+    found = 0
+    for _ in range(600):
+        data = bytearray(whole)
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+        try:
+            assert store.read_pack(pack_id).equals(table), "a damaged file gave other numbers"
+        except CorruptPackError:
+            found += 1
+    assert found > 300
+
+
+def test_a_file_under_another_packs_name_is_corrupt(store: Store) -> None:
+    first, second = write(store, TRIALS[:2]), write(store, TRIALS[2:])
+    pack_file(store, first).replace(pack_file(store, second))
+    with pytest.raises(CorruptPackError, match="not those of its name"):
+        store.read_pack(second)
+
+
+def test_columns_added_since_are_null_and_other_formats_are_refused(store: Store) -> None:
+    table = table_from([trajectory(t) for t in TRIALS], "s")
+    pack_id = store.write_pack(table.drop_columns(["coupling"]))
+    assert store.read_pack(pack_id).equals(table)
+    store.write_pack(table.append_column("other", table["step"]))
+    with pytest.raises(CorruptPackError, match="columns"):
+        store.read_pack(pack_id)
+    store.write_pack(table.replace_schema_metadata({"format_version": "0"}))
+    with pytest.raises(CorruptPackError, match="format version"):
+        store.read_pack(pack_id)
+
+
+def test_another_study_is_refused(store: Store) -> None:
+    with pytest.raises(StoreError, match="holds the results of study 's', not of 'other'"):
+        store.claim("other", "name: other\n", Path())
+    text, folder = store.spec_source()
+    assert (text, store.owner()) == ("name: s\n", "s")
+    assert folder.is_absolute()
+
+
+def test_a_directory_with_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(StoreError, match=r"holds no study \(thesis.tex\)"):
+        Store(tmp_path).claim("s", "", Path())
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_place_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    store = Store(tmp_path / "file" / "results")
+    with pytest.raises(StoreError, match="choose another --storage"):
+        store.lock()
+    with pytest.raises(StoreError, match="choose another --storage"):
+        store.claim("s", "", Path())
+    with pytest.raises(StoreError, match="cannot use storage nowhere://x"):
+        Store("nowhere://x").exists()
+
+
+def test_a_storage_without_study(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert not store.exists()
+    assert store.ledger() == Ledger()
+    with pytest.raises(StoreError, match="holds no study"):
+        store.spec_source()
+
+
+def test_damaged_bookkeeping_is_told(store: Store) -> None:
+    assert store.local is not None
+    (store.local / "study.json").write_text("{")
+    with pytest.raises(StoreError, match=r"study\.json is damaged"):
+        store.owner()
+
+
+def test_claiming_removes_what_a_killed_writer_left(store: Store) -> None:
+    assert store.local is not None
+    leftover = store.local / "trials" / ".x.parquet.1.tmp"
+    leftover.write_text("half")
+    store.claim("s", "name: s\n", Path())
+    assert not leftover.exists()
+
+
+def test_object_storage_works_the_same() -> None:
+    store = Store("memory://bucket/results")
+    store.claim("s", "name: s\n", Path("/somewhere"))
+    pack_id = write(store, TRIALS)
+    damaged = write(store, [trial(9)])
+    fs = fsspec.filesystem("memory")
+    fs.pipe_file(f"/bucket/results/trials/{damaged}.parquet", b"PAR1")
+    with store.lock():
+        ledger = store.ledger(repair=True)
+    assert ledger.corrupt == [f"{damaged}.parquet"]
+    assert store.pack_ids() == [pack_id]
+    assert ledger.counts(IDS)["completed"] == 4
+    assert store.compile(IDS, ledger) == "memory://bucket/results/results.parquet"
+    assert store.owner() == "s"
+
+
+def test_a_store_travels_to_workers(store: Store) -> None:
+    write(pickle.loads(pickle.dumps(store)), TRIALS)
+    assert store.ledger().counts(IDS)["completed"] == 4
+
+
+# --- the lock ------------------------------------------------------------------------------------
+
+
+def test_a_second_driver_is_told_who_holds_the_directory(tmp_path: Path) -> None:
+    with StorageLock(tmp_path):
+        with pytest.raises(StorageLockedError, match=f"in use by process {os.getpid()} on host"):
+            StorageLock(tmp_path).__enter__()
+    with StorageLock(tmp_path):
+        pass
+
+
+def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from study.lock import StorageLock\n"
+        "with StorageLock(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=60)
+    assert json.loads((tmp_path / ".lock").read_text())["pid"] != os.getpid()
+    with StorageLock(tmp_path):
+        assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
+
+
+def test_a_fresh_heartbeat_from_another_host_keeps_out_and_a_stale_one_does_not(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / ".lock"
+    path.write_text(json.dumps({"pid": 1, "host": "elsewhere"}))
+    with pytest.raises(StorageLockedError, match="process 1 on host elsewhere"):
+        StorageLock(tmp_path).__enter__()
+    old = path.stat().st_mtime - STALE_SECONDS - 1
+    os.utime(path, (old, old))
+    with StorageLock(tmp_path):
+        pass
+
+
+def test_a_lock_file_of_rubbish_does_not_block(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("[1, 2")
+    with StorageLock(tmp_path):
+        pass
