@@ -8,6 +8,8 @@ not a finite number (after a divergence), is null, never 0.
 from __future__ import annotations
 
 import itertools
+import json
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,19 @@ SORT_KEYS = (
     "law_id", "dimension", "samples", "width", "step_size", "seed", "trial_id", "step",
 )  # fmt: skip
 """The order of rows that `load_results` gives."""
+
+LOGGED_SERIES: tuple[str, ...] = (
+    "score_error", "score_error_unweighted", "train_loss", "holdout_loss", "coupling",
+    "label_mismatch", "early_stopping", "approximation", "kernel_score_error", "displacement",
+    "flipped_fraction",
+)  # fmt: skip
+"""Step columns that go to MLflow; its pages slow down with many metric names."""
+
+TAG_KIND = "scorerates.kind"
+TAG_TRIAL = "scorerates.trial_id"
+TAG_STATUS = "scorerates.status"
+RECORDED_STEPS = "recorded_steps"
+"""Names by which the MLflow view is read back."""
 
 _BATCH = 2000  # trials built at a time: bounds the Python objects alive to a few million
 
@@ -278,4 +293,98 @@ def _files(filesystem: fsspec.AbstractFileSystem, path: str, source: str) -> Ite
 
 
 def _load_from_mlflow(tracking_uri: str, study: str | None, from_metrics: bool) -> pa.Table:
-    raise ResultsError(f"{tracking_uri}: {study} {from_metrics}")
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient(tracking_uri=tracking_uri)
+    try:
+        experiment = _experiment(client, tracking_uri, study)
+        if not from_metrics:
+            stored = _stored_table(client, experiment)
+            if stored is not None:
+                return stored
+        return _logged_table(client, experiment, tracking_uri)
+    except MlflowException as error:
+        raise ResultsError(f"{tracking_uri}: {str(error).splitlines()[0]}") from error
+
+
+def _experiment(client: Any, tracking_uri: str, study: str | None) -> Any:
+    found = {
+        e.name: e
+        for e in client.search_experiments()
+        if next(iter(_runs(client, e.experiment_id, "study")), None) is not None
+    }
+    if study is None and len(found) == 1:
+        return next(iter(found.values()))
+    if study not in found:
+        wanted = "name one with study=" if study is None else f"no study {study!r}"
+        raise ResultsError(f"{tracking_uri}: {wanted}; it holds {_listed(sorted(found))}")
+    return found[study]
+
+
+def _runs(client: Any, experiment_id: str, kind: str) -> Iterator[Any]:
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id], f"tags.`{TAG_KIND}` = '{kind}'", page_token=token
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _stored_table(client: Any, experiment: Any) -> pa.Table | None:
+    """results.parquet of a finished study, or None."""
+    name = "results.parquet"
+    for run in _runs(client, experiment.experiment_id, "study"):
+        if run.info.status != "FINISHED":
+            continue
+        if any(item.path == name for item in client.list_artifacts(run.info.run_id)):
+            with tempfile.TemporaryDirectory(prefix="scorerates-") as folder:
+                path = client.download_artifacts(run.info.run_id, name, folder)
+                return read_parquet(path, f"{name} of {experiment.name}")
+    return None
+
+
+def _logged_table(client: Any, experiment: Any, tracking_uri: str) -> pa.Table:
+    """The table rebuilt from parameters and metrics of the trials' runs."""
+    tables = []
+    for run in _runs(client, experiment.experiment_id, "trial"):
+        if run.info.status not in ("FINISHED", "FAILED"):
+            continue
+        params = run.data.params
+        steps = json.loads(params[RECORDED_STEPS])
+        series: dict[str, dict[int, float]] = {
+            name: {m.step: m.value for m in client.get_metric_history(run.info.run_id, name)}
+            for name in LOGGED_SERIES
+            if name in run.data.metrics
+        }
+        columns = {}
+        for c in COLUMNS:
+            if c.name == "step":
+                values: list[Any] = steps
+            elif c.name == "effective_time":
+                values = [float(params["step_size"]) * step for step in steps]
+            elif c.per == "trial":
+                values = [_parsed(c.type, params.get(c.name))] * len(steps)
+            else:
+                values = [series.get(c.name, {}).get(step) for step in steps]
+            columns[c.name] = pa.array(values, _TYPES[c.type])
+        tables.append(pa.table(columns, schema=SCHEMA))
+    if not tables:
+        raise ResultsError(f"{tracking_uri}: study {experiment.name!r} has no finished trial yet")
+    return pa.concat_tables(tables)
+
+
+def logged_value(value: Any) -> str:
+    """A value of a trial column as an MLflow parameter; `_parsed` gives the same value back."""
+    return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def _parsed(kind: str, text: str | None) -> Any:
+    if text is None:
+        return None
+    if kind == "bool":
+        return text == "True"
+    return {"string": str, "int": int, "float": float}[kind](text)

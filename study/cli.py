@@ -210,14 +210,15 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen.")] = 5000,
 ) -> None:
     """Open MLflow on the tracked studies; prints the URL, ends with Ctrl-C."""
-    from study.tracking import ui_command
+    from study.tracking import ui_command, ui_environment
 
     if tracking_uri.startswith(("http://", "https://")):
         print(f"MLflow is served at {tracking_uri} already: open that in a browser")
         return
     print(f"MLflow: http://{host}:{port} (Ctrl-C ends it)", flush=True)
     try:
-        code = subprocess.call(ui_command(tracking_uri, host, port))
+        command = ui_command(tracking_uri, host, port)
+        code = subprocess.call(command, env=ui_environment(os.environ))
     except KeyboardInterrupt:
         return
     raise typer.Exit(2 if code else 0)

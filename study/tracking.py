@@ -1,0 +1,336 @@
+"""The MLflow view of a study: one experiment, a parent run for the study, a nested run per trial.
+
+The store is the truth and this is a view of it: what is logged can be logged again from the store
+at any time (`scorerates sync`) and nothing is logged twice. Runs are found by their tags, never by
+their names. One `log_batch` a trial; no autologging, no global state of mlflow's.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag, ViewType
+
+from analysis.quantities import curves
+from analysis.results import (
+    LOGGED_SERIES,
+    RECORDED_STEPS,
+    TAG_KIND,
+    TAG_STATUS,
+    TAG_TRIAL,
+    logged_value,
+)
+from analysis.theory import Quantity
+from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
+from trainers.trial import TrialStatus
+
+PARENT = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"
+AXES = ("samples", "width", "step_size", "dimension", "seed")
+"""Logged as metrics too: parameters are strings, which neither filter nor plot as numbers."""
+
+MAX_METRICS, MAX_PARAMS, PAGE = 1000, 100, 1000
+
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+}
+
+
+class TrackingError(Exception):
+    """MLflow could not be reached or refused; results are in the store, `scorerates sync` logs
+    them later."""
+
+
+class VerdictLike(Protocol):
+    """What is logged of `analysis.verdicts.Verdict`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The verdict as JSON data."""
+
+
+class Tracker:
+    """Writes one study to one tracking server or database.
+
+    logged: ids of the trials whose finished run is there. Every method raises TrackingError.
+    """
+
+    def __init__(
+        self, study: str, tracking_uri: str, spec_text: str = "", description: str = ""
+    ) -> None:
+        self._study, self._uri = study, tracking_uri
+        self._spec_text, self._description = spec_text, description
+        self._experiment = ""
+        self._parent = ""
+        self._failed: dict[str, str] = {}
+        self.logged: set[str] = set()
+
+    def open(self) -> None:
+        """Creates what is missing (schema, experiment, parent run), finds what is there, and
+        deletes the half-written runs of a driver that died."""
+        with self._reported():
+            self._client = MlflowClient(tracking_uri=self._uri)
+            self._experiment = self._find_experiment()
+            self._parent = self._find_parent()
+            for run in self._runs(f"tags.`{TAG_KIND}` = 'trial'"):
+                trial_id = run.data.tags[TAG_TRIAL]
+                finished = run.info.status == "FINISHED"
+                if finished and trial_id not in self.logged:
+                    self.logged.add(trial_id)
+                elif run.info.status == "FAILED" and trial_id not in self._failed:
+                    self._failed[trial_id] = run.info.run_id
+                else:
+                    self._client.delete_run(run.info.run_id)
+
+    def log_trials(self, frame: pd.DataFrame) -> None:
+        """Logs the trials of `frame` (rows of the results table) that are not there yet. A trial
+        that failed before and has results now replaces its failed run."""
+        with self._reported():
+            for trial_id, rows in frame.groupby("trial_id", sort=False):
+                if trial_id not in self.logged:
+                    self._log_trial(str(trial_id), rows.sort_values("step"))
+
+    def log_study(self, folder: Path, verdicts: Sequence[VerdictLike], frame: pd.DataFrame) -> None:
+        """Logs the study's files, verdicts and rate curves to the parent run."""
+        described = [verdict.to_dict() for verdict in verdicts]
+        with self._reported():
+            self._log(self._parent, _verdict_metrics(described), {}, _verdict_tags(described))
+            self._log_curves(frame)
+            for name in ("report.html", "results.parquet", "verdicts.json", "spec.yaml"):
+                if (Path(folder) / name).is_file():
+                    self._client.log_artifact(self._parent, str(Path(folder) / name))
+            if (Path(folder) / "figures").is_dir():
+                self._client.log_artifacts(self._parent, str(Path(folder) / "figures"), "figures")
+
+    def close(self, status: str) -> None:
+        """Ends the parent run: FINISHED, FAILED or KILLED."""
+        with self._reported():
+            self._client.set_terminated(self._parent, status)
+
+    # --- finding --------------------------------------------------------------------------------
+
+    def _find_experiment(self) -> str:
+        found = self._client.get_experiment_by_name(self._study)
+        if found is None:
+            location = artifact_location(self._uri)
+            made: str = self._client.create_experiment(self._study, artifact_location=location)
+            return made
+        if found.lifecycle_stage != "active":
+            self._client.restore_experiment(found.experiment_id)
+        identifier: str = found.experiment_id
+        return identifier
+
+    def _find_parent(self) -> str:
+        tags = {
+            TAG_KIND: "study",
+            NOTE: f"{self._description}\n\n```yaml\n{self._spec_text}\n```".strip(),
+        }
+        for run in self._runs(f"tags.`{TAG_KIND}` = 'study'"):
+            identifier: str = run.info.run_id
+            self._client.update_run(identifier, status="RUNNING")
+            for key, value in tags.items():
+                self._client.set_tag(identifier, key, value)
+            return identifier
+        run = self._client.create_run(self._experiment, tags=tags, run_name=f"study {self._study}")
+        created: str = run.info.run_id
+        return created
+
+    def _runs(self, condition: str) -> Iterator[Any]:
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment], condition, ViewType.ACTIVE_ONLY, PAGE, page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    # --- writing --------------------------------------------------------------------------------
+
+    def _log_trial(self, trial_id: str, rows: pd.DataFrame) -> None:
+        first = rows.iloc[0]
+        status = str(first["status"])
+        failed = status == TrialStatus.FAILED
+        if failed and trial_id in self._failed:
+            return
+        now = int(time.time() * 1000)
+        seconds = first["seconds"]
+        began = now - int(1000 * seconds) if pd.notna(seconds) else now
+        tags = {
+            TAG_KIND: "trial",
+            TAG_TRIAL: trial_id,
+            TAG_STATUS: status,
+            PARENT: self._parent,
+            NOTE: _description(first),
+        }
+        run = self._client.create_run(self._experiment, began, tags, run_name=run_name(first))
+        names = [c.name for c in (*IDENTITY_COLUMNS, *TRIAL_COLUMNS)]
+        params = {n: logged_value(first[n]) for n in names if pd.notna(first[n])}
+        steps = [int(s) for s in rows["step"]]
+        params[RECORDED_STEPS] = json.dumps(steps, separators=(",", ":"))
+        self._log(run.info.run_id, _trial_metrics(first, rows, steps), params, {})
+        self._client.set_terminated(run.info.run_id, "FAILED" if failed else "FINISHED")
+        if failed:
+            self._failed[trial_id] = run.info.run_id
+            return
+        self.logged.add(trial_id)
+        if trial_id in self._failed:
+            self._client.delete_run(self._failed.pop(trial_id))
+
+    def _log_curves(self, frame: pd.DataFrame) -> None:
+        """Rate curves with step = the axis: the pages have logarithmic axes on line charts only.
+        A curve is logged once: a step written again would be a second point."""
+        there = set(self._client.get_run(self._parent).data.metrics)
+        metrics = []
+        for curve in curves(frame):
+            if curve.axis not in ("samples", "width") or curve.quantity not in _CURVES:
+                continue
+            levels = [(int(x), float(curve.y[curve.x == x].mean())) for x in np.unique(curve.x)]
+            name = _metric_name(f"{curve.quantity} by {curve.axis}", curve.law, curve.dimension)
+            name = f"{name} {len(levels)} levels {len(curve.x)} trials"
+            if name not in there:
+                there.add(name)
+                metrics += [(name, y, x) for x, y in levels]
+        self._log(self._parent, metrics, {}, {})
+
+    def _log(
+        self,
+        run_id: str,
+        metrics: Sequence[tuple[str, float, int]],
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> None:
+        now = int(time.time() * 1000)
+        values = [Metric(k, v, now, step) for k, v, step in metrics if math.isfinite(v)]
+        strings = [Param(k, v) for k, v in params.items()]
+        labels = [RunTag(k, v) for k, v in tags.items()]
+        parts = max(len(values) / MAX_METRICS, len(strings) / MAX_PARAMS, len(labels) / MAX_PARAMS)
+        for i in range(math.ceil(parts)):
+            self._client.log_batch(
+                run_id,
+                values[i * MAX_METRICS : (i + 1) * MAX_METRICS],
+                strings[i * MAX_PARAMS : (i + 1) * MAX_PARAMS],
+                labels[i * MAX_PARAMS : (i + 1) * MAX_PARAMS],
+            )
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Whatever mlflow raises as a TrackingError; and not many minutes of silent retries."""
+        added = [name for name in _PATIENCE if name not in os.environ]
+        os.environ.update({name: _PATIENCE[name] for name in added})
+        try:
+            yield
+        except TrackingError:
+            raise
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise TrackingError(
+                f"MLflow at {self._uri}: {lines[0]} (the results are in the store; "
+                "`scorerates sync` logs them)"
+            ) from error
+        finally:
+            for name in added:
+                os.environ.pop(name, None)
+
+
+# --- what is logged -------------------------------------------------------------------------------
+
+_CURVES = (Quantity.BEST_ERROR, Quantity.BEST_TIME, Quantity.COUPLING_AT_TIME)
+
+
+def run_name(row: pd.Series) -> str:
+    """Says what a trial is; names of one study sort by law, d, N, m, eta and seed."""
+    return (
+        f"{row['law']} d={row['dimension']} N={row['samples']:06d} m={row['width']:07d} "
+        f"eta={row['step_size']:g} seed={row['seed']:03d}"
+    )
+
+
+def _description(row: pd.Series) -> str:
+    return (
+        f"A two-layer ReLU network of width m = {row['width']}, trained by full-batch gradient "
+        f"descent with step size {row['step_size']:g} for {row['steps']} steps on N = "
+        f"{row['samples']} samples of {row['law_label']} in dimension {row['dimension']}, seed "
+        f"{row['seed']}. Metrics are recorded at log-spaced steps; score_error is "
+        "E||f_W - f*||^2 against the closed-form posterior mean."
+    )
+
+
+def _trial_metrics(
+    first: pd.Series, rows: pd.DataFrame, steps: Sequence[int]
+) -> list[tuple[str, float, int]]:
+    metrics = [(name, float(first[name]), 0) for name in AXES]
+    errors = rows["score_error"].to_numpy(dtype=float, na_value=math.nan)
+    if np.isfinite(errors).any():
+        best = int(np.nanargmin(errors))
+        metrics += [("best_score_error", float(errors[best]), 0), ("best_step", steps[best], 0)]
+    for name in LOGGED_SERIES:
+        values = rows[name].to_numpy(dtype=float, na_value=math.nan).tolist()
+        metrics += [(name, v, step) for v, step in zip(values, steps, strict=True)]
+    return metrics
+
+
+def _verdict_metrics(verdicts: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, int]]:
+    metrics = []
+    for verdict in verdicts:
+        name = _metric_name(_subject(verdict), str(verdict["law"]), int(verdict["dimension"]))
+        parts = ("exponent", "ci_low", "ci_high", "theory_exponent")
+        known = [part for part in parts if verdict[part] is not None]
+        metrics += [(f"{part} {name}", float(verdict[part]), 0) for part in known]
+    return metrics
+
+
+def _verdict_tags(verdicts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {
+        _metric_name(
+            f"verdict {_subject(v)}", str(v["law"]), int(v["dimension"])
+        ): f"{v['verdict']}: {v['reason']}"[:4900]
+        for v in verdicts
+    }
+
+
+def _subject(verdict: Mapping[str, Any]) -> str:
+    return f"{verdict['quantity']} by {verdict['axis']}"
+
+
+def _metric_name(what: str, law: str, dimension: int) -> str:
+    """A name within MLflow's alphabet (letters, digits, `_-. /`) and its 250 characters."""
+    text = f"{what} {law} d{dimension}"
+    return "".join(c if c.isalnum() or c in "_-. /" else "_" for c in text)[:230]
+
+
+# --- where ----------------------------------------------------------------------------------------
+
+
+def artifact_location(tracking_uri: str) -> str | None:
+    """Artifacts beside a sqlite database; None where a server decides."""
+    if not tracking_uri.startswith("sqlite:///"):
+        return None
+    database = unquote(tracking_uri.removeprefix("sqlite:///").partition("?")[0])
+    return (Path(database).expanduser().resolve().parent / "mlartifacts").as_uri()
+
+
+def ui_command(tracking_uri: str, host: str, port: int) -> list[str]:
+    """argv of MLflow's server on `tracking_uri`; start it with `ui_environment`. One worker: the
+    default of four stalls every request by some 44 ms and takes 3 GiB."""
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri]
+    return [*command, "--host", host, "--port", str(port), "--workers", "1"]
+
+
+def ui_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` with the server's job runner off, which this project has no use for."""
+    return {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environment}

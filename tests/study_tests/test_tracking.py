@@ -1,0 +1,268 @@
+"""The MLflow view: nested, idempotent, exact, and rebuilt from the store after any accident."""
+
+import math
+import os
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from analysis.results import (
+    LOGGED_SERIES,
+    TAG_KIND,
+    TAG_STATUS,
+    TAG_TRIAL,
+    ResultsError,
+    load_results,
+    table_from,
+    tidy,
+)
+from study.tracking import PARENT, Tracker, TrackingError, ui_command, ui_environment
+from trainers.columns import COLUMNS
+from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed
+
+
+def config(seed: int, samples: int = 64) -> TrialConfig:
+    law = {"kind": "gaussian_mixture", "dimension": 2}
+    values = {"law": law, "samples": samples, "width": 8, "step_size": 0.3, "seed": seed}
+    return TrialConfig.model_validate(values)
+
+
+def trajectory(seed: int, samples: int = 64) -> Trajectory:
+    """Awkward numbers on purpose: thirds, tiny and huge values, and nulls."""
+    steps = [0, 1, 3, 10]
+    series: dict[str, list[float | None]] = {
+        "score_error": [1 / 3 + seed, 0.1, 1e-17, 2 / 7],
+        "train_loss": [1e300, 5e-324, 0.0, None],
+        "coupling": [None, None, None, None],
+        "bias": [1.0, 2.0, 3.0, 4.0],
+    }
+    values = {"noise_variance": 0.1 + seed / 3, "noise_source": "exact", "seconds": 0.25}
+    return Trajectory(config(seed, samples), steps, values=values, series=series)
+
+
+def diverged(seed: int) -> Trajectory:
+    series: dict[str, list[float | None]] = {"score_error": [1.0, None, None]}
+    values = {"diverged_step": 4}
+    return Trajectory(config(seed), [0, 5, 9], TrialStatus.DIVERGED, "too large", values, series)
+
+
+def frame_of(*trajectories: Trajectory) -> pd.DataFrame:
+    return tidy(table_from(trajectories, "test").to_pandas())
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def opened(uri: str, study: str = "test") -> Tracker:
+    tracker = Tracker(study, uri, "name: test", "what it is")
+    tracker.open()
+    return tracker
+
+
+def runs(uri: str, kind: str = "trial", study: str = "test") -> list:
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(study)
+    return list(client.search_runs([experiment.experiment_id], f"tags.`{TAG_KIND}` = '{kind}'"))
+
+
+LOGGED = [
+    c.name
+    for c in COLUMNS
+    if c.per == "trial" or c.name in (*LOGGED_SERIES, "step", "effective_time")
+]
+
+
+def assert_logged_columns_equal(frame: pd.DataFrame, other: pd.DataFrame) -> None:
+    for name in LOGGED:
+        pd.testing.assert_series_equal(frame[name], other[name], check_exact=True)
+
+
+def test_runs_are_nested_named_and_described(uri: str) -> None:
+    opened(uri).log_trials(frame_of(trajectory(1), diverged(2), failed(config(3), "no luck")))
+    (parent,) = runs(uri, "study")
+    assert "name: test" in parent.data.tags["mlflow.note.content"]
+    by_status = {r.data.tags[TAG_STATUS]: r for r in runs(uri)}
+    assert set(by_status) == {"completed", "diverged", "failed"}
+    for run in by_status.values():
+        assert run.data.tags[PARENT] == parent.info.run_id
+    good = by_status["completed"]
+    assert good.info.run_name == "gaussian_mixture d=2 N=000064 m=0000008 eta=0.3 seed=001"
+    assert good.info.status == "FINISHED"
+    assert good.data.metrics["samples"] == 64
+    assert good.data.metrics["best_score_error"] == 1e-17
+    assert good.data.metrics["best_step"] == 3
+    assert "coupling" not in good.data.metrics
+    assert by_status["diverged"].info.status == "FINISHED"
+    assert by_status["diverged"].data.params["diverged_step"] == "4"
+    assert by_status["failed"].info.status == "FAILED"
+    assert by_status["failed"].data.params["message"] == "no luck"
+
+
+def test_table_from_metrics_equals_the_stores(uri: str) -> None:
+    frame = frame_of(trajectory(1), trajectory(2, 4096), diverged(3), failed(config(4), "why"))
+    tracker = opened(uri)
+    tracker.log_trials(frame)
+    read = load_results(uri, "test", from_metrics=True)
+    assert_logged_columns_equal(frame, read)
+    assert read["bias"].isna().all()
+
+
+def test_table_from_the_artifact_is_whole(uri: str, tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    (folder / "figures").mkdir(parents=True)
+    (folder / "figures" / "a.svg").write_text("<svg/>")
+    (folder / "report.html").write_text("<html/>")
+    frame = frame_of(trajectory(1))
+    frame.to_parquet(folder / "results.parquet")
+    tracker = opened(uri)
+    tracker.log_trials(frame)
+    tracker.log_study(folder, [], frame)
+    tracker.close("FINISHED")
+    pd.testing.assert_frame_equal(load_results(uri, "test"), frame)
+    pd.testing.assert_frame_equal(load_results(uri), frame)
+    assert_logged_columns_equal(frame, load_results(uri, from_metrics=True))
+    (parent,) = runs(uri, "study")
+    client = MlflowClient(tracking_uri=uri)
+    assert {a.path for a in client.list_artifacts(parent.info.run_id)} >= {"report.html", "figures"}
+    assert (tmp_path / "mlartifacts").is_dir()
+
+
+def test_logging_twice_logs_once(uri: str) -> None:
+    frame = frame_of(trajectory(1), trajectory(2))
+    for _ in range(2):
+        tracker = opened(uri)
+        tracker.log_trials(frame)
+        tracker.log_trials(frame)
+        tracker.close("FINISHED")
+    assert len(runs(uri)) == 2
+    assert len(runs(uri, "study")) == 1
+    assert opened(uri).logged == {config(1).trial_id, config(2).trial_id}
+
+
+def test_a_half_written_run_is_replaced(uri: str) -> None:
+    tracker = opened(uri)
+    tracker.log_trials(frame_of(trajectory(1)))
+    client = MlflowClient(tracking_uri=uri)
+    (whole,) = runs(uri)
+    half = client.create_run(
+        whole.info.experiment_id, tags={TAG_KIND: "trial", TAG_TRIAL: config(2).trial_id}
+    )
+    client.log_metric(half.info.run_id, "score_error", 5.0, step=0)
+    tracker = opened(uri)
+    assert tracker.logged == {config(1).trial_id}
+    frame = frame_of(trajectory(1), trajectory(2))
+    tracker.log_trials(frame)
+    assert half.info.run_id not in {r.info.run_id for r in runs(uri)}
+    assert_logged_columns_equal(frame, load_results(uri, "test", from_metrics=True))
+
+
+def test_a_failed_trial_that_succeeds_later_replaces_its_run(uri: str) -> None:
+    tracker = opened(uri)
+    tracker.log_trials(frame_of(failed(config(1), "out of memory")))
+    tracker.log_trials(frame_of(failed(config(1), "out of memory")))
+    assert [r.info.status for r in runs(uri)] == ["FAILED"]
+    tracker = opened(uri)
+    assert tracker.logged == set()
+    tracker.log_trials(frame_of(trajectory(1)))
+    assert [r.info.status for r in runs(uri)] == ["FINISHED"]
+
+
+def test_two_studies_share_a_database_and_not_their_runs(uri: str) -> None:
+    opened(uri, "one").log_trials(frame_of(trajectory(1)))
+    opened(uri, "two").log_trials(frame_of(trajectory(1), trajectory(2)))
+    assert len(runs(uri, study="one")) == 1
+    assert load_results(uri, "two", from_metrics=True)["trial_id"].nunique() == 2
+    with pytest.raises(ResultsError, match="one, two"):
+        load_results(uri, "three")
+    with pytest.raises(ResultsError, match="one, two"):
+        load_results(uri)
+
+
+def test_a_deleted_experiment_comes_back(uri: str) -> None:
+    opened(uri).log_trials(frame_of(trajectory(1)))
+    client = MlflowClient(tracking_uri=uri)
+    client.delete_experiment(client.get_experiment_by_name("test").experiment_id)
+    tracker = opened(uri)
+    tracker.log_trials(frame_of(trajectory(1)))
+    assert len(runs(uri)) == 1
+
+
+def test_no_server_is_one_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    with pytest.raises(TrackingError, match="scorerates sync"):
+        opened(f"http://127.0.0.1:{port}")
+
+
+def test_environment_is_left_as_it_was(uri: str) -> None:
+    before = dict(os.environ)
+    opened(uri).log_trials(frame_of(trajectory(1)))
+    assert dict(os.environ) == before
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    command = ui_command(f"sqlite:///{folder / 'mlflow.db'}", "127.0.0.1", port)
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=ui_environment(os.environ),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                probe = f"{url}/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default"
+                with urllib.request.urlopen(probe, timeout=2):
+                    break
+            except OSError:
+                assert process.poll() is None, (folder / "log").read_text()
+                time.sleep(0.25)
+        else:
+            pytest.fail((folder / "log").read_text())
+        yield url
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(20)
+
+
+def test_through_a_server_the_numbers_are_the_same(server: str, tmp_path: Path) -> None:
+    frame = frame_of(trajectory(1), trajectory(2), diverged(3))
+    folder = tmp_path / "results"
+    folder.mkdir()
+    frame.to_parquet(folder / "results.parquet")
+    tracker = opened(server)
+    tracker.log_trials(frame)
+    assert_logged_columns_equal(frame, load_results(server, "test", from_metrics=True))
+    tracker.log_study(folder, [], frame)
+    tracker.close("FINISHED")
+    pd.testing.assert_frame_equal(load_results(server, "test"), frame)
+    assert opened(server).logged == set(frame["trial_id"])
+
+
+def test_only_finite_numbers_are_logged(uri: str) -> None:
+    opened(uri).log_trials(frame_of(trajectory(1)))
+    client = MlflowClient(tracking_uri=uri)
+    (run,) = runs(uri)
+    history = client.get_metric_history(run.info.run_id, "train_loss")
+    assert [m.step for m in history] == [0, 1, 3]
+    assert all(math.isfinite(m.value) for m in history)
