@@ -4,44 +4,49 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
     """SIGINT or SIGTERM. Not an Exception: nothing on the way out may swallow it."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
+
+class Interruption:
+    """The first signal is noted and raises Interrupted in the main thread, the second one kills.
+
+    number: the signal that came, or 0.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def install(self) -> None:
+        """Installs the handlers, again where a library has replaced them. Outside the main thread
+        signals stay as they are."""
+        if threading.current_thread() is threading.main_thread() and not self.number:
+            for number in SIGNALS:
+                signal.signal(number, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self.number = number
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        raise Interrupted(signal.Signals(number).name)
 
 
 @contextmanager
-def interruptible() -> Iterator[Callable[[], None]]:
-    """The first SIGINT or SIGTERM raises Interrupted in the main thread, the second one kills.
-
-    Gives a function that installs the handlers again, since libraries replace them. Outside the
-    main thread, signals stay as they are.
-    """
-    signals = (signal.SIGINT, signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    previous = {number: signal.getsignal(number) for number in signals}
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        for each in signals:
-            signal.signal(each, signal.SIG_DFL)
-        raise Interrupted(number)
-
-    def install() -> None:
-        for each in signals:
-            signal.signal(each, interrupt)
-
-    install()
+def interruptible() -> Iterator[Interruption]:
+    """An installed Interruption; the handlers that were there come back afterwards."""
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
+    interruption = Interruption()
+    interruption.install()
     try:
-        yield install
+        yield interruption
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in previous.items():
+                signal.signal(number, handler)

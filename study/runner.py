@@ -27,7 +27,7 @@ from study.problems import SpecError
 from study.progress import ProgressDisplay, Tally
 from study.session import RunResult, Session
 from study.spec import StudySpec
-from study.store import Store
+from study.store import Store, StoreError
 from study.worker import Job, Trainer, failed_rows, train_into_store
 from trainers.atoms_file import load_atoms
 from trainers.trial import TrialConfig
@@ -65,19 +65,20 @@ def run(
     """
     console = console or Console()
     store = Store(storage if storage is not None else Path("results") / spec.name)
-    with store.lock(), interruptible() as reinstall:
+    with store.lock(), interruptible() as interruption:
         store.claim(spec.name, spec.text, spec.folder)
         session = Session(spec, store, console, tracking_uri)
-        number = 0
         try:
             session.begin()
             if session.missing:
                 with _ray_here(address, spec) as slots:
-                    reinstall()
+                    interruption.install()
                     _train(session, slots, trainer)
-        except Interrupted as interrupted:
-            number = interrupted.number
-        return session.end(number)
+        except (Interrupted, Exception):
+            # Compiled code on the way (Ray's wait) may turn the one into the other.
+            if not interruption.number:
+                raise
+        return session.end(interruption.number)
 
 
 def _train(session: Session, slots: Slots, trainer: Trainer | None) -> None:
@@ -142,7 +143,7 @@ def _ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
     resources = spec.resources
     with _environment(), _quiet():
         if ray.is_initialized():
-            yield _slots(spec, connected=True)
+            yield _slots(spec, growing=False)
             return
         # Sockets live in Ray's own directory, and their paths may have 107 characters at most.
         short = "/tmp" if os.path.isdir("/tmp") else None
@@ -161,7 +162,7 @@ def _ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
                     log_to_driver=False,
                     _temp_dir=folder,
                 )
-            yield _slots(spec, connected=bool(address))
+            yield _slots(spec, growing=bool(address))
         finally:
             ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
@@ -175,9 +176,9 @@ def _connect(address: str) -> None:
         raise SpecError(f"address: cannot reach a Ray cluster at {address!r}: {reason}") from None
 
 
-def _slots(spec: StudySpec, connected: bool) -> Slots:
+def _slots(spec: StudySpec, growing: bool) -> Slots:
     """The slots of the session's nodes. Raises SpecError where there are none: Ray would wait for
-    them without a word. On a cluster that grows, `resources.workers` says what it grows to."""
+    them without a word. growing: a cluster that may add nodes, up to `resources.workers`."""
     resources = spec.resources
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     has_gpu = any(node.get("GPU", 0) > 0 for node in nodes)
@@ -192,7 +193,7 @@ def _slots(spec: StudySpec, connected: bool) -> Slots:
     for node in nodes:
         fits = int(node.get("CPU", 0) // resources.cpus_per_pack)
         found += min(fits, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else fits
-    if found == 0 and not (connected and resources.workers):
+    if found == 0 and not (growing and resources.workers):
         largest = max((int(node.get("CPU", 0)) for node in nodes), default=0)
         if device == "cuda" and not has_gpu:
             raise SpecError(
@@ -236,24 +237,28 @@ class _PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
     def setup(self, config: dict[str, Any], *, job: Job, packs: list[Any], atoms: Any) -> None:
         self._job, self._packs = job, packs
         self._atoms = {key: ray.get(rows) for key, rows in atoms.items()}
-        self._start(config)
+        self._thread: threading.Thread | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._start(new_config)
+        self._thread = None
         return True
 
-    def _start(self, config: dict[str, Any]) -> None:
-        configs: Sequence[TrialConfig] = ray.get(self._packs[config["pack"]])
+    def _start(self) -> threading.Thread:
+        # Not in setup: Tune makes actors ahead of time, and may hand them another pack first.
+        configs: Sequence[TrialConfig] = ray.get(self._packs[self.config["pack"]])
         self._operations = 0.0
         self._counts: dict[str, Any] = {}
         self._error: BaseException | None = None
         # Daemon: an actor that is told to stop must not wait for the pack.
-        self._thread = threading.Thread(target=self._train, args=(configs,), daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._train, args=(configs,), daemon=True)
+        thread.start()
+        return thread
 
     def _train(self, configs: Sequence[TrialConfig]) -> None:
         try:
             self._counts = train_into_store(self._job, configs, self._atoms, self._add)
+        except StoreError as error:
+            self._counts = {"storage_error": str(error)}
         except BaseException as error:
             self._error = error
 
@@ -261,6 +266,7 @@ class _PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         self._operations += operations
 
     def step(self) -> dict[str, Any]:
+        self._thread = self._thread or self._start()
         self._thread.join(REPORT_SECONDS)
         done = not self._thread.is_alive()
         if self._error is not None:
@@ -306,6 +312,8 @@ class _Watch(tune.Callback):  # type: ignore[misc]  # ray is untyped
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         index = trial.config["pack"]
         result = trial.last_result
+        if "storage_error" in result:
+            raise StoreError(result["storage_error"])
         self._measured += self._running.pop(index, 0.0)
         self._finish(self._packs[index], result)
         self._stored(result["pack_id"])

@@ -293,17 +293,14 @@ class Store:
         self._write(name, text.encode())
 
     def _write(self, name: str, data: bytes) -> None:
-        if self.local is None:
-            fs, root = self._at
-            fs.pipe_file(f"{root}/{name}", data)
-            return
-        path = self.local / name
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        try:
+            if self.local is not None:
+                _replace(self.local / name, data)
+            else:
+                fs, root = self._at
+                fs.pipe_file(f"{root}/{name}", data)
+        except OSError as error:
+            raise StoreError(self._unusable(error)) from None
 
     def _read(self, name: str) -> bytes | None:
         fs, root = self._at
@@ -312,6 +309,16 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return None
         return data
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Writes `path` so that it holds the old or the new content at any moment, whatever happens."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def _in_schema(table: pa.Table) -> pa.Table:

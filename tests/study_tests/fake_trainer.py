@@ -2,13 +2,14 @@
 
 The folder in FAKE_TRAINER holds `control.json` (sleep: seconds a trial; raise_width: a trial of
 that width raises; kill_width: its process dies) and `calls/`, one file for every trial trained.
-A step size above 2 diverges. Numbers follow from the configuration alone: score error
-0.5 N^-1/2 + 1/m + a little for each seed, falling with the steps.
+A step size above 2 diverges. Numbers follow from the configuration alone: the score error is lowest
+at effective time N^1/2, and there it is N^-1/2 and a little for each seed.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 import uuid
@@ -46,8 +47,9 @@ def train(
 def trajectory(config: TrialConfig) -> Trajectory:
     """What `train` gives for a trial."""
     steps = recorded_steps(config.steps, config.recorded)
-    level = 0.5 * config.samples**-0.5 + 1 / config.width + 1e-3 * (config.seed % 7)
-    error: list[float | None] = [level + 1 / (1 + config.step_size * step) for step in steps]
+    best, least = config.samples**0.5, config.samples**-0.5 * (1 + 0.01 * (config.seed % 7))
+    times = [config.step_size * step + 0.1 for step in steps]
+    error: list[float | None] = [least * (1 + 0.1 * math.log(t / best) ** 2) for t in times]
     values = {
         "seconds": 0.01,
         "operations": config.training_operations,

@@ -77,7 +77,7 @@ def test_a_failed_trial_stays_until_it_is_replaced_in_whichever_pack(store: Stor
     write_failed(store, TRIALS[:2], "first")
     write_failed(store, TRIALS[:1], "second")
     ledger = store.ledger()
-    (rows,) = [t for t in store.rows(IDS[:1], ledger)]
+    (rows,) = store.rows(IDS[:1], ledger)
     assert rows["message"].to_pylist() == ["second"]
     write(store, [TRIALS[0], TRIALS[2]])
     ledger = store.ledger()
@@ -237,9 +237,9 @@ def test_a_store_travels_to_workers(store: Store) -> None:
 
 
 def test_a_second_driver_is_told_who_holds_the_directory(tmp_path: Path) -> None:
-    with StorageLock(tmp_path):
-        with pytest.raises(StorageLockedError, match=f"in use by process {os.getpid()} on host"):
-            StorageLock(tmp_path).__enter__()
+    holder = f"in use by process {os.getpid()} on host"
+    with StorageLock(tmp_path), pytest.raises(StorageLockedError, match=holder):
+        StorageLock(tmp_path).__enter__()
     with StorageLock(tmp_path):
         pass
 

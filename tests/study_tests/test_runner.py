@@ -1,0 +1,343 @@
+"""Runs under Ray: nothing is trained twice, nothing is lost, whatever ends a run."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fake_trainer
+import pandas as pd
+import pytest
+import ray
+from rich.console import Console
+
+from analysis.results import load_results
+from study import StudySpec, cli, run
+from study.lock import StorageLock, StorageLockedError
+from study.problems import SpecError
+from study.session import RunResult
+from study.store import Store
+
+runner = importlib.import_module("study.runner")  # `study.runner` of the package is shadowed by run
+
+REPOSITORY = Path(__file__).parents[2]
+
+STUDY = """
+name: fake
+law: {kind: cube, dimension: 2}
+seeds: 3
+base: {samples: 256, width: 65536, step_size: 1.0}
+sweeps:
+  - samples: [16, 32, 64, 128, 256, 512]
+  - width: [64, 256, 1024]
+  - step_size: [0.5, 4.0]
+resources: {workers: 2}
+"""
+TRIALS = 3 * (6 + 3 + 2)
+
+
+class Trainer:
+    """What a test sets of the fake trainer, and what it sees of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "calls").mkdir(parents=True)
+        self.control()
+
+    def control(self, **settings: Any) -> None:
+        (self.folder / "control.json").write_text(json.dumps(settings))
+
+    def calls(self) -> Counter[str]:
+        """How often each trial was trained since the last look."""
+        files = list((self.folder / "calls").iterdir())
+        for file in files:
+            file.unlink()
+        return Counter(file.name.split(".")[0] for file in files)
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
+    """One Ray session, whose workers import the fake trainer and look into its folder."""
+    trainer = Trainer(tmp_path_factory.mktemp("fake"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAKE_TRAINER", str(trainer.folder))
+        patch.setenv("PYTHONPATH", f"{REPOSITORY}{os.pathsep}{Path(__file__).parent}")
+        ray.init(
+            address="local",
+            num_cpus=2,
+            num_gpus=0,
+            include_dashboard=False,
+            logging_level="ERROR",
+            log_to_driver=False,
+        )
+        yield trainer
+        ray.shutdown()
+
+
+@pytest.fixture
+def trainer(session: Trainer) -> Trainer:
+    session.control()
+    session.calls()
+    return session
+
+
+@pytest.fixture(autouse=True)
+def _report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the report, which takes longer than all the rest, but in one test."""
+    if "real_report" not in request.fixturenames:
+        monkeypatch.setattr("analysis.report.write_report", lambda *arguments: None)
+
+
+@pytest.fixture
+def real_report() -> None:
+    """Asks for the report."""
+
+
+def train(
+    storage: Path, text: str = STUDY, tracking_uri: str | None = None
+) -> tuple[RunResult, str]:
+    """Runs a study with the fake trainer; the result and what it printed."""
+    out = io.StringIO()
+    console = Console(file=out, width=120)
+    spec = StudySpec.from_text(text)
+    result = run(spec, storage, tracking_uri, trainer=fake_trainer.train, console=console)
+    return result, out.getvalue()
+
+
+def table(storage: Path) -> pd.DataFrame:
+    return load_results(storage / "results.parquet")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(session: Trainer, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """The table of STUDY, trained in one go."""
+    session.control()
+    storage = tmp_path_factory.mktemp("uninterrupted") / "results"
+    train(storage)
+    return table(storage)
+
+
+def test_a_study_is_trained_once_and_grows_by_what_is_new(
+    trainer: Trainer, tmp_path: Path, real_report: None
+) -> None:
+    storage = tmp_path / "results"
+    result, said = train(storage)
+    assert trainer.calls() == Counter(t.trial_id for t in StudySpec.from_text(STUDY).trials())
+    assert (result.trained, result.exit_code) == (TRIALS, 0)
+    assert result.counts == {"completed": TRIALS - 3, "diverged": 3, "failed": 0, "missing": 0}
+    assert len(Store(storage).pack_ids()) > 4
+    best = [v for v in result.verdicts if (v.quantity, v.axis) == ("best_score_error", "samples")]
+    assert [round(v.exponent, 3) for v in best] == [0.5]
+    assert "\x1b" not in said
+    for name in ("verdicts.json", "report.html", "results.parquet", "spec.yaml", "figures"):
+        assert (storage / name).exists()
+    before = table(storage)
+    assert set(before["trial_id"]) == {t.trial_id for t in StudySpec.from_text(STUDY).trials()}
+
+    result, said = train(storage)
+    assert (trainer.calls(), result.trained, result.exit_code) == (Counter(), 0, 0)
+    assert "nothing to train" in said
+
+    wider = STUDY.replace("[16, 32,", "[8, 16, 32,")
+    result, said = train(storage, wider)
+    calls = trainer.calls()
+    new = [t for t in StudySpec.from_text(wider).trials() if t.samples == 8]
+    assert calls == Counter(t.trial_id for t in new)
+    assert result.trained == 3
+    after = table(storage)
+    pd.testing.assert_frame_equal(after[after["samples"] > 8].reset_index(drop=True), before)
+
+    result, said = train(storage)  # the new trials stay in the store and out of the table
+    assert trainer.calls() == Counter()
+    pd.testing.assert_frame_equal(table(storage), before)
+
+
+def test_a_trial_that_raises_fails_alone_and_is_tried_again(
+    trainer: Trainer, tmp_path: Path, uninterrupted: pd.DataFrame
+) -> None:
+    trainer.control(raise_width=256)
+    result, said = train(tmp_path / "r")
+    assert (result.exit_code, result.counts["failed"], result.counts["completed"]) == (3, 3, 27)
+    assert "3 trials failed; running the same command tries them again" in said
+    assert "3 x ArithmeticError: planted at width 256" in said
+    rows = table(tmp_path / "r").query("status == 'failed'")
+    assert set(rows["width"]) == {256}
+    assert rows["score_error"].isna().all()
+    assert set(trainer.calls().values()) == {1}
+
+    trainer.control()
+    result, said = train(tmp_path / "r")
+    assert (result.exit_code, result.trained) == (0, 3)
+    assert set(trainer.calls()) == set(rows["trial_id"])
+    pd.testing.assert_frame_equal(table(tmp_path / "r"), uninterrupted)
+
+
+def test_when_every_trial_fails_the_run_says_so(trainer: Trainer, tmp_path: Path) -> None:
+    trainer.control(raise_width=64)
+    text = STUDY[: STUDY.index("sweeps")].replace("65536", "64") + "resources: {workers: 2}\n"
+    result, said = train(tmp_path / "r", text)
+    assert (result.exit_code, result.counts["failed"], result.verdicts) == (3, 3, [])
+    assert "3 x ArithmeticError" in said
+
+
+def test_a_trial_that_kills_its_worker_fails_alone(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "ATTEMPTS_AFTER_A_CRASH", 0)
+    trainer.control(kill_width=64)
+    text = STUDY.replace("seeds: 3", "seeds: 1")
+    text = text[: text.index("sweeps")] + "sweeps: {samples: 16, width: [64, 128, 256]}\n"
+    result, _ = train(tmp_path / "r", text)
+    assert (result.exit_code, result.counts["failed"], result.counts["completed"]) == (3, 1, 2)
+    (failure,) = table(tmp_path / "r").query("status == 'failed'").itertuples()
+    assert failure.width == 64
+    assert "died" in failure.message
+
+
+def test_a_damaged_file_is_told_and_its_trials_are_trained_again(
+    trainer: Trainer, tmp_path: Path, uninterrupted: pd.DataFrame
+) -> None:
+    train(tmp_path / "r")
+    trainer.calls()
+    store = Store(tmp_path / "r")
+    pack_id = store.pack_ids()[0]
+    lost = set(store.read_pack(pack_id)["trial_id"].to_pylist())
+    path = tmp_path / "r" / "trials" / f"{pack_id}.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    result, said = train(tmp_path / "r")
+    assert f"{pack_id}.parquet was damaged" in said
+    assert set(trainer.calls()) == lost
+    assert result.trained == len(lost)
+    pd.testing.assert_frame_equal(table(tmp_path / "r"), uninterrupted)
+
+
+def test_what_cannot_run_is_said_before_anything_starts(trainer: Trainer, tmp_path: Path) -> None:
+    for resources, said in [
+        ("{cpus_per_pack: 64}", "no node has room for a pack of resources.cpus_per_pack = 64"),
+        ("{gpus_per_pack: 0.5}", "gpus_per_pack = 0.5, but the device is cpu"),
+        ("{workers: 2}\ndevice: cuda", "Ray finds no GPU here"),
+    ]:
+        with pytest.raises(SpecError, match=said):
+            train(tmp_path / "r", STUDY.replace("{workers: 2}", resources))
+    with StorageLock(tmp_path / "r"), pytest.raises(StorageLockedError, match="in use by process"):
+        train(tmp_path / "r")
+    assert trainer.calls() == Counter()
+
+
+def test_a_tracking_server_that_fails_costs_no_result(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def __init__(self, *arguments: Any) -> None: ...
+
+        def open(self) -> None:
+            raise ConnectionError("nobody answers at http://nowhere")
+
+    module = type(sys)("study.tracking")
+    module.Tracker = Broken  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "study.tracking", module)
+    result, said = train(tmp_path / "r", tracking_uri="http://nowhere")
+    assert result.exit_code == 0
+    assert said.count("nobody answers at http://nowhere") == 1
+    assert "scorerates sync" in said
+
+
+def test_the_command_exits_with_3_where_trials_failed(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_fake(*arguments: Any, **options: Any) -> RunResult:
+        return run(*arguments, **options, trainer=fake_trainer.train)
+
+    monkeypatch.setattr(runner, "run", with_fake)
+    (tmp_path / "s.yaml").write_text(STUDY)
+    arguments = ["run", f"{tmp_path}/s.yaml", "--storage", f"{tmp_path}/r", "--no-tracking", "-q"]
+    for control, code in (({"raise_width": 64}, 3), ({}, 0)):
+        trainer.control(**control)
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        assert ended.value.code == code
+
+
+DRIVER = """
+import sys
+import fake_trainer
+from study import StudySpec, run
+from rich.console import Console
+spec = StudySpec.load(sys.argv[1])
+out = run(spec, sys.argv[2], None, trainer=fake_trainer.train, console=Console(width=120))
+sys.exit(out.exit_code)
+"""
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Processes of this machine whose environment names `folder`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if str(folder).encode() in path.read_bytes():
+                found.append(path.parent.name)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_driver_that_is_stopped_loses_nothing_that_was_finished(
+    number: signal.Signals, trainer: Trainer, tmp_path: Path, uninterrupted: pd.DataFrame
+) -> None:
+    theirs = Trainer(tmp_path / "fake")
+    theirs.control(sleep=0.4)
+    (tmp_path / "s.yaml").write_text(STUDY)
+    storage = tmp_path / "r"
+    environment = {
+        **os.environ,
+        "FAKE_TRAINER": str(theirs.folder),
+        "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{Path(__file__).parent}",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path / "s.yaml"), str(storage)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as driver:
+        deadline = time.monotonic() + 90
+        while len(Store(storage).pack_ids()) < 2:
+            assert driver.poll() is None, driver.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        driver.send_signal(number)
+        said, _ = driver.communicate(timeout=60)
+    deadline = time.monotonic() + 60
+    while processes_of(theirs.folder):
+        assert time.monotonic() < deadline, "processes were left behind"
+        time.sleep(0.1)
+
+    spec = StudySpec.from_text(STUDY)
+    ids = [t.trial_id for t in spec.trials()]
+    ledger = Store(storage).ledger()
+    finished = [i for i in ids if ledger.finished(i)]
+    assert 0 < len(finished) < TRIALS
+    if number == signal.SIGKILL:
+        assert driver.returncode == -number
+    else:
+        assert driver.returncode == 128 + number, said
+        assert f"stopped: {len(finished)} of {TRIALS} trials done; the same command" in said
+        assert "Traceback" not in said
+
+    result, said = train(storage)
+    assert trainer.calls() == Counter(set(ids) - set(finished))
+    assert (result.trained, result.exit_code) == (TRIALS - len(finished), 0)
+    assert f"{len(finished)} of {TRIALS} trials are done" in said
+    pd.testing.assert_frame_equal(table(storage), uninterrupted)
