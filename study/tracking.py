@@ -8,6 +8,7 @@ their names. One `log_batch` a trial; no autologging, no global state of mlflow'
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import sys
@@ -232,6 +233,9 @@ class Tracker:
         """Whatever mlflow raises as a TrackingError; and not many minutes of silent retries."""
         added = [name for name in _PATIENCE if name not in os.environ]
         os.environ.update({name: _PATIENCE[name] for name in added})
+        logger = logging.getLogger("mlflow.store.db.utils")
+        level = logger.level
+        logger.setLevel(logging.WARNING)
         try:
             yield
         except TrackingError:
@@ -243,6 +247,7 @@ class Tracker:
                 "`scorerates sync` logs them)"
             ) from error
         finally:
+            logger.setLevel(level)
             for name in added:
                 os.environ.pop(name, None)
 
@@ -253,10 +258,10 @@ _CURVES = (Quantity.BEST_ERROR, Quantity.BEST_TIME, Quantity.COUPLING_AT_TIME)
 
 
 def run_name(row: pd.Series) -> str:
-    """Says what a trial is; names of one study sort by law, d, N, m, eta and seed."""
+    """Says what a trial is. The axes come first: lists of runs show some twenty characters."""
     return (
-        f"{row['law']} d={row['dimension']} N={row['samples']:06d} m={row['width']:07d} "
-        f"eta={row['step_size']:g} seed={row['seed']:03d}"
+        f"N={row['samples']:05d} m={row['width']:05d} eta={row['step_size']:g} "
+        f"seed={row['seed']:02d} d={row['dimension']} {row['law']}"
     )
 
 

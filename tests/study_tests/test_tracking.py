@@ -95,7 +95,7 @@ def test_runs_are_nested_named_and_described(uri: str) -> None:
     for run in by_status.values():
         assert run.data.tags[PARENT] == parent.info.run_id
     good = by_status["completed"]
-    assert good.info.run_name == "gaussian_mixture d=2 N=000064 m=0000008 eta=0.3 seed=001"
+    assert good.info.run_name == "N=00064 m=00008 eta=0.3 seed=01 d=2 gaussian_mixture"
     assert good.info.status == "FINISHED"
     assert good.data.metrics["samples"] == 64
     assert good.data.metrics["best_score_error"] == 1e-17
