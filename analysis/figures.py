@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis import rate_figures, term_figures
+from analysis import rate_figures, stop_figures, term_figures
 from analysis.plot import Panel, Plot, Series, positive
 from analysis.quantities import best, curves, trials
 from analysis.sweeps import Setting, Sweep, at_best, has, level_means, quartiles, settings, sweep
@@ -36,9 +36,12 @@ class Omitted:
 
 
 def study_plots(
-    frame: pd.DataFrame, verdicts: Sequence[Verdict] = ()
+    frame: pd.DataFrame,
+    verdicts: Sequence[Verdict] = (),
+    stopping: Sequence[str] | None = None,
 ) -> tuple[list[Plot], list[Omitted]]:
-    """Every figure that a results table gives, by setting, and those it cannot give."""
+    """Every figure that a results table gives, by setting, and those it cannot give. stopping: the
+    stopping rules that are compared, default all."""
     plots: list[Plot] = []
     omitted: list[Omitted] = []
     found = curves(frame)
@@ -47,6 +50,7 @@ def study_plots(
             *rate_figures.rates(setting, found, verdicts),
             *_trajectories(setting),
             *term_figures.terms(setting),
+            *stop_figures.stopping(setting, stopping),
         ]
         for item in items:
             if isinstance(item, Plot):

@@ -7,6 +7,7 @@ the dark, on a phone and in print.
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import os
 import platform
@@ -28,7 +29,9 @@ from analysis.drawing import Drawn, palette_css, render
 from analysis.figures import Omitted, study_plots
 from analysis.plot import Plot, minus
 from analysis.rate_figures import PLAIN
-from analysis.sweeps import law_names, settings
+from analysis.stop_figures import stopping_table
+from analysis.stops import stops
+from analysis.sweeps import Setting, law_names, settings
 from analysis.term_figures import TERMS, dominance
 from analysis.verdicts import Verdict
 from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
@@ -54,7 +57,8 @@ from analysis.verdicts import evaluate
 
 here = Path(__file__).resolve().parent
 frame = load_results(here.parent / "results.parquet")
-plots, _ = study_plots(frame, evaluate(frame))
+rules = None  # all stopping rules
+plots, _ = study_plots(frame, evaluate(frame), rules)
 for plot in plots:
     if len(sys.argv) == 1 or any(name in plot.name for name in sys.argv[1:]):
         figure = draw(plot)  # a column wide, or a page where it has several panels
@@ -74,17 +78,24 @@ class Shown:
 
 
 def write_report(
-    folder: Path, frame: pd.DataFrame, verdicts: Sequence[Verdict], spec_text: str = ""
+    folder: Path,
+    frame: pd.DataFrame,
+    verdicts: Sequence[Verdict],
+    spec_text: str = "",
+    stopping: Sequence[str] | None = None,
 ) -> Path:
     """Writes `folder/report.html` and `folder/figures/` for a results table; returns the page.
 
     frame: columns of trainers.columns, one row per trial and recorded step, as `load_results`
     gives it. verdicts: those of `evaluate(frame)`. spec_text: the study's YAML, shown as it is.
+    stopping: the stopping rules to compare with the oracle, default all.
     figures/ holds each figure as SVG and PDF, its numbers as CSV, and redraw.py, which makes them
-    again from results.parquet in `folder`. Each file is written, then renamed: a reader never sees
-    half a page.
+    again from results.parquet in `folder`; and each trial's stops as stops.parquet and
+    stops.csv.gz. Raises ValueError for a stopping rule that is none. Each file is written, then
+    renamed: a reader never sees half a page.
     """
-    plots, omitted = study_plots(frame, verdicts)
+    stopped = stops(frame, stopping)
+    plots, omitted = study_plots(frame, verdicts, stopping)
     place = folder / "figures"
     place.mkdir(parents=True, exist_ok=True)
     shown = []
@@ -95,11 +106,14 @@ def write_report(
         _write(place / f"{plot.name}.pdf", drawn.pdf)
         _write(place / f"{plot.name}.csv", numbers)
         shown.append(Shown(plot, drawn, download(f"{plot.name}.csv", numbers, "numbers (CSV)")))
-    _write(place / "redraw.py", REDRAW.encode())
+    _write(place / "stops.parquet", stopped.to_parquet(index=False))
+    _write(place / "stops.csv.gz", gzip.compress(stopped.to_csv(index=False).encode(), mtime=0))
+    rules = f"rules = {None if stopping is None else list(stopping)}"
+    _write(place / "redraw.py", REDRAW.replace("rules = None", rules).encode())
     page = (
         _environment()
         .get_template("report.html")
-        .render(**_content(frame, verdicts, spec_text, shown, omitted))
+        .render(**_content(frame, verdicts, spec_text, shown, omitted, stopping))
     )
     path = folder / "report.html"
     _write(path, page.encode())
@@ -144,6 +158,7 @@ def _content(
     spec_text: str,
     shown: Sequence[Shown],
     omitted: Sequence[Omitted],
+    stopping: Sequence[str] | None,
 ) -> dict[str, Any]:
     found = settings(frame)
     names = law_names(frame)
@@ -166,6 +181,9 @@ def _content(
                 "omitted": [o for o in omitted if o.group == group],
                 "dominance": next(
                     (dominance_rows(s.label, dominance(s)) for s in found if s.label == group), None
+                ),
+                "stopping": next(
+                    (stopping_rows(s, stopping) for s in found if s.label == group), None
                 ),
                 "audit": next((audit_table(s) for s in found if s.label == group), []),
             }
@@ -248,6 +266,18 @@ def dominance_rows(label: str, table: pd.DataFrame | None) -> dict[str, Any] | N
         "rows": rows,
         "terms": list(TERMS.values()),
         "link": download(name, table.to_csv(index=False).encode(), "this table (CSV)"),
+    }
+
+
+def stopping_rows(setting: Setting, rules: Sequence[str] | None) -> dict[str, Any] | None:
+    """The table of stopping rules as cells, with its download; None without one."""
+    table = stopping_table(setting, rules)
+    if table is None:
+        return None
+    numbers = table["numbers"].to_csv(index=False).encode()
+    return {
+        **table,
+        "link": download(f"regrets_{setting.stem}.csv", numbers, "this table and each N (CSV)"),
     }
 
 

@@ -82,9 +82,9 @@ def stopping(
         caption=(
             "Score error E‖f_W − f*‖² where each rule stops over the smallest one of the same "
             "trial's recorded steps, which only the truth can find. 1 is the oracle, "
-            f"1.5 a regret of 50 %; {found.held}. Means over seeds, bars are 95 % intervals over seeds, which may "
-            "reach below 1 although no trial does. A cross marks means over part of the trials, "
-            "where the rule did not fire on the others." + _about_pilot(found)
+            f"1.5 a regret of 50 %; {found.held}. Means over seeds; bars are 95 % intervals over "
+            "seeds, which may reach below 1 although no trial does. A cross is a mean over part "
+            "of the trials: the rule did not fire on the others." + _about_pilot(found)
         ),
         panels=(
             Panel(
@@ -123,7 +123,8 @@ def _about_pilot(found: Compared) -> str:
         return ""
     return (
         f" a priori stops at ητ = c N^((d+2)/(d+3)), with c from the oracle at N = {found.pilot} "
-        "alone, where it is therefore not judged."
+        "alone, where it is therefore not judged; its "
+        "intervals take c as given."
     )
 
 
@@ -174,7 +175,7 @@ def _notes(found: Compared, pooled: pd.DataFrame) -> Iterator[str]:
     if found.pilot is not None:
         yield (
             f"a priori takes its constant from the oracle at N = {found.pilot}, so no rule is "
-            "averaged over that N."
+            "averaged over that N; its intervals take that constant as given."
         )
     elif frame["pilot"].any():
         yield "a priori takes its constant from the oracle at these N, so it cannot be judged."
@@ -194,10 +195,11 @@ def _notes(found: Compared, pooled: pd.DataFrame) -> Iterator[str]:
             yield f"{name} stopped {row['censored']} trials at their last step: it may want later."
     silent = frame[~frame["fired"]]
     for rule, messages in silent.groupby("rule", sort=False)["message"]:
+        tried = int((frame["rule"] == rule).sum())
         first = str(messages.iloc[0]).removeprefix(f"{rule} never fires: ")
         yield (
-            f"{str(rule).replace('_', ' ')} did not fire on {len(messages)} trials, for example "
-            f"because {first}."
+            f"{str(rule).replace('_', ' ')} did not fire on {len(messages)} of {tried} trials; "
+            f"on the first of them, {first}."
         )
 
 
@@ -232,11 +234,11 @@ def _when(ratio: float) -> str:
         return "–"
     if abs(np.log(ratio)) < np.log(1.005):
         return "at the same step"
-    return f"{max(ratio, 1 / ratio):.3g} times {'earlier' if ratio < 1 else 'later'}"
+    return f"{max(ratio, 1 / ratio):.2g} times {'earlier' if ratio < 1 else 'later'}"
 
 
 def _ratios(ratio: float, low: float, high: float) -> str:
     if not np.isfinite(ratio):
         return ""
-    between = f" ({low:.2g} to {high:.2g})" if np.isfinite(low) and np.isfinite(high) else ""
-    return f"τ/τ* = {ratio:.2g}{between}"
+    between = f" ({low:.3g} to {high:.3g})" if np.isfinite(low) and np.isfinite(high) else ""
+    return f"τ/τ* = {ratio:.3g}{between}"
