@@ -15,10 +15,10 @@ from analysis.stops import RULES, check_rules, regrets, stops
 from analysis.sweeps import Setting, has, sweep
 
 USES = {
-    "holdout": "the loss on held-out pairs",
+    "holdout": "the loss on held-out pairs, more than the N",
     "discrepancy": "the training loss and σ²",
     "rademacher": "the kernel's spectrum and σ²",
-    "a_priori": "N, d and a constant",
+    "a_priori": "N, d and a constant from one pilot N",
 }
 """What each rule needs to know."""
 
