@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -177,14 +178,14 @@ def test_a_priori_needs_a_pilot_that_shows_its_best_step(
 def test_a_rule_that_never_fires_says_so_and_is_counted() -> None:
     frames = [trial(seed=s, train_loss=0.2 if s < 3 else 0.3) for s in range(4)]
     table = stops(pd.concat(frames))
-    by_rule = table.set_index(["rule", "seed"])
+    by_rule: Any = table.set_index(["rule", "seed"])
     silent = by_rule.loc[("discrepancy", 3)]
     assert not silent["fired"]
     assert silent[["step", "effective_time", "score_error", "regret", "time_ratio"]].isna().all()
     assert "0.3, above sigma^2 = 0.25" in silent["message"]
     assert by_rule.loc["holdout", "message"].str.contains("not measured").all()
     assert by_rule.loc["rademacher", "message"].str.contains("kernel: true").all()
-    means = regrets(table).set_index("rule")
+    means: Any = regrets(table).set_index("rule")
     assert means.loc["discrepancy", ["trials", "used", "seeds", "fired"]].tolist() == [
         4,
         3,
