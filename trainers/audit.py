@@ -1,0 +1,316 @@
+"""The assumptions of the theory, measured on one setting (THEORY section 9).
+
+A setting is a law, a diffusion, the features and a study seed: what does not depend on a trial's
+N, m or eta. Everything is float64 on the CPU. A **replicate** is an independent sample.
+
+| symbol   | meaning                                              | shape  | unit   |
+|----------|------------------------------------------------------|--------|--------|
+| df*/dx   | Jacobian of f* in x, (alpha/h) Cov(X_0 \\| X_t = x)    | [d, d] | 1      |
+| df*/dt   | derivative of f* in t at fixed x                     | [d]    | x/time |
+| l_i/N    | eigenvalues of K/N                                   | [N]    | x^2    |
+| R_H      | bound on ||f_H||_H^2, for each output                | scalar |        |
+
+Lipschitz constants are suprema, and a search only finds lower estimates of them. f* is searched
+where X_t lives, in the ball that holds 99.9 % of it: beyond, df*/dt has no bound for laws of
+unbounded support.
+
+approximation(R_H) is an infimum over a ball of functions. f_H is fitted on M points: its error
+there is, in expectation, at most the infimum, its error on fresh points at least. Both are given;
+the truth lies between.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainers import diffusion as forward
+from trainers.audit_columns import (
+    APPROXIMATION_SAMPLES,
+    AUDIT_COLUMNS,
+    AUDIT_QUANTITIES,
+    SPECTRUM_SAMPLES,
+    audit_id,
+    audit_identity,
+)
+from trainers.decomposition import RidgeFamily, evaluate, mean_square, source_capacity
+from trainers.distributions import Distribution, make_distribution
+from trainers.kernel_descent import Descent, decompose
+from trainers.ntk import relu_ntk
+from trainers.regression import Samples, draw, stream
+from trainers.trial import Law, TrialConfig
+
+__all__ = ["AUDIT_COLUMNS", "audit", "audit_id"]
+
+Array = NDArray[np.float64]
+
+TIMES = 13
+"""Log-spaced times from T_0/10 to T; T_0 itself is added."""
+
+TAIL_DRAWS = 50_000
+NOISE_DRAWS = 4096
+SEARCH_STARTS = 512
+CLIMBERS, PROPOSALS, ROUNDS = 32, 8, 12
+"""The search for a largest slope: the best starts each take the best of so many random moves."""
+
+COMPONENT_BUDGET = 2e8
+"""Products of points, coordinates and components that one measurement of f* may take: laws of very
+many atoms are measured on fewer points."""
+
+KERNEL_SIZES = (64, 128, 256, 512, 1024)
+FRESH_POINTS = 2048
+NORMS = 16
+NORM_DECADES = 2.0
+"""The grid of R_H, log-spaced, ends below the interpolant's norm, so that the constraint binds."""
+
+
+class Measured(NamedTuple):
+    """x is NaN for a quantity without an axis, seed None where the value is exact."""
+
+    quantity: str
+    value: float
+    x: float = math.nan
+    seed: int | None = None
+
+
+def audit(
+    config: TrialConfig, atoms: dict[str, Array] | None = None, seeds: int = 4
+) -> list[dict[str, Any]]:
+    """The audit of a trial's setting: rows of AUDIT_COLUMNS, in a fixed order.
+
+    atoms: points of laws from files, as `make_distribution` takes them. seeds: replicates.
+    A value that is not finite is None. Raises ValueError for seeds < 1, LawError for a law's file.
+    """
+    if seeds < 1:
+        raise ValueError(f"seeds = {seeds} must be at least 1")
+    law = make_distribution(config.law, atoms)
+    identity = audit_identity(config)
+    return [
+        {
+            **identity,
+            "quantity": m.quantity,
+            "axis": AUDIT_QUANTITIES[m.quantity].axis or None,
+            "x": m.x if math.isfinite(m.x) else None,
+            "seed": m.seed,
+            "value": float(m.value) if math.isfinite(m.value) else None,
+            "unit": AUDIT_QUANTITIES[m.quantity].unit,
+        }
+        for m in _measure(config, law, seeds)
+    ]
+
+
+def _measure(config: TrialConfig, law: Distribution, seeds: int) -> Iterator[Measured]:
+    yield Measured("support_radius", law.support_radius)
+    for seed in range(seeds):
+        yield from tail(config, law, seed)
+        yield from slopes(config, law, seed)
+        yield from noise(config, law, seed)
+        yield from spectrum(config, law, seed)
+    yield from approximation(config, law, seeds)
+
+
+def _stream(purpose: str, config: TrialConfig, seed: int) -> np.random.Generator:
+    # Without the diffusion: audits at several T_0 compare like with like.
+    return stream(f"audit {purpose}", config.study_seed, config.law.identity(), seed)
+
+
+def _clean(purpose: str, config: TrialConfig, law: Distribution, n: int, seed: int) -> Samples:
+    return draw(law, config.diffusion, n, config.bias, _stream(purpose, config, seed))
+
+
+def _components(law: Law) -> int:
+    """Terms in the sum that f* is."""
+    if law.kind == "subspace":
+        return _components(law.inner)
+    if law.kind == "atoms":
+        return law.count
+    return law.components if law.kind == "gaussian_mixture" else 1
+
+
+def times(config: TrialConfig) -> Array:
+    """Rising times from T_0/10 to T, T_0 among them."""
+    t_min, t_max = config.diffusion.t_min, config.diffusion.t_max
+    grid = np.geomspace(t_min / 10, t_max, TIMES)
+    return np.sort(np.append(grid[np.abs(np.log(grid / t_min)) > 1e-9], t_min))
+
+
+# --- the law --------------------------------------------------------------------------------------
+
+
+def tail(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Measured]:
+    """P(||X_t|| > R) at t ~ U[T_0, T], on R from a quarter to four times the larger of the root
+    mean squares of X_0 and of the standard normal."""
+    rng = _stream("tail", config, seed)
+    t = forward.sample_times(config.diffusion, TAIL_DRAWS, rng)
+    x = forward.forward_sample(config.diffusion, law.sample(TAIL_DRAWS, rng), t, rng)
+    length = np.linalg.norm(x, axis=1)
+    scale = math.sqrt(max(law.second_moment, law.dimension))
+    for radius in scale * np.linspace(0.25, 4, 16):
+        yield Measured("tail", float(np.mean(length > radius)), float(radius), seed)
+
+
+def noise(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Measured]:
+    """E||X_0 - f*||^2 and the same per coordinate, by simulation, at each of the `times`."""
+    rng = _stream("noise", config, seed)
+    budget = int(COMPONENT_BUDGET / (_components(config.law) * law.dimension))
+    n = max(256, min(NOISE_DRAWS, budget))
+    for t in times(config):
+        x0 = law.sample(n, rng)
+        x = forward.forward_sample(config.diffusion, x0, np.full(n, t), rng)
+        residual = x0 - _posterior_mean(config, law, x, t)
+        total = float(mean_square(residual))
+        yield Measured("posterior_variance", total, float(t), seed)
+        yield Measured("noise_variance", total / law.dimension, float(t), seed)
+
+
+def _posterior_mean(config: TrialConfig, law: Distribution, x: Array, t: float) -> Array:
+    return law.posterior_mean(x, forward.alpha(config.diffusion, t), forward.h(config.diffusion, t))
+
+
+# --- how steep f* is ------------------------------------------------------------------------------
+
+
+def slope_in_x(config: TrialConfig, law: Distribution, x: Array, t: float) -> Array:
+    """Spectral norm of df*/dx at x [n, d]: [n], by central differences in each coordinate.
+
+    f* varies over lengths of h/(alpha |X_0|) and sqrt(h): a thousandth of both leaves a relative
+    error of about 1e-6.
+    """
+    a, h = float(forward.alpha(config.diffusion, t)), float(forward.h(config.diffusion, t))
+    step = 1e-3 * h / (math.sqrt(h) + a * math.sqrt(law.second_moment))
+    n, d = x.shape
+    moved = (
+        (x[:, None] + step * np.eye(d)).reshape(-1, d),
+        (x[:, None] - step * np.eye(d)).reshape(-1, d),
+    )
+    ahead, behind = (_posterior_mean(config, law, points, t) for points in moved)
+    jacobian = ((ahead - behind) / (2 * step)).reshape(n, d, d)
+    return np.asarray(np.linalg.norm(jacobian, ord=2, axis=(1, 2)))
+
+
+def slope_in_t(config: TrialConfig, law: Distribution, x: Array, t: float) -> Array:
+    """||df*/dt|| at x [n, d] held fixed: [n], by a central difference of t/10,000 each way."""
+    step = 1e-4 * t
+    ahead, behind = (_posterior_mean(config, law, x, t + s) for s in (step, -step))
+    return np.asarray(np.linalg.norm(ahead - behind, axis=1) / (2 * step))
+
+
+def slopes(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Measured]:
+    """Largest slopes of f* found in the ball of X_t, and their 99 % quantiles over X_t, by t.
+
+    The search starts at draws of X_t and midway between pairs of draws of X_0, where f* of a
+    multimodal law turns from one mode to another and X_t hardly ever is when t is small.
+    """
+    rng = _stream("slopes", config, seed)
+    d = law.dimension
+    budget = int(COMPONENT_BUDGET / (100 * _components(config.law) * d * d))
+    n = max(16, min(SEARCH_STARTS, budget))
+    for t in times(config):
+        a, h = float(forward.alpha(config.diffusion, t)), float(forward.h(config.diffusion, t))
+        lengths = np.linalg.norm(
+            forward.forward_sample(config.diffusion, law.sample(TAIL_DRAWS, rng), t, rng), axis=1
+        )
+        radius = float(np.quantile(lengths, 0.999))
+        drawn = forward.forward_sample(config.diffusion, law.sample(n, rng), t, rng)
+        between = a * (law.sample(n, rng) + law.sample(n, rng)) / 2
+        yield Measured("search_radius", radius, float(t), seed)
+        for name, slope in (("x", slope_in_x), ("t", slope_in_t)):
+
+            def at(x: Array, slope: Any = slope, t: float = t) -> Array:
+                return np.asarray(slope(config, law, x, t))
+
+            found = at(drawn)
+            best = _climb(at, np.concatenate([drawn, between]), radius, math.sqrt(h), rng)
+            yield Measured(f"lipschitz_{name}", best, float(t), seed)
+            yield Measured(f"typical_slope_{name}", float(np.quantile(found, 0.99)), float(t), seed)
+
+
+def _climb(
+    slope: Callable[[Array], Array],
+    starts: Array,
+    radius: float,
+    reach: float,
+    rng: np.random.Generator,
+) -> float:
+    """The largest slope found in the ball from the starts [n, d]: random moves from the best ones,
+    of a length that shrinks from `reach`."""
+    starts = _into_ball(starts, radius)
+    values = slope(starts)
+    kept = np.argsort(values)[::-1][: max(1, min(CLIMBERS, len(starts) // 8))]
+    at, best = starts[kept], values[kept]
+    for k in range(ROUNDS):
+        moves = reach * 0.65**k * rng.standard_normal((len(at), PROPOSALS, at.shape[1]))
+        tried = _into_ball((at[:, None] + moves).reshape(-1, at.shape[1]), radius)
+        found = slope(tried).reshape(len(at), PROPOSALS)
+        pick = found.argmax(axis=1)
+        every = np.arange(len(at))
+        better = found[every, pick] > best
+        chosen = tried.reshape(len(at), PROPOSALS, -1)[every, pick]
+        at = np.where(better[:, None], chosen, at)
+        best = np.where(better, found[every, pick], best)
+    return float(best.max())
+
+
+def _into_ball(x: Array, radius: float) -> Array:
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    return np.asarray(x * np.minimum(1.0, radius / np.maximum(length, 1e-300)))
+
+
+# --- the kernel -----------------------------------------------------------------------------------
+
+
+def spectrum(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Measured]:
+    """Eigenvalues of K/N of one sample: all but the rare ones against their index, its smallest
+    one and the largest step size against N (its first N points), source and capacity."""
+    sample = _clean("spectrum", config, law, SPECTRUM_SAMPLES, seed)
+    for n in KERNEL_SIZES:
+        values = np.linalg.eigvalsh(relu_ntk(sample.z[:n], sample.z[:n]))
+        yield Measured("smallest_eigenvalue", float(values[0]) / n, n, seed)
+        yield Measured("largest_step_size", 2 * n / float(values[-1]), n, seed)
+    made = decompose(sample.z, sample.fstar, sample.z[:1], "eigen")
+    assert isinstance(made, Descent)
+    falling = made.spectrum / SPECTRUM_SAMPLES
+    for i in eigenvalue_indices():
+        yield Measured("ntk_eigenvalue", float(falling[i - 1]), i, seed)
+    try:
+        found = source_capacity(falling, made.coefficients[::-1])
+    except ValueError:  # a spectrum of too few eigenvalues above rounding
+        return
+    yield Measured("capacity", found.capacity, seed=seed)
+    yield Measured("source", found.source, seed=seed)
+    yield Measured("rate", found.rate, seed=seed)
+
+
+def eigenvalue_indices() -> list[int]:
+    """Log-spaced indices i from 1 to N/8: past it a sample's spectrum falls faster than its
+    law's."""
+    return sorted({round(i) for i in np.geomspace(1, SPECTRUM_SAMPLES // 8, 40)})
+
+
+def approximation(config: TrialConfig, law: Distribution, seeds: int) -> Iterator[Measured]:
+    """Errors of f_H against R_H, on fresh points and on the M that it was fitted to.
+
+    The norms are the same for every replicate; those at which the constraint does not bind in some
+    output of some replicate are left out.
+    """
+    samples = [
+        _clean("clean points", config, law, APPROXIMATION_SAMPLES, seed) for seed in range(seeds)
+    ]
+    families = [RidgeFamily(sample.z, sample.fstar) for sample in samples]
+    largest = min(float(f.squared_norms(f.smallest_ridge).min()) for f in families)
+    grid = largest / 2 * np.logspace(-NORM_DECADES, 0, NORMS)
+    norms = sorted({float(f"{v:.3g}") for v in grid} | set(config.norms))
+    norms = [norm for norm in norms if norm < largest]
+    for seed, (sample, family) in enumerate(zip(samples, families, strict=True)):
+        fresh = _clean("fresh points", config, law, FRESH_POINTS, seed)
+        elements = [family.element(norm) for norm in norms]
+        values = evaluate(elements, np.concatenate([sample.z, fresh.z]))
+        inside = mean_square(values[:, : len(sample)] - sample.fstar)
+        outside = mean_square(values[:, len(sample) :] - fresh.fstar)
+        for norm, a, b in zip(norms, outside, inside, strict=True):
+            yield Measured("approximation", float(a), norm, seed)
+            yield Measured("approximation_in_sample", float(b), norm, seed)
