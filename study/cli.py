@@ -177,6 +177,7 @@ def sync(
 ) -> None:
     """Bring MLflow up to date with the stored results of a study."""
     from study.conclude import conclude, report_folder, stored_spec
+    from study.store import StoreError
     from study.tracking import Tracker, TrackingError
 
     store, spec = _located(source, storage)
@@ -185,19 +186,18 @@ def sync(
     ledger = store.ledger()
     tracker = Tracker(spec.name, tracking_uri, spec.text, spec.description)
     try:
+        tracker.open()
         with report_folder(store) as folder:
             conclusion = conclude(store, spec, ledger, folder)
-            tracker.open()
-            new = conclusion.frame[~conclusion.frame["trial_id"].isin(tracker.logged)]
-            count = new["trial_id"].nunique()
-            if count:
-                tracker.log_trials(new)
+            before = len(tracker.logged)
+            tracker.log_trials(conclusion.frame)
+            added = len(tracker.logged) - before
             tracker.log_study(folder, conclusion.verdicts, conclusion.frame)
             tracker.close("FINISHED")
     except TrackingError as error:
-        raise SpecError(f"--tracking-uri {tracking_uri}: {error}") from None
+        raise StoreError(str(error)) from None
     Console().print(
-        f"{count} trials added to experiment {spec.name!r} at {tracking_uri}",
+        f"{added} trials added to experiment {spec.name!r} at {tracking_uri}",
         highlight=False,
         soft_wrap=True,
     )
@@ -295,7 +295,7 @@ def _located(source: str, storage: str | None) -> tuple[Any, StudySpec | None]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command `scorerates`: runs it and exits with its code."""
     try:
-        app(args=None if arguments is None else list(arguments), standalone_mode=True)
+        app(args=None if arguments is None else list(arguments), prog_name="scorerates")
     except BrokenPipeError:
         # Whoever read our output has had enough of it; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -54,6 +54,9 @@ def judge_table(store: Store, frame: pd.DataFrame, spec_text: str, folder: Path)
     described = [verdict.to_dict() for verdict in verdicts]
     store.write_text("verdicts.json", json.dumps(described, indent=2, allow_nan=False) + "\n")
     write_report(folder, frame, verdicts, spec_text)
+    if store.local is None:
+        for name in ("results.parquet", "verdicts.json", "spec.yaml"):
+            (folder / name).write_bytes(store.read(name) or b"")
     return Conclusion(frame, verdicts)
 
 
@@ -70,7 +73,7 @@ def analyze_store(store: Store, spec: StudySpec | None = None) -> Conclusion:
 
 @contextmanager
 def report_folder(store: Store) -> Iterator[Path]:
-    """Where figures and report are written: the storage, or a copy that is uploaded to it."""
+    """Where figures and report are written: the storage, or a folder that is uploaded after."""
     if store.local is not None:
         yield store.local
         return

@@ -26,10 +26,10 @@ MINIMUM_OPERATIONS = 1e10
 """A Tune trial costs about 50 ms of orchestration: less work than this is not worth one."""
 MAXIMUM_SECONDS = 60.0
 """What an interruption may cost a worker, and how often finished results reach the disk."""
-STARTUP_SECONDS = 12.0
+STARTUP_SECONDS = 20.0
 """Ray, torch and its compiler, once a run."""
 
-DEFAULT_RATES = {"cpu": 6e10, "cuda": 5e12}
+DEFAULT_RATES = {"cpu": 3e10, "cuda": 5e12}
 """Floating-point operations a second of one CPU core, and of one GPU, until runs say better."""
 
 KERNEL_PRODUCTS = 30
@@ -261,8 +261,22 @@ def _grouped(
             else:
                 parts.append((cost, data_set))
         if parts:
-            groups += _bins(parts, math.ceil(math.fsum(c for c, _ in parts) / target))
+            groups += _within(parts, target)
     return _joined(groups, target)
+
+
+def _within(
+    parts: Sequence[tuple[float, list[TrialConfig]]], target: float
+) -> list[tuple[float, list[TrialConfig]]]:
+    """`parts` in the fewest groups of nearly equal cost that do not exceed `target`, or the
+    largest part."""
+    limit = max(target, *(cost for cost, _ in parts))
+    count = math.ceil(math.fsum(cost for cost, _ in parts) / limit)
+    while True:
+        groups = _bins(parts, count)
+        if max(cost for cost, _ in groups) <= limit:
+            return groups
+        count += 1
 
 
 def _bins(

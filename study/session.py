@@ -71,8 +71,7 @@ class Session:
 
     def _untracked(self, message: str) -> None:
         self._warn(
-            f"warning: MLflow is not kept up to date: {message}\n"
-            "The study goes on, its results are kept; `scorerates sync` catches up later."
+            f"warning: the study goes on without MLflow, `scorerates sync` catches up: {message}"
         )
 
     def begin(self) -> None:
@@ -117,8 +116,7 @@ class Session:
         )
         tracker = self.publisher.finish() if self.publisher else None
         if signal_number:
-            if tracker is not None:
-                tracker.close("KILLED")
+            self._track(tracker, "KILLED")
             self._say(
                 f"stopped: {finished} of {len(self.trials)} trials done; the same command continues"
             )
@@ -131,21 +129,28 @@ class Session:
         if counts["failed"]:
             self._report_failures(ledger)
         if not finished:
-            if tracker is not None:
-                tracker.close("FAILED")
+            self._track(tracker, "FAILED")
             return result
         with report_folder(self.store) as folder:
             conclusion = conclude(self.store, self.spec, ledger, folder)
-            if tracker is not None:
-                self._log_study(tracker, folder, conclusion)
+            self._track(tracker, "FINISHED", folder, conclusion)
         print_verdicts(self.console, conclusion.verdicts)
         self._say(f"report: {self.store.url}/report.html")
         return replace(result, verdicts=conclusion.verdicts)
 
-    def _log_study(self, tracker: Any, folder: Path, conclusion: Conclusion) -> None:
+    def _track(
+        self,
+        tracker: Any,
+        status: str,
+        folder: Path | None = None,
+        conclusion: Conclusion | None = None,
+    ) -> None:
+        if tracker is None:
+            return
         try:
-            tracker.log_study(folder, conclusion.verdicts, conclusion.frame)
-            tracker.close("FINISHED")
+            if folder is not None and conclusion is not None:
+                tracker.log_study(folder, conclusion.verdicts, conclusion.frame)
+            tracker.close(status)
         except Exception as error:  # the results are safe: a view of them must not fail the run
             self._untracked(str(error) or type(error).__name__)
 

@@ -115,7 +115,7 @@ class Store:
 
     def exists(self) -> bool:
         """Whether a study was run here."""
-        return self._read("study.json") is not None
+        return self.read("study.json") is not None
 
     def claim(self, name: str, text: str, folder: Path) -> None:
         """Makes this the storage of study `name`, or raises StoreError where it is not."""
@@ -156,7 +156,7 @@ class Store:
 
     def spec_source(self) -> tuple[str, Path]:
         """Text of the spec as last run, and the folder it was in. Raises StoreError."""
-        text, about = self._read("spec.yaml"), self._about()
+        text, about = self.read("spec.yaml"), self._about()
         if text is None or about is None:
             raise StoreError(f"{self.url} holds no study: run one there first")
         return text.decode(), Path(str(about.get("folder", ".")))
@@ -173,7 +173,7 @@ class Store:
         return StorageLock(self.local)
 
     def _about(self) -> dict[str, Any] | None:
-        data = self._read("study.json")
+        data = self.read("study.json")
         if data is None:
             return None
         try:
@@ -208,7 +208,7 @@ class Store:
 
     def read_pack(self, pack_id: str) -> pa.Table:
         """The rows of a pack, verified. Raises CorruptPackError, or FileNotFoundError."""
-        data = self._read(f"trials/{pack_id}.parquet")
+        data = self.read(f"trials/{pack_id}.parquet")
         if data is None:
             raise FileNotFoundError(f"{self.url}/trials/{pack_id}.parquet")
         try:
@@ -302,7 +302,8 @@ class Store:
         except OSError as error:
             raise StoreError(self._unusable(error)) from None
 
-    def _read(self, name: str) -> bytes | None:
+    def read(self, name: str) -> bytes | None:
+        """The content of a file, None where there is none."""
         fs, root = self._at
         try:
             data: bytes = fs.cat_file(f"{root}/{name}")

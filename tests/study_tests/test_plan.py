@@ -35,7 +35,7 @@ from study.plan import _trial_bytes as trial_bytes
 from trainers.trial import Cube, TrialConfig
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-RATE = 6e10
+RATE = 3e10
 
 
 def planned(trials: list[TrialConfig], workers: int, memory: float = math.inf) -> Plan:

@@ -1,0 +1,205 @@
+"""The command line: exit codes, messages, and what each command prints. No Ray here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_trainer import trajectory
+
+from analysis.results import table_from
+from study import StudySpec, cli
+from study.store import Store
+from trainers.trial import failed
+
+REPOSITORY = Path(__file__).parents[2]
+
+STUDY = """
+name: small
+law: {kind: cube, dimension: 2}
+seeds: 3
+base: {samples: 64, width: 64, step_size: 1.0}
+sweeps: {samples: [16, 32, 64, 128, 256, 512]}
+"""
+
+Capture = pytest.CaptureFixture[str]
+
+
+def command(*arguments: object) -> int:
+    """The exit code of `scorerates ARGUMENTS`."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(argument) for argument in arguments])
+    code = ended.value.code
+    assert isinstance(code, int) or code is None
+    return code or 0
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study file in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    path = tmp_path / "small.yaml"
+    path.write_text(STUDY)
+    return path
+
+
+@pytest.fixture
+def stored(study: Path) -> Path:
+    """Its results: all trials but two, one of which failed."""
+    spec = StudySpec.load(study)
+    store = Store(study.parent / "results" / "small")
+    store.claim(spec.name, spec.text, spec.folder)
+    trials = spec.trials()
+    done = [trajectory(trial) for trial in trials[2:]]
+    store.write_pack(table_from([failed(trials[0], "planted"), *done], "small"))
+    return study
+
+
+@pytest.mark.parametrize("name", ["", "plan", "run", "analyze", "status", "sync", "ui", "theory"])
+def test_every_command_explains_itself(name: str, capsys: Capture) -> None:
+    assert command(*name.split(), "--help") == 0
+    assert "Usage: " in capsys.readouterr().out
+
+
+def test_plan_says_what_a_study_costs(study: Path, capsys: Capture) -> None:
+    assert command("plan", study, "--workers", 2, "--device", "cpu") == 0
+    out = capsys.readouterr().out
+    assert "18 (0 done)" in out
+    assert "6 of 3 seeds" in out
+    operations = sum(t.training_operations for t in StudySpec.load(study).trials())
+    assert f"{operations:.3g} floating-point operations" in out
+    assert "recorded default" in out
+    assert not (study.parent / "results").exists()
+
+
+def test_plan_counts_what_is_done_and_measures_its_rate(stored: Path, capsys: Capture) -> None:
+    assert command("plan", stored, "--workers", 2) == 0
+    out = capsys.readouterr().out
+    assert "18 (16 done)" in out
+    assert "2 trials in 1 packs" in out
+
+
+def test_plan_warns_of_step_sizes_beyond_the_limit(study: Path, capsys: Capture) -> None:
+    study.write_text(STUDY.replace("step_size: 1.0", "step_size: 50"))
+    assert command("plan", study) == 0
+    err = capsys.readouterr().err
+    assert "step_size = 50 is above the stability limit 2N/lambda_max" in err
+    assert err.count("warning") == 1
+
+
+def test_status_counts_trials(stored: Path, capsys: Capture) -> None:
+    for source in (stored, "small", stored.parent / "results" / "small"):
+        assert command("status", source) == 0
+        counts = dict(line.split() for line in capsys.readouterr().out.splitlines()[1:])
+        expected = {"trials": 18, "completed": 16, "diverged": 0, "failed": 1, "missing": 1}
+        assert counts == {name: str(count) for name, count in expected.items()}
+
+
+def test_analyze_prints_a_table_and_writes_files(stored: Path, capsys: Capture) -> None:
+    assert command("analyze", stored) == 0
+    out = capsys.readouterr().out
+    assert "best score error" in out
+    folder = stored.parent / "results" / "small"
+    verdicts = json.loads((folder / "verdicts.json").read_text())
+    (best,) = [v for v in verdicts if (v["quantity"], v["axis"]) == ("best_score_error", "samples")]
+    assert best["exponent"] == pytest.approx(0.5, abs=0.01)
+    assert best["theory_exponent"] == pytest.approx(0.4)
+    assert (folder / "report.html").exists()
+
+
+def test_analyze_json_is_json_and_nothing_else(stored: Path, capsys: Capture) -> None:
+    assert command("analyze", "small", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    folder = stored.parent / "results" / "small"
+    assert printed == json.loads((folder / "verdicts.json").read_text())
+
+
+def test_a_results_table_alone_can_be_analyzed(stored: Path, capsys: Capture) -> None:
+    assert command("analyze", "small", "--json") == 0
+    folder = stored.parent / "alone"
+    folder.mkdir()
+    (stored.parent / "results" / "small" / "results.parquet").rename(folder / "results.parquet")
+    first = json.loads(capsys.readouterr().out)
+    assert command("analyze", folder, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == first
+
+
+def test_theory_prints_the_registry(capsys: Capture) -> None:
+    assert command("theory", "--dimension", 4) == 0
+    assert "0.286" in capsys.readouterr().out
+    assert command("theory", "-d", 4, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert any(abs(row["exponent"] - 2 / 7) < 1e-12 for row in rows if row["exponent"])
+
+
+def test_wrong_input_ends_with_2_and_one_message(study: Path, capsys: Capture) -> None:
+    (study.parent / "bad.yaml").write_text(STUDY.replace("samples: 64", "sample: 64"))
+    (study.parent / "foreign").mkdir()
+    (study.parent / "foreign" / "notes.txt").write_text("mine")
+    other = study.parent / "other"
+    Store(other).claim("other", "name: other\n", study.parent)
+    for arguments, said in [
+        (("plan", "none.yaml"), "no such file: none.yaml"),
+        (("run", "none.yaml"), "no such file: none.yaml"),
+        (("plan", "bad.yaml"), "bad.yaml: "),
+        (("run", "bad.yaml", "--no-tracking"), "unknown key base.sample: did you mean samples?"),
+        (("plan", study, "--device", "tpu"), "--device tpu: must be auto, cpu or cuda"),
+        (("plan", study, "--storage", other), "holds the results of study 'other'"),
+        (("run", study, "--storage", other, "--no-tracking"), "holds the results of study 'other'"),
+        (("run", study, "--storage", "foreign", "--no-tracking"), "holds no study (notes.txt)"),
+        (("run", study, "--storage", f"{study}/x", "--no-tracking"), "cannot write to"),
+        (("status", "nothing"), "no study file, results directory or study"),
+        (("status", study.parent), "holds no study: run one there first"),
+        (("analyze", study), "no trial of study 'small' has finished: run it first"),
+        (("analyze", study.parent / "foreign"), "foreign"),
+        (("theory", "--dimension", "0"), "greater than or equal to 1"),
+        (("theory",), "Missing option"),
+        (("plan", study, "--frob"), "No such option"),
+        (("frob",), "No such command"),
+    ]:
+        assert command(*arguments) == 2, arguments
+        captured = capsys.readouterr()
+        assert said in captured.err, arguments
+        assert "Traceback" not in captured.err
+        assert not captured.out
+
+
+def test_sync_names_a_server_that_does_not_answer(stored: Path, capsys: Capture) -> None:
+    assert command("sync", "small", "--tracking-uri", "http://127.0.0.1:9") == 2
+    assert "http://127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_sync_rebuilds_the_view(stored: Path, capsys: Capture) -> None:
+    uri = f"sqlite:///{stored.parent}/view.db"
+    assert command("sync", "small", "--tracking-uri", uri) == 0
+    assert "16 trials added to experiment 'small'" in capsys.readouterr().out
+    assert command("sync", "small", "--tracking-uri", uri) == 0
+    assert "0 trials added" in capsys.readouterr().out
+
+
+def test_ui_of_a_server_is_where_it_is(capsys: Capture) -> None:
+    assert command("ui", "--tracking-uri", "http://server:5000") == 0
+    assert "http://server:5000" in capsys.readouterr().out
+
+
+def test_light_commands_load_nothing_heavy(study: Path) -> None:
+    code = (
+        "import sys; from study import cli\n"
+        "try: cli.main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'ray', 'torch', 'mlflow', 'matplotlib', 'optuna'} & set(sys.modules)))"
+    )
+    for arguments in (["--help"], ["theory", "-d", "2"], ["plan", str(study)], ["status", "x"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert done.stdout.splitlines()[-1] == "[]", arguments
