@@ -89,6 +89,10 @@ class ProgressDisplay:
     ) -> None:
         if self._bar:
             self._bar.stop()
+        if kind is None:
+            elapsed = self._clock() - self._start
+            text = self._tally.describe(elapsed, self._expected)
+            self._print(f"{text}, {duration_text(elapsed)}")
 
     def update(self) -> None:
         """Shows the tally, on plain output only where a tenth or ten seconds have passed."""
@@ -104,7 +108,10 @@ class ProgressDisplay:
         if share - self._last_share >= LINE_SHARE or now - self._last_time >= pause:
             self._last_share, self._last_time = share, now
             text = self._tally.describe(elapsed, self._expected)
-            self._console.print(f"{share:4.0%}  {text}", highlight=False, soft_wrap=True)
+            self._print(f"{share:4.0%}  {text}")
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def duration_text(seconds: float) -> str:

@@ -168,7 +168,10 @@ def test_wrong_input_ends_with_2_and_one_message(study: Path, capsys: Capture) -
         assert not captured.out
 
 
-def test_sync_names_a_server_that_does_not_answer(stored: Path, capsys: Capture) -> None:
+def test_sync_names_a_server_that_does_not_answer(
+    stored: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     assert command("sync", "small", "--tracking-uri", "http://127.0.0.1:9") == 2
     assert "http://127.0.0.1:9" in capsys.readouterr().err
 

@@ -1,0 +1,47 @@
+"""The stability limit against the kernel matrix of a real data set, and who is warned."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from study.stability import stability_limit, stability_warnings
+from trainers.distributions import make_distribution
+from trainers.ntk import relu_ntk
+from trainers.regression import draw_training_set
+from trainers.trial import Cube, GaussianMixture, TrialConfig
+
+
+def trial(step_size: float = 1.0, **others: object) -> TrialConfig:
+    fields = {"law": GaussianMixture(dimension=2), "samples": 2048, "width": 64, **others}
+    return TrialConfig(step_size=step_size, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("law", [GaussianMixture(dimension=2), Cube(dimension=4)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_limit_is_that_of_the_data_set(law: object, bias: bool) -> None:
+    config = trial(law=law, bias=bias)
+    z = draw_training_set(config, make_distribution(config.law)).z
+    exact = 2 * len(z) / np.linalg.eigvalsh(relu_ntk(z, z))[-1]
+    assert stability_limit(config) == pytest.approx(exact, rel=0.15)
+
+
+def test_kernel_descent_is_stable_below_the_limit_and_not_above() -> None:
+    config = trial()
+    z = draw_training_set(config, make_distribution(config.law)).z[:256]
+    kernel, limit = relu_ntk(z, z), stability_limit(config)
+    for factor, stable in ((0.8, True), (1.25, False)):
+        residual = np.ones(256)
+        for _ in range(200):
+            residual = residual - factor * limit / 256 * kernel @ residual
+        assert bool(np.linalg.norm(residual) < 16) is stable
+
+
+def test_one_warning_for_every_law_that_is_beyond() -> None:
+    calm = trial(1.0)
+    assert stability_warnings([calm]) == []
+    trials = [calm, trial(40.0), trial(50.0), trial(60.0, law=Cube(dimension=1))]
+    warnings = stability_warnings(trials)
+    assert len(warnings) == 2
+    assert "step_size = 50 is above the stability limit" in warnings[0]
+    assert "cube" in warnings[1]

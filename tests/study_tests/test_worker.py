@@ -1,0 +1,100 @@
+"""A pack in a worker: rows in the store, and a bad trial fails alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_trainer import trajectory
+
+from study.store import Store
+from study.worker import Job, failed_rows, train_into_store
+from trainers.trial import Cube, Trajectory, TrialConfig
+
+
+def trial(seed: int, **others: Any) -> TrialConfig:
+    fields = {"law": Cube(dimension=1), "samples": 16, "width": 4, "step_size": 1.0, **others}
+    return TrialConfig(seed=seed, **fields)
+
+
+class Trainer:
+    """Fails for packs that hold one of `bad`, if they hold more than `alone` trials."""
+
+    def __init__(self, *bad: int, alone: int = 0) -> None:
+        self.bad, self.alone = bad, alone
+        self.calls: list[tuple[int, ...]] = []
+        self.options: dict[str, Any] = {}
+
+    def __call__(
+        self, configs: Sequence[TrialConfig], device: str = "auto", **options: Any
+    ) -> list[Trajectory]:
+        self.calls.append(tuple(c.seed for c in configs))
+        self.options = {"device": device, **options}
+        if len(configs) > self.alone and any(c.seed in self.bad for c in configs):
+            raise RuntimeError("out of memory")
+        options["on_progress"](1.0)
+        return [trajectory(c) for c in configs]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path)
+    store.claim("s", "", tmp_path)
+    return store
+
+
+def test_a_pack_is_trained_in_one_call_with_what_the_job_says(store: Store) -> None:
+    trainer, done = Trainer(), list[float]()
+    job = Job("s", store, "cpu", 3, trainer)
+    counts = train_into_store(job, [trial(0), trial(1, step_size=5.0)], {}, done.append)
+    assert trainer.calls == [(0, 1)]
+    assert (trainer.options["device"], trainer.options["threads"]) == ("cpu", 3)
+    assert done == [1.0]
+    pack_id = counts.pop("pack_id")
+    assert counts == {"completed": 1, "diverged": 1, "failed": 0}
+    assert store.pack_ids() == [pack_id]
+    assert set(store.read_pack(pack_id)["study"].to_pylist()) == {"s"}
+
+
+def test_a_pack_that_raises_is_trained_one_by_one(store: Store) -> None:
+    trainer = Trainer(1)
+    configs = [trial(seed) for seed in range(3)]
+    counts = train_into_store(Job("s", store, "cpu", 1, trainer), configs, {}, lambda _: None)
+    assert trainer.calls == [(0, 1, 2), (0,), (1,), (2,)]
+    assert (counts["completed"], counts["failed"]) == (2, 1)
+    ledger = store.ledger()
+    assert [ledger.entries[c.trial_id].status for c in configs] == [
+        "completed",
+        "failed",
+        "completed",
+    ]
+    table = store.read_pack(counts["pack_id"])
+    messages = dict(zip(table["trial_id"].to_pylist(), table["message"].to_pylist(), strict=True))
+    assert messages[configs[1].trial_id] == "RuntimeError: out of memory"
+
+
+def test_what_fails_only_together_loses_no_trial(store: Store) -> None:
+    trainer = Trainer(1, alone=1)
+    configs = [trial(seed) for seed in range(3)]
+    counts = train_into_store(Job("s", store, "cpu", 1, trainer), configs, {}, lambda _: None)
+    assert counts["completed"] == 3
+
+
+def test_a_trainer_that_mixes_up_trials_is_not_believed(store: Store) -> None:
+    def swapped(configs: Sequence[TrialConfig], device: str = "", **_: Any) -> list[Trajectory]:
+        return [trajectory(c) for c in reversed(configs)]
+
+    configs = [trial(0), trial(1)]
+    counts = train_into_store(Job("s", store, "cpu", 1, swapped), configs, {})
+    assert counts["completed"] == 2, "alone, each trial is itself"
+    wrong = Job("s", store, "cpu", 1, lambda *_, **__: [trajectory(trial(7))])
+    assert train_into_store(wrong, configs, {})["failed"] == 2
+
+
+def test_failed_rows_name_the_reason(store: Store) -> None:
+    job = Job("s", store, "cpu", 1)
+    table = store.read_pack(failed_rows(job, [trial(0)], "its worker died"))
+    assert table["message"].to_pylist() == ["its worker died"]
+    assert table["status"].to_pylist() == ["failed"]
