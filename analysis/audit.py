@@ -1,76 +1,206 @@
-"""The audit of the theory's assumptions, as far as a results table measures them.
+"""The audit's table: how it is stored and read, and the curves and exponents that it gives.
 
-Rows follow THEORY's list of assumptions; a row whose columns are null says so.
+One Parquet file a setting, in `audit/` of a results directory; columns and quantities are those of
+trainers.audit_columns. What the numbers mean for the theory's assumptions is in `assumptions`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+import fsspec
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from analysis.sweeps import Setting, at_end, has, sweep
+from analysis.quantities import Curve
+from analysis.results import ResultsError, is_tracking_uri
+from analysis.theory import Quantity
+from trainers.audit_columns import (
+    APPROXIMATION_SAMPLES,
+    AUDIT_COLUMNS,
+    FIRST_INDEX,
+    SPECTRUM_SAMPLES,
+)
+
+FORMAT_VERSION = 1
+"""Version of the audit files' layout. Raise it when a column changes its meaning."""
+
+_TYPES = {"string": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+
+AUDIT_SCHEMA: pa.Schema = pa.schema(
+    [
+        pa.field(c.name, _TYPES[c.type], metadata={"unit": c.unit, "meaning": c.meaning})
+        for c in AUDIT_COLUMNS
+    ],
+    metadata={"format": "scorerates audit", "format_version": str(FORMAT_VERSION)},
+)
+
+SETTING_KEYS = ("law_id", "t_min", "t_max", "schedule", "feature_bias")
+"""What an audit and a trial of its setting have in common."""
+
+BRACKET = 1.25
+"""approximation(R_H) is trusted where its upper and its lower estimate agree within this factor."""
+
+Exponents = tuple[float | None, float | None]
 
 
-@dataclass(frozen=True)
-class AuditRow:
-    """An assumption, what was measured, and how to read it."""
-
-    assumption: str
-    measured: str
-    reading: str
+# --- files --------------------------------------------------------------------------------------
 
 
-def audit_table(setting: Setting) -> list[AuditRow]:
-    """What the setting's trials say about each assumption that the table has columns for."""
-    rows = [
-        _noise(setting.frame),
-        _target(setting.frame),
-        _movement(setting, "displacement", "‖W(τ) − W(0)‖_F at the last step"),
-        _movement(setting, "flipped_fraction", "share of flipped activations at the last step"),
-    ]
-    return [row for row in rows if row is not None]
+def audit_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows of `trainers.audit.audit` as a table in AUDIT_SCHEMA. Raises ValueError for a row that
+    lacks a column or has another, or a value of another type."""
+    names = set(AUDIT_SCHEMA.names)
+    for row in rows:
+        if set(row) != names:
+            odd = ", ".join(sorted(set(row) ^ names))
+            raise ValueError(f"an audit's row has exactly the columns of AUDIT_COLUMNS; odd: {odd}")
+    try:
+        return pa.Table.from_pylist([dict(row) for row in rows], schema=AUDIT_SCHEMA)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"audit: {error}") from error
 
 
-def _noise(frame: pd.DataFrame) -> AuditRow | None:
-    if not has(frame, "noise_variance"):
+def load_audit(source: str | Path, audit_ids: Collection[str] | None = None) -> pd.DataFrame | None:
+    """The audits in `audit/*.parquet` of a results directory (or beside a results.parquet), local
+    or an fsspec URI; `audit_ids` picks some. None where there are none, and for a tracking URI.
+
+    Raises ResultsError for a file that cannot be read or is no audit.
+    """
+    text = str(source)
+    if is_tracking_uri(text):
         return None
-    values = frame["noise_variance"].dropna()
-    sources = ", ".join(sorted(frame["noise_source"].dropna().astype(str).unique()))
-    return AuditRow(
-        "noise of the labels, σ² per coordinate",
-        f"{_span(values)} ({sources or 'source not recorded'})",
-        "theory needs it bounded; the larger it is, the earlier training must stop",
+    filesystem, path = fsspec.core.url_to_fs(text)
+    folder = path.rpartition("/")[0] if path.endswith(".parquet") else path.rstrip("/")
+    tables = []
+    for name in sorted(filesystem.glob(f"{folder}/audit/*.parquet")):
+        with filesystem.open(name, "rb") as file:
+            tables.append(_read(file, name))
+    if not tables:
+        return None
+    frame = _typed(pa.concat_tables(tables).to_pandas())
+    if audit_ids is not None:
+        frame = frame[frame["audit_id"].isin(list(audit_ids))].reset_index(drop=True)
+    return frame if len(frame) else None
+
+
+def _read(file: Any, name: str) -> pa.Table:
+    try:
+        table = pq.read_table(file)
+        version = int((table.schema.metadata or {}).get(b"format_version", FORMAT_VERSION))
+        if version <= FORMAT_VERSION:
+            return table.select(AUDIT_SCHEMA.names).cast(AUDIT_SCHEMA)
+    except (pa.ArrowException, KeyError, ValueError, OSError, EOFError) as error:
+        raise ResultsError(
+            f"{name}: not an audit that can be read ({str(error).splitlines()[0]}); remove the "
+            "file, and run the study again to measure it anew"
+        ) from error
+    raise ResultsError(
+        f"{name}: has format version {version}, newer than this program's {FORMAT_VERSION}: "
+        "update scorerates"
     )
 
 
-def _target(frame: pd.DataFrame) -> AuditRow | None:
-    if not has(frame, "target_norm"):
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    dtypes = {"string": "str", "float": "float64", "int": "Int64", "bool": "bool"}
+    return frame.astype({c.name: dtypes[c.type] for c in AUDIT_COLUMNS})
+
+
+# --- what it gives ------------------------------------------------------------------------------
+
+
+def audit_of(audit: pd.DataFrame | None, row: Mapping[str, Any]) -> pd.DataFrame | None:
+    """The audit of the setting that `row` (any trial's row, or a curve's law_id and fixed values)
+    belongs to; None where it was not made. Of several (other norms, another study seed) the first
+    by id."""
+    if audit is None or not all(key in row for key in SETTING_KEYS):
         return None
-    return AuditRow(
-        "size of the target, E‖f*‖²",
-        _span(frame["target_norm"].dropna()),
-        "the score error before training; an error near it means nothing was learnt",
+    mine = audit
+    for key in SETTING_KEYS:
+        mine = mine[mine[key] == row[key]]
+    return mine[mine["audit_id"] == mine["audit_id"].min()] if len(mine) else None
+
+
+def values_of(audit: pd.DataFrame | None, quantity: str) -> pd.DataFrame:
+    """The rows of one quantity that hold a value, by x and seed; empty without an audit."""
+    if audit is None:
+        return pd.DataFrame(columns=AUDIT_SCHEMA.names)
+    rows = audit[(audit["quantity"] == quantity) & audit["value"].notna()]
+    return rows.sort_values(["x", "seed"])
+
+
+def exponents_for(audit: pd.DataFrame | None, curve: Curve) -> Exponents:
+    """Capacity b and source s of the curve's setting, means over replicates; None where unknown."""
+    own = audit_of(audit, {**curve.fixed, "law_id": curve.law_id})
+    b, s = (values_of(own, name)["value"].mean() for name in ("capacity", "source"))
+    known = bool(np.isfinite(b) and np.isfinite(s) and b > 0 and s > 0)
+    return (float(b), float(s)) if known else (None, None)
+
+
+def trusted_norms(own: pd.DataFrame) -> list[float]:
+    """The R_H at which the two estimates of approximation(R_H), means over replicates of the
+    errors on fresh points and on the fitted ones, agree within BRACKET."""
+    above, below = (
+        values_of(own, name).groupby("x")["value"].mean()
+        for name in ("approximation", "approximation_in_sample")
     )
+    ratio = above / below
+    return [float(x) for x in ratio.index[(ratio <= BRACKET) & (ratio >= 1 / BRACKET)]]
 
 
-def _movement(setting: Setting, column: str, name: str) -> AuditRow | None:
-    """Level means over seeds against m, or over everything where the study has a single m."""
-    if not has(setting.frame, column):
-        return None
-    along = sweep(setting.frame, "width")
-    if along is None:
-        return AuditRow(name, _span(at_end(setting.frame)[column].dropna()), "one width only")
-    last = at_end(along.frame).dropna(subset=[column])
-    means = last.groupby("width")[column].mean()
-    parts = [f"{value:.3g} at m = {width:g}" for width, value in means.items()]
-    reading = "the kernel picture wants it to vanish as m grows"
-    if column == "displacement":
-        reading = "the kernel picture wants it small against ‖W(0)‖_F, which grows as √m"
-    return AuditRow(f"{name}, {along.held}", ", ".join(parts), reading)
+def audit_curves(audit: pd.DataFrame | None) -> list[Curve]:
+    """Eigenvalues of K/N against their index, from FIRST_INDEX on, and approximation(R_H) on fresh
+    points over `trusted_norms`: two curves a setting.
+
+    One replicate gives a whole curve, whose points share its sample: `linked`, so that intervals
+    are made from one slope a replicate, never from the points' scatter. They say what another
+    sample would change; that the points are no exact power law is for the curvature test.
+    """
+    if audit is None:
+        return []
+    found: list[Curve] = []
+    for _, own in audit.groupby("audit_id", sort=True):
+        eigenvalues = values_of(own, "ntk_eigenvalue")
+        eigenvalues = eigenvalues[eigenvalues["x"] >= FIRST_INDEX]
+        error = values_of(own, "approximation")
+        error = error[error["x"].isin(trusted_norms(own))]
+        found += _curve(
+            Quantity.NTK_EIGENVALUE, "index", eigenvalues, {"samples": SPECTRUM_SAMPLES}
+        )
+        found += _curve(
+            Quantity.APPROXIMATION, "norm", error, {"clean_points": APPROXIMATION_SAMPLES}
+        )
+    return found
 
 
-def _span(values: pd.Series[float]) -> str:
-    low, high = float(np.min(values)), float(np.max(values))
-    return f"{low:.3g}" if np.isclose(low, high) else f"{low:.3g} to {high:.3g}"
+def _curve(
+    quantity: Quantity, axis: str, rows: pd.DataFrame, points: Mapping[str, int]
+) -> Iterator[Curve]:
+    if rows.empty:
+        return
+    first = rows.iloc[0]
+    yield Curve(
+        quantity=quantity,
+        axis=axis,
+        law=str(first["law_label"]),
+        law_id=str(first["law_id"]),
+        dimension=int(first["dimension"]),
+        fixed={
+            "law": str(first["law"]),
+            "t_min": float(first["t_min"]),
+            "t_max": float(first["t_max"]),
+            "schedule": str(first["schedule"]),
+            "feature_bias": bool(first["feature_bias"]),
+            **points,
+            "audit_id": str(first["audit_id"]),
+        },
+        x=rows["x"].to_numpy(dtype=float),
+        y=rows["value"].to_numpy(dtype=float),
+        seed=rows["seed"].to_numpy(dtype=np.int64),
+        censored=np.zeros(len(rows), dtype=bool),
+        linked=True,
+    )

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis import rate_figures, stop_figures, term_figures
+from analysis import audit_figures, rate_figures, stop_figures, term_figures
+from analysis.audit import audit_curves
 from analysis.plot import Panel, Plot, Series, positive
 from analysis.quantities import best, curves, trials
 from analysis.sweeps import Setting, Sweep, at_best, has, level_means, quartiles, settings, sweep
@@ -39,18 +40,20 @@ def study_plots(
     frame: pd.DataFrame,
     verdicts: Sequence[Verdict] = (),
     stopping: Sequence[str] | None = None,
+    audit: pd.DataFrame | None = None,
 ) -> tuple[list[Plot], list[Omitted]]:
     """Every figure that a results table gives, by setting, and those it cannot give. stopping: the
-    stopping rules that are compared, default all."""
+    stopping rules that are compared, default all. audit: as `load_audit` gives it."""
     plots: list[Plot] = []
     omitted: list[Omitted] = []
-    found = curves(frame)
+    found = [*curves(frame), *audit_curves(audit)]
     for setting in settings(frame):
         items = [
             *rate_figures.rates(setting, found, verdicts),
             *_trajectories(setting),
             *term_figures.terms(setting),
             *stop_figures.stopping(setting, stopping),
+            *audit_figures.audit_plots(setting, audit),
         ]
         for item in items:
             if isinstance(item, Plot):

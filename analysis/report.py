@@ -24,7 +24,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from analysis import wording
-from analysis.audit import audit_table
+from analysis.assumptions import assumption_rows
 from analysis.drawing import Drawn, palette_css, render
 from analysis.figures import Omitted, study_plots
 from analysis.plot import Plot, minus
@@ -50,6 +50,7 @@ REDRAW = '''"""Redraws the figures of this folder from ../results.parquet.
 import sys
 from pathlib import Path
 
+from analysis.audit import load_audit
 from analysis.drawing import draw
 from analysis.figures import study_plots
 from analysis.results import load_results
@@ -58,7 +59,8 @@ from analysis.verdicts import evaluate
 here = Path(__file__).resolve().parent
 frame = load_results(here.parent / "results.parquet")
 rules = None  # all stopping rules
-plots, _ = study_plots(frame, evaluate(frame), rules)
+audit = load_audit(here.parent)
+plots, _ = study_plots(frame, evaluate(frame, audit=audit), rules, audit)
 for plot in plots:
     if len(sys.argv) == 1 or any(name in plot.name for name in sys.argv[1:]):
         figure = draw(plot)  # a column wide, or a page where it has several panels
@@ -83,19 +85,21 @@ def write_report(
     verdicts: Sequence[Verdict],
     spec_text: str = "",
     stopping: Sequence[str] | None = None,
+    audit: pd.DataFrame | None = None,
 ) -> Path:
     """Writes `folder/report.html` and `folder/figures/` for a results table; returns the page.
 
     frame: columns of trainers.columns, one row per trial and recorded step, as `load_results`
-    gives it. verdicts: those of `evaluate(frame)`. spec_text: the study's YAML, shown as it is.
-    stopping: the stopping rules to compare with the oracle, default all.
+    gives it. verdicts: those of `evaluate(frame, audit=audit)`. spec_text: the study's YAML, shown
+    as it is. stopping: the stopping rules to compare with the oracle, default all. audit: as
+    `load_audit` gives it; without one the page says that assumptions were not measured.
     figures/ holds each figure as SVG and PDF, its numbers as CSV, and redraw.py, which makes them
     again from results.parquet in `folder`; and each trial's stops as stops.parquet and
     stops.csv.gz. Raises ValueError for a stopping rule that is none. Each file is written, then
     renamed: a reader never sees half a page.
     """
     stopped = stops(frame, stopping)
-    plots, omitted = study_plots(frame, verdicts, stopping)
+    plots, omitted = study_plots(frame, verdicts, stopping, audit)
     place = folder / "figures"
     place.mkdir(parents=True, exist_ok=True)
     shown = []
@@ -113,7 +117,7 @@ def write_report(
     page = (
         _environment()
         .get_template("report.html")
-        .render(**_content(frame, verdicts, spec_text, shown, omitted, stopping))
+        .render(**_content(frame, verdicts, spec_text, shown, omitted, stopping, audit))
     )
     path = folder / "report.html"
     _write(path, page.encode())
@@ -159,6 +163,7 @@ def _content(
     shown: Sequence[Shown],
     omitted: Sequence[Omitted],
     stopping: Sequence[str] | None,
+    audit: pd.DataFrame | None,
 ) -> dict[str, Any]:
     found = settings(frame)
     names = law_names(frame)
@@ -185,7 +190,7 @@ def _content(
                 "stopping": next(
                     (stopping_rows(s, stopping) for s in found if s.label == group), None
                 ),
-                "audit": next((audit_table(s) for s in found if s.label == group), []),
+                "audit": next((assumption_rows(s, audit) for s in found if s.label == group), []),
             }
             for group in groups
         ],

@@ -33,6 +33,7 @@ from trainers.audit_columns import (
     APPROXIMATION_SAMPLES,
     AUDIT_COLUMNS,
     AUDIT_QUANTITIES,
+    FIRST_INDEX,
     SPECTRUM_SAMPLES,
     audit_id,
     audit_identity,
@@ -277,7 +278,7 @@ def spectrum(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Meas
     for i in eigenvalue_indices():
         yield Measured("ntk_eigenvalue", float(falling[i - 1]), i, seed)
     try:
-        found = source_capacity(falling, made.coefficients[::-1])
+        found = source_capacity(falling, made.coefficients[::-1], first=FIRST_INDEX)
     except ValueError:  # a spectrum of too few eigenvalues above rounding
         return
     yield Measured("capacity", found.capacity, seed=seed)

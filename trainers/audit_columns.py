@@ -17,6 +17,9 @@ AUDIT_VERSION = 1
 SPECTRUM_SAMPLES = 2048
 """N of the clean samples whose spectrum and target coefficients are fitted."""
 
+FIRST_INDEX = 8
+"""First index (from 1) of fits to eigenvalues: the few before it follow no power yet."""
+
 APPROXIMATION_SAMPLES = 1024
 """M: clean points that f_H is fitted to."""
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.audit import audit_table
+from analysis.assumptions import assumption_rows
 from analysis.figures import study_plots
 from analysis.report import answers, trial_table, write_report
 from analysis.results import load_results
@@ -302,8 +302,8 @@ def test_laws_of_one_kind_are_told_apart(frame: pd.DataFrame, verdicts: list[Ver
 
 
 def test_the_audit_reports_planted_movements(frame: pd.DataFrame) -> None:
-    rows = {r.assumption: r.measured for r in audit_table(settings(frame)[0])}
+    rows = {r.assumption: r.measured for r in assumption_rows(settings(frame)[0])}
     moved = next(v for k, v in rows.items() if "flipped" in k)
     assert f"{0.02 * np.sqrt(1000 / 64):.3g} at m = 64" in moved
-    noise = next(v for k, v in rows.items() if "noise" in k)
+    noise = next(v for k, v in rows.items() if "stopping rules" in k)
     assert noise == "0.3 (exact)"
