@@ -35,8 +35,10 @@ LINKED_AXES = ("width", "step_size", "t_min")
 MINIMUM_VALUES = 3
 """Distinct values of an axis that make a curve."""
 
-UNSTOPPED = 4.0
-"""A final error counts as unstopped from this many best effective times on."""
+INTERPOLATED = 0.05
+"""A final error counts as unstopped where the training loss is below this share of the noise level
+E||X_0 - f*||^2 / 2: the network then fits the noise in its labels. Short of that, descent is still
+regularised by its time, however many best times it ran."""
 
 _NOT_CONFIGURATION = {"trial_id", "point_id", "data_id", "study", "law", "law_label", "seed"}
 
@@ -51,7 +53,7 @@ class Curve:
 
     fixed: the configuration held fixed. effective_time: the common eta tau of the quantities read
     at a fixed time, else None. linked: the trials of one seed share their data along the axis.
-    A final error is marked censored where the last time is below UNSTOPPED best times.
+    A final error is marked censored where the network does not fit its noise: see INTERPOLATED.
     diverged, failed, missing: axis values of the trials left out, and why they were.
     """
 
@@ -90,6 +92,7 @@ SERIES = (
     "score_error_unweighted",
     "score_error_select",
     "score_error_assess",
+    "train_loss",
     "coupling",
     "kernel_score_error",
 )
@@ -177,6 +180,11 @@ def at_time(time: Array, values: Array, target: Array) -> Array:
     return np.where(outside, np.nan, np.exp(total))
 
 
+def _column(rows: pd.DataFrame, name: str) -> Array:
+    values = rows.get(name, pd.Series(np.nan, rows.index))
+    return pd.to_numeric(values).to_numpy(dtype=float, na_value=np.nan)
+
+
 def _final(values: Array) -> Array:
     """The value at each trial's last recorded step."""
     recorded = np.isfinite(values)
@@ -191,9 +199,10 @@ def per_trial(table: Trials) -> dict[Quantity, tuple[Array, NDArray[np.bool_]]]:
     best_time, best_error, censored = best(time, series["score_error"])
     chosen, _error, select_censored = best(time, series["score_error_select"])
     _time, kernel_error, kernel_censored = best(time, series["kernel_score_error"])
-    too_short = _final(time) < UNSTOPPED * best_time
-    limit = table.rows.get("interpolation_error", pd.Series(np.nan, table.rows.index))
-    never_stopped = pd.to_numeric(limit).to_numpy(dtype=float, na_value=np.nan)
+    noise_level = _column(table.rows, "posterior_variance") / 2
+    # Written so that an unknown noise level counts as not interpolated.
+    still_stopped = ~(_final(series["train_loss"]) <= INTERPOLATED * noise_level)
+    never_stopped = _column(table.rows, "interpolation_error")
     return {
         Quantity.BEST_ERROR: (best_error, censored),
         Quantity.BEST_ERROR_ASSESSED: (
@@ -205,7 +214,7 @@ def per_trial(table: Trials) -> dict[Quantity, tuple[Array, NDArray[np.bool_]]]:
             censored,
         ),
         Quantity.BEST_TIME: (best_time, censored),
-        Quantity.FINAL_ERROR: (_final(series["score_error"]), too_short),
+        Quantity.FINAL_ERROR: (_final(series["score_error"]), still_stopped),
         Quantity.INTERPOLATION_ERROR: (never_stopped, np.zeros(len(time), dtype=bool)),
         Quantity.KERNEL_BEST_ERROR: (kernel_error, kernel_censored),
     }

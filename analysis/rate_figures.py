@@ -60,9 +60,12 @@ _AXES = {
     "step_size": r"step size $\eta$",
     "t_min": "earliest time $T_0$",
     "norm": "squared norm $R_H$",
+    "index": "index $i$",
 }
-_VARIABLES = {**MATH, "t_min": "$T_0$", "norm": "$R_H$"}
-PLAIN = {"samples": "N", "width": "m", "step_size": "η", "t_min": "T₀", "norm": "R_H"}
+_VARIABLES = {**MATH, "t_min": "$T_0$", "norm": "$R_H$", "index": "$i$"}
+PLAIN = {
+    "samples": "N", "width": "m", "step_size": "η", "t_min": "T₀", "norm": "R_H", "index": "i",
+}  # fmt: skip
 GRID = 60
 
 
@@ -93,11 +96,11 @@ def rates(
 
 
 def _absent(quantity: str, axis: str) -> str:
-    if axis in _AXES and axis != "norm":
+    if axis not in ("norm", "index"):
         kernel = quantity in {Quantity.COUPLING_AT_TIME, Quantity.KERNEL_BEST_ERROR}
         what = "a value in its columns (ask for kernel: true) and " if kernel else ""
         return f"it needs {what}at least 3 values of {PLAIN[axis]}, all else fixed"
-    return f"the results table holds no {quantity.replace('_', ' ')} against {axis}"
+    return "it needs the audit of this setting"
 
 
 def owns(setting: Setting, curve: Curve) -> bool:
@@ -162,7 +165,7 @@ def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curv
 def judged(curve: Curve, verdict: Verdict) -> tuple[Curve, PowerLawFit | None]:
     """The part of the curve that the verdict stands on, and the fit with the verdict's exponent.
 
-    A verdict may set more levels aside than `usable` does (final errors read too early); a fit
+    A verdict may set other levels aside than `usable` does (errors that still fall); a fit
     that does not give the verdict's exponent is never drawn: None then.
     """
     kept = usable(curve)[0]
@@ -270,8 +273,8 @@ def _caption(
     axis = PLAIN.get(curve.axis, curve.axis)
     share = f"{verdict.level:.0%}".replace("%", " %")
     parts = [
-        f"{conditions(curve)}. Faint dots are trials, markers means over seeds with their 95 % "
-        "intervals."
+        *([f"{fixed}."] if (fixed := conditions(curve)) else []),
+        "Faint dots are trials, markers means over seeds with their 95 % intervals.",
     ]
     if fit is not None and fit.ok:
         low, high = fit.ci

@@ -17,7 +17,8 @@ In order; exponents are b in error ~ axis^-b, [low, high] is the fit's interval:
    The local exponent drifts (curvature test at 10 %): the verdict stands only if every window of
    local slopes gives it (simultaneously), and so does the exponent that would be reached if the
    drift went on over another range as long as the measured one. Corrections 1 + k x^-q that decay
-   by half or more over the range cannot pass for the limit then.
+   by half or more over the range cannot pass for the limit then. "Does not vanish" is a statement
+   of large N alone: for its `agrees`, the last window and that forecast suffice.
    No drift is seen: `faster`, `violates` and `disagrees` must be confirmed by the exponent at the
    largest x (its 90 % interval, by a quadratic in log-log), for a drift that the test misses still
    shifts the whole-range exponent by many standard errors. `consistent` and `agrees` must not be
@@ -157,7 +158,10 @@ def _drift(prediction: Prediction, fit: PowerLawFit, word: Word) -> str:
     more = f"no single exponent is reached yet: extend the range beyond {end.high:g}"
     if bend.p_value < DRIFT_P:
         share = 1 - (1 - fit.level) / len(fit.local_slopes)
-        ends = [s.interval(share) for s in fit.local_slopes] + [forecast.interval(fit.level)]
+        windows = fit.local_slopes
+        if prediction.kind is Kind.QUALITATIVE and word is Word.AGREES:
+            windows = windows[-1:]
+        ends = [s.interval(share) for s in windows] + [forecast.interval(fit.level)]
         same_side = len({low > prediction.exponent for low, _high in ends}) == 1
         if {word_for(prediction, *pair) for pair in ends} == {word} and (
             same_side or word is not Word.DISAGREES

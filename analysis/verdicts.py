@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.audit import audit_curves, exponents_for
 from analysis.diagnostics import LocalSlope
 from analysis.power_law import PowerLawFit, fit_power_law
-from analysis.quantities import UNSTOPPED, Curve, curves
+from analysis.quantities import INTERPOLATED, Curve, curves
 from analysis.rules import Word, decide, word_for
 from analysis.theory import Kind, Prediction, Quantity, predictions
 
@@ -126,20 +127,19 @@ def usable(curve: Curve) -> tuple[Curve, str]:
 
     A level where a value is censored, or where a trial diverged, is left out whole: its remaining
     trials are a selected sample. Failed trials and missing values carry no such choice: they are
-    left out one by one, and counted. Final errors read too early stay in here: see `_unstopped`;
-    and see `_still_falling` for what censored levels can still say.
+    left out one by one, and counted. See `_still_falling` for what censored levels can still say.
     """
-    early = curve.quantity == Quantity.FINAL_ERROR
     censored = set(curve.x[curve.censored].tolist())
     diverged = set(curve.diverged)
     notes = []
     if censored:
         what = (
-            f"stopped within {UNSTOPPED:g} best times"
-            if early
+            f"with a training loss above {INTERPOLATED:.0%} of the noise level at the last step, "
+            "which says nothing of descent that is never stopped"
+            if curve.quantity == Quantity.FINAL_ERROR
             else "without a best step inside the recorded ones"
         )
-        where = f"{curve.axis} = {_list(censored)}{'' if early else ' left out'}"
+        where = f"{curve.axis} = {_list(censored)} left out"
         notes.append(f"{_trials(curve.censored.sum())} {what}: {where} (train with more steps)")
     if diverged:
         notes.append(
@@ -149,7 +149,7 @@ def usable(curve: Curve) -> tuple[Curve, str]:
         notes.append(f"{_trials(len(curve.failed))} failed, left out")
     if curve.missing:
         notes.append(f"{_trials(len(curve.missing))} without a value, left out")
-    return _without(curve, diverged if early else censored | diverged), "; ".join(notes)
+    return _without(curve, censored | diverged), "; ".join(notes)
 
 
 def _without(curve: Curve, levels: set[float]) -> Curve:
@@ -179,19 +179,24 @@ def fit_curve(curve: Curve, offset: bool = False, level: float = 0.95) -> PowerL
 
 
 def evaluate(
-    frame: pd.DataFrame, level: float = 0.95, extra: Sequence[Prediction] = ()
+    frame: pd.DataFrame,
+    level: float = 0.95,
+    extra: Sequence[Prediction] = (),
+    audit: pd.DataFrame | None = None,
 ) -> list[Verdict]:
     """Every prediction that applies, judged on every curve of the results table.
 
-    `extra`: predictions of the user's own, judged beside the registry's. Intervals adjusted for
-    the number K of verdicts (Bonferroni: each at level 1 - (1 - level)/K, so that all hold
-    together) stand next to the plain ones; the reason says where they would change the verdict.
+    `extra`: predictions of the user's own, judged beside the registry's. `audit`: as `load_audit`
+    gives it: its curves are judged too, and its b and s predict the kernel's exponent. Intervals
+    adjusted for the number K of verdicts (Bonferroni: each at level 1 - (1 - level)/K, so that all
+    hold together) stand next to the plain ones; the reason says where they would change the
+    verdict.
     """
-    every = curves(frame)
+    every = [*curves(frame), *audit_curves(audit)]
     found = [
         (prediction, curve, fit_curve(curve, level=level))
         for curve in every
-        for prediction in [*predictions(curve.dimension), *extra]
+        for prediction in [*predictions(curve.dimension, *exponents_for(audit, curve)), *extra]
         if (prediction.quantity, prediction.axis) == (curve.quantity, curve.axis)
         and prediction.applies({**curve.fixed, "effective_time": curve.effective_time})
     ]
@@ -202,7 +207,7 @@ def evaluate(
 def _on_curve(
     prediction: Prediction, curve: Curve, fit: PowerLawFit, every: Sequence[Curve], share: float
 ) -> Verdict:
-    fit, verdict = _unstopped(prediction, curve, fit)
+    verdict = judge(prediction, fit)
     curve, fit, verdict = _still_falling(prediction, curve, fit, verdict)
     low, high = fit.interval(share)
     reasons = [verdict.reason]
@@ -224,22 +229,6 @@ def _on_curve(
         adjusted_low=low,
         adjusted_high=high,
     )
-
-
-def _unstopped(
-    prediction: Prediction, curve: Curve, fit: PowerLawFit
-) -> tuple[PowerLawFit, Verdict]:
-    """A final error that was read too early errs to one side: at large N it is still near its
-    minimum and will rise, so the exponent seen is too large. `agrees` can only gain by more steps;
-    anything else is judged on the levels that are unstopped."""
-    verdict = judge(prediction, fit)
-    early = curve.quantity == Quantity.FINAL_ERROR and bool(curve.censored.any())
-    if not early or verdict.verdict is Word.AGREES:
-        return fit, verdict
-    late = _without(curve, set(curve.x[curve.censored].tolist()))
-    fit = fit_curve(late, level=fit.level)
-    verdict = judge(prediction, fit)
-    return fit, replace(verdict, reason=f"on the levels trained long enough, {verdict.reason}")
 
 
 def _still_falling(

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, PrivateAttr, ValidationError
 
@@ -61,7 +61,7 @@ class StudySpec(Section):
     precision: Literal["float32", "float64"] = "float32"
     kernel: bool = True
     decomposition: DecompositionSection = DecompositionSection()
-    stopping: Values[Stopping] = ("oracle",)
+    stopping: Values[Stopping] = get_args(Stopping)
     resources: Resources = Resources()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     _text: str = PrivateAttr(default="")

@@ -126,7 +126,7 @@ def _trial(
         "step": step, "effective_time": s, "score_error": error,
         "score_error_unweighted": 3.0 * error,
         "score_error_select": error * 1.01, "score_error_assess": error * 0.99,
-        "train_loss": 0.5 * (0.6 + bias), "holdout_loss": 0.5 * (0.6 + error),
+        "train_loss": 0.5 * (0.6 + bias) / (1 + s / 20), "holdout_loss": 0.5 * (0.6 + error),
         "displacement": 0.1 * np.sqrt(s), "flipped_fraction": 0.02 * np.sqrt(s / m),
     }  # fmt: skip
     for i in range(1, 5):

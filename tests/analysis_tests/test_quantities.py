@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.quantities import (
-    UNSTOPPED,
+    INTERPOLATED,
     Curve,
     at_time,
     best,
@@ -257,13 +257,15 @@ def test_laws_are_kept_apart(synthetic: ModuleType) -> None:
     assert all(len(c.x) == 14 for c in found)
 
 
-def test_final_error_near_the_best_time_is_marked(synthetic: ModuleType) -> None:
+def test_final_error_counts_only_where_the_noise_is_fitted(synthetic: ModuleType) -> None:
     table = synthetic.synthetic_table(synthetic.Grid(seeds=2, steps=300))
+    noise_level = 0.5 * 0.3 * 2
+    small = table["samples"] <= 256
+    share = np.where(small, 0.9, 1.1) * INTERPOLATED
+    table["train_loss"] = share * noise_level
     final = curve(curves(table), Quantity.FINAL_ERROR, "samples")
-    late = np.array([UNSTOPPED * synthetic.best_time(n) > 300 for n in final.x])
-    assert late.any()
-    assert not late.all()
-    assert (final.censored == late).all()
+    assert set(final.x[~final.censored]) == {n for n in final.x if n <= 256}
+    assert final.censored.any()
 
 
 def test_empty_table_has_no_curves(table: pd.DataFrame) -> None:
