@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,17 +43,25 @@ def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Con
     trial_ids = [trial.trial_id for trial in spec.trials()]
     if not any(ledger.finished(trial_id) for trial_id in trial_ids):
         raise StoreError(f"{store.url}: no trial of study {spec.name!r} has finished: run it first")
-    return judge_table(store, load_results(store.compile(trial_ids, ledger)), spec.text, folder)
+    frame = load_results(store.compile(trial_ids, ledger))
+    return judge_table(store, frame, spec.text, folder, spec.stopping)
 
 
-def judge_table(store: Store, frame: pd.DataFrame, spec_text: str, folder: Path) -> Conclusion:
-    """Verdicts of a results table to verdicts.json; figures and report to `folder`."""
+def judge_table(
+    store: Store,
+    frame: pd.DataFrame,
+    spec_text: str,
+    folder: Path,
+    stopping: Sequence[str] | None = None,
+) -> Conclusion:
+    """Verdicts of a results table to verdicts.json; figures and report to `folder`. stopping: the
+    rules to compare, None for all."""
     from analysis.report import write_report  # loads matplotlib
 
     verdicts = evaluate(frame)
     described = [verdict.to_dict() for verdict in verdicts]
     store.write_text("verdicts.json", json.dumps(described, indent=2, allow_nan=False) + "\n")
-    write_report(folder, frame, verdicts, spec_text)
+    write_report(folder, frame, verdicts, spec_text, stopping=stopping)
     if store.local is None:
         for name in ("results.parquet", "verdicts.json", "spec.yaml"):
             (folder / name).write_bytes(store.read(name) or b"")

@@ -95,7 +95,7 @@ def trainer(session: Trainer) -> Trainer:
 def _report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves out the report, which takes longer than all the rest, but in one test."""
     if "real_report" not in request.fixturenames:
-        monkeypatch.setattr("analysis.report.write_report", lambda *arguments: None)
+        monkeypatch.setattr("analysis.report.write_report", lambda *_args, **_options: None)
 
 
 @pytest.fixture
