@@ -15,7 +15,12 @@ from scipy import stats
 
 from analysis.audit import SETTING_KEYS, audit_of, trusted_norms, values_of
 from analysis.sweeps import Setting, at_end, has, sweep
-from trainers.audit_columns import APPROXIMATION_SAMPLES, SPECTRUM_SAMPLES
+from trainers.audit_columns import (
+    APPROXIMATION_SAMPLES,
+    FIRST_INDEX,
+    LAST_INDEX,
+    SPECTRUM_SAMPLES,
+)
 
 NOT_MEASURED = "not measured: the study holds no audit of this setting"
 UNSEEN = "not measured: the trials have no such column"
@@ -167,8 +172,9 @@ def _exponents(setting: Setting, own: pd.DataFrame | None) -> list[AuditRow]:
         (
             "capacity",
             "capacity b: eigenvalues of K/N ∝ i^−b",
-            f"theory's limit for large i is (D+1)/D = {(d + 2) / (d + 1):.3g}; fitted at the "
-            "indices a sample resolves",
+            f"theory's limit for large i is (D+1)/D = {(d + 2) / (d + 1):.3g}; fitted at "
+            f"i = {FIRST_INDEX} to {LAST_INDEX}, where a sample's eigenvalues are up to about a "
+            "tenth too large: b may be low by some hundredths",
         ),
         (
             "source",

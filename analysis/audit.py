@@ -23,6 +23,7 @@ from trainers.audit_columns import (
     APPROXIMATION_SAMPLES,
     AUDIT_COLUMNS,
     FIRST_INDEX,
+    LAST_INDEX,
     SPECTRUM_SAMPLES,
 )
 
@@ -153,19 +154,20 @@ def trusted_norms(own: pd.DataFrame) -> list[float]:
 
 
 def audit_curves(audit: pd.DataFrame | None) -> list[Curve]:
-    """Eigenvalues of K/N against their index, from FIRST_INDEX on, and approximation(R_H) on fresh
-    points over `trusted_norms`: two curves a setting.
+    """Eigenvalues of K/N against their index, from FIRST_INDEX to LAST_INDEX, and
+    approximation(R_H) on fresh points over `trusted_norms`: two curves a setting.
 
     One replicate gives a whole curve, whose points share its sample: `linked`, so that intervals
     are made from one slope a replicate, never from the points' scatter. They say what another
-    sample would change; that the points are no exact power law is for the curvature test.
+    sample would change. That the points are no exact power law is for the curvature test; the bias
+    of a sample's eigenvalues (see LAST_INDEX) is in none of them.
     """
     if audit is None:
         return []
     found: list[Curve] = []
     for _, own in audit.groupby("audit_id", sort=True):
         eigenvalues = values_of(own, "ntk_eigenvalue")
-        eigenvalues = eigenvalues[eigenvalues["x"] >= FIRST_INDEX]
+        eigenvalues = eigenvalues[eigenvalues["x"].between(FIRST_INDEX, LAST_INDEX)]
         error = values_of(own, "approximation")
         error = error[error["x"].isin(trusted_norms(own))]
         found += _curve(

@@ -34,6 +34,7 @@ from trainers.audit_columns import (
     AUDIT_COLUMNS,
     AUDIT_QUANTITIES,
     FIRST_INDEX,
+    LAST_INDEX,
     SPECTRUM_SAMPLES,
     audit_id,
     audit_identity,
@@ -55,7 +56,7 @@ TIMES = 13
 TAIL_DRAWS = 50_000
 NOISE_DRAWS = 4096
 SEARCH_STARTS = 512
-CLIMBERS, PROPOSALS, ROUNDS = 32, 8, 12
+CLIMBERS, PROPOSALS, ROUNDS = 32, 8, 16
 """The search for a largest slope: the best starts each take the best of so many random moves."""
 
 COMPONENT_BUDGET = 2e8
@@ -203,21 +204,29 @@ def slope_in_t(config: TrialConfig, law: Distribution, x: Array, t: float) -> Ar
 def slopes(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Measured]:
     """Largest slopes of f* found in the ball of X_t, and their 99 % quantiles over X_t, by t.
 
-    The search starts at draws of X_t and midway between pairs of draws of X_0, where f* of a
-    multimodal law turns from one mode to another and X_t hardly ever is when t is small.
+    The search starts at draws of X_t, at points uniform in the ball, and midway between pairs of
+    draws of X_0, where f* of a multimodal law turns from one mode to another and X_t hardly ever is
+    when t is small.
     """
     rng = _stream("slopes", config, seed)
     d = law.dimension
     budget = int(COMPONENT_BUDGET / (100 * _components(config.law) * d * d))
     n = max(16, min(SEARCH_STARTS, budget))
     for t in times(config):
-        a, h = float(forward.alpha(config.diffusion, t)), float(forward.h(config.diffusion, t))
+        a = float(forward.alpha(config.diffusion, t))
         lengths = np.linalg.norm(
             forward.forward_sample(config.diffusion, law.sample(TAIL_DRAWS, rng), t, rng), axis=1
         )
         radius = float(np.quantile(lengths, 0.999))
         drawn = forward.forward_sample(config.diffusion, law.sample(n, rng), t, rng)
         between = a * (law.sample(n, rng) + law.sample(n, rng)) / 2
+        inside = rng.standard_normal((n, d))
+        inside *= (
+            radius
+            * rng.uniform(size=(n, 1)) ** (1 / d)
+            / np.linalg.norm(inside, axis=1, keepdims=True)
+        )
+        starts = np.concatenate([drawn, inside, between])
         yield Measured("search_radius", radius, float(t), seed)
         for name, slope in (("x", slope_in_x), ("t", slope_in_t)):
 
@@ -225,7 +234,7 @@ def slopes(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Measur
                 return np.asarray(slope(config, law, x, t))
 
             found = at(drawn)
-            best = _climb(at, np.concatenate([drawn, between]), radius, math.sqrt(h), rng)
+            best = _climb(at, starts, radius, rng)
             yield Measured(f"lipschitz_{name}", best, float(t), seed)
             yield Measured(f"typical_slope_{name}", float(np.quantile(found, 0.99)), float(t), seed)
 
@@ -234,17 +243,16 @@ def _climb(
     slope: Callable[[Array], Array],
     starts: Array,
     radius: float,
-    reach: float,
     rng: np.random.Generator,
 ) -> float:
     """The largest slope found in the ball from the starts [n, d]: random moves from the best ones,
-    of a length that shrinks from `reach`."""
+    of a length that shrinks from half the radius to less than a thousandth of it."""
     starts = _into_ball(starts, radius)
     values = slope(starts)
     kept = np.argsort(values)[::-1][: max(1, min(CLIMBERS, len(starts) // 8))]
     at, best = starts[kept], values[kept]
     for k in range(ROUNDS):
-        moves = reach * 0.65**k * rng.standard_normal((len(at), PROPOSALS, at.shape[1]))
+        moves = radius / 2 * 0.65**k * rng.standard_normal((len(at), PROPOSALS, at.shape[1]))
         tried = _into_ball((at[:, None] + moves).reshape(-1, at.shape[1]), radius)
         found = slope(tried).reshape(len(at), PROPOSALS)
         pick = found.argmax(axis=1)
@@ -265,8 +273,8 @@ def _into_ball(x: Array, radius: float) -> Array:
 
 
 def spectrum(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Measured]:
-    """Eigenvalues of K/N of one sample: all but the rare ones against their index, its smallest
-    one and the largest step size against N (its first N points), source and capacity."""
+    """Eigenvalues of K/N of one sample: those up to N/8 against their index, the smallest
+    one and the largest step size against N (the sample's first N points), source and capacity."""
     sample = _clean("spectrum", config, law, SPECTRUM_SAMPLES, seed)
     for n in KERNEL_SIZES:
         values = np.linalg.eigvalsh(relu_ntk(sample.z[:n], sample.z[:n]))
@@ -278,7 +286,9 @@ def spectrum(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Meas
     for i in eigenvalue_indices():
         yield Measured("ntk_eigenvalue", float(falling[i - 1]), i, seed)
     try:
-        found = source_capacity(falling, made.coefficients[::-1], first=FIRST_INDEX)
+        found = source_capacity(
+            falling, made.coefficients[::-1], first=FIRST_INDEX, last=LAST_INDEX
+        )
     except ValueError:  # a spectrum of too few eigenvalues above rounding
         return
     yield Measured("capacity", found.capacity, seed=seed)
@@ -287,9 +297,8 @@ def spectrum(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Meas
 
 
 def eigenvalue_indices() -> list[int]:
-    """Log-spaced indices i from 1 to N/8: past it a sample's spectrum falls faster than its
-    law's."""
-    return sorted({round(i) for i in np.geomspace(1, SPECTRUM_SAMPLES // 8, 40)})
+    """Log-spaced indices i from 1 to N/8; fits use those from FIRST_INDEX to LAST_INDEX."""
+    return sorted({round(i) for i in np.geomspace(1, SPECTRUM_SAMPLES // 8, 40)} | {LAST_INDEX})
 
 
 def approximation(config: TrialConfig, law: Distribution, seeds: int) -> Iterator[Measured]:

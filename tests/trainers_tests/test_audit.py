@@ -1,0 +1,285 @@
+"""The audit: each quantity against a closed form or an independent route."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.optimize
+from numpy.typing import NDArray
+from scipy import stats
+
+from trainers import audit as module
+from trainers.audit import AUDIT_COLUMNS, Measured, audit, audit_id
+from trainers.audit_columns import AUDIT_QUANTITIES
+from trainers.decomposition import source_capacity
+from trainers.distributions import make_distribution
+from trainers.kernel_descent import Descent
+from trainers.ntk import relu_ntk
+from trainers.trial import Atoms, Cube, Diffusion, GaussianMixture, Law, Subspace, TrialConfig
+
+Array = NDArray[np.float64]
+GAUSS = GaussianMixture(dimension=2, components=1, std=0.5, seed=3)
+TWO_ATOMS = Atoms(dimension=2, count=2, seed=1)
+
+
+def config(law: Law, **changes: Any) -> TrialConfig:
+    return TrialConfig(law=law, samples=64, width=64, step_size=1.0, **changes)
+
+
+def by_x(rows: Iterable[Measured], quantity: str) -> dict[float, float]:
+    return {m.x: m.value for m in rows if m.quantity == quantity}
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples small enough for a whole audit in a second."""
+    for name, value in {
+        "SPECTRUM_SAMPLES": 256, "LAST_INDEX": 128, "KERNEL_SIZES": (8, 64),
+        "APPROXIMATION_SAMPLES": 80, "FRESH_POINTS": 100, "NOISE_DRAWS": 256, "TAIL_DRAWS": 2000,
+        "SEARCH_STARTS": 32, "TIMES": 4,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(module, name, value)
+
+
+# --- the law and f* -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("t", [0.005, 0.05, 1.0])
+def test_slopes_of_a_gaussian_have_a_closed_form(t: float) -> None:
+    # f* = mu + c (x - alpha mu), c = alpha s^2/v, v = alpha^2 s^2 + h; g = 1, so alpha' = -alpha/2.
+    c, law = config(GAUSS), make_distribution(GAUSS)
+    s2, a = 0.25, np.exp(-t / 2)
+    v = a**2 * s2 + 1 - a**2
+    gain = a * s2 / v
+    x = np.random.default_rng(0).standard_normal((5, 2))
+    assert module.slope_in_x(c, law, x, t) == pytest.approx(np.full(5, gain), rel=1e-7)
+    mu = law.posterior_mean(np.zeros((1, 2)), 0.0, 1.0)[0]
+    rate = -a / 2 * s2 / v + a * s2 * a**2 * (s2 - 1) / v**2
+    expected = np.linalg.norm(rate * (x - a * mu) + gain * a / 2 * mu, axis=1)
+    assert module.slope_in_t(c, law, x, t) == pytest.approx(expected, rel=1e-6)
+
+
+def test_slope_in_x_is_the_posterior_covariance_by_quadrature() -> None:
+    law = Cube(dimension=1)
+    for t in (0.005, 0.1, 1.0):
+        a, h = np.exp(-t / 2), 1 - np.exp(-t)
+        for x in (0.0, 0.9, 1.1):
+            grid = np.linspace(-1, 1, 200_001)
+            weight = np.exp(-((x - a * grid) ** 2) / (2 * h))
+            weight[[0, -1]] /= 2  # the trapezoidal rule
+            mean = np.average(grid, weights=weight)
+            expected = a / h * np.average((grid - mean) ** 2, weights=weight)
+            found = module.slope_in_x(config(law), make_distribution(law), np.array([[x]]), t)
+            assert found[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_search_finds_the_lipschitz_constants_that_are_known() -> None:
+    # Two atoms: alpha/h Cov, largest at the midpoint: |mu_1 - mu_2|^2 / 4.
+    c, law = config(TWO_ATOMS), make_distribution(TWO_ATOMS)
+    rows = list(module.slopes(c, law, 0))
+    atoms = np.unique(law.sample(100, np.random.default_rng(0)), axis=0)
+    quarter = np.sum((atoms[0] - atoms[1]) ** 2) / 4
+    largest, typical = by_x(rows, "lipschitz_x"), by_x(rows, "typical_slope_x")
+    for t, value in largest.items():
+        a, h = np.exp(-t / 2), -np.expm1(-t)
+        assert 0.999 <= value / (a / h * quarter) <= 1 + 1e-5
+        assert typical[t] <= value * (1 + 1e-9)
+    first = min(largest)
+    assert first == pytest.approx(0.005)
+    assert typical[first] < 0.5 * largest[first]  # X_t is hardly ever between the atoms
+    # A Gaussian: df*/dt is affine in x, so its largest norm in a ball of radius R is known.
+    c, law = config(GAUSS), make_distribution(GAUSS)
+    rows = list(module.slopes(c, law, 1))
+    radius = by_x(rows, "search_radius")
+    mu = law.posterior_mean(np.zeros((1, 2)), 0.0, 1.0)[0]
+    for t, value in by_x(rows, "lipschitz_t").items():
+        a, s2 = np.exp(-t / 2), 0.25
+        v = a**2 * s2 + 1 - a**2
+        rate = -a / 2 * s2 / v + a**3 * s2 * (s2 - 1) / v**2
+        at_zero = np.linalg.norm(-rate * a * mu + a**2 * s2 / v / 2 * mu)
+        assert 0.99 <= value / (abs(rate) * radius[t] + at_zero) <= 1 + 1e-5
+
+
+def test_noise_of_a_gaussian_has_a_closed_form() -> None:
+    rows = [
+        m for seed in range(3) for m in module.noise(config(GAUSS), make_distribution(GAUSS), seed)
+    ]
+    for quantity, coordinates in (("noise_variance", 1), ("posterior_variance", 2)):
+        for t in module.times(config(GAUSS)):
+            a2, h = np.exp(-t), -np.expm1(-t)
+            expected = coordinates * 0.25 * h / (a2 * 0.25 + h)
+            found = np.mean([m.value for m in rows if m.quantity == quantity and m.x == t])
+            # a chi-square mean of 3 x 4096 x 2 squares: standard error 0.9 %
+            assert found == pytest.approx(expected, rel=0.04)
+
+
+def test_tail_of_a_point_mass_is_a_noncentral_chi_square() -> None:
+    point = Atoms(dimension=2, count=1, seed=4)
+    law = make_distribution(point)
+    length2 = law.support_radius**2
+    times = np.linspace(0.05, 1.0, 2001)
+    a2, h = np.exp(-times), -np.expm1(-times)
+    for radius, value in by_x(module.tail(config(point), law, 0), "tail").items():
+        p = stats.ncx2.sf(radius**2 / h, 2, a2 * length2 / h)
+        expected = scipy.integrate.trapezoid(p, times) / 0.95
+        error = np.sqrt(expected * (1 - expected) / module.TAIL_DRAWS)
+        assert value == pytest.approx(expected, abs=5 * error + 2 / module.TAIL_DRAWS)
+
+
+def test_times_hold_a_tenth_of_t_min_t_min_itself_and_t_max() -> None:
+    for t_min, t_max in ((0.05, 1.0), (0.1, 1.0), (0.01, 10.0)):
+        found = module.times(config(GAUSS, diffusion=Diffusion(t_min=t_min, t_max=t_max)))
+        assert np.all(np.diff(found) > 0)
+        assert found[0] == pytest.approx(t_min / 10)
+        assert found[-1] == pytest.approx(t_max)
+        assert t_min in found
+
+
+# --- the kernel -----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("small")
+def test_spectrum_is_that_of_the_matrix_itself() -> None:
+    c, law = config(TWO_ATOMS), make_distribution(TWO_ATOMS)
+    rows = list(module.spectrum(c, law, 2))
+    sample = module._clean("spectrum", c, law, 256, 2)
+    norms = np.linalg.norm(sample.z, axis=1)
+    inner = sample.z @ sample.z.T
+    angle = np.arccos(np.clip(inner / np.outer(norms, norms), -1, 1))
+    textbook = inner * (np.pi - angle) / (2 * np.pi)
+    values = np.linalg.eigvalsh(textbook)[::-1] / 256
+    for i, value in by_x(rows, "ntk_eigenvalue").items():
+        assert value == pytest.approx(values[int(i) - 1], rel=1e-5)
+    for n in (8, 64):
+        own = np.linalg.eigvalsh(textbook[:n, :n])
+        assert by_x(rows, "smallest_eigenvalue")[n] == pytest.approx(own[0] / n, rel=1e-3)
+        assert by_x(rows, "largest_step_size")[n] == pytest.approx(2 * n / own[-1], rel=1e-9)
+    values, vectors = np.linalg.eigh(relu_ntk(sample.z, sample.z))
+    expected = source_capacity(
+        values[::-1] / 256, (vectors.T @ sample.fstar)[::-1], first=8, last=128
+    )
+    found = {m.quantity: m.value for m in rows if np.isnan(m.x)}
+    assert found["capacity"] == pytest.approx(expected.capacity, rel=1e-6)
+    assert found["source"] == pytest.approx(expected.source, rel=1e-4)
+    assert found["rate"] == pytest.approx(expected.rate, rel=1e-4)
+
+
+def test_planted_source_and_capacity_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    b, s = 1.6, 1.2
+
+    def planted(z: Array, fstar: Array, points: Array, route: str) -> Descent:
+        i = np.arange(len(z), 0, -1.0)  # eigenvalues rise in a Descent
+        coefficients = np.sqrt(i ** -(1 + s * b))[:, None] * np.ones(2)
+        return Descent(len(z), len(z) * i**-b, coefficients, points, None, 1.0, route)
+
+    monkeypatch.setattr(module, "decompose", planted)
+    monkeypatch.setattr(module, "KERNEL_SIZES", (8,))
+    rows = list(module.spectrum(config(GAUSS), make_distribution(GAUSS), 0))
+    found = {m.quantity: m.value for m in rows if np.isnan(m.x)}
+    assert found["capacity"] == pytest.approx(b, rel=1e-6)
+    assert found["source"] == pytest.approx(s, rel=0.02)
+    assert found["rate"] == pytest.approx(s * b / (s * b + 1), rel=0.01)
+    assert by_x(rows, "ntk_eigenvalue")[128.0] == pytest.approx(128**-b)
+
+
+@pytest.mark.usefixtures("small")
+def test_approximation_is_norm_constrained_least_squares() -> None:
+    law = GaussianMixture(dimension=2, components=4, std=0.2, seed=2)
+    c = config(law, norms=(0.01,))
+    rows = list(module.approximation(c, make_distribution(law), 2))
+    fresh_error, inside_error = (
+        {m.x: m.value for m in rows if m.quantity == name and m.seed == 1}
+        for name in ("approximation", "approximation_in_sample")
+    )
+    norms = sorted(fresh_error)
+    assert 0.01 in norms
+    assert norms[-1] / norms[0] > 10**1.2
+    inside = [inside_error[r] for r in norms]
+    assert np.all(np.diff(inside) < 0)  # a larger ball fits its own points better
+    # the same by solving for the ridge that has the norm, one output at a time
+    distribution = make_distribution(law)
+    sample = module._clean("clean points", c, distribution, 80, 1)
+    fresh = module._clean("fresh points", c, distribution, 100, 1)
+    K = relu_ntk(sample.z, sample.z)
+    for norm in (norms[3], norms[-1]):
+        error = np.zeros(2)
+        for j in range(2):
+            y = sample.fstar[:, j]
+
+            def weights(log_ridge: float, y: Array = y) -> Array:
+                return np.linalg.solve(K + np.exp(log_ridge) * np.eye(80), y)
+
+            def excess(log_ridge: float, norm: float = norm) -> float:
+                w = weights(log_ridge)
+                return float(w @ K @ w - norm)
+
+            w = weights(scipy.optimize.brentq(excess, -25, 15, xtol=1e-12))
+            error += (
+                np.mean((relu_ntk(fresh.z, sample.z) @ w - fresh.fstar[:, j]) ** 2),
+                np.mean((K @ w - y) ** 2),
+            )
+        assert fresh_error[norm] == pytest.approx(error[0], rel=1e-4)
+        assert inside_error[norm] == pytest.approx(error[1], rel=1e-4)
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("small")
+def test_audit_gives_every_quantity_in_the_columns_promised() -> None:
+    rows = audit(config(TWO_ATOMS), seeds=2)
+    names = [c.name for c in AUDIT_COLUMNS]
+    assert all(list(row) and set(row) == set(names) for row in rows)
+    assert {row["quantity"] for row in rows} == set(AUDIT_QUANTITIES)
+    assert {row["seed"] for row in rows} == {None, 0, 1}
+    for row in rows:
+        quantity = AUDIT_QUANTITIES[row["quantity"]]
+        assert row["axis"] == (quantity.axis or None)
+        assert (row["x"] is None) == (quantity.axis == "")
+        assert row["unit"] == quantity.unit
+        assert row["value"] is not None
+        assert np.isfinite(row["value"])
+    radius = next(row for row in rows if row["quantity"] == "support_radius")
+    assert radius["seed"] is None
+    assert radius["value"] == make_distribution(TWO_ATOMS).support_radius
+    assert rows == audit(config(TWO_ATOMS), seeds=2)
+    other = audit(config(TWO_ATOMS, study_seed=1), seeds=2)
+    changed = [a["value"] != b["value"] for a, b in zip(rows, other, strict=False)]
+    assert np.mean(changed) > 0.8  # the seed is really used
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    ("law", "changes"),
+    [
+        (GAUSS, {"diffusion": Diffusion(schedule="linear", g_min=0.5, g_max=4.0)}),
+        (Subspace(dimension=3, inner=Atoms(dimension=1, count=3)), {"bias": False}),
+    ],
+)
+def test_audit_of_other_settings_is_finite(law: Law, changes: dict[str, Any]) -> None:
+    rows = audit(config(law, **changes), seeds=1)
+    for row in rows:
+        unbounded = law is GAUSS and row["quantity"] == "support_radius"
+        assert (row["value"] is None) == unbounded
+
+
+def test_id_holds_the_setting_alone() -> None:
+    base = audit_id(config(GAUSS))
+    same = TrialConfig(
+        law=GAUSS, samples=128, width=32, step_size=0.5, steps=7, seed=3, initialisation="plain"
+    )
+    assert audit_id(same) == base
+    changed = [
+        config(TWO_ATOMS), config(GAUSS, bias=False), config(GAUSS, study_seed=1),
+        config(GAUSS, norms=(1.0,)), config(GAUSS, diffusion=Diffusion(t_min=0.1)),
+    ]  # fmt: skip
+    assert len({base, *map(audit_id, changed)}) == len(changed) + 1
+
+
+def test_audit_wants_a_replicate() -> None:
+    with pytest.raises(ValueError, match="seeds = 0"):
+        audit(config(GAUSS), seeds=0)
