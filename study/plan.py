@@ -185,16 +185,13 @@ def _trial_bytes(config: TrialConfig) -> int:
     return packed * (4 if config.precision == "float32" else 8) + measured * 8
 
 
-def choose_rate(timed: Iterable[tuple[float, float]], slots: Slots) -> tuple[float, str]:
+def choose_rate(finished: Sequence[TrialConfig], seconds: float, slots: Slots) -> tuple[float, str]:
     """Operations a second of one worker, and where the figure comes from.
 
-    timed: (operations, seconds) of finished trials of this study on the same kind of device.
+    seconds: worker time that the finished trials took together, on the device of `slots`.
     """
-    pairs = [(operations, seconds) for operations, seconds in timed if seconds > 0]
-    operations = math.fsum(pair[0] for pair in pairs)
-    seconds = math.fsum(pair[1] for pair in pairs)
     if seconds >= 1:
-        return operations / seconds, f"measured on {len(pairs)} finished trials"
+        return cost_together(finished) / seconds, f"measured on {len(finished)} finished trials"
     share = slots.gpus if slots.device == "cuda" else slots.cpus
     return DEFAULT_RATES[slots.device] * share, "recorded default"
 

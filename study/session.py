@@ -15,7 +15,7 @@ from rich.console import Console
 
 from analysis.verdicts import Verdict
 from study.conclude import Conclusion, conclude, print_verdicts, report_folder
-from study.plan import Plan, Slots, choose_rate, cost_of, make_plan
+from study.plan import Plan, Slots, choose_rate, make_plan
 from study.progress import duration_text
 from study.publisher import Publisher
 from study.spec import StudySpec
@@ -178,12 +178,9 @@ def plan_on(
 ) -> Plan:
     """The plan for `missing`, at the rate that the study's finished trials ran at."""
     entries = [(t, e) for t in trials if (e := ledger.entries.get(t.trial_id)) is not None]
-    timed = [
-        (cost_of(t), e.seconds)
-        for t, e in entries
-        if (e.device == "cpu") == (slots.device == "cpu")
-    ]
-    rate, source = choose_rate(timed, slots)
+    cpu = slots.device == "cpu"
+    timed = [(t, e) for t, e in entries if e.seconds and (e.device == "cpu") == cpu]
+    rate, source = choose_rate([t for t, _ in timed], sum(e.seconds for _, e in timed), slots)
     limit = spec.resources.memory_per_pack
     memory = limit * 2**30 if limit is not None else float("inf")
     return make_plan(missing, slots.workers, rate, source, memory)

@@ -33,7 +33,7 @@ from study.lock import StorageLock
 from study.plan import pack_id_of
 from trainers.trial import TrialStatus
 
-_WRITTEN = b"written"
+_WRITTEN, _SECONDS = b"written", b"seconds"
 
 
 class StoreError(RuntimeError):
@@ -48,7 +48,8 @@ class CorruptPackError(ValueError):
 class Entry:
     """Where the row of a trial is, and how the trial ended.
 
-    written: seconds since the epoch. seconds: what training took, 0 where unknown.
+    written: seconds since the epoch. seconds: an equal share of its pack's wall-clock time, kernel
+    reference and compilation included; 0 where unknown.
     """
 
     status: str
@@ -192,10 +193,11 @@ class Store:
 
     # --- packs -----------------------------------------------------------------------------------
 
-    def write_pack(self, table: pa.Table) -> str:
-        """Stores the rows of a pack, atomically; returns its id."""
+    def write_pack(self, table: pa.Table, seconds: float = 0.0) -> str:
+        """Stores the rows of a pack that took `seconds`, atomically; returns its id."""
         pack_id = pack_id_of(pc.unique(table["trial_id"]).to_pylist())
-        metadata = {**(table.schema.metadata or {}), _WRITTEN: repr(time.time()).encode()}
+        times = {_WRITTEN: repr(time.time()).encode(), _SECONDS: repr(seconds).encode()}
+        metadata = {**(table.schema.metadata or {}), **times}
         sink = pa.BufferOutputStream()
         pq.write_table(
             table.replace_schema_metadata(metadata),
@@ -253,9 +255,11 @@ class Store:
         """What is there. repair: move damaged files aside (needs the lock)."""
         ledger = Ledger()
         for pack_id, table in self.packs(ledger if repair else None):
-            written = float((table.schema.metadata or {}).get(_WRITTEN, b"0"))
-            for trial_id, status, seconds, device in _endings(table):
-                entry = Entry(status, pack_id, written, seconds or 0.0, device or "")
+            metadata = table.schema.metadata or {}
+            written, seconds = (float(metadata.get(key, b"0")) for key in (_WRITTEN, _SECONDS))
+            endings = _endings(table)
+            for trial_id, status, device in endings:
+                entry = Entry(status, pack_id, written, seconds / len(endings), device or "")
                 known = ledger.entries.get(trial_id)
                 if known is None or entry.better_than(known):
                     ledger.entries[trial_id] = entry
@@ -342,8 +346,8 @@ def _in_schema(table: pa.Table) -> pa.Table:
         raise CorruptPackError(str(error)) from None
 
 
-def _endings(table: pa.Table) -> Iterator[tuple[str, str, float | None, str | None]]:
-    """(trial_id, status, seconds, device) of every trial of a pack."""
-    keys = ["trial_id", "status", "seconds", "device"]
+def _endings(table: pa.Table) -> list[tuple[str, str, str | None]]:
+    """(trial_id, status, device) of every trial of a pack."""
+    keys = ["trial_id", "status", "device"]
     found = table.group_by(keys).aggregate([]).to_pydict()
-    return zip(*(found[key] for key in keys), strict=True)
+    return list(zip(*(found[key] for key in keys), strict=True))

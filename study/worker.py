@@ -7,6 +7,7 @@ row with its message, and every other trial keeps its numbers.
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,8 +62,10 @@ def train_into_store(
 
     Raises what the storage raises; what the trainer raises becomes rows of failed trials.
     """
+    started = time.perf_counter()
     trajectories = _trained(job, configs, atoms, on_progress)
-    pack_id = job.store.write_pack(table_from(trajectories, job.study))
+    seconds = time.perf_counter() - started
+    pack_id = job.store.write_pack(table_from(trajectories, job.study), seconds)
     counts = Counter(str(trajectory.status) for trajectory in trajectories)
     return {"pack_id": pack_id, **{str(status): counts[status] for status in TrialStatus}}
 

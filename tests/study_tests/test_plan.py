@@ -178,11 +178,11 @@ def test_memory_grows_with_trials_up_to_a_batch() -> None:
 
 
 def test_the_rate_is_measured_where_trials_have_run() -> None:
-    slots = Slots(2, "cpu", cpus=3)
-    assert choose_rate([], slots) == (3 * DEFAULT_RATES["cpu"], "recorded default")
-    assert choose_rate([(1e12, 0.0), (1e9, 0.5)], slots)[1] == "recorded default"
-    rate, source = choose_rate([(2e10, 1.0), (4e10, 2.0), (9e99, 0.0)], slots)
-    assert (rate, source) == (2e10, "measured on 2 finished trials")
+    slots, trials = Slots(2, "cpu", cpus=3), [trial(), trial(width=64)]
+    assert choose_rate([], 0.0, slots) == (3 * DEFAULT_RATES["cpu"], "recorded default")
+    assert choose_rate(trials, 0.5, slots)[1] == "recorded default"
+    rate, source = choose_rate(trials, 4.0, slots)
+    assert (rate, source) == (cost_together(trials) / 4, "measured on 2 finished trials")
 
 
 def test_slots_of_this_machine() -> None:

@@ -70,7 +70,12 @@ def test_the_ledger_says_what_is_finished(store: Store) -> None:
     expected = {"completed": 1, "diverged": 1, "failed": 1, "missing": 2}
     assert ledger.counts(asked) == expected
     assert [ledger.finished(i) for i in asked] == [True, False, False, False, True]
-    assert ledger.entries[IDS[0]].seconds == pytest.approx(0.01)
+
+
+def test_the_time_of_a_pack_is_shared_by_its_trials(store: Store) -> None:
+    store.write_pack(table_from([trajectory(t) for t in TRIALS], "s"), seconds=8.0)
+    entries = store.ledger().entries
+    assert [(entries[i].seconds, entries[i].device) for i in IDS] == [(2.0, "cpu")] * 4
 
 
 def test_a_failed_trial_stays_until_it_is_replaced_in_whichever_pack(store: Store) -> None:
