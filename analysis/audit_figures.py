@@ -135,8 +135,9 @@ def kernel(setting: Setting, own: pd.DataFrame) -> Plot:
             f"Left: eigenvalues of K/N at N = {SPECTRUM_SAMPLES} against their index i, with the "
             f"fit from i = {FIRST_INDEX} to {LAST_INDEX} and theory's slope (its height is free). "
             "A sample's eigenvalues are too large, by a share that grows as i/N, which flattens "
-            "the curve: by about a tenth at the last index fitted. Right: the smallest eigenvalue of K/N against N, the first N points of a sample. Means over "
-            "replicates with 95 % intervals."
+            "the curve: by about a tenth at the last index fitted. Right: the smallest eigenvalue "
+            "of K/N against N, the first N points of a sample. Means over replicates with 95 % "
+            "intervals."
         ),
         panels=(
             Panel("index $i$", r"eigenvalue of $K/N$", positive(series), "spectrum"),

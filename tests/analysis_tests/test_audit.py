@@ -1,0 +1,300 @@
+"""The audit's files, curves, verdicts, figures and words, on planted exponents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.assumptions import NOT_MEASURED, assumption_rows
+from analysis.audit import (
+    AUDIT_SCHEMA,
+    audit_curves,
+    audit_table,
+    exponents_for,
+    load_audit,
+    trusted_norms,
+)
+from analysis.audit_figures import audit_plots
+from analysis.figures import study_plots
+from analysis.plot import Plot
+from analysis.quantities import curves
+from analysis.report import write_report
+from analysis.results import ResultsError
+from analysis.sweeps import settings
+from analysis.theory import Quantity
+from analysis.verdicts import Word, evaluate, fit_curve
+from trainers.audit_columns import (
+    AUDIT_COLUMNS,
+    AUDIT_QUANTITIES,
+    FIRST_INDEX,
+    LAST_INDEX,
+    audit_id,
+    audit_identity,
+)
+from trainers.trial import GaussianMixture, TrialConfig
+
+CAPACITY, SOURCE = 1.4, 1.32  # s b / (s b + 1) = 0.649, what the synthetic table's kernel does
+EIGENVALUE, APPROXIMATION = 4 / 3, 1.3
+CONFIG = TrialConfig(law=GaussianMixture(dimension=2, seed=5), samples=64, width=64, step_size=1.0)
+
+
+def rows(config: TrialConfig = CONFIG, seeds: int = 4) -> list[dict[str, Any]]:
+    """An audit with planted exponents; each replicate has its own height and a slight tilt."""
+    rng = np.random.default_rng(3)
+    found: list[dict[str, Any]] = []
+
+    def add(
+        quantity: str, value: float | None, x: float | None = None, seed: int | None = None
+    ) -> None:
+        about = AUDIT_QUANTITIES[quantity]
+        found.append(
+            {
+                **audit_identity(config), "quantity": quantity, "axis": about.axis or None,
+                "x": x, "seed": seed, "value": value, "unit": about.unit,
+            }
+        )  # fmt: skip
+
+    add("support_radius", None)
+    for seed in range(seeds):
+        height, tilt = np.exp(0.05 * rng.standard_normal()), 0.01 * rng.standard_normal()
+        for i in [1, 2, 4, *np.unique(np.geomspace(8, 256, 20).round()), 128]:
+            steep = 1.0 if i > LAST_INDEX else EIGENVALUE + tilt
+            add("ntk_eigenvalue", height * float(i) ** -steep, float(i), seed)
+        for norm in np.geomspace(0.05, 10, 14):
+            value = height * 0.01 * norm ** -(APPROXIMATION + tilt)
+            add("approximation", value, float(norm), seed)
+            gap = 1.05 if norm < 4 else 2.0
+            add("approximation_in_sample", value / gap, float(norm), seed)
+        for name, value in (("capacity", CAPACITY), ("source", SOURCE), ("rate", 0.649)):
+            add(name, value + tilt, None, seed)
+        for t in (0.005, 0.05, 1.0):
+            for name, value in (
+                ("lipschitz_x", 0.3 / t), ("lipschitz_t", 0.4 / t), ("typical_slope_x", 2.0),
+                ("typical_slope_t", 3.0), ("noise_variance", 0.2 * t), ("search_radius", 2.0),
+                ("posterior_variance", 0.4 * t),
+            ):  # fmt: skip
+                add(name, value * (1 + 0.001 * seed), t, seed)
+        for radius in (1.0, 2.0, 3.0, 4.0):
+            add("tail", float(10 ** (1 - radius)), radius, seed)
+        for n in (64, 256, 1024):
+            add("smallest_eigenvalue", height / n**2, n, seed)
+            add("largest_step_size", 4.0, n, seed)
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("study")
+    (place / "audit").mkdir()
+    pq.write_table(audit_table(rows()), place / "audit" / f"{audit_id(CONFIG)}.parquet")
+    return place
+
+
+@pytest.fixture(scope="module")
+def audit(folder: Path) -> pd.DataFrame:
+    found = load_audit(folder)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def frame(synthetic: ModuleType) -> pd.DataFrame:
+    table: pd.DataFrame = synthetic.synthetic_table()
+    return table
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_schema_says_unit_and_meaning_of_each_column() -> None:
+    assert AUDIT_SCHEMA.names == [c.name for c in AUDIT_COLUMNS]
+    assert all(field.metadata[b"meaning"] for field in AUDIT_SCHEMA)
+    assert AUDIT_SCHEMA.metadata[b"format"] == b"scorerates audit"
+
+
+def test_rows_come_back_from_files(folder: Path, audit: pd.DataFrame) -> None:
+    written = rows()
+    assert len(audit) == len(written)
+    for name in ("value", "x"):
+        expected = np.array([np.nan if r[name] is None else r[name] for r in written])
+        assert np.array_equal(audit[name].to_numpy(), expected, equal_nan=True)
+    assert [None if pd.isna(v) else v for v in audit["seed"]] == [r["seed"] for r in written]
+    table = load_audit(f"file://{folder}")
+    assert table is not None
+    pd.testing.assert_frame_equal(table, audit)
+    beside = load_audit(folder / "results.parquet")
+    assert beside is not None
+    assert len(beside) == len(audit)
+
+
+def test_audits_are_picked_by_id(folder: Path) -> None:
+    chosen = load_audit(folder, {audit_id(CONFIG)})
+    assert chosen is not None
+    assert set(chosen["audit_id"]) == {audit_id(CONFIG)}
+    assert load_audit(folder, {"another"}) is None
+
+
+def test_no_audit_is_none(tmp_path: Path) -> None:
+    assert load_audit(tmp_path) is None
+    assert load_audit(tmp_path / "nowhere") is None
+    assert load_audit("sqlite:///mlflow.db") is None
+
+
+def test_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "audit").mkdir()
+    path = tmp_path / "audit" / "one.parquet"
+    path.write_bytes(b"no parquet")
+    with pytest.raises(ResultsError, match=r"one\.parquet.*run the study again"):
+        load_audit(tmp_path)
+    pq.write_table(pa.table({"x": [1.0]}), path)
+    with pytest.raises(ResultsError, match=r"one\.parquet"):
+        load_audit(tmp_path)
+    newer = {**AUDIT_SCHEMA.metadata, b"format_version": b"99"}
+    pq.write_table(audit_table(rows()).replace_schema_metadata(newer), path)
+    with pytest.raises(ResultsError, match="format version 99"):
+        load_audit(tmp_path)
+
+
+def test_rows_of_other_columns_are_refused() -> None:
+    row = rows()[0]
+    with pytest.raises(ValueError, match="odd: extra"):
+        audit_table([{**row, "extra": 1}])
+    with pytest.raises(ValueError, match="odd: unit"):
+        audit_table([{k: v for k, v in row.items() if k != "unit"}])
+    with pytest.raises(ValueError, match="audit"):
+        audit_table([{**row, "value": "much"}])
+
+
+# --- curves and verdicts --------------------------------------------------------------------------
+
+
+def test_curves_hold_the_planted_exponents(audit: pd.DataFrame) -> None:
+    eigenvalue, approximation = audit_curves(audit)
+    assert (eigenvalue.quantity, eigenvalue.axis) == (Quantity.NTK_EIGENVALUE, "index")
+    assert eigenvalue.x.min() == FIRST_INDEX
+    assert eigenvalue.x.max() == LAST_INDEX
+    assert (approximation.quantity, approximation.axis) == (Quantity.APPROXIMATION, "norm")
+    assert approximation.x.max() < 4  # beyond, the two estimates differ by a factor of two
+    assert approximation.x.max() == max(trusted_norms(audit))
+    for curve, planted in ((eigenvalue, EIGENVALUE), (approximation, APPROXIMATION)):
+        assert curve.linked
+        fit = fit_curve(curve)
+        assert fit.exponent == pytest.approx(planted, abs=0.02)
+        assert str(fit.method) == "per-seed slopes"
+        assert fit.seeds == 4
+        assert fit.ci[0] < planted < fit.ci[1]
+    assert audit_curves(None) == []
+
+
+def test_interval_is_that_of_one_slope_a_replicate(audit: pd.DataFrame) -> None:
+    from scipy import stats
+
+    curve = audit_curves(audit)[0]
+    slopes = [
+        -np.polyfit(np.log(curve.x[curve.seed == s]), np.log(curve.y[curve.seed == s]), 1)[0]
+        for s in range(4)
+    ]
+    half = stats.t.ppf(0.975, 3) * np.std(slopes, ddof=1) / 2
+    fit = fit_curve(curve)
+    # the jackknife over replicates is wider, by a factor of about (4/3)^(1/2)
+    assert 1 <= (fit.ci[1] - fit.ci[0]) / (2 * half) < 1.25
+
+
+def test_planted_curves_get_their_verdicts(frame: pd.DataFrame, audit: pd.DataFrame) -> None:
+    verdicts = {(v.quantity, v.axis): v for v in evaluate(frame, audit=audit)}
+    assert verdicts[Quantity.NTK_EIGENVALUE, "index"].verdict is Word.AGREES
+    assert verdicts[Quantity.APPROXIMATION, "norm"].verdict is Word.FASTER
+    kernel = verdicts[Quantity.KERNEL_BEST_ERROR, "samples"]
+    assert kernel.theory_exponent == pytest.approx(0.649, abs=0.005)
+    assert kernel.verdict is Word.AGREES
+    without = {(v.quantity, v.axis) for v in evaluate(frame)}
+    assert set(verdicts) - without == {
+        (Quantity.NTK_EIGENVALUE, "index"),
+        (Quantity.APPROXIMATION, "norm"),
+        (Quantity.KERNEL_BEST_ERROR, "samples"),
+    }
+    assert all(v.to_dict() for v in verdicts.values())
+
+
+def test_exponents_are_those_of_the_same_setting(frame: pd.DataFrame, audit: pd.DataFrame) -> None:
+    curve = next(c for c in curves(frame) if c.axis == "samples")
+    assert exponents_for(audit, curve) == pytest.approx((CAPACITY, SOURCE), abs=0.02)
+    assert exponents_for(None, curve) == (None, None)
+    for changed in ({"t_min": 0.2}, {"feature_bias": False}, {"law_id": "other"}):
+        assert exponents_for(audit.assign(**changed), curve) == (None, None)
+    negative = audit.assign(value=audit["value"].where(audit["quantity"] != "source", -0.3))
+    assert exponents_for(negative, curve) == (None, None)
+
+
+# --- words and figures ----------------------------------------------------------------------------
+
+
+def test_every_assumption_has_a_row_with_its_measurement(
+    frame: pd.DataFrame, audit: pd.DataFrame
+) -> None:
+    setting = settings(frame)[0]
+    found = {row.assumption: row for row in assumption_rows(setting, audit)}
+
+    def told(part: str) -> str:
+        return next(row.measured for name, row in found.items() if part in name)
+
+    assert told("support") == "infinite (exact)"
+    assert "at most 0.01 beyond R = 3" in told("tails")
+    assert "at least 60.2 at t = 0.005" in told("Lipschitz in x")
+    assert "99 % of X_t meet less than 3" in told("Lipschitz in t")
+    assert "0.001 to 0.2" in told("bounded noise")
+    assert "at N = 64" in told("smallest eigenvalue")
+    assert "4 at N = 64, 4 at N = 1024; the study uses η = 0.25, 0.5, 1" in told("step size")
+    assert told("capacity") == "1.39 (95 % interval 1.37 to 1.41, 4 replicates) at N = 2048"
+    assert "4 replicates" in told("source")
+    assert "the two agree up to R_H = 2.95" in told("near the RKHS")
+    assert NOT_MEASURED not in {row.measured for row in found.values()}
+    unmeasured = assumption_rows(setting, None)
+    assert [row.assumption for row in unmeasured] == list(found)
+    assert sum(row.measured == NOT_MEASURED for row in unmeasured) == 11
+    assert "at m = 64" in next(r.measured for r in unmeasured if "flipped" in r.assumption)
+
+
+def test_figures_hold_the_measurements(frame: pd.DataFrame, audit: pd.DataFrame) -> None:
+    setting = settings(frame)[0]
+    plots = {
+        p.name.partition("_audit_")[2]: p
+        for p in audit_plots(setting, audit)
+        if isinstance(p, Plot)
+    }
+    assert set(plots) == {"lipschitz", "noise", "tail", "kernel", "approximation", "movement"}
+    named = {row.figure for row in assumption_rows(setting, audit)} - {""}
+    assert named == {p.name for p in plots.values()}
+    largest = plots["lipschitz"].table.query("series == 'largest found' and panel == 'in x'")
+    assert largest["y"].to_numpy() == pytest.approx(0.3009 / largest["x"].to_numpy())
+    labels = [s.label for panel in plots["kernel"].panels for s in panel.series]
+    assert "fit $i^{-1.33}$" in labels or "fit $i^{-1.34}$" in labels or "fit $i^{-1.32}$" in labels
+    assert "theory $i^{-1.33}$" in labels
+    assert "bound $R_H^{-1.00}$" in [s.label for s in plots["approximation"].panels[0].series]
+    flipped = plots["movement"].panels[1].series[0]
+    assert np.all(np.diff(flipped.y) < 0)
+
+
+def test_figures_without_an_audit_say_so(frame: pd.DataFrame) -> None:
+    items = list(audit_plots(settings(frame)[0], None))
+    assert [isinstance(item, Plot) for item in items] == [False] * 5 + [True]
+
+
+def test_report_links_rows_to_figures(
+    frame: pd.DataFrame, audit: pd.DataFrame, tmp_path: Path
+) -> None:
+    page = write_report(tmp_path, frame, evaluate(frame, audit=audit), audit=audit).read_text()
+    assert "infinite (exact)" in page
+    assert 'href="#gaussian_mixture_d2_audit_lipschitz"' in page
+    assert 'id="gaussian_mixture_d2_audit_lipschitz"' in page
+    plots, _ = study_plots(frame, evaluate(frame, audit=audit), audit=audit)
+    names = [p.name for p in plots]
+    assert len(names) == len(set(names))
+    assert "gaussian_mixture_d2_ntk_eigenvalue_against_index" in names
