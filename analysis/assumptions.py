@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.audit import SETTING_KEYS, audit_of, trusted_norms, values_of
+from analysis.plot import minus
 from analysis.sweeps import Setting, at_end, has, sweep
 from trainers.audit_columns import (
     APPROXIMATION_SAMPLES,
@@ -24,6 +25,13 @@ from trainers.audit_columns import (
 
 NOT_MEASURED = "not measured: the study holds no audit of this setting"
 UNSEEN = "not measured: the trials have no such column"
+
+
+UNDEFINED = {
+    "capacity": "not defined: too few eigenvalues above rounding",
+    "source": "not defined: too few eigenvalues above rounding",
+    "rate": "not defined: the source is not positive, f*'s coefficients do not fall",
+}
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,7 @@ def _target(setting: Setting, own: pd.DataFrame | None) -> list[AuditRow]:
             t_min = float(setting.frame["t_min"].iloc[0])
             times = [found.index[0], _nearest(found.index, t_min), found.index[-1]]
             text = "at least " + ", ".join(f"{found[t]:.3g} at t = {t:.3g}" for t in times)
-            text += f"; 99 % of X_t meet less than {typical[times[1]]:.3g} at T₀"
+            text += f"; 99 % of X_t meet at most {typical[times[1]]:.3g} at T₀"
         rows.append(
             AuditRow(
                 f"f* is Lipschitz in {name}, as T₀ → 0",
@@ -172,7 +180,8 @@ def _exponents(setting: Setting, own: pd.DataFrame | None) -> list[AuditRow]:
         (
             "capacity",
             "capacity b: eigenvalues of K/N ∝ i^−b",
-            f"theory's limit for large i is (D+1)/D = {(d + 2) / (d + 1):.3g}; fitted at "
+            f"theory's limit for large i is (D+1)/D = {(d + 2) / (d + 1):.3g} (features with the "
+            "constant); fitted at "
             f"i = {FIRST_INDEX} to {LAST_INDEX}, where a sample's eigenvalues are up to about a "
             "tenth too large: b may be low by some hundredths",
         ),
@@ -188,7 +197,7 @@ def _exponents(setting: Setting, own: pd.DataFrame | None) -> list[AuditRow]:
         ),
     ):
         value = values_of(own, name)["value"]
-        text = NOT_MEASURED if own is None else "not defined: too few eigenvalues above rounding"
+        text = NOT_MEASURED if own is None else UNDEFINED[name]
         if len(value):
             text = f"{_mean(value)} at N = {SPECTRUM_SAMPLES}"
         rows.append(AuditRow(what, text, reading, figure))
@@ -203,13 +212,18 @@ def _approximation(setting: Setting, own: pd.DataFrame | None) -> AuditRow:
     )
     if own is None:
         return AuditRow(what, NOT_MEASURED, reading)
+    figure = figure_name(setting, "approximation")
     above = values_of(own, "approximation").groupby("x")["value"].mean()
     below = values_of(own, "approximation_in_sample").groupby("x")["value"].mean()
     norms = trusted_norms(own)
+    if above.empty:
+        return AuditRow(
+            what, "not defined: every norm in the RKHS fits f* exactly", reading, figure
+        )
     parts = [f"{below[r]:.3g} to {above[r]:.3g} at R_H = {r:.3g}" for r in _few(list(above.index))]
     if norms:
         parts.append(f"the two agree up to R_H = {norms[-1]:.3g}")
-    return AuditRow(what, "; ".join(parts), reading, figure_name(setting, "approximation"))
+    return AuditRow(what, "; ".join(parts), reading, figure)
 
 
 def _few(values: list[float]) -> list[float]:
@@ -227,7 +241,9 @@ def _mean(values: pd.Series[float]) -> str:
     if n < 2:
         return f"{mean:.3g} (one replicate)"
     half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
-    return f"{mean:.3g} (95 % interval {mean - half:.3g} to {mean + half:.3g}, {n} replicates)"
+    return minus(
+        f"{mean:.3g} (95 % interval {mean - half:.3g} to {mean + half:.3g}, {n} replicates)"
+    )
 
 
 # --- the trials' own columns ----------------------------------------------------------------------

@@ -155,7 +155,9 @@ def trusted_norms(own: pd.DataFrame) -> list[float]:
 
 def audit_curves(audit: pd.DataFrame | None) -> list[Curve]:
     """Eigenvalues of K/N against their index, from FIRST_INDEX to LAST_INDEX, and
-    approximation(R_H) on fresh points over `trusted_norms`: two curves a setting.
+    approximation(R_H) on fresh points over `trusted_norms`: two curves a setting. None of settings
+    whose features lack the constant: functions are homogeneous there, and the exponents that
+    theory names are not theirs.
 
     One replicate gives a whole curve, whose points share its sample: `linked`, so that intervals
     are made from one slope a replicate, never from the points' scatter. They say what another
@@ -165,7 +167,7 @@ def audit_curves(audit: pd.DataFrame | None) -> list[Curve]:
     if audit is None:
         return []
     found: list[Curve] = []
-    for _, own in audit.groupby("audit_id", sort=True):
+    for _, own in audit[audit["feature_bias"]].groupby("audit_id", sort=True):
         eigenvalues = values_of(own, "ntk_eigenvalue")
         eigenvalues = eigenvalues[eigenvalues["x"].between(FIRST_INDEX, LAST_INDEX)]
         error = values_of(own, "approximation")

@@ -108,7 +108,7 @@ def tail(setting: Setting, own: pd.DataFrame) -> Plot:
         title=_TITLES[2],
         caption=(
             "Probability that ‖X_t‖ exceeds R, for t ~ U[T₀, T]: mean over replicates with its "
-            "95 % interval. Radii that no draw exceeded lie below the axis."
+            "95 % interval. Radii that the draws of some replicate never exceeded are left out."
         ),
         panels=(Panel("radius $R$", "probability", positive([line]), x_log=False),),
         group=setting.label,
@@ -234,8 +234,13 @@ def _xy(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _means(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """As `level_means`, of the levels at which every replicate is positive: logarithms need it,
+    and the positive ones alone would be a selection."""
     x, y = _xy(rows)
-    return level_means(x[y > 0], y[y > 0])
+    keep = ~np.isin(x, x[~(y > 0)])
+    if not keep.any():
+        return (np.empty(0),) * 4
+    return level_means(x[keep], y[keep])
 
 
 def _over_replicates(rows: pd.DataFrame, label: str, hue: int, role: str = "line") -> Series:

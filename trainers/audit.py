@@ -293,7 +293,8 @@ def spectrum(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Meas
         return
     yield Measured("capacity", found.capacity, seed=seed)
     yield Measured("source", found.source, seed=seed)
-    yield Measured("rate", found.rate, seed=seed)
+    rate = found.rate if found.source > 0 else math.nan
+    yield Measured("rate", rate, seed=seed)
 
 
 def eigenvalue_indices() -> list[int]:

@@ -86,7 +86,9 @@ AUDIT_QUANTITIES: dict[str, AuditQuantity] = {
         AuditQuantity("ntk_eigenvalue", "index", "x^2", "i-th eigenvalue of K/N"),
         AuditQuantity("capacity", "", "1", "b: eigenvalues of K/N fall as i^-b"),
         AuditQuantity("source", "", "1", "s: squared coefficients of f* fall as i^-(1 + s b)"),
-        AuditQuantity("rate", "", "1", "s b/(s b + 1): the kernel's exponent in N that follows"),
+        AuditQuantity(
+            "rate", "", "1", "s b/(s b + 1): the kernel's exponent in N; null for s <= 0"
+        ),
         AuditQuantity("approximation", "norm", "x^2", "E||f_H - f*||^2 on fresh points"),
         AuditQuantity(
             "approximation_in_sample",

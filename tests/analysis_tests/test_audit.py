@@ -22,6 +22,7 @@ from analysis.audit import (
     trusted_norms,
 )
 from analysis.audit_figures import audit_plots
+from analysis.drawing import draw
 from analysis.figures import study_plots
 from analysis.plot import Plot
 from analysis.quantities import curves
@@ -191,6 +192,7 @@ def test_curves_hold_the_planted_exponents(audit: pd.DataFrame) -> None:
         assert fit.seeds == 4
         assert fit.ci[0] < planted < fit.ci[1]
     assert audit_curves(None) == []
+    assert audit_curves(audit.assign(feature_bias=False)) == []  # theory names other exponents
 
 
 def test_interval_is_that_of_one_slope_a_replicate(audit: pd.DataFrame) -> None:
@@ -248,13 +250,13 @@ def test_every_assumption_has_a_row_with_its_measurement(
     assert told("support") == "infinite (exact)"
     assert "at most 0.01 beyond R = 3" in told("tails")
     assert "at least 60.2 at t = 0.005" in told("Lipschitz in x")
-    assert "99 % of X_t meet less than 3" in told("Lipschitz in t")
+    assert "99 % of X_t meet at most 3" in told("Lipschitz in t")
     assert "0.001 to 0.2" in told("bounded noise")
     assert "at N = 64" in told("smallest eigenvalue")
     assert "4 at N = 64, 4 at N = 1024; the study uses η = 0.25, 0.5, 1" in told("step size")
     assert told("capacity") == "1.39 (95 % interval 1.37 to 1.41, 4 replicates) at N = 2048"
     assert "4 replicates" in told("source")
-    assert "the two agree up to R_H = 2.95" in told("near the RKHS")
+    assert "the two agree up to R_H = 2.94" in told("near the RKHS")
     assert NOT_MEASURED not in {row.measured for row in found.values()}
     unmeasured = assumption_rows(setting, None)
     assert [row.assumption for row in unmeasured] == list(found)
@@ -280,6 +282,22 @@ def test_figures_hold_the_measurements(frame: pd.DataFrame, audit: pd.DataFrame)
     assert "bound $R_H^{-1.00}$" in [s.label for s in plots["approximation"].panels[0].series]
     flipped = plots["movement"].panels[1].series[0]
     assert np.all(np.diff(flipped.y) < 0)
+
+
+def test_values_that_are_zero_or_null_are_told_and_drawn(
+    frame: pd.DataFrame, audit: pd.DataFrame
+) -> None:
+    # A single point: f* is constant, there is no noise; and no source.
+    flat = audit["quantity"].str.contains("lipschitz|slope|variance|approximation")
+    null = audit["quantity"].isin(["rate", "source"])
+    values = audit["value"].where(~flat, 0.0).where(~null, np.nan)
+    setting, point = settings(frame)[0], audit.assign(value=values)
+    told = {row.assumption: row.measured for row in assumption_rows(setting, point)}
+    assert any("at least 0 at t = 0.005" in text for text in told.values())
+    assert sum(text.startswith("not defined") for text in told.values()) == 2
+    for item in audit_plots(setting, point):
+        assert isinstance(item, Plot)
+        assert draw(item).axes
 
 
 def test_figures_without_an_audit_say_so(frame: pd.DataFrame) -> None:
