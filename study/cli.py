@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from study.interruption import Interrupted, interruptible
 from study.problems import SpecError
 from study.progress import duration_text, rate_text
 from study.spec import StudySpec
@@ -216,11 +218,16 @@ def ui(
         print(f"MLflow is served at {tracking_uri} already: open that in a browser")
         return
     print(f"MLflow: http://{host}:{port} (Ctrl-C ends it)", flush=True)
-    try:
-        command = ui_command(tracking_uri, host, port)
-        code = subprocess.call(command, env=ui_environment(os.environ))
-    except KeyboardInterrupt:
-        return
+    command = ui_command(tracking_uri, host, port)
+    # A group of its own: the server is several processes, and all of them must go with us.
+    server = subprocess.Popen(command, env=ui_environment(os.environ), start_new_session=True)
+    with interruptible():
+        try:
+            code = server.wait()
+        except Interrupted:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait()
+            return
     raise typer.Exit(2 if code else 0)
 
 
