@@ -65,6 +65,7 @@ def test_every_figure_of_a_full_study_is_there(plots: dict[str, Plot]) -> None:
         "terms_at_stop",
         "bias_variance",
         "stopping_rules",
+        "audit_movement",
     }
 
 
