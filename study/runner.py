@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ from trainers.trial import TrialConfig
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 REPORT_SECONDS = 1.0
+CONNECT_SECONDS = 10.0
 ATTEMPTS_AFTER_A_CRASH = 2
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -60,8 +62,8 @@ def run(
     session that the process already has). trainer: instead of `trainers.train_pack`; workers must
     be able to import it.
 
-    Raises SpecError (resources that are not there), StoreError and StorageLockedError. SIGINT and
-    SIGTERM end the run cleanly: see `RunResult.interrupted`.
+    Raises SpecError (resources or a cluster that are not there), StoreError and
+    StorageLockedError. SIGINT and SIGTERM end the run cleanly: see `RunResult.interrupted`.
     """
     console = console or Console()
     store = Store(storage if storage is not None else Path("results") / spec.name)
@@ -169,9 +171,13 @@ def _ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
 
 
 def _connect(address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
+        if host and port.isdigit():
+            # Ray itself would try for minutes.
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
         raise SpecError(f"address: cannot reach a Ray cluster at {address!r}: {reason}") from None
 

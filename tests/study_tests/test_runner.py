@@ -229,6 +229,9 @@ def test_what_cannot_run_is_said_before_anything_starts(trainer: Trainer, tmp_pa
     ]:
         with pytest.raises(SpecError, match=said):
             train(tmp_path / "r", STUDY.replace("{workers: 2}", resources))
+    for address in ("127.0.0.1:9", "ray://127.0.0.1:9"):
+        with pytest.raises(SpecError, match=f"cannot reach a Ray cluster at '{address}'"):
+            runner._connect(address)
     with StorageLock(tmp_path / "r"), pytest.raises(StorageLockedError, match="in use by process"):
         train(tmp_path / "r")
     assert trainer.calls() == Counter()
