@@ -8,8 +8,6 @@ not a finite number (after a divergence), is null, never 0.
 from __future__ import annotations
 
 import itertools
-import json
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,12 +25,12 @@ from trainers.trial import Trajectory, TrialConfig, TrialStatus
 FORMAT_VERSION = 1
 """Version of the table's layout. Raise it when a column changes its meaning."""
 
-_TYPES = {"string": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+TYPES = {"string": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
 
 SCHEMA: pa.Schema = pa.schema(
     [
         pa.field(
-            c.name, _TYPES[c.type], metadata={"unit": c.unit, "meaning": c.meaning, "per": c.per}
+            c.name, TYPES[c.type], metadata={"unit": c.unit, "meaning": c.meaning, "per": c.per}
         )
         for c in COLUMNS
     ],
@@ -44,19 +42,6 @@ SORT_KEYS = (
     "law_id", "dimension", "samples", "width", "step_size", "seed", "trial_id", "step",
 )  # fmt: skip
 """The order of rows that `load_results` gives."""
-
-LOGGED_SERIES: tuple[str, ...] = (
-    "score_error", "score_error_unweighted", "train_loss", "holdout_loss", "coupling",
-    "label_mismatch", "early_stopping", "approximation", "kernel_score_error", "displacement",
-    "flipped_fraction",
-)  # fmt: skip
-"""Step columns that go to MLflow; its pages slow down with many metric names."""
-
-TAG_KIND = "scorerates.kind"
-TAG_TRIAL = "scorerates.trial_id"
-TAG_STATUS = "scorerates.status"
-RECORDED_STEPS = "recorded_steps"
-"""Names by which the MLflow view is read back."""
 
 _BATCH = 2000  # trials built at a time: bounds the Python objects alive to a few million
 
@@ -106,12 +91,9 @@ def _batch_table(batch: list[Trajectory], study: str) -> pa.Table:
     return pa.Table.from_arrays([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
-_TRIAL_NAMES = frozenset(c.name for c in TRIAL_COLUMNS)
-_SERIES_NAMES = frozenset(c.name for c in STEP_COLUMNS)
-
-
 def _check_names(trajectory: Trajectory) -> None:
-    unknown = (set(trajectory.values) - _TRIAL_NAMES) | (set(trajectory.series) - _SERIES_NAMES)
+    unknown = set(trajectory.values).difference(c.name for c in TRIAL_COLUMNS)
+    unknown |= set(trajectory.series).difference(c.name for c in STEP_COLUMNS)
     if unknown:
         names = ", ".join(sorted(unknown))
         raise ValueError(f"not a column of the results table (trainers.columns): {names}")
@@ -185,13 +167,15 @@ def load_results(
     """
     text = str(source)
     if is_tracking_uri(text):
-        return tidy(_load_from_mlflow(text, study, from_metrics).to_pandas())
+        from analysis.mlflow_view import load_view
+
+        return tidy(load_view(text, study, from_metrics).to_pandas())
     frame = tidy(_read_files(text).to_pandas())
     if study is not None:
         names = sorted(frame["study"].dropna().unique())
         frame = frame[frame["study"] == study].reset_index(drop=True)
         if frame.empty:
-            raise ResultsError(f"{text}: no study {study!r}; it holds {_listed(names)}")
+            raise ResultsError(f"{text}: no study {study!r}; it holds {listed(names)}")
     return frame
 
 
@@ -221,12 +205,12 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _each_trial_once(frame: pd.DataFrame) -> pd.DataFrame:
     order = {str(status): rank for rank, status in enumerate(TrialStatus)}
-    rank = frame["status"].map(order)
+    rank = frame["status"].map(order).fillna(len(order))
     frame = frame[rank == rank.groupby(frame["trial_id"]).transform("min")]
     return frame.drop_duplicates(["trial_id", "step"])
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
     return ", ".join(names) or "none"
 
 
@@ -287,104 +271,3 @@ def _files(filesystem: fsspec.AbstractFileSystem, path: str, source: str) -> Ite
         f"{source}: holds no results: neither trials/*.parquet nor results.parquet. Run the study "
         "first, or name its results directory"
     )
-
-
-# --- reading from MLflow ------------------------------------------------------------------------
-
-
-def _load_from_mlflow(tracking_uri: str, study: str | None, from_metrics: bool) -> pa.Table:
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    client = MlflowClient(tracking_uri=tracking_uri)
-    try:
-        experiment = _experiment(client, tracking_uri, study)
-        if not from_metrics:
-            stored = _stored_table(client, experiment)
-            if stored is not None:
-                return stored
-        return _logged_table(client, experiment, tracking_uri)
-    except MlflowException as error:
-        raise ResultsError(f"{tracking_uri}: {str(error).splitlines()[0]}") from error
-
-
-def _experiment(client: Any, tracking_uri: str, study: str | None) -> Any:
-    found = {
-        e.name: e
-        for e in client.search_experiments()
-        if next(iter(_runs(client, e.experiment_id, "study")), None) is not None
-    }
-    if study is None and len(found) == 1:
-        return next(iter(found.values()))
-    if study not in found:
-        wanted = "name one with study=" if study is None else f"no study {study!r}"
-        raise ResultsError(f"{tracking_uri}: {wanted}; it holds {_listed(sorted(found))}")
-    return found[study]
-
-
-def _runs(client: Any, experiment_id: str, kind: str) -> Iterator[Any]:
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment_id], f"tags.`{TAG_KIND}` = '{kind}'", page_token=token
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-def _stored_table(client: Any, experiment: Any) -> pa.Table | None:
-    """results.parquet of a finished study, or None."""
-    name = "results.parquet"
-    for run in _runs(client, experiment.experiment_id, "study"):
-        if run.info.status != "FINISHED":
-            continue
-        if any(item.path == name for item in client.list_artifacts(run.info.run_id)):
-            with tempfile.TemporaryDirectory(prefix="scorerates-") as folder:
-                path = client.download_artifacts(run.info.run_id, name, folder)
-                return read_parquet(path, f"{name} of {experiment.name}")
-    return None
-
-
-def _logged_table(client: Any, experiment: Any, tracking_uri: str) -> pa.Table:
-    """The table rebuilt from parameters and metrics of the trials' runs."""
-    tables = []
-    for run in _runs(client, experiment.experiment_id, "trial"):
-        if run.info.status not in ("FINISHED", "FAILED"):
-            continue
-        params = run.data.params
-        steps = json.loads(params[RECORDED_STEPS])
-        series: dict[str, dict[int, float]] = {
-            name: {m.step: m.value for m in client.get_metric_history(run.info.run_id, name)}
-            for name in LOGGED_SERIES
-            if name in run.data.metrics
-        }
-        columns = {}
-        for c in COLUMNS:
-            if c.name == "step":
-                values: list[Any] = steps
-            elif c.name == "effective_time":
-                values = [float(params["step_size"]) * step for step in steps]
-            elif c.per == "trial":
-                values = [_parsed(c.type, params.get(c.name))] * len(steps)
-            else:
-                values = [series.get(c.name, {}).get(step) for step in steps]
-            columns[c.name] = pa.array(values, _TYPES[c.type])
-        tables.append(pa.table(columns, schema=SCHEMA))
-    if not tables:
-        raise ResultsError(f"{tracking_uri}: study {experiment.name!r} has no finished trial yet")
-    return pa.concat_tables(tables)
-
-
-def logged_value(value: Any) -> str:
-    """A value of a trial column as an MLflow parameter; `_parsed` gives the same value back."""
-    return repr(float(value)) if isinstance(value, float) else str(value)
-
-
-def _parsed(kind: str, text: str | None) -> Any:
-    if text is None:
-        return None
-    if kind == "bool":
-        return text == "True"
-    return {"string": str, "int": int, "float": float}[kind](text)

@@ -7,32 +7,34 @@ their names. One `log_batch` a trial; no autologging, no global state of mlflow'
 
 from __future__ import annotations
 
-import json
-import logging
+import fcntl
 import math
 import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag, ViewType
 
-from analysis.quantities import curves
-from analysis.results import (
+from analysis.mlflow_view import (
     LOGGED_SERIES,
-    RECORDED_STEPS,
+    MAX_PARAM,
     TAG_KIND,
     TAG_STATUS,
     TAG_TRIAL,
     logged_value,
+    mlflow_manners,
+    shown,
+    sqlite_file,
+    steps_as_params,
 )
+from analysis.quantities import curves
 from analysis.theory import Quantity
 from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
 from trainers.trial import TrialStatus
@@ -43,12 +45,6 @@ AXES = ("samples", "width", "step_size", "dimension", "seed")
 """Logged as metrics too: parameters are strings, which neither filter nor plot as numbers."""
 
 MAX_METRICS, MAX_PARAMS, PAGE = 1000, 100, 1000
-
-_PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
-}
 
 
 class TrackingError(Exception):
@@ -83,10 +79,12 @@ class Tracker:
         """Creates what is missing (schema, experiment, parent run), finds what is there, and
         deletes the half-written runs of a driver that died."""
         with self._reported():
-            self._client = MlflowClient(tracking_uri=self._uri)
+            with _schema_lock(self._uri):
+                self._client = MlflowClient(tracking_uri=self._uri)
             self._experiment = self._find_experiment()
             self._parent = self._find_parent()
-            for run in self._runs(f"tags.`{TAG_KIND}` = 'trial'"):
+            # All pages first: deleting between two pages would shift runs past the second.
+            for run in list(self._runs(f"tags.`{TAG_KIND}` = 'trial'")):
                 trial_id = run.data.tags[TAG_TRIAL]
                 finished = run.info.status == "FINISHED"
                 if finished and trial_id not in self.logged:
@@ -107,8 +105,12 @@ class Tracker:
     def log_study(self, folder: Path, verdicts: Sequence[VerdictLike], frame: pd.DataFrame) -> None:
         """Logs the study's files, verdicts and rate curves to the parent run."""
         described = [verdict.to_dict() for verdict in verdicts]
+        metrics, tags = _verdict_metrics(described), _verdict_tags(described)
         with self._reported():
-            self._log(self._parent, _verdict_metrics(described), {}, _verdict_tags(described))
+            for key in self._client.get_run(self._parent).data.tags:
+                if key.startswith("verdict ") and key not in tags:
+                    self._client.delete_tag(self._parent, key)
+            self._log(self._parent, metrics, {}, tags)
             self._log_curves(frame)
             for name in ("report.html", "results.parquet", "verdicts.json", "spec.yaml"):
                 if (Path(folder) / name).is_file():
@@ -180,9 +182,9 @@ class Tracker:
         }
         run = self._client.create_run(self._experiment, began, tags, run_name=run_name(first))
         names = [c.name for c in (*IDENTITY_COLUMNS, *TRIAL_COLUMNS)]
-        params = {n: logged_value(first[n]) for n in names if pd.notna(first[n])}
+        params = {n: logged_value(first[n])[:MAX_PARAM] for n in names if pd.notna(first[n])}
         steps = [int(s) for s in rows["step"]]
-        params[RECORDED_STEPS] = json.dumps(steps, separators=(",", ":"))
+        params |= steps_as_params(steps)
         self._log(run.info.run_id, _trial_metrics(first, rows, steps), params, {})
         self._client.set_terminated(run.info.run_id, "FAILED" if failed else "FINISHED")
         if failed:
@@ -196,15 +198,19 @@ class Tracker:
         """Rate curves with step = the axis: the pages have logarithmic axes on line charts only.
         A curve is logged once: a step written again would be a second point."""
         there = set(self._client.get_run(self._parent).data.metrics)
+        logged = [
+            curve
+            for curve in curves(frame)
+            if curve.axis in ("samples", "width") and curve.quantity in _CURVES
+        ]
+        names = _distinct_names(
+            [(f"{c.quantity} by {c.axis}", c.law, c.dimension, c.fixed) for c in logged]
+        )
         metrics = []
-        for curve in curves(frame):
-            if curve.axis not in ("samples", "width") or curve.quantity not in _CURVES:
-                continue
+        for curve, name in zip(logged, names, strict=True):
             levels = [(int(x), float(curve.y[curve.x == x].mean())) for x in np.unique(curve.x)]
-            name = _metric_name(f"{curve.quantity} by {curve.axis}", curve.law, curve.dimension)
             name = f"{name} {len(levels)} levels {len(curve.x)} trials"
             if name not in there:
-                there.add(name)
                 metrics += [(name, y, x) for x, y in levels]
         self._log(self._parent, metrics, {}, {})
 
@@ -231,25 +237,17 @@ class Tracker:
     @contextmanager
     def _reported(self) -> Iterator[None]:
         """Whatever mlflow raises as a TrackingError; and not many minutes of silent retries."""
-        added = [name for name in _PATIENCE if name not in os.environ]
-        os.environ.update({name: _PATIENCE[name] for name in added})
-        logger = logging.getLogger("mlflow.store.db.utils")
-        level = logger.level
-        logger.setLevel(logging.WARNING)
         try:
-            yield
+            with mlflow_manners():
+                yield
         except TrackingError:
             raise
         except Exception as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise TrackingError(
-                f"MLflow at {self._uri}: {lines[0]} (the results are in the store; "
+                f"MLflow at {shown(self._uri)}: {shown(lines[0])} (the results are in the store; "
                 "`scorerates sync` logs them)"
             ) from error
-        finally:
-            logger.setLevel(level)
-            for name in added:
-                os.environ.pop(name, None)
 
 
 # --- what is logged -------------------------------------------------------------------------------
@@ -291,8 +289,7 @@ def _trial_metrics(
 
 def _verdict_metrics(verdicts: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, int]]:
     metrics = []
-    for verdict in verdicts:
-        name = _metric_name(_subject(verdict), str(verdict["law"]), int(verdict["dimension"]))
+    for verdict, name in zip(verdicts, _verdict_names(verdicts), strict=True):
         parts = ("exponent", "ci_low", "ci_high", "theory_exponent")
         known = [part for part in parts if verdict[part] is not None]
         metrics += [(f"{part} {name}", float(verdict[part]), 0) for part in known]
@@ -301,21 +298,40 @@ def _verdict_metrics(verdicts: Sequence[Mapping[str, Any]]) -> list[tuple[str, f
 
 def _verdict_tags(verdicts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {
-        _metric_name(
-            f"verdict {_subject(v)}", str(v["law"]), int(v["dimension"])
-        ): f"{v['verdict']}: {v['reason']}"[:4900]
-        for v in verdicts
+        f"verdict {name}": f"{v['verdict']}: {v['reason']}"[:4900]
+        for v, name in zip(verdicts, _verdict_names(verdicts), strict=True)
     }
 
 
-def _subject(verdict: Mapping[str, Any]) -> str:
-    return f"{verdict['quantity']} by {verdict['axis']}"
+def _verdict_names(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
+    return _distinct_names(
+        [
+            (
+                f"{v['quantity']} by {v['axis']}",
+                str(v["law"]),
+                int(v["dimension"]),
+                {**v["fixed"], "prediction": v["prediction"]},
+            )
+            for v in verdicts
+        ]
+    )
 
 
-def _metric_name(what: str, law: str, dimension: int) -> str:
-    """A name within MLflow's alphabet (letters, digits, `_-. /`) and its 250 characters."""
-    text = f"{what} {law} d{dimension}"
-    return "".join(c if c.isalnum() or c in "_-. /" else "_" for c in text)[:230]
+def _distinct_names(subjects: Sequence[tuple[str, str, int, Mapping[str, Any]]]) -> list[str]:
+    """Names within MLflow's alphabet (letters, digits, `_-. /`) and its 250 characters, of (what,
+    law, dimension, what else was held fixed). Subjects that agree in the first three also name what
+    they differ in: one must not overwrite the other."""
+    alike: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
+    for what, law, dimension, fixed in subjects:
+        alike.setdefault((what, law, dimension), []).append(fixed)
+    names = []
+    for what, law, dimension, fixed in subjects:
+        others = alike[what, law, dimension]
+        axes = sorted(fixed.keys() - {"effective_time"})  # measured: a new name with every trial
+        told = [k for k in axes if any(o.get(k) != fixed[k] for o in others)]
+        text = " ".join([what, law, f"d{dimension}", *(f"{k} {fixed[k]}" for k in told)])
+        names.append("".join(c if c.isalnum() or c in "_-. /" else "_" for c in text)[:200])
+    return names
 
 
 # --- where ----------------------------------------------------------------------------------------
@@ -323,10 +339,8 @@ def _metric_name(what: str, law: str, dimension: int) -> str:
 
 def artifact_location(tracking_uri: str) -> str | None:
     """Artifacts beside a sqlite database; None where a server decides."""
-    if not tracking_uri.startswith("sqlite:///"):
-        return None
-    database = unquote(tracking_uri.removeprefix("sqlite:///").partition("?")[0])
-    return (Path(database).expanduser().resolve().parent / "mlartifacts").as_uri()
+    database = sqlite_file(tracking_uri)
+    return None if database is None else (database.parent / "mlartifacts").as_uri()
 
 
 def ui_command(tracking_uri: str, host: str, port: int) -> list[str]:
@@ -339,3 +353,21 @@ def ui_command(tracking_uri: str, host: str, port: int) -> list[str]:
 def ui_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """`environment` with the server's job runner off, which this project has no use for."""
     return {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environment}
+
+
+@contextmanager
+def _schema_lock(tracking_uri: str) -> Iterator[None]:
+    """One driver at a time creates the tables of a sqlite database: two at once break each other.
+    The lock is on the directory, which leaves no file behind."""
+    database = sqlite_file(tracking_uri)
+    if database is None:
+        yield
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(database.parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems cannot lock a directory
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

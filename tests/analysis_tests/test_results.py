@@ -10,7 +10,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.results import SCHEMA, ResultsError, is_tracking_uri, load_results, table_from
+from analysis.results import (
+    SCHEMA,
+    ResultsError,
+    is_tracking_uri,
+    load_results,
+    table_from,
+    tidy,
+)
 from trainers.columns import COLUMNS
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed
 
@@ -122,6 +129,22 @@ def test_missing_places_and_studies_are_named(tmp_path: Path) -> None:
     assert len(load_results(tmp_path, study="mine")) == 3
     with pytest.raises(ResultsError, match="it holds mine"):
         load_results(tmp_path, study="yours")
+
+
+def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    place = tmp_path / "typo.db"
+    with pytest.raises(ResultsError, match="no such database"):
+        load_results(f"sqlite:///{place}", "mine")
+    assert not place.exists()
+    place.write_text("no database at all " * 100)
+    with pytest.raises(ResultsError, match=r"typo\.db"):
+        load_results(f"sqlite:///{place}", "mine")
+
+
+def test_a_status_of_another_version_does_not_hide_a_trial() -> None:
+    frame = table_from([trajectory(1), trajectory(2)], "mine").to_pandas()
+    frame.loc[frame["seed"] == 2, "status"] = "paused"
+    assert tidy(frame)["seed"].unique().tolist() == [1, 2]
 
 
 def test_addresses_of_tracking_servers_are_told_from_files() -> None:

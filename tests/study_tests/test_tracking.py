@@ -2,27 +2,23 @@
 
 import math
 import os
+import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from analysis.results import (
-    LOGGED_SERIES,
-    TAG_KIND,
-    TAG_STATUS,
-    TAG_TRIAL,
-    ResultsError,
-    load_results,
-    table_from,
-    tidy,
-)
+from analysis.mlflow_view import LOGGED_SERIES, TAG_KIND, TAG_STATUS, TAG_TRIAL
+from analysis.results import ResultsError, load_results, table_from, tidy
+from study import tracking
 from study.tracking import PARENT, Tracker, TrackingError, ui_command, ui_environment
 from trainers.columns import COLUMNS
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed
@@ -57,8 +53,17 @@ def frame_of(*trajectories: Trajectory) -> pd.DataFrame:
     return tidy(table_from(trajectories, "test").to_pandas())
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Creating the tables takes seconds: once is enough."""
+    database = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{database}")
+    return database
+
+
 @pytest.fixture
-def uri(tmp_path: Path) -> str:
+def uri(tmp_path: Path, empty_database: Path) -> str:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
@@ -245,7 +250,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.wait(20)
 
 
-def test_through_a_server_the_numbers_are_the_same(server: str, tmp_path: Path) -> None:
+def test_through_a_server_the_numbers_are_the_same(
+    server: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     frame = frame_of(trajectory(1), trajectory(2), diverged(3))
     folder = tmp_path / "results"
     folder.mkdir()
@@ -257,6 +264,7 @@ def test_through_a_server_the_numbers_are_the_same(server: str, tmp_path: Path) 
     tracker.close("FINISHED")
     pd.testing.assert_frame_equal(load_results(server, "test"), frame)
     assert opened(server).logged == set(frame["trial_id"])
+    assert capfd.readouterr().out == ""
 
 
 def test_only_finite_numbers_are_logged(uri: str) -> None:
@@ -266,3 +274,96 @@ def test_only_finite_numbers_are_logged(uri: str) -> None:
     history = client.get_metric_history(run.info.run_id, "train_loss")
     assert [m.step for m in history] == [0, 1, 3]
     assert all(math.isfinite(m.value) for m in history)
+
+
+def test_clearing_away_half_written_runs_loses_no_finished_one_from_sight(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "PAGE", 2)
+    tracker = opened(uri)
+    tracker.log_trials(frame_of(*(trajectory(i) for i in range(5))))
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("test").experiment_id
+    for i in (90, 91):  # the newest runs: on the first page
+        tags = {TAG_KIND: "trial", TAG_TRIAL: config(i).trial_id}
+        client.create_run(experiment, int(time.time() * 1000) + 1000, tags)
+    assert opened(uri).logged == {config(i).trial_id for i in range(5)}
+    assert len(runs(uri)) == 5
+
+
+def test_long_trajectories_and_messages_fit(uri: str) -> None:
+    steps = list(range(10_000, 12_000))
+    series: dict[str, list[float | None]] = {"score_error": [1 / (s + 1) for s in steps]}
+    long = Trajectory(config(1), steps, series=series)
+    bad = Trajectory(config(2), [0], TrialStatus.FAILED, "why " * 5000)
+    frame = frame_of(long, bad)
+    opened(uri).log_trials(frame)
+    read = load_results(uri, "test", from_metrics=True)
+    for name in ("step", "score_error"):
+        pd.testing.assert_series_equal(frame[name], read[name], check_exact=True)
+    assert read["message"].dropna().tolist() == [("why " * 5000)[:6000]]
+
+
+class Judged:
+    """A verdict on the score error against samples, at one width."""
+
+    def __init__(self, width: int, exponent: float) -> None:
+        self.width, self.exponent = width, exponent
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "prediction": "best error against samples",
+            "quantity": "best_score_error",
+            "axis": "samples",
+            "law": "cube",
+            "dimension": 2,
+            "fixed": {"width": self.width, "effective_time": 10.0 / self.width},
+            "exponent": self.exponent,
+            "ci_low": 0.5,
+            "ci_high": None,
+            "theory_exponent": 0.4,
+            "verdict": "faster",
+            "reason": f"b = {self.exponent}",
+        }
+
+
+def test_verdicts_on_like_curves_do_not_overwrite_each_other(uri: str, tmp_path: Path) -> None:
+    tracker = opened(uri)
+    frame = frame_of(trajectory(1))
+    tracker.log_study(tmp_path, [Judged(64, 0.6)], frame)
+    tracker.log_study(tmp_path, [Judged(64, 0.6), Judged(128, 0.7)], frame)
+    (parent,) = runs(uri, "study")
+    name = "best_score_error by samples cube d2 width"
+    told = {k: v for k, v in parent.data.tags.items() if k.startswith("verdict ")}
+    assert told == {
+        f"verdict {name} 64": "faster: b = 0.6",
+        f"verdict {name} 128": "faster: b = 0.7",
+    }
+    assert parent.data.metrics[f"exponent {name} 64"] == 0.6
+    assert parent.data.metrics[f"exponent {name} 128"] == 0.7
+
+
+def test_two_drivers_may_create_one_database(tmp_path: Path) -> None:
+    place = tmp_path / "new" / "mlflow.db"
+    code = "import sys; from study.tracking import Tracker; Tracker(*sys.argv[1:]).open()"
+    drivers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, study, f"sqlite:///{place}"], stderr=subprocess.PIPE
+        )
+        for study in ("one", "two")
+    ]
+    for driver in drivers:
+        _, error = driver.communicate(timeout=120)
+        assert driver.returncode == 0, error.decode()
+    assert {len(runs(f"sqlite:///{place}", "study", name)) for name in ("one", "two")} == {1}
+
+
+def test_a_password_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    address = "http://me:secret@127.0.0.1:9"
+    with pytest.raises(TrackingError, match=r"http://me:\*\*\*@") as told:
+        opened(address)
+    assert "secret" not in str(told.value)
+    with pytest.raises(ResultsError, match=r"http://me:\*\*\*@") as refused:
+        load_results(address, "test")
+    assert "secret" not in str(refused.value)

@@ -1,0 +1,193 @@
+"""The MLflow view of a study: what its names are, and the results table read back from it.
+
+`study.tracking` writes the view. mlflow is imported where it is used: it takes a second to load.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+
+from analysis.results import SCHEMA, TYPES, ResultsError, listed, read_parquet
+from trainers.columns import COLUMNS
+
+LOGGED_SERIES: tuple[str, ...] = (
+    "score_error", "score_error_unweighted", "train_loss", "holdout_loss", "coupling",
+    "label_mismatch", "early_stopping", "approximation", "kernel_score_error", "displacement",
+    "flipped_fraction",
+)  # fmt: skip
+"""Step columns that go to MLflow; its pages slow down with many metric names."""
+
+TAG_KIND = "scorerates.kind"
+TAG_TRIAL = "scorerates.trial_id"
+TAG_STATUS = "scorerates.status"
+RECORDED_STEPS = "recorded_steps"
+"""Names by which the MLflow view is read back."""
+
+MAX_PARAM = 6000
+"""MLflow's limit on the length of a parameter; it cuts longer ones."""
+
+_MANNERS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default of 7 is minutes of silence
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines for every run that ends
+}
+
+
+@contextlib.contextmanager
+def mlflow_manners() -> Iterator[None]:
+    """mlflow, quick to give up and quiet: settings it takes from the environment alone, so they
+    are set for the while, and only where the user has not."""
+    added = [name for name in _MANNERS if name not in os.environ]
+    os.environ.update({name: _MANNERS[name] for name in added})
+    logger = logging.getLogger("mlflow.store.db.utils")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def sqlite_file(tracking_uri: str) -> Path | None:
+    """The file of a sqlite database; None for every other address."""
+    if not tracking_uri.startswith("sqlite:///"):
+        return None
+    return Path(unquote(tracking_uri.removeprefix("sqlite:///").partition("?")[0])).absolute()
+
+
+def shown(tracking_uri: str) -> str:
+    """The address without its password."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", tracking_uri)
+
+
+def load_view(tracking_uri: str, study: str | None, from_metrics: bool) -> pa.Table:
+    """`analysis.results.load_results` for MLflow, unsorted. Raises ResultsError."""
+    database, place = sqlite_file(tracking_uri), shown(tracking_uri)
+    if database is not None and not database.is_file():  # mlflow would create it
+        raise ResultsError(f"{place}: no such database")
+    from mlflow import MlflowClient
+
+    with mlflow_manners():
+        try:
+            client = MlflowClient(tracking_uri=tracking_uri)
+            experiment = _experiment(client, place, study)
+            stored = None if from_metrics else _stored_table(client, experiment)
+            return _logged_table(client, experiment, place) if stored is None else stored
+        except ResultsError:
+            raise
+        except Exception as error:  # of mlflow, the database's driver, or the network
+            lines = str(error).splitlines() or [type(error).__name__]
+            raise ResultsError(f"{place}: {shown(lines[0])}") from error
+
+
+def _experiment(client: Any, place: str, study: str | None) -> Any:
+    def holds_study(experiment: Any) -> bool:
+        return any(True for _ in _runs(client, experiment.experiment_id, "study"))
+
+    if study is not None:
+        named = client.get_experiment_by_name(study)
+        if named is not None and named.lifecycle_stage == "active" and holds_study(named):
+            return named
+    found = {e.name: e for e in client.search_experiments() if holds_study(e)}
+    if study is None and len(found) == 1:
+        return next(iter(found.values()))
+    wanted = "name one with study=" if study is None else f"no study {study!r}"
+    raise ResultsError(f"{place}: {wanted}; it holds {listed(sorted(found))}")
+
+
+def _runs(client: Any, experiment_id: str, kind: str) -> Iterator[Any]:
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id], f"tags.`{TAG_KIND}` = '{kind}'", page_token=token
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _stored_table(client: Any, experiment: Any) -> pa.Table | None:
+    """results.parquet of a finished study, or None."""
+    name = "results.parquet"
+    for run in _runs(client, experiment.experiment_id, "study"):
+        if run.info.status != "FINISHED":
+            continue
+        if any(item.path == name for item in client.list_artifacts(run.info.run_id)):
+            with tempfile.TemporaryDirectory(prefix="scorerates-") as folder:
+                path = client.download_artifacts(run.info.run_id, name, folder)
+                return read_parquet(path, f"{name} of {experiment.name}")
+    return None
+
+
+def _logged_table(client: Any, experiment: Any, place: str) -> pa.Table:
+    """The table rebuilt from parameters and metrics of the trials' runs."""
+    tables = []
+    for run in _runs(client, experiment.experiment_id, "trial"):
+        if run.info.status not in ("FINISHED", "FAILED"):
+            continue
+        params = run.data.params
+        steps = _steps_from(params)
+        series: dict[str, dict[int, float]] = {
+            name: {m.step: m.value for m in client.get_metric_history(run.info.run_id, name)}
+            for name in LOGGED_SERIES
+            if name in run.data.metrics
+        }
+        columns = {}
+        for c in COLUMNS:
+            if c.name == "step":
+                values: list[Any] = steps
+            elif c.name == "effective_time":
+                values = [float(params["step_size"]) * step for step in steps]
+            elif c.per == "trial":
+                values = [_parsed(c.type, params.get(c.name))] * len(steps)
+            else:
+                values = [series.get(c.name, {}).get(step) for step in steps]
+            columns[c.name] = pa.array(values, TYPES[c.type])
+        tables.append(pa.table(columns, schema=SCHEMA))
+    if not tables:
+        raise ResultsError(f"{place}: study {experiment.name!r} has no finished trial yet")
+    return pa.concat_tables(tables)
+
+
+def logged_value(value: Any) -> str:
+    """A value of a trial column as an MLflow parameter; `_parsed` gives the same value back."""
+    return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def steps_as_params(steps: list[int]) -> dict[str, str]:
+    """The recorded steps as JSON, in as many parameters as MLflow's limit on their length asks."""
+    text = json.dumps(steps, separators=(",", ":"))
+    parts = [text[i : i + MAX_PARAM] for i in range(0, len(text), MAX_PARAM)]
+    return {RECORDED_STEPS + (f"_{i}" if i else ""): part for i, part in enumerate(parts)}
+
+
+def _steps_from(params: Mapping[str, str]) -> list[int]:
+    names = itertools.chain([RECORDED_STEPS], (f"{RECORDED_STEPS}_{i}" for i in itertools.count(1)))
+    parts = itertools.takewhile(lambda part: part is not None, map(params.get, names))
+    steps: list[int] = json.loads("".join(str(part) for part in parts))
+    return steps
+
+
+def _parsed(kind: str, text: str | None) -> Any:
+    if text is None:
+        return None
+    if kind == "bool":
+        return text == "True"
+    return {"string": str, "int": int, "float": float}[kind](text)
