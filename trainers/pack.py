@@ -156,6 +156,7 @@ class _Shared:
             self._horizons[c.data_id] = reached
         self._elements: dict[str, list[RkhsElement]] = {}
         self._references: dict[str, tuple[KernelReference, float]] = {}
+        self._columns: dict[str, KernelColumns] = {}
         self._distributions: dict[str, Distribution] = {}
         self._evaluations: dict[str, EvaluationSet] = {}
         self._training: dict[str, Samples] = {}
@@ -166,8 +167,7 @@ class _Shared:
         return self._distributions[config.law_id]
 
     def evaluation(self, config: TrialConfig) -> EvaluationSet:
-        sizes = [config.test_points, config.holdout_points, config.bias, config.study_seed]
-        key = content_id([config.law_id, config.diffusion.model_dump(), *sizes])
+        key = _evaluation_key(config)
         if key not in self._evaluations:
             self._evaluations[key] = EvaluationSet.draw(config, self.distribution(config))
         return self._evaluations[key]
@@ -175,12 +175,17 @@ class _Shared:
     def kernel(
         self, config: TrialConfig, recorded: Sequence[int], device: torch.device
     ) -> KernelColumns:
-        """The kernel's columns of a trial; one decomposition serves the pack's whole data set."""
+        """The kernel's columns of a trial: one decomposition serves the pack's whole data set, and
+        one set of columns all widths at a step size that start from 0."""
         evaluation, data = self.evaluation(config), self.training(config)
-        key = content_id([config.data_id, config.bias, *config.norms])
+        key = content_id([config.data_id, _evaluation_key(config), *config.norms])
+        # A plain network's kernel starts at its own f_W(0): nothing to share beyond the reference.
+        own = [config.trial_id] if config.initialisation == "plain" else []
+        trajectory = content_id([key, config.step_size, list(recorded), *own])
+        if trajectory in self._columns:
+            return self._columns[trajectory]
         if key not in self._references:
-            law = content_id([config.law_id, config.diffusion.model_dump(), config.bias])
-            law = content_id([law, config.study_seed, *config.norms])
+            law = content_id([_evaluation_key(config), *config.norms])
             if law not in self._elements:
                 self._elements[law] = rkhs_elements(config, evaluation, device)
             self._references[key] = (
@@ -197,13 +202,22 @@ class _Shared:
             )
         reference, never_stopped = self._references[key]
         start = start_of(config, reference, device)
-        return kernel_columns(config, reference, evaluation, recorded, never_stopped, start)
+        columns = kernel_columns(config, reference, evaluation, recorded, never_stopped, start)
+        if not own:
+            self._columns[trajectory] = columns
+        return columns
 
     def training(self, config: TrialConfig) -> Samples:
         key = content_id([config.data_id, config.bias])
         if key not in self._training:
             self._training[key] = draw_training_set(config, self.distribution(config))
         return self._training[key]
+
+
+def _evaluation_key(config: TrialConfig) -> str:
+    """What decides a trial's evaluation set."""
+    sizes = [config.test_points, config.holdout_points, config.bias, config.study_seed]
+    return content_id([config.law_id, config.diffusion.model_dump(), *sizes])
 
 
 def choose_passes(config: TrialConfig, device: torch.device) -> tuple[Passes, str]:

@@ -125,6 +125,24 @@ def test_plain_networks_kernel_starts_at_the_network() -> None:
     assert (column(trained, "coupling")[1:] < 0.2 * column(trained, "score_error")[1:]).all()
 
 
+def test_trials_of_one_data_set_share_a_kernel_only_where_it_is_the_same() -> None:
+    trials = [
+        config(width=8),
+        config(width=16),
+        config(width=8, step_size=0.5),
+        config(width=8, test_points=150),
+        config(width=8, holdout_points=50),
+        config(width=8, recorded=9),
+        config(width=8, initialisation="plain"),
+        config(width=8, norms=(0.5,)),
+    ]
+    for c, together in zip(trials, train_pack(trials, "cpu"), strict=True):
+        (alone,) = train_pack([c], "cpu")
+        for name in ("kernel_score_error", "kernel_holdout_loss", "bias", "approximation"):
+            got, expected = column(together, name), column(alone, name)
+            np.testing.assert_allclose(got, expected, rtol=1e-7, err_msg=name)
+
+
 def test_without_a_kernel_its_columns_are_absent() -> None:
     (trajectory,) = train_pack([config(kernel=False, norms=())], "cpu")
     assert not {"coupling", "bias", "kernel_score_error", *TERMS} & set(trajectory.series)
