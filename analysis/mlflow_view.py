@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import itertools
 import json
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 import pyarrow as pa
 
 from analysis.results import SCHEMA, TYPES, ResultsError, listed, read_parquet
@@ -27,22 +30,27 @@ LOGGED_SERIES: tuple[str, ...] = (
     "label_mismatch", "early_stopping", "approximation", "kernel_score_error", "displacement",
     "flipped_fraction",
 )  # fmt: skip
-"""Step columns that go to MLflow; its pages slow down with many metric names."""
+"""Step columns that go to MLflow; its pages slow down with many metric names.
+
+Exactly, at every recorded step, they are in the tags SERIES of a trial's run; as metrics, which
+cost a row of the database each, at some steps only: enough for a chart."""
 
 TAG_KIND = "scorerates.kind"
 TAG_TRIAL = "scorerates.trial_id"
 TAG_STATUS = "scorerates.status"
+SERIES = "scorerates.series"
 RECORDED_STEPS = "recorded_steps"
 """Names by which the MLflow view is read back."""
 
 MAX_PARAM = 6000
-"""MLflow's limit on the length of a parameter; it cuts longer ones."""
+"""MLflow's limit on the length of a parameter; it cuts longer ones. Tags may have 8000."""
 
 _MANNERS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default of 7 is minutes of silence
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines for every run that ends
 }
 
@@ -144,11 +152,12 @@ def _logged_table(client: Any, experiment: Any, place: str) -> pa.Table:
             continue
         params = run.data.params
         steps = _steps_from(params)
-        series: dict[str, dict[int, float]] = {
-            name: {m.step: m.value for m in client.get_metric_history(run.info.run_id, name)}
-            for name in LOGGED_SERIES
-            if name in run.data.metrics
-        }
+        series = _series_from(run.data.tags, len(steps))
+        if series is None:
+            raise ResultsError(
+                f"{place}: run {run.info.run_id} of study {experiment.name!r} was not logged by "
+                "this version, or was changed: `scorerates sync` logs it anew"
+            )
         columns = {}
         for c in COLUMNS:
             if c.name == "step":
@@ -158,7 +167,7 @@ def _logged_table(client: Any, experiment: Any, place: str) -> pa.Table:
             elif c.per == "trial":
                 values = [_parsed(c.type, params.get(c.name))] * len(steps)
             else:
-                values = [series.get(c.name, {}).get(step) for step in steps]
+                values = series.get(c.name, [None] * len(steps))
             columns[c.name] = pa.array(values, TYPES[c.type])
         tables.append(pa.table(columns, schema=SCHEMA))
     if not tables:
@@ -172,17 +181,45 @@ def logged_value(value: Any) -> str:
 
 
 def steps_as_params(steps: list[int]) -> dict[str, str]:
-    """The recorded steps as JSON, in as many parameters as MLflow's limit on their length asks."""
-    text = json.dumps(steps, separators=(",", ":"))
-    parts = [text[i : i + MAX_PARAM] for i in range(0, len(text), MAX_PARAM)]
-    return {RECORDED_STEPS + (f"_{i}" if i else ""): part for i, part in enumerate(parts)}
+    """The recorded steps as JSON."""
+    return _in_parts(RECORDED_STEPS, json.dumps(steps, separators=(",", ":")))
 
 
 def _steps_from(params: Mapping[str, str]) -> list[int]:
-    names = itertools.chain([RECORDED_STEPS], (f"{RECORDED_STEPS}_{i}" for i in itertools.count(1)))
-    parts = itertools.takewhile(lambda part: part is not None, map(params.get, names))
-    steps: list[int] = json.loads("".join(str(part) for part in parts))
+    steps: list[int] = json.loads(_joined(RECORDED_STEPS, params))
     return steps
+
+
+def series_as_tags(series: Mapping[str, list[float]]) -> dict[str, str]:
+    """Step columns (NaN is null) as JSON of name -> base64 of little-endian float64."""
+    encoded = {
+        name: base64.b64encode(np.asarray(values, dtype="<f8").tobytes()).decode()
+        for name, values in series.items()
+    }
+    return _in_parts(SERIES, json.dumps(encoded, separators=(",", ":")))
+
+
+def _series_from(tags: Mapping[str, str], length: int) -> dict[str, list[float | None]] | None:
+    """What `series_as_tags` was given, null as None; None where the tags do not hold that."""
+    try:
+        encoded = json.loads(_joined(SERIES, tags))
+        found = {k: np.frombuffer(base64.b64decode(v), dtype="<f8") for k, v in encoded.items()}
+    except (ValueError, binascii.Error):
+        return None
+    if any(len(values) != length for values in found.values()):
+        return None
+    return {k: [None if v != v else v for v in values.tolist()] for k, values in found.items()}
+
+
+def _in_parts(name: str, text: str) -> dict[str, str]:
+    """`text` under as many names as MLflow's limit on the length of a value asks for."""
+    parts = [text[i : i + MAX_PARAM] for i in range(0, len(text), MAX_PARAM)]
+    return {name + (f"_{i}" if i else ""): part for i, part in enumerate(parts)}
+
+
+def _joined(name: str, values: Mapping[str, str]) -> str:
+    names = itertools.chain([name], (f"{name}_{i}" for i in itertools.count(1)))
+    return "".join(map(str, itertools.takewhile(lambda v: v is not None, map(values.get, names))))
 
 
 def _parsed(kind: str, text: str | None) -> Any:

@@ -25,11 +25,13 @@ from mlflow.entities import Metric, Param, RunTag, ViewType
 from analysis.mlflow_view import (
     LOGGED_SERIES,
     MAX_PARAM,
+    SERIES,
     TAG_KIND,
     TAG_STATUS,
     TAG_TRIAL,
     logged_value,
     mlflow_manners,
+    series_as_tags,
     shown,
     sqlite_file,
     steps_as_params,
@@ -43,6 +45,12 @@ PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
 AXES = ("samples", "width", "step_size", "dimension", "seed")
 """Logged as metrics too: parameters are strings, which neither filter nor plot as numbers."""
+
+CHARTED_STEPS = 12
+ENDINGS = ("approximation", "displacement", "flipped_fraction")
+"""A step column is a metric at CHARTED_STEPS recorded steps, ENDINGS at the last one alone. A value
+costs 0.13 ms in sqlite, so that all 40 steps would be most of what tracking costs; the tags hold
+them, exactly."""
 
 MAX_METRICS, MAX_PARAMS, PAGE = 1000, 100, 1000
 
@@ -86,10 +94,10 @@ class Tracker:
             # All pages first: deleting between two pages would shift runs past the second.
             for run in list(self._runs(f"tags.`{TAG_KIND}` = 'trial'")):
                 trial_id = run.data.tags[TAG_TRIAL]
-                finished = run.info.status == "FINISHED"
-                if finished and trial_id not in self.logged:
+                status = run.info.status if SERIES in run.data.tags else "of an older version"
+                if status == "FINISHED" and trial_id not in self.logged:
                     self.logged.add(trial_id)
-                elif run.info.status == "FAILED" and trial_id not in self._failed:
+                elif status == "FAILED" and trial_id not in self._failed:
                     self._failed[trial_id] = run.info.run_id
                 else:
                     self._client.delete_run(run.info.run_id)
@@ -170,6 +178,8 @@ class Tracker:
         failed = status == TrialStatus.FAILED
         if failed and trial_id in self._failed:
             return
+        columns = {name: rows[name].to_numpy(float, na_value=math.nan) for name in LOGGED_SERIES}
+        series = {name: v.tolist() for name, v in columns.items() if not np.isnan(v).all()}
         now = int(time.time() * 1000)
         seconds = first["seconds"]
         began = now - int(1000 * seconds) if pd.notna(seconds) else now
@@ -179,13 +189,14 @@ class Tracker:
             TAG_STATUS: status,
             PARENT: self._parent,
             NOTE: _description(first),
+            **series_as_tags(series),
         }
         run = self._client.create_run(self._experiment, began, tags, run_name=run_name(first))
         names = [c.name for c in (*IDENTITY_COLUMNS, *TRIAL_COLUMNS)]
         params = {n: logged_value(first[n])[:MAX_PARAM] for n in names if pd.notna(first[n])}
         steps = [int(s) for s in rows["step"]]
         params |= steps_as_params(steps)
-        self._log(run.info.run_id, _trial_metrics(first, rows, steps), params, {})
+        self._log(run.info.run_id, _trial_metrics(first, series, steps), params, {})
         self._client.set_terminated(run.info.run_id, "FAILED" if failed else "FINISHED")
         if failed:
             self._failed[trial_id] = run.info.run_id
@@ -274,16 +285,18 @@ def _description(row: pd.Series) -> str:
 
 
 def _trial_metrics(
-    first: pd.Series, rows: pd.DataFrame, steps: Sequence[int]
+    first: pd.Series, series: Mapping[str, list[float]], steps: Sequence[int]
 ) -> list[tuple[str, float, int]]:
     metrics = [(name, float(first[name]), 0) for name in AXES]
-    errors = rows["score_error"].to_numpy(dtype=float, na_value=math.nan)
+    errors = np.asarray(series.get("score_error", [math.nan]))
     if np.isfinite(errors).any():
         best = int(np.nanargmin(errors))
         metrics += [("best_score_error", float(errors[best]), 0), ("best_step", steps[best], 0)]
-    for name in LOGGED_SERIES:
-        values = rows[name].to_numpy(dtype=float, na_value=math.nan).tolist()
-        metrics += [(name, v, step) for v, step in zip(values, steps, strict=True)]
+    charted = np.unique(np.linspace(0, len(steps) - 1, CHARTED_STEPS).round().astype(int)).tolist()
+    for name, values in series.items():
+        finite = [i for i in charted if math.isfinite(values[i])]
+        shown_at = finite[-1:] if name in ENDINGS else finite
+        metrics += [(name, values[i], steps[i]) for i in shown_at]
     return metrics
 
 

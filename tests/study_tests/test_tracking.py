@@ -12,16 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from analysis.mlflow_view import LOGGED_SERIES, TAG_KIND, TAG_STATUS, TAG_TRIAL
+from analysis.mlflow_view import LOGGED_SERIES, SERIES, TAG_KIND, TAG_STATUS, TAG_TRIAL
 from analysis.results import ResultsError, load_results, table_from, tidy
 from study import tracking
 from study.tracking import PARENT, Tracker, TrackingError, ui_command, ui_environment
 from trainers.columns import COLUMNS
-from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed
+from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed, recorded_steps
 
 
 def config(seed: int, samples: int = 64) -> TrialConfig:
@@ -274,6 +275,41 @@ def test_only_finite_numbers_are_logged(uri: str) -> None:
     history = client.get_metric_history(run.info.run_id, "train_loss")
     assert [m.step for m in history] == [0, 1, 3]
     assert all(math.isfinite(m.value) for m in history)
+
+
+def test_a_chart_has_some_steps_and_the_tags_have_all(uri: str) -> None:
+    steps = recorded_steps(600, 40)
+    rng = np.random.default_rng(0)
+    series: dict[str, list[float | None]] = {
+        name: rng.random(len(steps)).tolist() for name in LOGGED_SERIES
+    }
+    frame = frame_of(Trajectory(config(1), steps, series=series))
+    opened(uri).log_trials(frame)
+    client = MlflowClient(tracking_uri=uri)
+    (run,) = runs(uri)
+    history = client.get_metric_history(run.info.run_id, "score_error")
+    assert len(history) == tracking.CHARTED_STEPS
+    assert (history[0].step, history[-1].step) == (0, 600)
+    for m in history:
+        assert m.value == series["score_error"][steps.index(m.step)]
+    (last,) = client.get_metric_history(run.info.run_id, "displacement")
+    assert (last.step, last.value) == (600, series["displacement"][-1])
+    assert_logged_columns_equal(frame, load_results(uri, "test", from_metrics=True))
+
+
+def test_a_run_of_an_earlier_version_is_refused_and_logged_anew(uri: str) -> None:
+    frame = frame_of(trajectory(1), trajectory(2))
+    tracker = opened(uri)
+    tracker.log_trials(frame)
+    run = runs(uri)[0]
+    MlflowClient(tracking_uri=uri).delete_tag(run.info.run_id, SERIES)
+    with pytest.raises(ResultsError, match="scorerates sync"):
+        load_results(uri, "test", from_metrics=True)
+    tracker = opened(uri)
+    assert len(tracker.logged) == 1
+    tracker.log_trials(frame)
+    assert len(runs(uri)) == 2
+    assert_logged_columns_equal(frame, load_results(uri, "test", from_metrics=True))
 
 
 def test_clearing_away_half_written_runs_loses_no_finished_one_from_sight(
