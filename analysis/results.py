@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trainers.columns import COLUMNS, IDENTITY_COLUMNS, STEP_COLUMNS, TRIAL_COLUMNS
-from trainers.trial import Trajectory, TrialConfig, TrialStatus
+from trainers.trial import DESCENT, Trajectory, TrialConfig, TrialStatus
 
 FORMAT_VERSION = 1
 """Version of the table's layout. Raise it when a column changes its meaning."""
@@ -130,6 +130,7 @@ def identity_row(config: TrialConfig, study: str) -> dict[str, Any]:
         "schedule": config.diffusion.schedule,
         "seed": config.seed,
         "precision": config.precision,
+        "trainer": config.trainer_label,
     }
 
 
@@ -188,6 +189,8 @@ def is_tracking_uri(source: str) -> bool:
 def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` with every column of the schema and its type, each trial once, sorted."""
     frame = frame.reindex(columns=SCHEMA.names)
+    # Files older than the choice of a trainer lack the column: all of their trials are descent.
+    frame["trainer"] = frame["trainer"].fillna(DESCENT)
     for column in COLUMNS:
         values = frame[column.name]
         complete = not values.isna().any()

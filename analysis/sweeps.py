@@ -20,11 +20,12 @@ SYMBOLS = {"samples": "N", "width": "m", "step_size": "η"}
 MATH = {"samples": "$N$", "width": "$m$", "step_size": r"$\eta$"}
 SETTING = [
     "law_id", "dimension", "initialisation", "feature_bias", "t_min", "t_max", "schedule",
-    "precision", "steps",
+    "precision", "steps", "trainer",
 ]  # fmt: skip
 _NAMES = {
     "initialisation": "initialisation", "feature_bias": "bias feature", "t_min": "T₀",
     "t_max": "T", "schedule": "schedule", "precision": "precision", "steps": "steps",
+    "trainer": "trainer",
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ AXES = (
     "dimension",
     "t_min",
     "steps",
+    "trainer",
 )
 """Every axis, in the order in which a factorial runs through them (the last one fastest)."""
 
@@ -68,6 +69,7 @@ class Axes(Section):
     dimension: Values[Count] | None = None
     t_min: Values[Positive] | None = None
     steps: Values[Count] | None = None
+    trainer: Values[str] | None = None
 
     def given(self) -> dict[str, tuple[Any, ...]]:
         """Axis -> values, for the axes that are set."""

@@ -30,7 +30,8 @@ from study.axes import (
 from study.laws import read_laws
 from study.problems import SpecError, keys_of, problems_of, without_empty
 from study.strict_yaml import YamlError, read_yaml
-from trainers.trial import Atoms, Diffusion, Law, Subspace, TrialConfig
+from trainers.custom import TrainerError, make_importable, trainer_fields
+from trainers.trial import DESCENT, Atoms, Diffusion, Law, Subspace, TrialConfig
 
 __all__ = ["SpecError", "StudySpec"]
 
@@ -180,11 +181,16 @@ class StudySpec(Section):
                     except ValidationError as error:
                         for problem in problems_of(error):
                             wrong.setdefault(problem, {})[where] = None
+                    except TrainerError as error:
+                        wrong.setdefault(str(error), {})[where] = None
         if wrong:
             raise SpecError(*(f"{', '.join(wh)}: {problem}" for problem, wh in wrong.items()))
         return tuple(points)
 
     def _trial(self, law: Any, axes: dict[str, Any]) -> TrialConfig:
+        trainer = axes.pop("trainer", DESCENT)
+        if ":" in trainer:
+            make_importable(self.folder)
         dimension = axes.pop("dimension", law.dimension)
         if dimension != law.dimension:
             law = type(law).model_validate({**law.model_dump(), "dimension": dimension})
@@ -207,6 +213,7 @@ class StudySpec(Section):
             precision=self.precision,
             kernel=self.kernel,
             norms=self.decomposition.norms,
+            **trainer_fields(trainer),
             **axes,
         )
 

@@ -62,12 +62,16 @@ class Entry:
     @property
     def finished(self) -> bool:
         """Whether the trial needs no more training: completed or diverged."""
-        return self.status != TrialStatus.FAILED
+        return self.status in (TrialStatus.COMPLETED, TrialStatus.DIVERGED)
 
     def better_than(self, other: Entry) -> bool:
-        """A result beats a failure; the first result stays, and the last failure."""
+        """A result beats the beginning of one, and that a failure; the first result stays, and the
+        last (longest) beginning or failure."""
         if self.finished != other.finished:
             return self.finished
+        pruned = TrialStatus.PRUNED
+        if (self.status == pruned) != (other.status == pruned):
+            return self.status == pruned
         earlier = (self.written, self.pack_id) < (other.written, other.pack_id)
         return earlier if self.finished else not earlier
 

@@ -54,6 +54,7 @@ IDENTITY_COLUMNS: tuple[Column, ...] = tuple(
             ("schedule", "string", "", "g: constant or linear"),
             ("seed", "int", "", "seed of data and weights"),
             ("precision", "string", "", "floating-point type of the training"),
+            ("trainer", "string", "", "descent, sgd, adam, mlp_adamw, or module:Class@file's hash"),
         ],
     )
 )
@@ -63,7 +64,7 @@ TRIAL_COLUMNS: tuple[Column, ...] = tuple(
     _columns(
         "trial",
         [
-            ("status", "string", "", "completed, diverged or failed"),
+            ("status", "string", "", "completed, diverged, pruned or failed"),
             ("message", "string", "", "why a trial did not complete"),
             (
                 "diverged_step",
@@ -98,7 +99,7 @@ TRIAL_COLUMNS: tuple[Column, ...] = tuple(
                 "s",
                 "the trial's share of its pack's training time, by operations",
             ),
-            ("operations", "float", "flop", "4 N m (k + d) tau of the training"),
+            ("operations", "float", "flop", "of the training: 4 N m (k + d) tau of descent"),
             ("device", "string", "", "cpu, or the GPU's name"),
             ("node", "string", "", "host that trained it"),
             ("kernel_path", "string", "", "which step trained it: fused, matmul or blocked"),
@@ -112,7 +113,7 @@ STEP_COLUMNS: tuple[Column, ...] = tuple(
         "step",
         [
             ("step", "int", "steps", "tau"),
-            ("effective_time", "float", "1", "eta tau"),
+            ("effective_time", "float", "1", "eta tau, the sum of the step sizes so far"),
             (
                 "score_error",
                 "float",

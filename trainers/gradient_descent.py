@@ -47,14 +47,15 @@ class Problem:
 @dataclass(frozen=True)
 class Record:
     """The batch at one recorded step: predictions [B, d, n_eval], the others [B]; NaN once
-    diverged. `diverged_step` is -1 for trials that have not diverged by this step."""
+    diverged. `diverged_step` is -1 for trials that have not diverged by this step. The last two are
+    of the paper's network: None for others."""
 
     step: int
     predictions: Tensor
     train_loss: Tensor
-    displacement: Tensor
-    flipped_fraction: Tensor
     diverged_step: Tensor
+    displacement: Tensor | None = None
+    flipped_fraction: Tensor | None = None
 
 
 @dataclass
@@ -138,24 +139,25 @@ def descend(
             dead = ~alive.flatten()
             yield Record(
                 step,
-                _blank(predict(passes, W, A, batch.Z_eval, batch.scale), dead)[
+                blank(predict(passes, W, A, batch.Z_eval, batch.scale), dead)[
                     :, :, : batch.evaluated
                 ],
-                _blank(loss, dead),
-                _blank((W - W0).flatten(1).norm(dim=1), dead),
-                _blank(_flipped(batch, W, W0, flat, passes), dead),
+                blank(loss, dead),
                 diverged,
+                blank((W - W0).flatten(1).norm(dim=1), dead),
+                blank(flipped(batch, W, W0, flat, passes), dead),
             )
         if step < recorded[-1]:
             gradient = passes.backward(W, A, flat, residual)
             W.copy_(torch.where(alive, W - rate * gradient, 0.0))
 
 
-def _blank(values: Tensor, dead: Tensor) -> Tensor:
+def blank(values: Tensor, dead: Tensor) -> Tensor:
+    """`values` [B, ...] with NaN for the trials that are `dead` [B]."""
     return values.masked_fill(dead.view(-1, *[1] * (values.dim() - 1)), float("nan"))
 
 
-def _flipped(batch: Batch, W: Tensor, W0: Tensor, Z: Tensor, passes: Passes) -> Tensor:
+def flipped(batch: Batch, W: Tensor, W0: Tensor, Z: Tensor, passes: Passes) -> Tensor:
     """Share of the N m activations 1[w_r . z_j > 0] that differ from tau = 0; padding has none."""
     flips = passes.flips(W, W0, Z).double().sum(1)
     return flips / (batch.samples * batch.width).flatten()

@@ -17,18 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from trainers.decomposition import KernelReference, RkhsElement, mean_square
+from trainers.descent import choose_passes
 from trainers.distributions import Distribution, make_distribution
 from trainers.evaluation import ERROR_COLUMNS, EvaluationSet, Evaluator
-from trainers.gradient_descent import Batch, Problem, Record, descend
-from trainers.network import (
-    BLOCKED,
-    FUSED_MAX_FEATURES,
-    Passes,
-    compiler_problem,
-    fused_passes,
-    initial_weights,
-    warm_up,
-)
+from trainers.gradient_descent import Record
+from trainers.protocol import Task, trainer_of
 from trainers.reference import (
     KernelColumns,
     interpolation_error,
@@ -38,6 +31,7 @@ from trainers.reference import (
 )
 from trainers.regression import Samples, draw_training_set
 from trainers.trial import (
+    DESCENT,
     Trajectory,
     TrialConfig,
     TrialStatus,
@@ -69,6 +63,7 @@ def train_pack(
     threads: int | None = None,
     should_stop: Callable[[], bool] | None = None,
     on_progress: Callable[[float], None] | None = None,
+    until: int | None = None,
 ) -> list[Trajectory]:
     """Trains `configs` and returns their trajectories in the same order.
 
@@ -76,6 +71,8 @@ def train_pack(
     atoms: by SHA-256, the standardised rows of the data files that laws refer to.
     threads: CPU threads of torch; None leaves them as they are.
     on_progress: told the floating-point operations of training done since its last call.
+    until: stop at the last recorded step that is at most this; trials that would have gone on are
+        `pruned`, and what they recorded until then is what the whole trajectory starts with.
 
     Raises ValueError for a device that is not there or a data file that was not given, and
     PackStopped. A trial that diverges is a trajectory with that status, never an exception.
@@ -87,7 +84,7 @@ def train_pack(
     shared = _Shared(configs, atoms or {})
     for batch in batches(configs):
         trained = _train_batch(
-            [configs[i] for i in batch], target, shared, should_stop, on_progress
+            [configs[i] for i in batch], target, shared, should_stop, on_progress, until
         )
         results.update(zip(batch, trained, strict=True))
     return [results[i] for i in range(len(configs))]
@@ -111,7 +108,7 @@ def batches(configs: Sequence[TrialConfig]) -> list[list[int]]:
     kinds: dict[str, list[int]] = {}
     for index, c in enumerate(configs):
         sizes = [c.features, c.dimension, c.test_points, c.holdout_points]
-        key = content_id([*sizes, c.precision, c.steps, c.recorded])
+        key = content_id([*sizes, c.precision, c.steps, c.recorded, c.trainer_label])
         kinds.setdefault(key, []).append(index)
     grouped = []
     for members in kinds.values():
@@ -220,42 +217,36 @@ def _evaluation_key(config: TrialConfig) -> str:
     return content_id([config.law_id, config.diffusion.model_dump(), *sizes])
 
 
-def choose_passes(config: TrialConfig, device: torch.device) -> tuple[Passes, str]:
-    """The passes for a trial's sizes on `device`, and the name that `kernel_path` records."""
-    if config.features + config.dimension > FUSED_MAX_FEATURES:
-        return BLOCKED, "matmul"
-    problem = compiler_problem(device.type)
-    if problem:
-        log.warning("torch.compile does not work here, training on the blocked path: %s", problem)
-        return BLOCKED, "blocked"
-    return fused_passes(config.bias), "fused"
-
-
 def _train_batch(
     configs: list[TrialConfig],
     device: torch.device,
     shared: _Shared,
     should_stop: Callable[[], bool] | None,
     on_progress: Callable[[float], None] | None,
+    until: int | None,
 ) -> list[Trajectory]:
     sets = [shared.evaluation(c) for c in configs]
-    problems = [_problem(c, shared.training(c), s) for c, s in zip(configs, sets, strict=True)]
-    precision = torch.float32 if configs[0].precision == "float32" else torch.float64
-    passes, path = choose_passes(configs[0], device)
+    trainer = trainer_of(configs[0])
+    path = choose_passes(configs[0], device)[1] if configs[0].trainer == DESCENT else None
     recorded = recorded_steps(configs[0].steps, configs[0].recorded)
-    batch = Batch.pack(problems, precision, device)
-    k, d = configs[0].features, configs[0].dimension
-    warm_up(passes, k, d, len(configs), precision, device)
+    if until is not None:
+        recorded = [step for step in recorded if step <= until]
     evaluator = Evaluator(sets, device)
-    per_step = sum(c.training_operations for c in configs) / configs[0].steps
-    kernels = [shared.kernel(c, recorded, device) if c.kernel else None for c in configs]
+    each_step = [trainer.operations(c) for c in configs]
+    per_step = sum(each_step)
+    kernels = [
+        shared.kernel(c, recorded, device) if c.kernel and trainer.kernel_limit else None
+        for c in configs
+    ]
+    tasks = [_task(c, shared.training(c), s) for c, s in zip(configs, sets, strict=True)]
+    records = trainer.train(tasks, recorded, device, _ticker(should_stop))
 
     started = time.perf_counter()
     rows: list[torch.Tensor] = []
     coupling: list[list[float]] = []
     diverged = torch.full((len(configs),), -1)
     done = 0
-    for record in descend(batch, recorded, passes, _ticker(should_stop)):
+    for record in records:
         rows.append(_row(record, evaluator))
         coupling.append(_coupling(record, kernels, len(coupling)))
         diverged = record.diverged_step
@@ -272,11 +263,12 @@ def _train_batch(
             recorded,
             table[:, b],
             int(diverged[b]),
+            each_step[b],
             {"coupling": np.array(coupling)[:, b], **kernel.series} if kernel else {},
             {
                 **sets[b].values(),
                 **(kernel.values if kernel else {}),
-                "seconds": seconds * config.training_operations / (per_step * config.steps),
+                "seconds": seconds * each_step[b] / per_step,
                 "device": name,
                 "node": platform.node(),
                 "kernel_path": path,
@@ -286,9 +278,8 @@ def _train_batch(
     ]
 
 
-def _problem(config: TrialConfig, data: Samples, evaluation: EvaluationSet) -> Problem:
-    w, a = initial_weights(config)
-    return Problem(data.z, data.x0, w, a, evaluation.z, config.step_size)
+def _task(config: TrialConfig, data: Samples, evaluation: EvaluationSet) -> Task:
+    return Task(config, data.z, data.x0, evaluation.z)
 
 
 def _ticker(should_stop: Callable[[], bool] | None) -> Callable[[], None]:
@@ -319,8 +310,11 @@ SERIES: tuple[str, ...] = (
 
 def _row(record: Record, evaluator: Evaluator) -> torch.Tensor:
     errors, holdout = evaluator.measure(record.predictions)
+    unknown = torch.full_like(holdout, math.nan)
     others = [holdout, record.train_loss, record.displacement, record.flipped_fraction]
-    return torch.cat([errors, torch.stack([v.double() for v in others], 1)], 1)
+    return torch.cat(
+        [errors, torch.stack([unknown if v is None else v.double() for v in others], 1)], 1
+    )
 
 
 def _coupling(record: Record, kernels: Sequence[KernelColumns | None], index: int) -> list[float]:
@@ -340,6 +334,7 @@ def _trajectory(
     recorded: list[int],
     table: NDArray[np.float64],
     diverged_step: int,
+    operations: float,
     kernel: Mapping[str, NDArray[np.float64]],
     values: Mapping[str, float | str | None],
 ) -> Trajectory:
@@ -351,16 +346,30 @@ def _trajectory(
     values = {
         k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()
     }
-    steps_done = config.steps if diverged_step < 0 else diverged_step
-    everything = {**values, "operations": config.training_operations * steps_done / config.steps}
+    last = recorded[-1] if diverged_step < 0 else diverged_step
+    everything = {**values, "operations": operations * last}
+    if diverged_step < 0 and last < config.steps:
+        return Trajectory(
+            config,
+            recorded,
+            TrialStatus.PRUNED,
+            f"stopped at step {last} of {config.steps}",
+            everything,
+            series,
+        )
     if diverged_step < 0:
         return Trajectory(config, recorded, values=everything, series=series)
+    why = (
+        " is above the stability limit 2N / lambda_max(K) (THEORY section 4)"
+        if config.trainer == DESCENT
+        else ""
+    )
     return Trajectory(
         config,
         recorded,
         TrialStatus.DIVERGED,
-        f"the training loss diverged at step {diverged_step}: step_size = {config.step_size:g} "
-        "is above the stability limit 2N / lambda_max(K) (THEORY section 4); lower it",
+        f"the training loss diverged at step {diverged_step}: step_size = {config.step_size:g}"
+        f"{why or ' is too large'}; lower it",
         {**everything, "diverged_step": diverged_step},
         series,
     )

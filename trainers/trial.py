@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -32,6 +33,15 @@ from trainers.columns import TIME_BINS
 
 NUMERICS_VERSION = 1
 """Part of every content id. Raise it when a change alters the numbers a configuration gives."""
+
+DESCENT = "descent"
+TRAINERS = (DESCENT, "sgd", "adam", "mlp_adamw")
+"""The trainers that come with the project (trainers.protocol); others are `module:Class`."""
+
+MINIBATCH = 64
+"""Training triples in each step of the trainers that use minibatches."""
+MLP_LAYERS, MLP_TIME_FEATURES = 3, 16
+"""Hidden layers, and features of the time embedding, of `mlp_adamw`."""
 
 
 def content_id(value: Any) -> str:
@@ -197,6 +207,8 @@ def time_bin_edges(diffusion: Diffusion) -> list[float]:
 
 # --- the trial ----------------------------------------------------------------------------------
 
+_CUSTOM = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
+
 
 class TrialConfig(_Frozen):
     """Everything that decides a trial's numbers, and nothing else."""
@@ -217,6 +229,8 @@ class TrialConfig(_Frozen):
     precision: Literal["float32", "float64"] = "float32"
     kernel: bool = True
     norms: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    trainer: str = DESCENT
+    trainer_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
     @model_validator(mode="after")
     def _consistent(self) -> TrialConfig:
@@ -229,6 +243,16 @@ class TrialConfig(_Frozen):
             raise ValueError("decomposition.norms needs kernel: true")
         if list(self.norms) != sorted(set(self.norms)):
             raise ValueError("decomposition.norms must rise, each value once")
+        if self.trainer not in TRAINERS and not _CUSTOM.match(self.trainer):
+            raise ValueError(
+                f"trainer = {self.trainer!r} is unknown: use one of {', '.join(TRAINERS)}, or your "
+                "own as module:Class"
+            )
+        if (self.trainer in TRAINERS) != (self.trainer_sha256 is None):
+            raise ValueError(
+                f"trainer = {self.trainer!r}: a trainer of your own is known by the SHA-256 of its "
+                "file, and only those have one; load the spec, or use custom.trainer_fields"
+            )
         return self
 
     @property
@@ -242,14 +266,38 @@ class TrialConfig(_Frozen):
         return self.law.dimension + (2 if self.bias else 1)
 
     @property
+    def trainer_label(self) -> str:
+        """The trainer's name; of one of your own with the first digits of its file's hash."""
+        return self.trainer + (f"@{self.trainer_sha256[:8]}" if self.trainer_sha256 else "")
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained parameters: m k of the paper's network, others of the MLP's layers."""
+        if self.trainer != "mlp_adamw":
+            return self.width * self.features
+        m, e, d = self.width, MLP_TIME_FEATURES, self.dimension
+        return m * (d + e + 1) + (MLP_LAYERS - 1) * m * (m + e + 1) + d * (m + 1)
+
+    @property
     def training_operations(self) -> float:
-        """Floating-point operations of training: 4 N m (k + d) a step (THEORY section 3)."""
-        per_step = 4 * self.samples * self.width * (self.features + self.dimension)
+        """Floating-point operations of training. Descent: 4 N m (k + d) a step (THEORY section 3),
+        with the minibatch in place of N for `sgd` and `adam`; the MLP: 6 for every parameter and
+        sample of a minibatch. A trainer of your own says its own when it trains; here, before that,
+        it counts as descent."""
+        used = MINIBATCH if self.trainer in TRAINERS[1:] else self.samples
+        if self.trainer == "mlp_adamw":
+            return float(6 * used * self.parameters * self.steps)
+        per_step = 4 * used * self.width * (self.features + self.dimension)
         return float(per_step * self.steps)
 
     def identity(self) -> dict[str, Any]:
-        """What the content id hashes, as JSON data."""
+        """What the content id hashes, as JSON data. The default trainer stays unsaid, so that the
+        ids of results older than the choice of a trainer hold."""
         full = self.model_dump(mode="json")
+        if self.trainer == DESCENT:
+            del full["trainer"]
+        if self.trainer_sha256 is None:
+            del full["trainer_sha256"]
         return {**full, "law": self.law.identity(), "numerics": NUMERICS_VERSION}
 
     @cached_property
@@ -291,10 +339,12 @@ def recorded_steps(steps: int, count: int) -> list[int]:
 
 
 class TrialStatus(StrEnum):
-    """`diverged` is a result (eta was too large); `failed` is an error with a message."""
+    """`diverged` is a result (eta was too large); `pruned` was stopped before its last step by a
+    search, which chose by the results: it enters no rate; `failed` is an error with a message."""
 
     COMPLETED = "completed"
     DIVERGED = "diverged"
+    PRUNED = "pruned"
     FAILED = "failed"
 
 

@@ -1,0 +1,111 @@
+"""What a trainer is: the protocol behind every training method, and the ones that come along.
+
+A trainer gets the training sets and the points where its networks are looked at. It never sees f*,
+nor the labels of those points: what is measured there, it cannot know. Every method is so measured
+on the same evaluation set, at the same recorded steps, by the same code.
+
+| symbol | name           | shape         | meaning                                              |
+|--------|----------------|---------------|------------------------------------------------------|
+| B      |                |               | tasks of one call                                    |
+| z_j    | z              | [N, k]        | features (x, t - T_0, 1), or (x, t - T_0) (no bias)  |
+| X_0,j  | x0             | [N, d]        | labels                                               |
+|        | z_eval         | [n, k]        | points where predictions are recorded                |
+| f(z)   | predictions    | [B, d, n]     | at z_eval: estimates of E[X_0 | X_t]                 |
+| L      | train_loss     | [B]           | 1/(2N) sum_j ||f(z_j) - X_{0,j}||^2, over all N      |
+
+A **step** is one update of the weights, of whatever method; `recorded` and tau count them.
+Effective time is eta tau, the sum of the step sizes. For full-batch descent that is the kernel's
+time; for `sgd` too, since its minibatch gradient has the mean grad L; for other methods it is only
+that sum, and they have no kernel columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainers.custom import TrainerError, load_custom
+from trainers.gradient_descent import Problem, Record
+from trainers.network import initial_weights
+from trainers.trial import DESCENT, TrialConfig
+
+Array = NDArray[np.float64]
+
+__all__ = ["Record", "Task", "Trainer", "TrainerError", "trainer_of"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One trial as its trainer sees it: float64 arrays, samples first (see the module's table)."""
+
+    config: TrialConfig
+    z: Array
+    x0: Array
+    z_eval: Array
+
+    def problem(self) -> Problem:
+        """The same with the paper's network at tau = 0."""
+        w, a = initial_weights(self.config)
+        return Problem(self.z, self.x0, w, a, self.z_eval, self.config.step_size)
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """Trains the tasks of a batch side by side. Made without arguments; keeps no state between
+    calls.
+
+    kernel_limit: whether the wide network at time eta tau is kernel gradient descent, so that the
+    kernel columns (coupling, ...) mean something.
+    """
+
+    kernel_limit: bool
+
+    def operations(self, config: TrialConfig) -> float:
+        """Floating-point operations of one step."""
+
+    def train(
+        self,
+        tasks: Sequence[Task],
+        recorded: Sequence[int],
+        device: torch.device,
+        tick: Callable[[], None],
+    ) -> Iterator[Record]:
+        """Yields a Record of the whole batch at each of the `recorded` steps (rising, from 0).
+
+        Tasks share d, k, the number of evaluation points, `steps`, `precision` and the trainer;
+        N, m, eta, data and seed may differ. A task's numbers depend on the task alone, not on its
+        company, and not on how far `recorded` goes. All randomness comes from
+        `trainers.regression.stream`, labelled with the configuration's seeds. `tick` is called
+        before every step; what it raises ends the training. A task whose loss diverges gets NaN
+        and its step in `diverged_step`, and leaves the others alone.
+        """
+
+
+def trainer_of(config: TrialConfig) -> Trainer:
+    """The trainer that a trial names. Raises TrainerError for one of your own that cannot be loaded
+    or lacks a part of the protocol."""
+    if config.trainer_sha256 is not None:
+        found = load_custom(config.trainer, config.trainer_sha256)
+        if not isinstance(found, Trainer):
+            raise TrainerError(
+                f"trainer {config.trainer}: its class must have kernel_limit, operations and train "
+                "(trainers.protocol.Trainer)"
+            )
+        return found
+    # Here, since these modules need what is defined above.
+    from trainers.descent import Descent
+    from trainers.minibatch import Adam, Sgd
+    from trainers.mlp import MlpAdamW
+
+    made: dict[str, Callable[[], Trainer]] = {
+        DESCENT: Descent,
+        "sgd": Sgd,
+        "adam": Adam,
+        "mlp_adamw": MlpAdamW,
+    }
+    return made[config.trainer]()
