@@ -198,7 +198,7 @@ class _Shared:
                     device=device,
                     horizon=max(self._horizons[config.data_id], 1.0),
                 ),
-                interpolation_error(data, evaluation),
+                interpolation_error(data, evaluation, device),
             )
         reference, never_stopped = self._references[key]
         start = start_of(config, reference, device)

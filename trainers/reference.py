@@ -23,8 +23,8 @@ from trainers.decomposition import (
     mean_square,
 )
 from trainers.evaluation import EvaluationSet
+from trainers.kernel_product import KernelProduct
 from trainers.network import BLOCKED, initial_weights, pad_samples, padded_length, predict
-from trainers.ntk import relu_ntk
 from trainers.regression import Samples, draw, stream
 from trainers.trial import TrialConfig
 
@@ -63,7 +63,9 @@ def rkhs_elements(
     return [family.element(norm) for norm in config.norms]
 
 
-def interpolation_error(data: Samples, evaluation: EvaluationSet) -> float:
+def interpolation_error(
+    data: Samples, evaluation: EvaluationSet, device: str | torch.device = "cpu"
+) -> float:
     """E||f - f*||^2 of the ridgeless interpolant kappa(., Z) K^+ X_0: the limit tau -> inf.
 
     NaN above INTERPOLATION_SAMPLES, and where K is singular to rounding (duplicate points): the
@@ -71,12 +73,15 @@ def interpolation_error(data: Samples, evaluation: EvaluationSet) -> float:
     """
     if len(data) > INTERPOLATION_SAMPLES:
         return float("nan")
+    kernel = KernelProduct(data.z, device, store=False)
+    # K equals its transpose, which has the layout that LAPACK overwrites in place.
+    gram = kernel.gram().cpu().numpy().T
     try:
-        factor = scipy.linalg.cho_factor(relu_ntk(data.z, data.z), overwrite_a=True)
+        factor = scipy.linalg.cho_factor(gram, overwrite_a=True)
     except scipy.linalg.LinAlgError:
         return float("nan")
-    weights = scipy.linalg.cho_solve(factor, data.x0)
-    predicted = relu_ntk(evaluation.test.z, data.z) @ weights
+    weights = torch.as_tensor(scipy.linalg.cho_solve(factor, data.x0).T, device=kernel.device)
+    predicted = kernel.at(evaluation.test.z, weights).T.cpu().numpy()
     return float(mean_square(predicted - evaluation.test.fstar))
 
 
