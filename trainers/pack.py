@@ -10,12 +10,15 @@ import logging
 import math
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainers.batches import batches
 from trainers.decomposition import KernelReference, RkhsElement, mean_square
 from trainers.distributions import Distribution, make_distribution
 from trainers.evaluation import ERROR_COLUMNS, EvaluationSet, Evaluator
@@ -44,12 +47,6 @@ from trainers.trial import (
     content_id,
     recorded_steps,
 )
-
-MAX_PADDING = 1.15
-"""Trials of different N or m share a batch while padding adds at most this factor of work."""
-
-BATCH_BYTES = 1 << 30
-"""Memory that the tensors of one batch may take; a single trial may take more."""
 
 TICK_SECONDS = 0.2
 """How often a running batch asks whether to stop."""
@@ -106,43 +103,6 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
-def batches(configs: Sequence[TrialConfig]) -> list[list[int]]:
-    """Indices of `configs` grouped into batches that train together, largest trials first."""
-    kinds: dict[str, list[int]] = {}
-    for index, c in enumerate(configs):
-        sizes = [c.features, c.dimension, c.test_points, c.holdout_points]
-        key = content_id([*sizes, c.precision, c.steps, c.recorded])
-        kinds.setdefault(key, []).append(index)
-    grouped = []
-    for members in kinds.values():
-        members.sort(key=lambda i: (configs[i].width, configs[i].samples), reverse=True)
-        current: list[int] = []
-        for index in members:
-            if current and not _fits([configs[i] for i in [*current, index]]):
-                grouped.append(current)
-                current = []
-            current.append(index)
-        grouped.append(current)
-    return grouped
-
-
-def _fits(group: list[TrialConfig]) -> bool:
-    n, m = max(c.samples for c in group), max(c.width for c in group)
-    useful = sum(c.samples * c.width for c in group)
-    held = len(group) * bytes_of_trial(group[0], n, m)
-    return len(group) * n * m <= MAX_PADDING * useful and held <= BATCH_BYTES
-
-
-def bytes_of_trial(config: TrialConfig, samples: int, width: int) -> int:
-    """Bytes that a trial padded to N = samples and m = width holds in its batch."""
-    k, d = config.features, config.dimension
-    evaluated = config.test_points + config.holdout_points
-    # W, W(0), gradient and the new W; A; Z and Y, residual, prediction and one temporary.
-    packed = width * (5 * k + d) + samples * (k + 4 * d) + evaluated * (k + 2 * d)
-    measured = 3 * evaluated * d + config.test_points * len(ERROR_COLUMNS)
-    return packed * (4 if config.precision == "float32" else 8) + measured * 8
-
-
 class _Shared:
     """What the batches of a pack have in common: laws, evaluation and training sets, kernels."""
 
@@ -154,6 +114,12 @@ class _Shared:
         for c in configs:
             reached = max(c.steps * c.step_size, self._horizons.get(c.data_id, 0.0))
             self._horizons[c.data_id] = reached
+        trajectories = {_trajectory_key(c): c for c in configs if c.kernel}
+        self._waiting = Counter(_reference_key(c) for c in trajectories.values())
+        # f^K of all trajectories in one piece: what stays, allocated among what goes, would leave
+        # the heap in holes too small for the next reference.
+        self._room = np.empty(sum(map(_kernel_values, trajectories.values())))
+        self._taken = 0
         self._elements: dict[str, list[RkhsElement]] = {}
         self._references: dict[str, tuple[KernelReference, float]] = {}
         self._columns: dict[str, KernelColumns] = {}
@@ -178,12 +144,10 @@ class _Shared:
         """The kernel's columns of a trial: one decomposition serves the pack's whole data set, and
         one set of columns all widths at a step size that start from 0."""
         evaluation, data = self.evaluation(config), self.training(config)
-        key = content_id([config.data_id, _evaluation_key(config), *config.norms])
-        # A plain network's kernel starts at its own f_W(0): nothing to share beyond the reference.
-        own = [config.trial_id] if config.initialisation == "plain" else []
-        trajectory = content_id([key, config.step_size, list(recorded), *own])
+        trajectory = _trajectory_key(config)
         if trajectory in self._columns:
             return self._columns[trajectory]
+        key = _reference_key(config)
         if key not in self._references:
             law = content_id([_evaluation_key(config), *config.norms])
             if law not in self._elements:
@@ -202,9 +166,16 @@ class _Shared:
             )
         reference, never_stopped = self._references[key]
         start = start_of(config, reference, device)
-        columns = kernel_columns(config, reference, evaluation, recorded, never_stopped, start)
-        if not own:
-            self._columns[trajectory] = columns
+        found = kernel_columns(config, reference, evaluation, recorded, never_stopped, start)
+        room = self._room[self._taken : self._taken + found.test.size]
+        self._taken += found.test.size
+        columns = replace(found, test=room.reshape(found.test.shape))
+        columns.test[...] = found.test
+        self._columns[trajectory] = columns
+        # A reference is tens of MiB: it goes with the last trajectory that needs it.
+        self._waiting[key] -= 1
+        if not self._waiting[key]:
+            del self._references[key]
         return columns
 
     def training(self, config: TrialConfig) -> Samples:
@@ -218,6 +189,25 @@ def _evaluation_key(config: TrialConfig) -> str:
     """What decides a trial's evaluation set."""
     sizes = [config.test_points, config.holdout_points, config.bias, config.study_seed]
     return content_id([config.law_id, config.diffusion.model_dump(), *sizes])
+
+
+def _reference_key(config: TrialConfig) -> str:
+    """What decides a trial's kernel reference."""
+    return content_id([config.data_id, _evaluation_key(config), *config.norms])
+
+
+def _trajectory_key(config: TrialConfig) -> str:
+    """What decides a trial's kernel columns: of networks that start from 0, not their width."""
+    # A plain network's kernel starts at its own f_W(0): nothing to share beyond the reference.
+    own = [config.trial_id] if config.initialisation == "plain" else []
+    steps = [config.step_size, config.steps, config.recorded]
+    return content_id([_reference_key(config), *steps, *own])
+
+
+def _kernel_values(config: TrialConfig) -> int:
+    """Number of values of f^K on the test set at all recorded steps."""
+    recorded = len(recorded_steps(config.steps, config.recorded))
+    return recorded * config.test_points * config.dimension
 
 
 def choose_passes(config: TrialConfig, device: torch.device) -> tuple[Passes, str]:
