@@ -6,7 +6,8 @@ trainers.audit_columns. What the numbers mean for the theory's assumptions is in
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -77,21 +78,25 @@ def load_audit(source: str | Path, audit_ids: Collection[str] | None = None) -> 
         return None
     filesystem, path = fsspec.core.url_to_fs(text)
     folder = path.rpartition("/")[0] if path.endswith(".parquet") else path.rstrip("/")
-    tables = []
-    for name in sorted(filesystem.glob(f"{folder}/audit/*.parquet")):
-        with filesystem.open(name, "rb") as file:
-            tables.append(_read(file, name))
-    if not tables:
-        return None
-    frame = _typed(pa.concat_tables(tables).to_pandas())
+    names = sorted(str(name) for name in filesystem.glob(f"{folder}/audit/*.parquet"))
     if audit_ids is not None:
-        frame = frame[frame["audit_id"].isin(list(audit_ids))].reset_index(drop=True)
-    return frame if len(frame) else None
+        kept = set(audit_ids)
+        names = [n for n in names if n.rpartition("/")[2].removesuffix(".parquet") in kept]
+    if not names:
+        return None
+    with ExitStack() as stack:
+        return read_audits([(n, stack.enter_context(filesystem.open(n, "rb"))) for n in names])
+
+
+def read_audits(files: Iterable[tuple[str, Any]]) -> pd.DataFrame:
+    """The audits of (name, open file), at least one. Raises ResultsError for one that cannot be
+    read or is no audit."""
+    return _typed(pa.concat_tables([_read(file, name) for name, file in files]).to_pandas())
 
 
 def _read(file: Any, name: str) -> pa.Table:
     try:
-        table = pq.read_table(file)
+        table = pq.ParquetFile(file, page_checksum_verification=True).read()
         version = int((table.schema.metadata or {}).get(b"format_version", FORMAT_VERSION))
         if version <= FORMAT_VERSION:
             return table.select(AUDIT_SCHEMA.names).cast(AUDIT_SCHEMA)

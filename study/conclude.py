@@ -14,8 +14,10 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from analysis.audit import load_audit
 from analysis.results import load_results
 from analysis.verdicts import Verdict, evaluate
+from study import audits
 from study.spec import StudySpec
 from study.store import Ledger, Store, StoreError
 
@@ -44,7 +46,8 @@ def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Con
     if not any(ledger.finished(trial_id) for trial_id in trial_ids):
         raise StoreError(f"{store.url}: no trial of study {spec.name!r} has finished: run it first")
     frame = load_results(store.compile(trial_ids, ledger))
-    return judge_table(store, frame, spec.text, folder, spec.stopping)
+    audit = audits.load(store, audits.settings_of(spec.trials()))
+    return judge_table(store, frame, spec.text, folder, spec.stopping, audit)
 
 
 def judge_table(
@@ -53,15 +56,16 @@ def judge_table(
     spec_text: str,
     folder: Path,
     stopping: Sequence[str] | None = None,
+    audit: pd.DataFrame | None = None,
 ) -> Conclusion:
     """Verdicts of a results table to verdicts.json; figures and report to `folder`. stopping: the
-    rules to compare, None for all."""
+    rules to compare, None for all. audit: the assumptions, measured, where they were."""
     from analysis.report import write_report  # loads matplotlib
 
-    verdicts = evaluate(frame)
+    verdicts = evaluate(frame, audit=audit)
     described = [verdict.to_dict() for verdict in verdicts]
     store.write_text("verdicts.json", json.dumps(described, indent=2, allow_nan=False) + "\n")
-    write_report(folder, frame, verdicts, spec_text, stopping=stopping)
+    write_report(folder, frame, verdicts, spec_text, stopping=stopping, audit=audit)
     if store.local is None:
         for name in ("results.parquet", "verdicts.json", "spec.yaml"):
             (folder / name).write_bytes(store.read(name) or b"")
@@ -73,7 +77,8 @@ def analyze_store(store: Store, spec: StudySpec | None = None) -> Conclusion:
     a results table came without its study, the whole table. Raises StoreError, ResultsError."""
     with report_folder(store) as folder:
         if spec is None and not store.exists():
-            return judge_table(store, load_results(store.url), "", folder)
+            frame = load_results(store.url)
+            return judge_table(store, frame, "", folder, audit=load_audit(store.url))
         spec = spec or stored_spec(store)
         store.check_owner(spec.name)
         return conclude(store, spec, store.ledger(), folder)

@@ -20,8 +20,10 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
 from rich.console import Console
 
+from study.audits import audit_into_store
 from study.interruption import Interrupted, interruptible
 from study.plan import Pack, Slots, usable_cpus
 from study.problems import SpecError
@@ -72,10 +74,14 @@ def run(
         session = Session(spec, store, console, tracking_uri)
         try:
             session.begin()
-            if session.missing:
+            if session.missing or session.settings:
                 with _ray_here(address, spec) as slots:
                     interruption.install()
-                    _train(session, slots, trainer)
+                    atoms = {key: ray.put(load_atoms(p)) for key, p in spec.atom_files().items()}
+                    if session.missing:
+                        _train(session, slots, trainer, atoms)
+                    if session.settings:
+                        _audit(session, slots, atoms)
         except (Interrupted, Exception):
             # Compiled code on the way (Ray's wait) may turn the one into the other.
             if not interruption.number:
@@ -83,14 +89,15 @@ def run(
         return session.end(interruption.number)
 
 
-def _train(session: Session, slots: Slots, trainer: Trainer | None) -> None:
+def _train(
+    session: Session, slots: Slots, trainer: Trainer | None, atoms: Mapping[str, Any]
+) -> None:
     """Trains the session's missing trials. A pack whose worker dies again and again is halved
     until the trial that kills it is alone; that one is stored as failed."""
     spec = session.spec
     plan = session.plan(slots)
     tally = Tally(len(session.trials), len(session.trials) - plan.trials, work=plan.cost)
     job = Job(spec.name, session.store, slots.device, slots.cpus, trainer)
-    atoms = {sha256: ray.put(load_atoms(path)) for sha256, path in spec.atom_files().items()}
     packs: Sequence[Pack] = plan.packs
     with ProgressDisplay(session.console, tally, plan.seconds) as display:
         watch = _Watch(tally, display, session.stored)
@@ -102,6 +109,31 @@ def _train(session: Session, slots: Slots, trainer: Trainer | None) -> None:
                     watch.give_up(pack, failed_rows(job, pack.trials, reason))
                 else:
                     packs += pack.halves()
+
+
+def _audit(session: Session, slots: Slots, atoms: Mapping[str, Any]) -> None:
+    """Measures the assumptions of the session's settings, side by side. One that fails costs the
+    report a section, never the run."""
+    session.auditing()
+    options = ray.remote(num_cpus=slots.cpus, max_retries=ATTEMPTS_AFTER_A_CRASH)
+    measure = options(_measure_assumptions)
+    held = dict(atoms)
+    running = [
+        (config, measure.remote(session.store, config, held, slots.cpus))
+        for config in session.settings.values()
+    ]
+    for config, result in running:
+        try:
+            ray.get(result)
+        except (RayError, StoreError) as error:
+            reason = str(error).strip().splitlines()
+            session.audit_failed(config, reason[-1] if reason else type(error).__name__)
+
+
+def _measure_assumptions(
+    store: Store, config: TrialConfig, atoms: Mapping[str, Any], threads: int
+) -> None:
+    audit_into_store(store, config, {k: ray.get(v) for k, v in atoms.items()}, threads)
 
 
 def _fit(

@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from analysis.verdicts import Verdict
+from study.audits import missing_audits
 from study.conclude import Conclusion, conclude, print_verdicts, report_folder
 from study.plan import Plan, Slots, choose_rate, make_plan
 from study.progress import duration_text
@@ -56,6 +57,7 @@ class Session:
         self.trials = spec.trials()
         self.trial_ids = [trial.trial_id for trial in self.trials]
         self.missing: list[TrialConfig] = list(self.trials)
+        self.settings: dict[str, TrialConfig] = {}
         self.ledger = Ledger()
         self.publisher: Publisher | None = None
         if tracking_uri is not None:
@@ -85,6 +87,8 @@ class Session:
         if self.publisher:
             self.publisher.start(self.trial_ids, self.ledger)
         self.missing = [t for t in self.trials if not self.ledger.finished(t.trial_id)]
+        if self.spec.audit:
+            self.settings = missing_audits(self.store, self.trials)
         done = len(self.trials) - len(self.missing)
         if not self.missing:
             self._say(f"all {done} trials are done, nothing to train")
@@ -104,6 +108,18 @@ class Session:
         """A pack is in the store: on to MLflow."""
         if self.publisher:
             self.publisher.pack_done(pack_id)
+
+    def auditing(self) -> None:
+        """Says that the assumptions are measured next."""
+        settings = f"{len(self.settings)} setting{'s' if len(self.settings) > 1 else ''}"
+        self._say(f"measuring the theory's assumptions in {settings}")
+
+    def audit_failed(self, config: TrialConfig, reason: str) -> None:
+        """The report will lack the assumptions of this trial's setting."""
+        self._warn(
+            f"warning: the assumptions were not measured for {config.law.label}: {reason}; "
+            "running the same command tries again"
+        )
 
     def end(self, signal_number: int) -> RunResult:
         """Compiles and judges, unless interrupted; brings MLflow up to date either way."""

@@ -62,6 +62,7 @@ class StudySpec(Section):
     kernel: bool = True
     decomposition: DecompositionSection = DecompositionSection()
     stopping: Values[Stopping] = get_args(Stopping)
+    audit: bool = True
     resources: Resources = Resources()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     _text: str = PrivateAttr(default="")

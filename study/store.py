@@ -3,6 +3,8 @@
     <storage>/spec.yaml               the study as last run
     <storage>/study.json              its name, and the folder its CSV files are relative to
     <storage>/trials/<pack>.parquet   the rows of a pack; the name is the content id of its trials
+    <storage>/audit/<id>.parquet      the assumptions of a setting, measured (see study.audits)
+    <storage>/references/<id>.npz     kernel references of large data sets, for other packs: a cache
     <storage>/results.parquet         compiled from the packs, for the trials of the spec
 
 A pack is written under another name and then renamed (on object storage a put is atomic), so a
@@ -205,7 +207,7 @@ class Store:
             compression="zstd",
             write_page_checksum=True,
         )
-        self._write(f"trials/{pack_id}.parquet", sink.getvalue().to_pybytes())
+        self.write_bytes(f"trials/{pack_id}.parquet", sink.getvalue().to_pybytes())
         return pack_id
 
     def read_pack(self, pack_id: str) -> pa.Table:
@@ -282,7 +284,7 @@ class Store:
         with pq.ParquetWriter(sink, SCHEMA, compression="zstd", write_page_checksum=True) as writer:
             for table in self.rows(trial_ids, ledger):
                 writer.write_table(table)
-        self._write("results.parquet", sink.getvalue().to_pybytes())
+        self.write_bytes("results.parquet", sink.getvalue().to_pybytes())
         return f"{self.url}/results.parquet"
 
     def _move_aside(self, pack_id: str) -> None:
@@ -294,11 +296,13 @@ class Store:
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a small text file, atomically."""
-        self._write(name, text.encode())
+        self.write_bytes(name, text.encode())
 
-    def _write(self, name: str, data: bytes) -> None:
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Writes a file, atomically. Raises StoreError."""
         try:
             if self.local is not None:
+                (self.local / name).parent.mkdir(parents=True, exist_ok=True)
                 _replace(self.local / name, data)
             else:
                 fs, root = self._at

@@ -34,9 +34,10 @@ from trainers.network import (
 )
 from trainers.reference import (
     KernelColumns,
-    interpolation_error,
+    ReferenceCache,
     kernel_columns,
     rkhs_elements,
+    shared_reference,
     start_of,
 )
 from trainers.regression import Samples, draw_training_set
@@ -66,6 +67,7 @@ def train_pack(
     threads: int | None = None,
     should_stop: Callable[[], bool] | None = None,
     on_progress: Callable[[float], None] | None = None,
+    references: ReferenceCache | None = None,
 ) -> list[Trajectory]:
     """Trains `configs` and returns their trajectories in the same order.
 
@@ -73,6 +75,7 @@ def train_pack(
     atoms: by SHA-256, the standardised rows of the data files that laws refer to.
     threads: CPU threads of torch; None leaves them as they are.
     on_progress: told the floating-point operations of training done since its last call.
+    references: where the kernel references of large data sets are found, and left for other packs.
 
     Raises ValueError for a device that is not there or a data file that was not given, and
     PackStopped. A trial that diverges is a trajectory with that status, never an exception.
@@ -81,7 +84,7 @@ def train_pack(
     if threads is not None:
         torch.set_num_threads(threads)
     results: dict[int, Trajectory] = {}
-    shared = _Shared(configs, atoms or {})
+    shared = _Shared(configs, atoms or {}, references)
     for batch in batches(configs):
         trained = _train_batch(
             [configs[i] for i in batch], target, shared, should_stop, on_progress
@@ -107,9 +110,13 @@ class _Shared:
     """What the batches of a pack have in common: laws, evaluation and training sets, kernels."""
 
     def __init__(
-        self, configs: Sequence[TrialConfig], atoms: Mapping[str, NDArray[np.float64]]
+        self,
+        configs: Sequence[TrialConfig],
+        atoms: Mapping[str, NDArray[np.float64]],
+        cache: ReferenceCache | None,
     ) -> None:
         self._atoms = atoms
+        self._cache = cache
         self._horizons: dict[str, float] = {}
         for c in configs:
             reached = max(c.steps * c.step_size, self._horizons.get(c.data_id, 0.0))
@@ -149,20 +156,14 @@ class _Shared:
             return self._columns[trajectory]
         key = _reference_key(config)
         if key not in self._references:
-            law = content_id([_evaluation_key(config), *config.norms])
-            if law not in self._elements:
-                self._elements[law] = rkhs_elements(config, evaluation, device)
-            self._references[key] = (
-                KernelReference.build(
-                    data.z,
-                    data.x0,
-                    data.fstar,
-                    evaluation.z,
-                    self._elements[law],
-                    device=device,
-                    horizon=max(self._horizons[config.data_id], 1.0),
-                ),
-                interpolation_error(data, evaluation, device),
+            self._references[key] = shared_reference(
+                config,
+                data,
+                evaluation,
+                lambda: self._rkhs_elements(config, device),
+                max(self._horizons[config.data_id], 1.0),
+                device,
+                self._cache,
             )
         reference, never_stopped = self._references[key]
         start = start_of(config, reference, device)
@@ -177,6 +178,12 @@ class _Shared:
         if not self._waiting[key]:
             del self._references[key]
         return columns
+
+    def _rkhs_elements(self, config: TrialConfig, device: torch.device) -> list[RkhsElement]:
+        law = content_id([_evaluation_key(config), *config.norms])
+        if law not in self._elements:
+            self._elements[law] = rkhs_elements(config, self.evaluation(config), device)
+        return self._elements[law]
 
     def training(self, config: TrialConfig) -> Samples:
         key = content_id([config.data_id, config.bias])

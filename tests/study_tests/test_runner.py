@@ -21,6 +21,7 @@ import pytest
 import ray
 from rich.console import Console
 
+from analysis.audit import load_audit
 from analysis.results import load_results
 from study import StudySpec, cli, run
 from study.lock import StorageLock, StorageLockedError
@@ -41,6 +42,7 @@ sweeps:
   - samples: [16, 32, 64, 128, 256, 512]
   - width: [64, 256, 1024]
   - step_size: [0.5, 4.0]
+audit: false
 resources: {workers: 2}
 """
 TRIALS = 3 * (6 + 3 + 2)
@@ -148,8 +150,17 @@ def test_a_study_is_trained_once_and_grows_by_what_is_new(
     assert (trainer.calls(), result.trained, result.exit_code) == (Counter(), 0, 0)
     assert "nothing to train" in said
 
-    wider = STUDY.replace("[16, 32,", "[8, 16, 32,")
+    assert not (storage / "audit").exists()
+    unmeasured = "the study holds no audit of this setting"
+    assert unmeasured in (storage / "report.html").read_text()
+
+    wider = STUDY.replace("[16, 32,", "[8, 16, 32,").replace("audit: false", "audit: true")
     result, said = train(storage, wider)
+    assert "measuring the theory's assumptions in 1 setting" in said
+    assert unmeasured not in (storage / "report.html").read_text()
+    audited = load_audit(storage)
+    assert audited is not None
+    assert set(audited["law"]) == {"cube"}
     calls = trainer.calls()
     new = [t for t in StudySpec.from_text(wider).trials() if t.samples == 8]
     assert calls == Counter(t.trial_id for t in new)

@@ -1,0 +1,75 @@
+"""The audit of a study's assumptions (THEORY section 9): one table a setting, beside the trials.
+
+A setting is what trials have in common when only N, m, eta, the initialisation and the seed differ.
+Knows nothing of Ray: `study.runner` calls `audit_into_store` in workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from analysis.audit import audit_table, read_audits
+from analysis.results import ResultsError
+from study.store import Store
+from trainers.audit_columns import audit_id
+from trainers.trial import TrialConfig
+
+
+def settings_of(trials: Iterable[TrialConfig]) -> dict[str, TrialConfig]:
+    """audit_id -> a trial of that setting, in order of appearance."""
+    found: dict[str, TrialConfig] = {}
+    seen: set[object] = set()
+    for trial in trials:
+        # Hashing every trial of a large study would take longer than its audit.
+        key = (trial.law, trial.diffusion, trial.bias, trial.study_seed, trial.norms)
+        if key not in seen:
+            seen.add(key)
+            found.setdefault(audit_id(trial), trial)
+    return found
+
+
+def missing_audits(store: Store, trials: Iterable[TrialConfig]) -> dict[str, TrialConfig]:
+    """The settings whose audit is not in the store, or cannot be read there."""
+    return {key: t for key, t in settings_of(trials).items() if load(store, [key]) is None}
+
+
+def load(store: Store, audit_ids: Iterable[str]) -> pd.DataFrame | None:
+    """The stored audits of these settings; None where there are none. One that cannot be read
+    counts as missing: the next run measures it anew."""
+    tables = []
+    for key in audit_ids:
+        data = store.read(f"audit/{key}.parquet")
+        if data is None:
+            continue
+        try:
+            tables.append(
+                read_audits([(f"{store.url}/audit/{key}.parquet", pa.BufferReader(data))])
+            )
+        except ResultsError:
+            continue
+    return pd.concat(tables, ignore_index=True) if tables else None
+
+
+def audit_into_store(
+    store: Store, config: TrialConfig, atoms: Mapping[str, NDArray[np.float64]], threads: int
+) -> str:
+    """Audits the setting of a trial, on the CPU, and stores the table; returns its id."""
+    # Only here, in a worker, is torch loaded.
+    import torch
+
+    from trainers.audit import audit
+
+    torch.set_num_threads(threads)
+    key = audit_id(config)
+    rows: list[dict[str, Any]] = audit(config, dict(atoms))
+    sink = pa.BufferOutputStream()
+    pq.write_table(audit_table(rows), sink, compression="zstd", write_page_checksum=True)
+    store.write_bytes(f"audit/{key}.parquet", sink.getvalue().to_pybytes())
+    return key
