@@ -90,11 +90,13 @@ class Ledger:
         return entry is not None and entry.finished
 
     def counts(self, trial_ids: Collection[str]) -> dict[str, int]:
-        """Trials by status, `missing` included."""
-        counts = {**{str(status): 0 for status in TrialStatus}, "missing": 0}
+        """Trials by status, `missing` included, and `pruned` where there are such."""
+        shown = [str(s) for s in TrialStatus if s != TrialStatus.PRUNED]
+        counts = {**dict.fromkeys(shown, 0), "missing": 0}
         for trial_id in trial_ids:
             entry = self.entries.get(trial_id)
-            counts[entry.status if entry else "missing"] += 1
+            status = entry.status if entry else "missing"
+            counts[status] = counts.get(status, 0) + 1
         return counts
 
 

@@ -276,8 +276,7 @@ def run_name(row: pd.Series) -> str:
 
 def _description(row: pd.Series) -> str:
     return (
-        f"A two-layer ReLU network of width m = {row['width']}, trained by full-batch gradient "
-        f"descent with step size {row['step_size']:g} for {row['steps']} steps on N = "
+        f"A network of width m = {row['width']}, trained by {row['trainer']} with step size {row['step_size']:g} for {row['steps']} steps on N = "
         f"{row['samples']} samples of {row['law_label']} in dimension {row['dimension']}, seed "
         f"{row['seed']}. Metrics are recorded at log-spaced steps; score_error is "
         "E||f_W - f*||^2 against the closed-form posterior mean."

@@ -25,8 +25,13 @@ class TrainerError(ValueError):
 def trainer_fields(name: str) -> dict[str, str]:
     """The fields of a TrialConfig that state trainer `name`: {"trainer": ...}, and of one of your
     own its file's hash. Raises TrainerError."""
-    if name in TRAINERS or ":" not in name:
+    if name in TRAINERS:
         return {"trainer": name}
+    if ":" not in name:
+        raise TrainerError(
+            f"trainer = {name!r} is unknown: use one of {', '.join(TRAINERS)}, or your own as "
+            "module:Class"
+        )
     return {"trainer": name, "trainer_sha256": _sha256(_file_of(name).read_bytes())}
 
 

@@ -59,6 +59,14 @@ def test_what_was_not_measured_is_null_and_never_zero() -> None:
     assert table_from([bad], "mine")["score_error"].null_count == 1
 
 
+def test_files_older_than_the_choice_of_a_trainer_are_of_descent() -> None:
+    table = table_from([trajectory()], "mine").drop_columns("trainer").to_pandas()
+    other = table_from([trajectory(trainer="adam")], "mine").to_pandas()
+    frame = tidy(pd.concat([table, other]))
+    assert set(frame["trainer"]) == {"descent", "adam"}
+    assert set(frame.loc[frame["trial_id"] == config().trial_id, "trainer"]) == {"descent"}
+
+
 def test_unknown_names_are_refused() -> None:
     wrong = Trajectory(config(), [0], series={"scor_error": [1.0]})
     with pytest.raises(ValueError, match="scor_error"):

@@ -83,6 +83,7 @@ def test_every_axis_reaches_the_trial() -> None:
         "dimension": 3,
         "t_min": 0.25,
         "steps": 17,
+        "trainer": "adam",
     }
     assert set(sweep) == set(AXES) == set(Axes.model_fields)
     data = {**read_yaml(GOOD), "sweeps": sweep}
@@ -158,6 +159,8 @@ def test_the_union_counts_every_point_once(samples: list[int], width: list[int],
         ("seeds: 8", "seeds: [1, 1]", "seeds names a seed twice"),
         ("samples: 512", "samples: []", "base.samples is an empty list"),
         ("[0.25, 0.5, 1.0]", "[0.25, -1]", "sweeps[2].step_size[1] = -1: must be above 0"),
+        ("samples: 512", "samples: 512, trainer: adma", "use one of descent, sgd, adam, mlp_adamw"),
+        ("samples: 512", "samples: 512, trainer: 'my.own:T'", "is no file of a module my.own"),
         ("samples: 512", "samples: 2.5", "base.samples = 2.5: must be a whole number"),
         ("samples: 512", "samples: true", "base.samples = true: must be a whole number"),
         ("samples: 512", "samples: '512'", "base.samples = '512': must be a whole number"),
@@ -245,6 +248,20 @@ def test_csv_atoms_are_known_by_their_content_not_their_path(tmp_path: Path) -> 
     ((sha256, path),) = first.atom_files().items()
     assert sha256 == first.law[0].sha256
     assert Path(path) == (tmp_path / "a.csv").resolve()
+
+
+def test_a_trainer_beside_the_study_is_found_and_known_by_its_content(tmp_path: Path) -> None:
+    (tmp_path / "beside_the_study.py").write_text("class Mine: ...\n")
+    data = {**read_yaml(GOOD), "sweeps": {"trainer": ["descent", "beside_the_study:Mine"]}}
+    ids = []
+    for text in ("class Mine: ...\n", "class Mine: pass\n"):
+        (tmp_path / "beside_the_study.py").write_text(text)
+        trials = StudySpec.from_mapping(data, tmp_path).trials()
+        ids.append([trial.trial_id for trial in trials])
+    half = len(ids[0]) // 2
+    assert ids[0][:half] == ids[1][:half]
+    assert not set(ids[0][half:]) & set(ids[1][half:])
+    assert {t.trainer for t in trials[half:]} == {"beside_the_study:Mine"}
 
 
 def test_csv_problems_name_column_and_row(tmp_path: Path) -> None:

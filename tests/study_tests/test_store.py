@@ -104,6 +104,14 @@ def test_the_better_of_two_entries() -> None:
     assert again.better_than(broken)
     assert late.better_than(again)
     assert not again.better_than(early)
+    short, long = Entry("pruned", "a", 5.0), Entry("pruned", "a", 6.0)
+    assert not short.finished
+    assert long.better_than(short)
+    assert not short.better_than(long)
+    assert short.better_than(again)
+    assert not again.better_than(short)
+    assert late.better_than(long)
+    assert not long.better_than(late)
 
 
 def test_the_compiled_table_holds_each_trial_of_the_study_once_and_no_other(store: Store) -> None:

@@ -48,7 +48,13 @@ CHANGES: list[dict[str, object]] = [
     {"precision": "float64"},
     {"kernel": False},
     {"norms": (1.0,)},
+    {"trainer": "adam"},
+    {"trainer": "mine:Trainer", "trainer_sha256": "a" * 64},
+    {"trainer": "mine:Trainer", "trainer_sha256": "b" * 64},
 ]
+
+IDS_OF_ONE = ("984cbb78ea5f8709", "dec7f41bfacad2f5", "c3b421374378c781")
+IDS_OF_OTHER = ("0f870bb290693bfe", "6e2ba41ee1762f83", "8ea920f4dd635dac")
 
 
 def test_everything_that_decides_the_numbers_changes_the_id() -> None:
@@ -154,3 +160,43 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     code = "import sys, trainers; print([m for m in ('torch', 'numpy', 'ray') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_ids_from_before_there_was_a_choice_of_trainers_hold() -> None:
+    law = {"kind": "gaussian_mixture", "dimension": 2, "components": 8, "std": 0.1, "seed": 5}
+    one = TrialConfig.model_validate(
+        {"law": law, "samples": 512, "width": 4096, "step_size": 1.0, "trainer": "descent"}
+    )
+    assert (one.trial_id, one.point_id, one.data_id) == IDS_OF_ONE
+    other = TrialConfig.model_validate(
+        {
+            "law": {"kind": "cube", "dimension": 3}, "diffusion": {"t_min": 0.1}, "samples": 64,
+            "width": 7, "step_size": 0.5, "steps": 10, "initialisation": "plain", "bias": False,
+            "seed": 3, "norms": (1.0, 2.0),
+        }
+    )  # fmt: skip
+    assert (other.trial_id, other.point_id, other.data_id) == IDS_OF_OTHER
+
+
+def test_a_trainer_of_ones_own_is_known_by_its_files_hash() -> None:
+    ours = [config(trainer="mine:Trainer", trainer_sha256=h * 64) for h in "ab"]
+    assert ours[0].trial_id != ours[1].trial_id
+    assert ours[0].trainer_label == "mine:Trainer@aaaaaaaa"
+    assert ours[0].data_id == config().data_id
+    for wrong in ({"trainer": "mine:Trainer"}, {"trainer_sha256": "a" * 64}):
+        with pytest.raises(ValidationError, match="SHA-256"):
+            config(**wrong)
+    with pytest.raises(ValidationError, match="use one of descent, sgd, adam, mlp_adamw"):
+        config(trainer="adma")
+
+
+def test_operations_follow_the_method() -> None:
+    base = config(samples=1000, width=50, steps=10)
+    assert base.training_operations == 4 * 1000 * 50 * (4 + 2) * 10
+    for name in ("sgd", "adam"):
+        own = base.model_copy(update={"trainer": name})
+        assert own.training_operations == 4 * 64 * 50 * (4 + 2) * 10
+    mlp = base.model_copy(update={"trainer": "mlp_adamw"})
+    layers = [(2 + 16, 50), (50 + 16, 50), (50 + 16, 50), (50, 2)]
+    assert mlp.parameters == sum(inside * out + out for inside, out in layers)
+    assert mlp.training_operations == 6 * 64 * mlp.parameters * 10
