@@ -276,9 +276,10 @@ def run_name(row: pd.Series) -> str:
 
 def _description(row: pd.Series) -> str:
     return (
-        f"A network of width m = {row['width']}, trained by {row['trainer']} with step size {row['step_size']:g} for {row['steps']} steps on N = "
-        f"{row['samples']} samples of {row['law_label']} in dimension {row['dimension']}, seed "
-        f"{row['seed']}. Metrics are recorded at log-spaced steps; score_error is "
+        f"A network of width m = {row['width']}, trained by {row['trainer']} with step size "
+        f"{row['step_size']:g} for {row['steps']} steps on N = {row['samples']} samples of "
+        f"{row['law_label']} in dimension {row['dimension']}, seed {row['seed']}. "
+        "Metrics are recorded at log-spaced steps; score_error is "
         "E||f_W - f*||^2 against the closed-form posterior mean."
     )
 

@@ -54,7 +54,7 @@ def test_a_pack_is_trained_in_one_call_with_what_the_job_says(store: Store) -> N
     assert (trainer.options["device"], trainer.options["threads"]) == ("cpu", 3)
     assert done == [1.0]
     pack_id = counts.pop("pack_id")
-    assert counts == {"completed": 1, "diverged": 1, "failed": 0}
+    assert counts == {"completed": 1, "diverged": 1, "pruned": 0, "failed": 0}
     assert store.pack_ids() == [pack_id]
     assert set(store.read_pack(pack_id)["study"].to_pylist()) == {"s"}
 
