@@ -27,7 +27,7 @@ from trainers.trial import TrialConfig, content_id
 PACKS_PER_WORKER = 6
 MINIMUM_SECONDS = 4.0
 """Packs are joined up to this length: the first batch of a size, and Ray, cost tenths of it."""
-SMALLEST_SECONDS = 1.0
+SMALLEST_SECONDS = 2.0
 """Work that would not give every worker this much is not spread over all of them."""
 WASTE = 0.2
 """How much dearer the trials of one (law, N) may get by being spread over packs."""
