@@ -8,6 +8,7 @@ store holds. So an interrupted run needs no restoring: the next one plans what i
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import socket
@@ -25,6 +26,7 @@ from rich.console import Console
 
 from study.audits import audit_into_store
 from study.interruption import Interrupted, interruptible
+from study.memory import memory_of_a_worker
 from study.plan import Pack, Slots, usable_cpus
 from study.problems import SpecError
 from study.progress import ProgressDisplay, Tally
@@ -227,10 +229,12 @@ def _slots(spec: StudySpec, growing: bool) -> Slots:
             f"resources.gpus_per_pack = {resources.gpus_per_pack:g}, but the device is cpu: "
             "remove it, or set device: cuda on a machine with a GPU"
         )
-    found = 0
+    found, memory = 0, memory_of_a_worker(1, device, gpus) if gpus else math.inf
     for node in nodes:
         fits = int(node.get("CPU", 0) // resources.cpus_per_pack)
         found += min(fits, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else fits
+        if fits and not gpus:
+            memory = min(memory, node.get("memory", math.inf) / fits)
     if found == 0 and not (growing and resources.workers):
         largest = max((int(node.get("CPU", 0)) for node in nodes), default=0)
         if device == "cuda" and not has_gpu:
@@ -242,7 +246,7 @@ def _slots(spec: StudySpec, growing: bool) -> Slots:
             f"{f' and gpus_per_pack = {gpus:g}' if gpus else ''}: the largest has {largest} cores"
         )
     workers = min(resources.workers or found, found) if found else resources.workers or 1
-    return Slots(workers, device, resources.cpus_per_pack, gpus)
+    return Slots(workers, device, resources.cpus_per_pack, gpus, memory)
 
 
 @contextmanager
