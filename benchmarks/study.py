@@ -164,10 +164,10 @@ def timed(how: str, text: str, workers: int) -> tuple[float, dict[str, float]]:
 def main() -> None:
     """Reads the arguments, runs both, prints the table and writes the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--samples", type=int, nargs="+", default=[256, 512, 1024, 2048])
-    parser.add_argument("--widths", type=int, nargs="+", default=[1024, 2048])
+    parser.add_argument("--samples", type=int, nargs="+", default=[128, 256, 512, 1024])
+    parser.add_argument("--widths", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", default="study_benchmark.json")
     parser.add_argument("--plain", nargs=2, help=argparse.SUPPRESS)
