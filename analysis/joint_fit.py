@@ -138,10 +138,10 @@ def fit_joint(
     ys = np.asarray(y, dtype=float).ravel()
     given = {name: np.asarray(v, dtype=float).ravel() for name, v in axes.items()}
     missing = {axis for term in terms for axis in term} - set(given)
-    if missing or any(len(v) != len(ys) for v in given.values()):
-        raise ValueError(
-            f"axes need one value per y, and hold {', '.join(sorted(missing))}".strip()
-        )
+    if missing:
+        raise ValueError(f"terms name axes that are not given: {', '.join(sorted(missing))}")
+    if any(len(v) != len(ys) for v in given.values()):
+        raise ValueError("axes need one value per y each")
     if not 0 < level < 1:
         raise ValueError(f"level = {level:g} must lie between 0 and 1, such as 0.95")
     values = np.column_stack(list(given.values()))
@@ -313,25 +313,30 @@ def _interval(
     model = float(c**2 @ (1 / surface.weights))
     cut = rss + error.error**2 / model * float(stats.t.ppf(0.5 + level / 2, error.freedom)) ** 2
 
+    goal = math.sqrt(cut - rss)
+
     def end(sign: float) -> float:
-        inside, near, width = estimate, theta, 0.5 * error.error
+        inside, near, width, low = estimate, theta, error.error, 0.0
         while True:
             outside = inside + sign * width
             if abs(outside) > B_LIMIT:
                 return sign * math.inf
             found, value, _ok = best(surface, [near, *begin[:2]], (row, outside))
-            if value > cut:
+            high = math.sqrt(max(value - rss, 0.0))
+            if high > goal:
                 break
-            inside, near, width = outside, found, 1.6 * width
-        for _ in range(30):
-            middle = (inside + outside) / 2
-            found, value, _ok = best(surface, [near, *begin[:1]], (row, middle))
-            if value > cut:
-                outside = middle
+            inside, near, low, width = outside, found, high, 1.6 * width
+        for turn in range(40):  # sqrt(RSS - RSS_min) is nearly straight: false position, halved
+            part = 0.5 if turn % 3 == 2 else (goal - low) / (high - low)
+            middle = inside + (outside - inside) * min(max(part, 0.02), 0.98)
+            found, value, _ok = best(surface, [near], (row, middle))
+            here = math.sqrt(max(value - rss, 0.0))
+            if here > goal:
+                outside, high = middle, here
             else:
-                inside, near = middle, found
-            if abs(outside - inside) < 1e-4 * max(abs(estimate), 0.01):
+                inside, near, low = middle, found, here
+            if abs(outside - inside) < 1e-3 * error.error or abs(here - goal) < 1e-3 * goal:
                 break
-        return (inside + outside) / 2
+        return middle
 
     return end(-1.0), end(1.0)

@@ -113,7 +113,7 @@ def test_designs_that_do_not_determine_the_surface_are_refused() -> None:
 def test_arguments_that_cannot_be_meant_raise() -> None:
     with pytest.raises(ValueError, match="one value per y"):
         fit_joint([1.0], {"samples": [1.0, 2.0], "width": [1.0]})
-    with pytest.raises(ValueError, match="lack"):
+    with pytest.raises(ValueError, match="not given: width"):
         fit_joint([1.0], {"samples": [1.0]})
     with pytest.raises(ValueError, match="between 0 and 1"):
         fit(CROSS, CROSS[:, 0], level=95)
