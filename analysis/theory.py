@@ -70,6 +70,10 @@ class Prediction:
     needs: tuple[str, ...] = ()
     growth: Growth | None = None
 
+    def __post_init__(self) -> None:
+        # A kind given as plain text is no `Kind`, and would be judged by another rule.
+        object.__setattr__(self, "kind", Kind(self.kind))
+
     def applies(self, conditions: Mapping[str, object] | None = None) -> bool:
         """Whether the prediction says anything under `conditions` (a curve's fixed values and
         measured constants): its exponent is known, and each of `needs` is there and not zero."""
