@@ -244,12 +244,14 @@ def _on_curve(
     verdict = judge(prediction, fit)
     curve, fit, verdict = _still_falling(prediction, curve, fit, verdict)
     low, high = fit.interval(share)
-    reasons = [verdict.reason]
+    note = usable(curve)[1]
+    # with every level left out, why they were is the whole reason
+    reasons = [] if note and not fit.points else [verdict.reason]
     if fit.ok and prediction.exponent != 0 and verdict.verdict is not Word.UNDETERMINED:
         word = word_for(prediction, low, high)
         if word is not verdict.verdict:
             reasons.append(f"with the interval adjusted for all verdicts together: {word}")
-    reasons += [_assessed(prediction, curve, verdict, every), usable(curve)[1]]
+    reasons += [_assessed(prediction, curve, verdict, every), note]
     fixed = dict(curve.fixed)
     if curve.effective_time is not None:
         fixed["effective_time"] = curve.effective_time
