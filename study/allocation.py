@@ -129,7 +129,7 @@ class Scheduler:
         on_final: Callable[[list[str]], None] = lambda ids: None,
     ) -> None:
         self._waiting = [_Waiting(participant) for participant in participants]
-        self._outcomes, self._workers, self._on_final = outcomes, workers, on_final
+        self.workers, self._outcomes, self._on_final = workers, outcomes, on_final
         self._queue: list[Batch] = []
         self._running: dict[str, Request] = {}
         self._final: set[str] = set()
@@ -138,6 +138,12 @@ class Scheduler:
     def done(self) -> bool:
         """Whether every participant is, and nothing is running."""
         return not self._waiting and not self._running
+
+    def idle(self) -> bool:
+        """Whether nothing is left to train: all that is asked for is there."""
+        if not self._queue:
+            self._ask()
+        return self.done and not self._queue
 
     def next_batch(self) -> Batch | None:
         """Something to train now, or None where everything waits for what is running."""
@@ -191,7 +197,7 @@ class Scheduler:
     def _packed(self, requests: Sequence[Request]) -> list[Batch]:
         """`requests` as packs: as many as there are workers for each participant, at least one."""
         batches = []
-        share = max(1, self._workers // max(1, len(self._waiting)))
+        share = max(1, self.workers // max(1, len(self._waiting)))
         for until in dict.fromkeys(r.until for r in requests):
             own = [r for r in requests if r.until == until]
             own.sort(key=lambda r: (-cost_of(r.config), r.config.trial_id))

@@ -75,7 +75,7 @@ def run(
         try:
             session.begin()
             if session.missing or session.settings:
-                with _ray_here(address, spec) as slots:
+                with ray_here(address, spec) as slots:
                     interruption.install()
                     atoms = {key: ray.put(load_atoms(p)) for key, p in spec.atom_files().items()}
                     if session.missing:
@@ -147,7 +147,7 @@ def _fit(
     """Runs `packs` through Ray Tune; returns those whose worker died, and why."""
     watch.begin(packs)
     trainable = tune.with_parameters(
-        _PackTrainable, job=job, packs=[ray.put(pack.trials) for pack in packs], atoms=dict(atoms)
+        PackTrainable, job=job, packs=[ray.put(pack.trials) for pack in packs], atoms=dict(atoms)
     )
     with tempfile.TemporaryDirectory(prefix="scorerates-", ignore_cleanup_errors=True) as folder:
         tune.Tuner(
@@ -167,7 +167,7 @@ def _fit(
 
 
 @contextmanager
-def _ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
+def ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
     """A Ray session, and the slots it has for packs of `spec`.
 
     Connects to `address` (or RAY_ADDRESS); without one, starts Ray for this run alone, or uses the
@@ -269,7 +269,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-class _PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
+class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
     """Trains one pack in a thread; each step waits for it a moment and reports how far it is."""
 
     def setup(self, config: dict[str, Any], *, job: Job, packs: list[Any], atoms: Any) -> None:
@@ -283,18 +283,21 @@ class _PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
 
     def _start(self) -> threading.Thread:
         # Not in setup: Tune makes actors ahead of time, and may hand them another pack first.
-        configs: Sequence[TrialConfig] = ray.get(self._packs[self.config["pack"]])
+        job, configs = self._work()
         self._operations = 0.0
         self._counts: dict[str, Any] = {}
         self._error: BaseException | None = None
         # Daemon: an actor that is told to stop must not wait for the pack.
-        thread = threading.Thread(target=self._train, args=(configs,), daemon=True)
+        thread = threading.Thread(target=self._train, args=(job, configs), daemon=True)
         thread.start()
         return thread
 
-    def _train(self, configs: Sequence[TrialConfig]) -> None:
+    def _work(self) -> tuple[Job, Sequence[TrialConfig]]:
+        return self._job, ray.get(self._packs[self.config["pack"]])
+
+    def _train(self, job: Job, configs: Sequence[TrialConfig]) -> None:
         try:
-            self._counts = train_into_store(self._job, configs, self._atoms, self._add)
+            self._counts = train_into_store(job, configs, self._atoms, self._add)
         except StoreError as error:
             self._counts = {"storage_error": str(error)}
         except BaseException as error:
@@ -359,7 +362,7 @@ class _Watch(tune.Callback):  # type: ignore[misc]  # ray is untyped
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         index = trial.config["pack"]
         self._running.pop(index, None)
-        self.crashed.append((self._packs[index], _reason(trial)))
+        self.crashed.append((self._packs[index], reason_of(trial)))
         self._show()
 
     def give_up(self, pack: Pack, pack_id: str) -> None:
@@ -387,7 +390,7 @@ def _share(pack: Pack, operations: float) -> float:
     return min(operations / total, 1.0) if total else 0.0
 
 
-def _reason(trial: Any) -> str:
+def reason_of(trial: Any) -> str:
     """Why a Tune trial ended: the last line of its error that says something."""
     try:
         lines = Path(trial.error_file).read_text().strip().splitlines()

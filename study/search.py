@@ -250,11 +250,15 @@ class Search:
         optuna_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, a.number)
         if found is not None:
             value, index = found
-            reached = int(outcome.steps[outcome.steps <= until][-1])
+            operations = outcome.operations
+            if outcome.status != TrialStatus.DIVERGED:
+                # Every rung on the way was trained from the start.
+                trained = sum(self._rungs[a.bracket : self._stage + 1])
+                operations *= trained / int(outcome.steps[-1])
             beside = {
                 SCORE: outcome.series["score_error"][index],
                 STEP: int(outcome.steps[index]),
-                OPERATIONS: outcome.operations * reached / max(int(outcome.steps[-1]), 1),
+                OPERATIONS: operations,
             }
             for name, number in beside.items():
                 known = float(number) if np.isfinite(number) else None

@@ -40,6 +40,7 @@ class Trainer(Protocol):
         threads: int | None = None,
         should_stop: Callable[[], bool] | None = None,
         on_progress: Callable[[float], None] | None = None,
+        until: int | None = None,
     ) -> list[Trajectory]:
         """Trajectories of `configs`, in their order."""
 
@@ -73,13 +74,14 @@ class References:
 
 @dataclass(frozen=True)
 class Job:
-    """What all packs of a run have in common."""
+    """What all packs of a run have in common. until: where to stop, as `train_pack` takes it."""
 
     study: str
     store: Store
     device: str
     threads: int
     trainer: Trainer | None = None
+    until: int | None = None
 
 
 def train_into_store(
@@ -112,6 +114,8 @@ def _trained(
         from trainers import train_pack
 
         trainer = partial(train_pack, references=References(job.store))
+    if job.until is not None:
+        trainer = partial(trainer, until=job.until)
     try:
         trajectories = trainer(
             configs, job.device, atoms=atoms, threads=job.threads, on_progress=on_progress
