@@ -232,9 +232,8 @@ class _Work:
                     "message": guided.message,
                 }
             )
-        frame = pd.DataFrame(rows, columns=list(COLUMNS))
-        text = {name: "" for name, kind in COLUMNS.items() if kind == "str"}
-        return frame.fillna(text).astype(COLUMNS)
+        complete = [{"message": "", **row} for row in rows]
+        return pd.DataFrame(complete, columns=list(COLUMNS)).astype(COLUMNS)
 
 
 def _point(point: TrialConfig) -> dict[str, Any]:
