@@ -40,6 +40,8 @@ from analysis.verdicts import Verdict
 from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
 
 _PACKAGES = ("scorerates", "torch", "numpy", "scipy", "pandas", "matplotlib", "ray", "mlflow")
+_FINE = ("completed", "pruned")  # neither is trouble
+_VALUES = 16  # of an axis that the page lists one by one
 _LISTED = 40  # trials without a result that the page lists; the download holds all
 
 REDRAW = '''"""Redraws the figures of this folder from ../results.parquet.
@@ -103,18 +105,16 @@ def write_report(
     gives it. verdicts: those of `evaluate(frame, audit=audit)`. spec_text: the study's YAML, shown
     as it is. stopping: the stopping rules to compare with the oracle, default all. audit: as
     `load_audit` gives it; without one the page says that assumptions were not measured. tuning: the
-    table of evaluations of a search, as `load_evaluations` gives it: the page then compares tuned
-    with theory-guided, and shows no rates of trials that were chosen by their results.
+    a search's table, as `load_evaluations` gives it: the page then compares tuned with
+    theory-guided, and fits nothing to trials that were chosen by their results.
     figures/ holds each figure as SVG and PDF, its numbers as CSV, and redraw.py, which makes them
     again from results.parquet in `folder`; and each trial's stops as stops.parquet and
     stops.csv.gz. Raises ValueError for a stopping rule that is none. Each file is written, then
     renamed: a reader never sees half a page.
     """
     stopped = stops(frame, stopping)
-    if tuning is None:
-        plots, omitted = study_plots(frame, verdicts, stopping, audit)
-    else:
-        plots, omitted = tuning_plots(tuning, frame), []
+    plots, omitted = study_plots(frame, verdicts, stopping, audit) if tuning is None else ([], [])
+    plots += [] if tuning is None else tuning_plots(tuning, frame)
     place = folder / "figures"
     place.mkdir(parents=True, exist_ok=True)
     shown = []
@@ -185,8 +185,7 @@ def _content(
     names = law_names(frame)
     trials = trial_table(frame)
     groups = list(dict.fromkeys([*(s.label for s in found), *(o.group for o in omitted)]))
-    if tuning is not None:
-        groups.append(TUNING)
+    groups += [] if tuning is None else [TUNING]
     entries = [v.to_dict() for v in verdicts]
     as_json = json.dumps(entries, indent=1, ensure_ascii=False).encode()
     return {
@@ -215,7 +214,7 @@ def _content(
         ],
         "status": trials["status"].value_counts().to_dict(),
         "trouble": _trouble(trials),
-        "trouble_total": int((trials["status"] != "completed").sum()),
+        "trouble_total": int((~trials["status"].isin(_FINE)).sum()),
         "facts": _facts(frame, trials),
         "spec": spec_text,
         "command": "run" if tuning is None else "search",
@@ -332,7 +331,7 @@ def trial_table(frame: pd.DataFrame) -> pd.DataFrame:
 def _trouble(trials: pd.DataFrame) -> list[dict[str, Any]]:
     """Trials that did not complete, with what they said."""
     rows = []
-    for _, t in trials[trials["status"] != "completed"].head(_LISTED).iterrows():
+    for _, t in trials[~trials["status"].isin(_FINE)].head(_LISTED).iterrows():
         step = "" if pd.isna(t["diverged_step"]) else f"{t['diverged_step']:g}"
         rows.append(
             {
@@ -351,7 +350,10 @@ def _facts(frame: pd.DataFrame, trials: pd.DataFrame) -> list[tuple[str, str]]:
     """What was run, as term and description."""
 
     def values(name: str) -> str:
-        return ", ".join(f"{v:g}" for v in sorted(trials[name].dropna().astype(float).unique()))
+        found = sorted(trials[name].dropna().astype(float).unique())
+        if len(found) > _VALUES:
+            return f"{len(found)} values from {found[0]:.3g} to {found[-1]:.3g}"
+        return ", ".join(f"{v:g}" for v in found)
 
     laws = sorted(
         f"{a}, d = {b}" for a, b in set(zip(trials["law_label"], trials["dimension"], strict=True))

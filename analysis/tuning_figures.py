@@ -45,8 +45,8 @@ def _plot(one: Comparison) -> Plot:
             "Score error E‖f − f*‖² of the best of n evaluations, the best by held-out denoising "
             f"loss, {one.label}. Lines and points are medians over "
             f"{one.found['repetition'].nunique()} repetitions on data of their own, bands and "
-            f"bars their {share} intervals. Dashed: the theory-guided choice (width, step size and "
-            "stopping time from N, d and a pilot constant), stopped a priori and by the other "
+            f"bars their {share} intervals. Horizontal: the theory-guided choice (width, step size "
+            "and stopping time from N, d and a pilot constant), stopped a priori and by the other "
             "rules; a rule that looks at the whole trajectory pays for all of it. The pilots' "
             "operations are in the table. Only the oracle knows the score error."
         ),
@@ -84,7 +84,7 @@ def _rules(one: Comparison, column: str, most: int) -> Iterator[Series]:
         label = f"theory: {rule.replace('_', ' ')}"
         if column == "evaluations":
             ends = np.array([1.0, float(most)])
-            yield Series(label, ends, np.full(2, error.value), role="theory", hue=hues + place)
+            yield Series(label, ends, np.full(2, error.value), hue=hues + place)
         else:
             x = np.array([float(at["operations"].median())])
             y, low, high = (np.array([v]) for v in (error.value, error.low, error.high))
