@@ -1,4 +1,4 @@
-"""Ray Tune over packs: `run(spec)`. The one module that imports ray.
+"""Ray Tune over packs: `run(spec)`. With `study.suggest` the only module that imports ray.
 
 One Tune trial a pack, actors reused, longest pack first. Tune orchestrates and nothing more: it
 keeps no checkpoints of ours, its experiment directory is thrown away, and what is done is what the

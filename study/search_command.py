@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import ray
 from rich.console import Console
 from rich.table import Table
 
@@ -136,7 +135,7 @@ class _Work:
         with ray_here(address, spec) as slots:
             on_ray()
             scheduler.workers = slots.workers
-            atoms = {key: ray.put(load_atoms(p)) for key, p in spec.atom_files().items()}
+            atoms = {key: load_atoms(path) for key, path in spec.atom_files().items()}
             job = Job(spec.name, session.store, slots.device, slots.cpus, trainer)
             tally = Tally(self._wanted, self._done, work=self._wanted, work_done=self._done)
 

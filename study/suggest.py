@@ -13,6 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import ray
+from numpy.typing import NDArray
 from ray import tune
 from ray.tune.search import Searcher
 
@@ -28,16 +31,18 @@ from trainers.trial import TrialConfig
 def train_as_suggested(
     scheduler: Scheduler,
     job: Job,
-    atoms: Mapping[str, Any],
+    atoms: Mapping[str, NDArray[np.float64]],
     slots: Slots,
     display: ProgressDisplay,
     tally: Tally,
     on_change: Callable[[], None],
 ) -> None:
-    """Trains what `scheduler` asks for until it is done. `on_change` is called when a pack is
+    """Trains what `scheduler` asks for until it is done. atoms: by SHA-256, the rows of the data
+    files that laws refer to. `on_change` is called when a pack is
     stored, before `display` shows `tally`. Raises StoreError."""
     packs = _Packs(scheduler, job, display, tally, on_change)
-    trainable = tune.with_parameters(_SuggestedPack, job=job, packs=[], atoms=dict(atoms))
+    held = {key: ray.put(rows) for key, rows in atoms.items()}
+    trainable = tune.with_parameters(_SuggestedPack, job=job, packs=[], atoms=held)
     with tempfile.TemporaryDirectory(prefix="scorerates-", ignore_cleanup_errors=True) as folder:
         tune.Tuner(
             tune.with_resources(trainable, {"cpu": slots.cpus, "gpu": slots.gpus}),
