@@ -97,7 +97,8 @@ def _train(
     spec = session.spec
     plan = session.plan(slots)
     tally = Tally(len(session.trials), len(session.trials) - plan.trials, work=plan.cost)
-    job = Job(spec.name, session.store, slots.device, slots.cpus, trainer)
+    files = spec.trainer_files()
+    job = Job(spec.name, session.store, slots.device, slots.cpus, trainer, sources=files)
     packs: Sequence[Pack] = plan.packs
     with ProgressDisplay(session.console, tally, plan.seconds) as display:
         watch = _Watch(tally, display, session.stored)

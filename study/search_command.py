@@ -136,7 +136,8 @@ class _Work:
             on_ray()
             scheduler.workers = slots.workers
             atoms = {key: load_atoms(path) for key, path in spec.atom_files().items()}
-            job = Job(spec.name, session.store, slots.device, slots.cpus, trainer)
+            files = spec.trainer_files()
+            job = Job(spec.name, session.store, slots.device, slots.cpus, trainer, sources=files)
             tally = Tally(self._wanted, self._done, work=self._wanted, work_done=self._done)
 
             def changed() -> None:

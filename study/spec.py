@@ -39,7 +39,7 @@ from study.search_spec import (
     WidthRange,
 )
 from study.strict_yaml import YamlError, read_yaml
-from trainers.custom import TrainerError, make_importable, trainer_fields
+from trainers.custom import TrainerError, make_importable, source_files, trainer_fields
 from trainers.trial import DESCENT, Atoms, Diffusion, Law, Subspace, TrialConfig
 
 __all__ = ["SpecError", "StudySpec"]
@@ -168,6 +168,12 @@ class StudySpec(Section):
             for law in laws
             if isinstance(law, Atoms) and law.sha256 is not None and law.file is not None
         }
+
+    def trainer_files(self) -> tuple[tuple[str, bytes], ...]:
+        """(module, source) of the trainers of your own that the study names."""
+        spaces = self.search.space if self.search is not None else ()
+        blocks = [axes.get("trainer", ()) for _, axes in self._blocks()]
+        return source_files(n for names in [*blocks, *(s.trainer for s in spaces)] for n in names)
 
     @cached_property
     def _trials(self) -> tuple[TrialConfig, ...]:

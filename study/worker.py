@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from analysis.results import table_from
 from study.store import Store, StoreError
+from trainers.custom import place
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed
 
 Atoms = Mapping[str, NDArray[np.float64]]
@@ -74,7 +75,8 @@ class References:
 
 @dataclass(frozen=True)
 class Job:
-    """What all packs of a run have in common. until: where to stop, as `train_pack` takes it."""
+    """What all packs of a run have in common. until: where to stop, as `train_pack` takes it.
+    sources: files of trainers of your own, which workers need not have."""
 
     study: str
     store: Store
@@ -82,6 +84,7 @@ class Job:
     threads: int
     trainer: Trainer | None = None
     until: int | None = None
+    sources: tuple[tuple[str, bytes], ...] = ()
 
 
 def train_into_store(
@@ -94,6 +97,8 @@ def train_into_store(
 
     Raises what the storage raises; what the trainer raises becomes rows of failed trials.
     """
+    if job.sources:
+        place(job.sources)
     started = time.perf_counter()
     trajectories = _trained(job, configs, atoms, on_progress)
     seconds = time.perf_counter() - started
