@@ -10,6 +10,7 @@ Knows neither Ray nor Optuna: `study.suggest` trains the packs, `study.search` i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -18,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from study.plan import cost_of
+from study.cost import DEFAULT_SPEEDS, Speeds, seconds_of
+from study.plan import Slots, within_memory
 from trainers.trial import TrialConfig, TrialStatus
 
 Array = NDArray[np.float64]
@@ -129,10 +131,15 @@ class Scheduler:
         on_final: Callable[[list[str]], None] = lambda ids: None,
     ) -> None:
         self._waiting = [_Waiting(participant) for participant in participants]
-        self.workers, self._outcomes, self._on_final = workers, outcomes, on_final
+        self._workers, self._outcomes, self._on_final = workers, outcomes, on_final
+        self._speeds, self._memory = DEFAULT_SPEEDS["cpu"], math.inf
         self._queue: list[Batch] = []
         self._running: dict[str, Request] = {}
         self._final: set[str] = set()
+
+    def on(self, slots: Slots, speeds: Speeds) -> None:
+        """What follows is for these workers, which run at `speeds`."""
+        self._workers, self._speeds, self._memory = slots.workers, speeds, slots.memory
 
     @property
     def done(self) -> bool:
@@ -195,13 +202,20 @@ class Scheduler:
         return queued or trial_id in self._running
 
     def _packed(self, requests: Sequence[Request]) -> list[Batch]:
-        """`requests` as packs: as many as there are workers for each participant, at least one."""
+        """`requests` as packs: as many as there are workers for each participant, at least one;
+        more where memory asks for it."""
         batches = []
-        share = max(1, self.workers // max(1, len(self._waiting)))
+        share = max(1, self._workers // max(1, len(self._waiting)))
         for until in dict.fromkeys(r.until for r in requests):
-            own = [r for r in requests if r.until == until]
-            own.sort(key=lambda r: (-cost_of(r.config), r.config.trial_id))
-            batches += [Batch(tuple(part)) for i in range(share) if (part := own[i::share])]
+            own = {r.config.trial_id: r for r in requests if r.until == until}
+            costs = {i: seconds_of([r.config], self._speeds) for i, r in own.items()}
+            dearest = [own[i].config for i in sorted(own, key=lambda i: (-costs[i], i))]
+            batches += [
+                Batch(tuple(own[config.trial_id] for config in pack))
+                for i in range(share)
+                if (part := dearest[i::share])
+                for pack in within_memory(part, self._memory)
+            ]
         return batches
 
     def _announce(self, participant: Participant) -> None:

@@ -58,9 +58,22 @@ Workers = Annotated[
 
 @app.command()
 def plan(
-    study: StudyFile, storage: Storage = None, device: Device = None, workers: Workers = None
+    study: StudyFile,
+    storage: Storage = None,
+    device: Device = None,
+    workers: Workers = None,
+    calibrate: Annotated[
+        bool | None,
+        typer.Option(
+            "--calibrate/--no-calibrate",
+            help="Measure this machine's speed anew, or not at all; by default once a machine.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Say what a study costs: trials, packs, arithmetic, memory, time. Trains nothing."""
+    """Say what a study costs: trials, packs, arithmetic, memory, time. Trains nothing of it."""
+    from study.calibration import speeds_of
+    from study.cost import DEFAULT_SPEEDS
     from study.plan import local_slots
     from study.session import plan_on
     from study.stability import stability_warnings
@@ -76,7 +89,8 @@ def plan(
     slots = local_slots(
         spec.device, resources.cpus_per_pack, resources.gpus_per_pack, resources.workers
     )
-    found = plan_on(slots, spec, missing, trials, ledger)
+    speeds = speeds_of(slots, calibrate, lambda message: _warn([message], "")) if missing else None
+    found = plan_on(slots, spec, missing, trials, ledger, speeds or DEFAULT_SPEEDS[slots.device])
     table = Table(show_header=False, box=None, pad_edge=False)
     rows = [
         ("study", spec.name),
@@ -84,9 +98,9 @@ def plan(
         ("points", f"{len({trial.point_id for trial in trials}):,} of {len(spec.seeds)} seeds"),
         ("to train", f"{len(missing):,} trials in {len(found.packs):,} packs"),
         ("arithmetic", f"{found.operations:.3g} floating-point operations"),
-        ("memory", f"{found.memory / 2**20:,.0f} MiB of tensors, {slots.workers} packs at once"),
+        ("memory", f"{found.memory / 2**20:,.0f} MiB at most, {slots.workers} packs at once"),
         ("time", f"about {duration_text(found.seconds)} on {slots.workers} {slots.device} workers"),
-        ("rate", f"{rate_text(found.rate)} a worker ({found.rate_source})"),
+        ("rate", f"{rate_text(found.rate)} a worker ({found.speeds.source})"),
         ("results", store.url),
     ]
     for row in rows:
@@ -297,11 +311,11 @@ def _console(quiet: bool = False) -> Console:
     return console if console.is_terminal else Console(quiet=quiet, width=120)
 
 
-def _warn(messages: Sequence[str]) -> None:
+def _warn(messages: Sequence[str], prefix: str = "warning: ") -> None:
     console = Console(stderr=True)
     for message in messages:
         console.print(
-            f"warning: {message}", style="yellow", highlight=False, markup=False, soft_wrap=True
+            f"{prefix}{message}", style="yellow", highlight=False, markup=False, soft_wrap=True
         )
 
 

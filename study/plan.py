@@ -1,9 +1,10 @@
-"""Trials to packs: what one Ray Tune trial trains together, what it costs, what it holds.
+"""Trials to packs: what one Ray Tune trial trains together, in which order, and how long it takes.
 
-Trials of equal (law, N) whose seeds differ train as one batch, and trials of one data set share
-their training set and kernel reference. So a pack takes whole data sets: some seeds of one
-(law, N), with every width and step size asked for on them. A data set is split only where it alone
-would run longer than MAXIMUM_SECONDS or than a worker's fair share; small ones are joined.
+Trials of equal (law, N, m) whose seeds differ train as one batch, which costs less than the sum of
+its trials; trials of one data set (law, N, seed) share their kernel reference. So a pack takes
+trials of one (law, N): all seeds of some widths, or all widths of some seeds, whichever the cost
+model finds cheaper. Small packs are joined. None runs longer than MAXIMUM_SECONDS or than a
+worker's fair share, unless it is a single trial.
 
 Packs run longest first (LPT), which ends within 4/3 of the best schedule (Graham 1969); in
 practice within one short pack, since there are about PACKS_PER_WORKER packs for every worker.
@@ -15,38 +16,44 @@ import glob
 import heapq
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from trainers.batches import BATCH_BYTES, bytes_of_trial
+from study.axes import Resources
+from study.cost import Speeds, seconds_of
+from study.memory import memory_of, memory_of_a_worker
+from study.problems import SpecError
 from trainers.trial import TrialConfig, content_id
 
 PACKS_PER_WORKER = 6
-MINIMUM_OPERATIONS = 1e10
-"""A Tune trial costs about 50 ms of orchestration: less work than this is not worth one."""
+MINIMUM_SECONDS = 4.0
+"""Packs are joined up to this length: the first batch of a size, and Ray, cost tenths of it."""
+SMALLEST_SECONDS = 2.0
+"""Work that would not give every worker this much is not spread over all of them."""
+WASTE = 0.2
+"""How much dearer the trials of one (law, N) may get by being spread over packs."""
 MAXIMUM_SECONDS = 60.0
 """What an interruption may cost a worker, and how often finished results reach the disk."""
-STARTUP_SECONDS = 20.0
-"""Ray, torch and its compiler, once a run."""
 
-DEFAULT_RATES = {"cpu": 3e10, "cuda": 5e12}
-"""Floating-point operations a second of one CPU core, and of one GPU, until runs say better."""
-
-KERNEL_PRODUCTS = 30
-INTERPOLATION_SAMPLES = 8192
-"""Largest N whose kernel matrix is stored and factored (as in trainers.reference)."""
+RAY_SECONDS = 7.0
+"""Ray's start and end, and the first actors."""
+CONCLUDING_SECONDS, CONCLUDING_SECONDS_A_TRIAL = 6.0, 0.004
+"""Fits, figures and the report."""
+TRACKING_SECONDS = 0.03
+"""MLflow, a trial: of one core, which the workers want too."""
 
 
 @dataclass(frozen=True)
 class Slots:
-    """Where packs run: `workers` at once on `device` (cpu or cuda), each with `cpus` cores and a
-    share `gpus` of a GPU."""
+    """Where packs run: `workers` at once on `device` (cpu or cuda), each with `cpus` cores, a share
+    `gpus` of a GPU and `memory` bytes."""
 
     workers: int
     device: str
     cpus: int = 1
     gpus: float = 0.0
+    memory: float = math.inf
 
 
 def local_slots(device: str, cpus: int, gpus: float | None, workers: int | None) -> Slots:
@@ -55,13 +62,51 @@ def local_slots(device: str, cpus: int, gpus: float | None, workers: int | None)
     if device == "cuda" or cards:
         share = gpus or 1.0
         found = max(int(cards / share + 1e-9), 1)
-        return Slots(min(workers or found, found), "cuda", cpus, share)
-    return Slots(workers or max(1, usable_cpus() // cpus), "cpu", cpus)
+        count = min(workers or found, found)
+        return Slots(count, "cuda", cpus, share, memory_of_a_worker(count, "cuda", share))
+    count = workers or max(1, usable_cpus() // cpus)
+    return Slots(count, "cpu", cpus, 0.0, memory_of_a_worker(count, "cpu"))
+
+
+def slots_of(
+    nodes: Sequence[Mapping[str, float]], asked: str, resources: Resources, growing: bool
+) -> Slots:
+    """The slots of a cluster's nodes, each given by its free resources as Ray names them.
+
+    asked: auto, cpu or cuda. growing: a cluster that may add nodes, up to `resources.workers`.
+    Raises SpecError where no pack fits: Ray would wait for room without a word.
+    """
+    has_gpu = any(node.get("GPU", 0) > 0 for node in nodes)
+    device = ("cuda" if has_gpu else "cpu") if asked == "auto" else asked
+    gpus = (resources.gpus_per_pack or 1.0) if device == "cuda" else 0.0
+    if resources.gpus_per_pack and device == "cpu":
+        raise SpecError(
+            f"resources.gpus_per_pack = {resources.gpus_per_pack:g}, but the device is cpu: "
+            "remove it, or set device: cuda on a machine with a GPU"
+        )
+    found, memory = 0, memory_of_a_worker(1, device, gpus) if gpus else math.inf
+    for node in nodes:
+        fits = int(node.get("CPU", 0) // resources.cpus_per_pack)
+        found += min(fits, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else fits
+        if fits and not gpus:
+            memory = min(memory, node.get("memory", math.inf) / fits)
+    if found == 0 and not (growing and resources.workers):
+        largest = max((int(node.get("CPU", 0)) for node in nodes), default=0)
+        if device == "cuda" and not has_gpu:
+            raise SpecError(
+                "device: cuda asked for, but Ray finds no GPU here: use --device auto or cpu"
+            )
+        raise SpecError(
+            f"no node has room for a pack of resources.cpus_per_pack = {resources.cpus_per_pack}"
+            f"{f' and gpus_per_pack = {gpus:g}' if gpus else ''}: the largest has {largest} cores"
+        )
+    workers = min(resources.workers or found, found) if found else resources.workers or 1
+    return Slots(workers, device, resources.cpus_per_pack, gpus, memory)
 
 
 @dataclass(frozen=True)
 class Pack:
-    """Trials that train together. cost: operations, evaluation included; memory: bytes."""
+    """Trials that train together. cost: seconds of one worker; memory: bytes."""
 
     trials: tuple[TrialConfig, ...]
     cost: float
@@ -73,27 +118,24 @@ class Pack:
         return pack_id_of(trial.trial_id for trial in self.trials)
 
     @classmethod
-    def of(cls, trials: Sequence[TrialConfig]) -> Pack:
+    def of(cls, trials: Sequence[TrialConfig], speeds: Speeds) -> Pack:
         """The pack of these trials."""
-        return cls(tuple(trials), cost_together(trials), memory_of(trials))
+        return cls(tuple(trials), seconds_of(trials, speeds), memory_of(trials))
 
     def halves(self) -> list[Pack]:
-        """Two packs with the trials of this one."""
+        """Two packs with the trials of this one, each with half of its cost."""
         half = len(self.trials) // 2
-        return [Pack.of(self.trials[:half]), Pack.of(self.trials[half:])]
+        parts = (self.trials[:half], self.trials[half:])
+        return [Pack(part, self.cost / 2, memory_of(part)) for part in parts]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Packs, longest first, and what they come to on `workers` workers.
-
-    rate: operations a second of one worker; rate_source says where that figure comes from.
-    """
+    """Packs, longest first, and what they come to on `slots`."""
 
     packs: tuple[Pack, ...]
-    workers: int
-    rate: float
-    rate_source: str
+    slots: Slots
+    speeds: Speeds
 
     @property
     def trials(self) -> int:
@@ -107,20 +149,30 @@ class Plan:
 
     @property
     def cost(self) -> float:
-        """Floating-point operations, evaluation included."""
+        """Seconds of all workers together."""
         return math.fsum(pack.cost for pack in self.packs)
+
+    @property
+    def rate(self) -> float:
+        """Operations of training a second of one worker, with all that it does besides."""
+        return self.operations / self.cost if self.packs else 0.0
 
     @property
     def memory(self) -> int:
         """Bytes that the workers hold at once, at most."""
-        return sum(heapq.nlargest(self.workers, (pack.memory for pack in self.packs)))
+        return sum(heapq.nlargest(self.slots.workers, (pack.memory for pack in self.packs)))
 
     @property
     def seconds(self) -> float:
-        """Estimated wall-clock time."""
+        """Estimated wall-clock time from the command to the report, MLflow included."""
         if not self.packs:
             return 0.0
-        return STARTUP_SECONDS + makespan([p.cost for p in self.packs], self.workers) / self.rate
+        slots, trials = self.slots, self.trials
+        training = makespan([p.cost for p in self.packs], slots.workers)
+        idle = 0 if slots.device == "cuda" else usable_cpus() - slots.workers * slots.cpus
+        tracking = trials * TRACKING_SECONDS / usable_cpus() if idle < 1 else 0.0
+        concluding = CONCLUDING_SECONDS + trials * CONCLUDING_SECONDS_A_TRIAL
+        return RAY_SECONDS + self.speeds.startup + training + tracking + concluding
 
 
 def pack_id_of(trial_ids: Iterable[str]) -> str:
@@ -135,81 +187,26 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def cost_of(config: TrialConfig) -> float:
-    """Floating-point operations of a trial: training, and 2 m (k + d) for every evaluated point
-    at every recorded step (test and holdout points, and the training set)."""
-    evaluated = config.test_points + config.holdout_points + config.samples
-    per_point = 2 * config.width * (config.features + config.dimension)
-    return config.training_operations + float(config.recorded * evaluated * per_point)
-
-
-def kernel_cost(config: TrialConfig) -> float:
-    """Operations of the kernel reference of a trial's data set: about KERNEL_PRODUCTS products with
-    K, each entry evaluated anew, and up to INTERPOLATION_SAMPLES one Cholesky factor."""
-    if not config.kernel:
-        return 0.0
-    n, entry = float(config.samples), 6.0 * config.features + 20
-    evaluated = config.test_points + config.holdout_points
-    factor = n**3 / 3 if n <= INTERPOLATION_SAMPLES else 0.0
-    return KERNEL_PRODUCTS * n * n * entry + n * evaluated * entry + factor
-
-
-def cost_together(trials: Sequence[TrialConfig]) -> float:
-    """Operations of trials trained in one pack: a data set's kernel reference counts once."""
-    references = {(t.law, t.diffusion, t.samples, t.seed, t.study_seed, t.bias): t for t in trials}
-    return math.fsum(map(cost_of, trials)) + math.fsum(map(kernel_cost, references.values()))
-
-
-def memory_of(trials: Sequence[TrialConfig]) -> int:
-    """Bytes that a pack of these trials holds: its largest batch and kernel matrix, data sets and
-    evaluation sets."""
-    each = [bytes_of_trial(trial, trial.samples, trial.width) for trial in trials]
-    batch = min(sum(each), max(BATCH_BYTES, *each))
-    evaluation = max(
-        (t.test_points + t.holdout_points) * (t.features + 4 * t.dimension) for t in trials
-    )
-    data = {(t.law, t.samples, t.seed): t.samples * (t.features + t.dimension) for t in trials}
-    stored = [t.samples for t in trials if t.kernel and t.samples <= INTERPOLATION_SAMPLES]
-    kernel = 2 * max(stored, default=0) ** 2  # K and its factor
-    return batch + 8 * (evaluation + sum(data.values()) + kernel)
-
-
-def choose_rate(finished: Sequence[TrialConfig], seconds: float, slots: Slots) -> tuple[float, str]:
-    """Operations a second of one worker, and where the figure comes from.
-
-    seconds: worker time that the finished trials took together, on the device of `slots`.
-    """
-    if seconds >= 1:
-        return cost_together(finished) / seconds, f"measured on {len(finished)} finished trials"
-    share = slots.gpus if slots.device == "cuda" else slots.cpus
-    return DEFAULT_RATES[slots.device] * share, "recorded default"
-
-
 def make_plan(
-    trials: Sequence[TrialConfig],
-    workers: int,
-    rate: float,
-    rate_source: str,
-    memory_per_pack: float = math.inf,
+    trials: Sequence[TrialConfig], slots: Slots, speeds: Speeds, memory: float | None = None
 ) -> Plan:
-    """Packs for `workers` workers of `rate` operations a second each.
+    """Packs for `slots`, whose workers run at `speeds`.
 
-    memory_per_pack: bytes that a pack may hold; a single trial may hold more. Deterministic.
+    memory: bytes that a pack may hold, by default what a worker has; a single trial may hold more.
+    Deterministic.
     """
-    costs = {id(trial): cost_of(trial) for trial in trials}
-    total = math.fsum(costs.values())
-    longest = MAXIMUM_SECONDS * rate
-    target = min(max(total / (workers * PACKS_PER_WORKER), MINIMUM_OPERATIONS), longest)
-    largest = min(longest, max(total / workers, MINIMUM_OPERATIONS))
+    limit = slots.memory if memory is None else memory
     families = _families(trials)
-    while True:
-        groups = _grouped(families, costs, target, largest)
-        if len(groups) >= min(workers, len(trials)) or target <= MINIMUM_OPERATIONS:
-            break
-        target = largest = max(target / 2, MINIMUM_OPERATIONS)
-    packs = [Pack.of(part) for group in groups for part in _within_memory(group, memory_per_pack)]
+    total = math.fsum(seconds_of(family, speeds) for family in families)
+    share = max(total / slots.workers, SMALLEST_SECONDS)
+    target = min(max(total / (slots.workers * PACKS_PER_WORKER), MINIMUM_SECONDS), share)
+    target = min(target, MAXIMUM_SECONDS)
+    largest = min(share, MAXIMUM_SECONDS)
+    split = [group for family in families for group in _split(family, speeds, target, largest)]
+    groups = _joined(split, speeds, target)
+    packs = [Pack.of(part, speeds) for group in groups for part in within_memory(group, limit)]
     packs.sort(key=lambda pack: (-pack.cost, pack.pack_id))
-    return Plan(tuple(packs), workers, rate, rate_source)
+    return Plan(tuple(packs), slots, speeds)
 
 
 def makespan(costs: Sequence[float], workers: int) -> float:
@@ -220,83 +217,94 @@ def makespan(costs: Sequence[float], workers: int) -> float:
     return max(loads)
 
 
-_DataSets = dict[int, list[TrialConfig]]
+def _families(trials: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
+    """The trials of every (law, diffusion, N, study seed)."""
+    return _by(trials, lambda t: (t.law, t.diffusion, t.samples, t.study_seed))
 
 
-def _families(trials: Sequence[TrialConfig]) -> list[_DataSets]:
-    """The trials of every (law, diffusion, N, study seed), by seed: one entry a data set."""
-    families: dict[object, _DataSets] = {}
-    for trial in trials:
-        key = (trial.law, trial.diffusion, trial.samples, trial.study_seed)
-        families.setdefault(key, {}).setdefault(trial.seed, []).append(trial)
-    return list(families.values())
-
-
-def _grouped(
-    families: Sequence[_DataSets], costs: dict[int, float], target: float, largest: float
+def _by(
+    trials: Iterable[TrialConfig], key: Callable[[TrialConfig], object]
 ) -> list[list[TrialConfig]]:
-    """Groups of about `target` operations: whole data sets, unless one exceeds `largest`."""
-    groups: list[tuple[float, list[TrialConfig]]] = []
-    for family in families:
-        parts: list[tuple[float, list[TrialConfig]]] = []
-        for data_set in family.values():
-            weighed = [(costs[id(trial)], [trial]) for trial in data_set]
-            cost = math.fsum(c for c, _ in weighed) + kernel_cost(data_set[0])
-            if cost > largest:
-                groups += _bins(weighed, math.ceil(cost / largest))
-            else:
-                parts.append((cost, data_set))
-        if parts:
-            groups += _within(parts, target)
-    return _joined(groups, target)
+    found: dict[object, list[TrialConfig]] = {}
+    for trial in trials:
+        found.setdefault(key(trial), []).append(trial)
+    return list(found.values())
+
+
+def _split(
+    family: list[TrialConfig], speeds: Speeds, target: float, largest: float
+) -> list[list[TrialConfig]]:
+    """A family in groups of about `target` seconds, at most `largest` where trials allow: whole
+    data sets, or whole batches (of one width), or neither, whichever costs least."""
+    units = (
+        _by(family, lambda t: t.seed),
+        _by(family, lambda t: (t.width, t.initialisation, t.bias, t.steps, t.trainer_label)),
+        [[trial] for trial in family],
+    )
+    options = [_within(unit, speeds, target, largest) for unit in units]
+    costs = [[seconds_of(group, speeds) for group in groups] for groups in options]
+    short = [i for i, each in enumerate(costs) if max(each) <= largest] or [len(units) - 1]
+    return options[min(short, key=lambda i: math.fsum(costs[i]))]
 
 
 def _within(
-    parts: Sequence[tuple[float, list[TrialConfig]]], target: float
-) -> list[tuple[float, list[TrialConfig]]]:
-    """`parts` in the fewest groups of nearly equal cost that do not exceed `target`, or the
-    largest part."""
-    limit = max(target, *(cost for cost, _ in parts))
-    count = math.ceil(math.fsum(cost for cost, _ in parts) / limit)
+    units: Sequence[list[TrialConfig]], speeds: Speeds, target: float, largest: float
+) -> list[list[TrialConfig]]:
+    """`units` in few groups of nearly equal cost: none above `largest`, unless it is one unit; none
+    above `target`, unless a further group would cost more than WASTE beside it."""
+    weighed = [(seconds_of(unit, speeds), unit) for unit in units]
+    whole = seconds_of(_flat(units), speeds)
+    groups, count = [_flat(units)], max(math.floor(whole / target), 1)
     while True:
-        groups = _bins(parts, count)
-        if max(cost for cost, _ in groups) <= limit:
+        made = _dealt(weighed, min(count, len(units)))
+        costs = [seconds_of(group, speeds) for group in made]
+        bearable = max(seconds_of(group, speeds) for group in groups) <= largest
+        if bearable and math.fsum(costs) > (1 + WASTE) * whole:
             return groups
-        count += 1
+        groups = made
+        if max(costs) <= target or count >= len(units):
+            return groups
+        # What a batch costs beside its trials does not shrink: at least one group more.
+        count = max(count + 1, math.floor(count * min(max(costs) / target, 2.0)))
 
 
-def _bins(
-    parts: Sequence[tuple[float, list[TrialConfig]]], count: int
-) -> list[tuple[float, list[TrialConfig]]]:
-    """`parts` dealt to at most `count` groups of nearly equal cost, longest first."""
-    count = min(count, len(parts))
+def _dealt(
+    weighed: Sequence[tuple[float, list[TrialConfig]]], count: int
+) -> list[list[TrialConfig]]:
+    """Units dealt to `count` groups of nearly equal cost, longest first."""
     groups: list[list[TrialConfig]] = [[] for _ in range(count)]
     loads = [(0.0, index) for index in range(count)]
-    for cost, members in sorted(parts, key=lambda part: -part[0]):
+    for cost, members in sorted(weighed, key=lambda unit: -unit[0]):
         load, index = heapq.heappop(loads)
         groups[index] += members
         heapq.heappush(loads, (load + cost, index))
-    return [(load, groups[index]) for load, index in sorted(loads, key=lambda item: item[1])]
+    return groups
 
 
 def _joined(
-    groups: Sequence[tuple[float, list[TrialConfig]]], target: float
+    groups: Sequence[list[TrialConfig]], speeds: Speeds, target: float
 ) -> list[list[TrialConfig]]:
-    """Small groups joined, in order of cost, while they stay within `target`."""
+    """Small groups joined, in order of cost, while their costs come to no more than `target`."""
     joined: list[list[TrialConfig]] = []
     load = math.inf
-    for cost, members in sorted(groups, key=lambda group: -group[0]):
-        if load + cost <= target:
+    weighed = [(seconds_of(group, speeds), group) for group in groups]
+    for cost, members in sorted(weighed, key=lambda group: -group[0]):
+        if load + cost - speeds.pack <= target:
             joined[-1] = joined[-1] + members
-            load += cost
+            load += cost - speeds.pack
         else:
             joined.append(members)
             load = cost
     return joined
 
 
-def _within_memory(group: list[TrialConfig], limit: float) -> list[list[TrialConfig]]:
+def within_memory(group: list[TrialConfig], limit: float) -> list[list[TrialConfig]]:
+    """`group`, halved until each part holds `limit` bytes at most, or is a single trial."""
     if len(group) == 1 or memory_of(group) <= limit:
         return [group]
     half = len(group) // 2
-    return _within_memory(group[:half], limit) + _within_memory(group[half:], limit)
+    return within_memory(group[:half], limit) + within_memory(group[half:], limit)
+
+
+def _flat(groups: Iterable[Sequence[TrialConfig]]) -> list[TrialConfig]:
+    return [trial for group in groups for trial in group]

@@ -12,11 +12,13 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 LINE_SECONDS = 10.0
 LINE_SHARE = 0.1
+TRUSTED_SHARE = 0.2
 
 
 @dataclass
 class Tally:
-    """Trials and work of a run. work: operations, of which `measured` were reported as done."""
+    """Trials and work of a run. work: seconds of a worker, as planned; measured: operations of
+    training that were reported as done."""
 
     total: int
     done: int = 0
@@ -43,10 +45,13 @@ class Tally:
         return ", ".join(parts)
 
     def left(self, elapsed: float, expected: float) -> float:
-        """Seconds left: from the work done so far, or, before there is any, as planned."""
-        if self.work_done <= 0.02 * self.work:
+        """Seconds left: as planned at first, and as the run has gone once TRUSTED_SHARE of the
+        work is done. Start-up and kernel references come before the first of it."""
+        if self.work_done <= 0.0:
             return max(expected - elapsed, 0.0)
-        return elapsed * (self.work - self.work_done) / self.work_done
+        share = min(self.work_done / self.work, 1.0)
+        trust = min(share / TRUSTED_SHARE, 1.0)
+        return (1 - share) * ((1 - trust) * expected + trust * elapsed / share)
 
 
 class ProgressDisplay:

@@ -25,7 +25,7 @@ from rich.console import Console
 
 from study.audits import audit_into_store
 from study.interruption import Interrupted, interruptible
-from study.plan import Pack, Slots, usable_cpus
+from study.plan import Pack, Slots, slots_of, usable_cpus
 from study.problems import SpecError
 from study.progress import ProgressDisplay, Tally
 from study.session import RunResult, Session
@@ -178,7 +178,7 @@ def ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
     resources = spec.resources
     with _environment(), _quiet():
         if ray.is_initialized():
-            yield _slots(spec, growing=False)
+            yield slots_of(_nodes(), spec.device, spec.resources, growing=False)
             return
         # Sockets live in Ray's own directory, and their paths may have 107 characters at most.
         short = "/tmp" if os.path.isdir("/tmp") else None
@@ -197,7 +197,7 @@ def ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
                     log_to_driver=False,
                     _temp_dir=folder,
                 )
-            yield _slots(spec, growing=bool(address))
+            yield slots_of(_nodes(), spec.device, spec.resources, growing=bool(address))
         finally:
             ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
@@ -215,35 +215,8 @@ def _connect(address: str) -> None:
         raise SpecError(f"address: cannot reach a Ray cluster at {address!r}: {reason}") from None
 
 
-def _slots(spec: StudySpec, growing: bool) -> Slots:
-    """The slots of the session's nodes. Raises SpecError where there are none: Ray would wait for
-    them without a word. growing: a cluster that may add nodes, up to `resources.workers`."""
-    resources = spec.resources
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    has_gpu = any(node.get("GPU", 0) > 0 for node in nodes)
-    device = ("cuda" if has_gpu else "cpu") if spec.device == "auto" else spec.device
-    gpus = (resources.gpus_per_pack or 1.0) if device == "cuda" else 0.0
-    if resources.gpus_per_pack and device == "cpu":
-        raise SpecError(
-            f"resources.gpus_per_pack = {resources.gpus_per_pack:g}, but the device is cpu: "
-            "remove it, or set device: cuda on a machine with a GPU"
-        )
-    found = 0
-    for node in nodes:
-        fits = int(node.get("CPU", 0) // resources.cpus_per_pack)
-        found += min(fits, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else fits
-    if found == 0 and not (growing and resources.workers):
-        largest = max((int(node.get("CPU", 0)) for node in nodes), default=0)
-        if device == "cuda" and not has_gpu:
-            raise SpecError(
-                "device: cuda asked for, but Ray finds no GPU here: use --device auto or cpu"
-            )
-        raise SpecError(
-            f"no node has room for a pack of resources.cpus_per_pack = {resources.cpus_per_pack}"
-            f"{f' and gpus_per_pack = {gpus:g}' if gpus else ''}: the largest has {largest} cores"
-        )
-    workers = min(resources.workers or found, found) if found else resources.workers or 1
-    return Slots(workers, device, resources.cpus_per_pack, gpus)
+def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 @contextmanager

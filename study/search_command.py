@@ -14,6 +14,7 @@ from rich.table import Table
 
 from analysis.tuning import COLUMNS, FILE, NOT_SEARCHED, PILOT, POINT, THEORY
 from study.allocation import Outcome, Scheduler, outcomes_of
+from study.calibration import speeds_of
 from study.guided import TheoryGuided
 from study.interruption import Interrupted, interruptible
 from study.problems import SpecError
@@ -134,7 +135,7 @@ class _Work:
             return
         with ray_here(address, spec) as slots:
             on_ray()
-            scheduler.workers = slots.workers
+            scheduler.on(slots, speeds_of(slots, calibrate=False))
             atoms = {key: load_atoms(path) for key, path in spec.atom_files().items()}
             files = spec.trainer_files()
             job = Job(spec.name, session.store, slots.device, slots.cpus, trainer, sources=files)

@@ -5,25 +5,31 @@ Knows nothing of Ray: `study.runner` trains in between.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 from rich.console import Console
 
 from analysis.verdicts import Verdict
 from study.audits import missing_audits
+from study.calibration import speeds_of
 from study.conclude import Conclusion, conclude, print_verdicts, report_folder
-from study.plan import Plan, Slots, choose_rate, make_plan
-from study.progress import duration_text
+from study.cost import Speeds, seconds_of
+from study.plan import Plan, Slots, make_plan
+from study.progress import duration_text, rate_text
 from study.publisher import Publisher
 from study.spec import StudySpec
 from study.store import Ledger, Store, StoreError
 from trainers.trial import TrialConfig
 
 FAILURES_SHOWN = 3
+MEASURED_SECONDS = 30.0
+"""Finished trials say how fast the next ones will be, if together they took this long."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Session:
         self.missing: list[TrialConfig] = list(self.trials)
         self.settings: dict[str, TrialConfig] = {}
         self.ledger = Ledger()
+        self._began = self._ended = 0.0
         self.publisher: Publisher | None = None
         if tracking_uri is not None:
             self.publisher = Publisher(store, self._tracker(tracking_uri), self._untracked)
@@ -106,15 +113,18 @@ class Session:
 
     def plan(self, slots: Slots) -> Plan:
         """The packs of what is missing; says what is about to happen."""
-        plan = plan_on(slots, self.spec, self.missing, self.trials, self.ledger)
+        speeds = speeds_of(slots, calibrate=False)
+        plan = plan_on(slots, self.spec, self.missing, self.trials, self.ledger, speeds)
         self.say(
             f"{plan.trials} trials in {len(plan.packs)} packs, {slots.workers} at once on "
             f"{slots.device}, about {duration_text(plan.seconds)}"
         )
+        self._began = time.monotonic()
         return plan
 
     def stored(self, pack_id: str, trial_ids: Sequence[str] | None = None) -> None:
         """A pack is in the store, and these of its trials (None: all) are final: on to MLflow."""
+        self._ended = time.monotonic()
         if self.publisher:
             self.publisher.pack_done(pack_id, trial_ids)
 
@@ -156,6 +166,7 @@ class Session:
         if not finished:
             self.track(tracker, "FAILED")
             return result
+        self._report_rate(ledger)
         with report_folder(self.store) as folder:
             conclusion = conclude(self.store, self.spec, ledger, folder)
             self.track(tracker, "FINISHED", folder, conclusion)
@@ -188,6 +199,23 @@ class Session:
         for message, count in messages.most_common(FAILURES_SHOWN):
             self.warn(f"  {count} x {message}")
 
+    def _report_rate(self, ledger: Ledger) -> None:
+        """Says how fast this run trained: while it trained, and with all else that workers do."""
+        new = [i for i in self.trial_ids if ledger.finished(i) and not self.ledger.finished(i)]
+        operations = seconds = 0.0
+        for table in self.store.rows(new, ledger):
+            # One row a trial: every trial begins at step 0.
+            first = table.filter(pc.equal(table["step"], 0))
+            operations += pc.sum(first["operations"]).as_py() or 0.0
+            seconds += pc.sum(first["seconds"]).as_py() or 0.0
+        wall = self._ended - self._began
+        if operations and seconds and wall > 0:
+            self.say(
+                f"{operations:.3g} operations of training: {rate_text(operations / seconds)} a "
+                f"worker while it trains, {rate_text(operations / wall)} in all, start-up, kernel "
+                f"and storing included"
+            )
+
     def say(self, message: str) -> None:
         """A line for the user."""
         self.console.print(message, highlight=False, markup=False, soft_wrap=True)
@@ -203,12 +231,21 @@ def plan_on(
     missing: Sequence[TrialConfig],
     trials: Sequence[TrialConfig],
     ledger: Ledger,
+    speeds: Speeds,
 ) -> Plan:
-    """The plan for `missing`, at the rate that the study's finished trials ran at."""
-    entries = [(t, e) for t in trials if (e := ledger.entries.get(t.trial_id)) is not None]
-    cpu = slots.device == "cpu"
-    timed = [(t, e) for t, e in entries if e.seconds and (e.device == "cpu") == cpu]
-    rate, source = choose_rate([t for t, _ in timed], sum(e.seconds for _, e in timed), slots)
+    """The plan for `missing`, at `speeds`, or as much slower or faster than these as the study's
+    finished trials were."""
+    finished: dict[str, list[TrialConfig]] = {}
+    took = 0.0
+    for trial in trials:
+        entry = ledger.entries.get(trial.trial_id)
+        on_cpu = slots.device == "cpu"
+        if entry is not None and entry.seconds and (entry.device == "cpu") == on_cpu:
+            finished.setdefault(entry.pack_id, []).append(trial)
+            took += entry.seconds
+    if took >= MEASURED_SECONDS:
+        expected = sum(seconds_of(pack, speeds) for pack in finished.values())
+        count = sum(map(len, finished.values()))
+        speeds = speeds.slower(took / expected, f"measured on {count} finished trials")
     limit = spec.resources.memory_per_pack
-    memory = limit * 2**30 if limit is not None else float("inf")
-    return make_plan(missing, slots.workers, rate, source, memory)
+    return make_plan(missing, slots, speeds, None if limit is None else limit * 2**30)

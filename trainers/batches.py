@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainers.columns import TIME_BINS
+from trainers.columns import ERROR_COLUMNS
 from trainers.trial import TrialConfig
 
 MAX_PADDING = 1.15
@@ -15,8 +15,6 @@ MAX_PADDING = 1.15
 
 BATCH_BYTES = 1 << 30
 """Memory that the tensors of one batch may take; a single trial may take more."""
-
-_ERRORS = 4 + 2 * TIME_BINS  # columns of trainers.evaluation.ERROR_COLUMNS
 
 
 def batches(configs: Sequence[TrialConfig]) -> list[list[int]]:
@@ -54,5 +52,5 @@ def bytes_of_trial(config: TrialConfig, samples: int, width: int) -> int:
     if config.trainer == "mlp_adamw":  # weights, gradient, two moments, average, and the new ones
         packed += 6 * config.parameters
     # float64: predictions, residuals and labels; weights of the errors.
-    measured = 3 * evaluated * d + config.test_points * _ERRORS
+    measured = 3 * evaluated * d + config.test_points * len(ERROR_COLUMNS)
     return packed * (4 if config.precision == "float32" else 8) + measured * 8

@@ -11,6 +11,16 @@ from typing import Literal
 TIME_BINS = 4
 """Number of log-spaced bins of t in which the score error is also reported."""
 
+ERROR_COLUMNS: tuple[str, ...] = (
+    "score_error",
+    "score_error_unweighted",
+    "score_error_select",
+    "score_error_assess",
+    *(f"score_error_bin{i}" for i in range(1, TIME_BINS + 1)),
+    *(f"score_error_unweighted_bin{i}" for i in range(1, TIME_BINS + 1)),
+)
+"""The columns that `EvaluationSet.weights` gives, in their order."""
+
 ColumnType = Literal["string", "int", "float", "bool"]
 
 

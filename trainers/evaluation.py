@@ -23,16 +23,6 @@ from trainers.trial import TrialConfig
 
 Array = NDArray[np.float64]
 
-ERROR_COLUMNS: tuple[str, ...] = (
-    "score_error",
-    "score_error_unweighted",
-    "score_error_select",
-    "score_error_assess",
-    *(f"score_error_bin{i}" for i in range(1, TIME_BINS + 1)),
-    *(f"score_error_unweighted_bin{i}" for i in range(1, TIME_BINS + 1)),
-)
-"""The columns that `EvaluationSet.weights` gives, in their order."""
-
 NOISE_POINTS = 16384
 """Draws behind sigma^2; fewer where f* itself sums over very many atoms."""
 

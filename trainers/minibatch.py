@@ -50,16 +50,18 @@ class Minibatches:
         return self._drawn[step % DRAWN]
 
 
-class _PaperNetwork:
-    """What SGD and Adam share: all but the update."""
+class Sgd:
+    """Minibatch gradient descent on the paper's network, with a constant step size."""
+
+    kernel_limit = True
 
     def operations(self, config: TrialConfig) -> float:
         """4 b m (k + d) of a step."""
         return config.training_operations / config.steps
 
     def update(self, gradient: Tensor, step: int) -> Tensor:
-        """The direction [B, k, m] in which W moves by eta in step `step` (from 0)."""
-        raise NotImplementedError
+        """The direction [B, k, m] in which W moves by eta in step `step` (from 0): the gradient."""
+        return gradient
 
     def begin(self, W: Tensor) -> None:
         """Called before the first step with W(0)."""
@@ -123,18 +125,8 @@ def _checked(
     return alive & fine.view(-1, 1, 1), diverged
 
 
-class Sgd(_PaperNetwork):
-    """Minibatch gradient descent with a constant step size."""
-
-    kernel_limit = True
-
-    def update(self, gradient: Tensor, step: int) -> Tensor:
-        """The gradient itself."""
-        return gradient
-
-
-class Adam(_PaperNetwork):
-    """Adam with its authors' constants and a constant step size."""
+class Adam(Sgd):
+    """The same with Adam's update, its authors' constants and a constant step size."""
 
     kernel_limit = False
     first, second, epsilon = 0.9, 0.999, 1e-8

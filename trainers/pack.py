@@ -19,10 +19,11 @@ import torch
 from numpy.typing import NDArray
 
 from trainers.batches import batches
+from trainers.columns import ERROR_COLUMNS
 from trainers.decomposition import KernelReference, RkhsElement, mean_square
 from trainers.descent import choose_passes
 from trainers.distributions import Distribution, make_distribution
-from trainers.evaluation import ERROR_COLUMNS, EvaluationSet, Evaluator
+from trainers.evaluation import EvaluationSet, Evaluator
 from trainers.gradient_descent import Record
 from trainers.protocol import Task, trainer_of
 from trainers.reference import (
@@ -155,7 +156,7 @@ class _Shared:
         key = _reference_key(config)
         if key not in self._references:
             self._references[key] = shared_reference(
-                config,
+                key,
                 data,
                 evaluation,
                 lambda: self._rkhs_elements(config, device),
@@ -359,17 +360,14 @@ def _trajectory(
         )
     if diverged_step < 0:
         return Trajectory(config, recorded, values=everything, series=series)
-    why = (
-        " is above the stability limit 2N / lambda_max(K) (THEORY section 4)"
-        if config.trainer == DESCENT
-        else ""
-    )
+    above = "above the stability limit 2N / lambda_max(K) (THEORY section 4)"
+    why = above if config.trainer == DESCENT else "too large"
     return Trajectory(
         config,
         recorded,
         TrialStatus.DIVERGED,
-        f"the training loss diverged at step {diverged_step}: step_size = {config.step_size:g}"
-        f"{why or ' is too large'}; lower it",
+        f"the training loss diverged at step {diverged_step}: step_size = {config.step_size:g} "
+        f"is {why}; lower it",
         {**everything, "diverged_step": diverged_step},
         series,
     )

@@ -27,7 +27,7 @@ from trainers.evaluation import EvaluationSet
 from trainers.kernel_product import KernelProduct
 from trainers.network import BLOCKED, initial_weights, pad_samples, padded_length, predict
 from trainers.regression import Samples, draw, stream
-from trainers.trial import TrialConfig, content_id
+from trainers.trial import TrialConfig
 
 CLEAN_POINTS = 1024
 """M: clean points (z, f*(z)), independent of every training set, that f_H is fitted to."""
@@ -103,7 +103,7 @@ def interpolation_error(
 
 
 def shared_reference(
-    config: TrialConfig,
+    key: str,
     data: Samples,
     evaluation: EvaluationSet,
     elements: Callable[[], Sequence[RkhsElement]],
@@ -111,14 +111,12 @@ def shared_reference(
     device: torch.device,
     cache: ReferenceCache | None,
 ) -> tuple[KernelReference, float]:
-    """The kernel reference of a trial's data set up to eta tau = `horizon`, and the data set's
-    interpolation_error: from `cache` where it has them, else computed, and left there.
+    """The kernel reference of a data set up to eta tau = `horizon`, and its interpolation_error:
+    from `cache` where it has them under `key`, else computed, and left there.
 
-    elements: gives f_H for the trial's norms; asked for only where something is computed.
+    elements: gives f_H for each norm; asked for only where something is computed.
     """
     kept = cache if len(data) >= KEPT_SAMPLES else None
-    sizes = [config.test_points, config.holdout_points, config.bias, *config.norms]
-    key = content_id([config.data_id, *sizes])
     if kept is not None and (arrays := kept.get(key)) is not None:
         found = _restored(arrays, data, evaluation)
         if found is not None and found[0].descent.horizon >= horizon:

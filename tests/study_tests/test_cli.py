@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_trainer import trajectory
 
 from analysis.results import table_from
-from study import StudySpec, cli
+from study import StudySpec, calibration, cli
+from study.cost import DEFAULT_SPEEDS, Speeds
+from study.plan import Slots
 from study.store import Store
 from trainers.trial import failed
 
@@ -42,6 +45,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A study file in an empty working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "small.yaml"
     path.write_text(STUDY)
     return path
@@ -66,7 +70,7 @@ def test_every_command_explains_itself(name: str, capsys: Capture) -> None:
 
 
 def test_plan_says_what_a_study_costs(study: Path, capsys: Capture) -> None:
-    assert command("plan", study, "--workers", 2, "--device", "cpu") == 0
+    assert command("plan", study, "--workers", 2, "--device", "cpu", "--no-calibrate") == 0
     out = capsys.readouterr().out
     assert "18 (0 done)" in out
     assert "6 of 3 seeds" in out
@@ -76,16 +80,46 @@ def test_plan_says_what_a_study_costs(study: Path, capsys: Capture) -> None:
     assert not (study.parent / "results").exists()
 
 
-def test_plan_counts_what_is_done_and_measures_its_rate(stored: Path, capsys: Capture) -> None:
-    assert command("plan", stored, "--workers", 2) == 0
+def test_plan_counts_what_is_done(stored: Path, capsys: Capture) -> None:
+    assert command("plan", stored, "--workers", 2, "--no-calibrate") == 0
     out = capsys.readouterr().out
     assert "18 (16 done)" in out
     assert "2 trials in 1 packs" in out
 
 
+def test_plan_takes_the_pace_of_finished_trials(
+    stored: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = StudySpec.load(stored)
+    done = [trajectory(trial) for trial in spec.trials()[2:]]
+    store = Store(stored.parent / "results" / "small")
+    for pack in store.pack_ids():
+        (stored.parent / "results" / "small" / "trials" / f"{pack}.parquet").unlink()
+    store.write_pack(table_from(done, "small"), 3600.0)
+    assert command("plan", stored, "--workers", 2, "--no-calibrate") == 0
+    assert "measured on 16 finished trials" in capsys.readouterr().out
+
+
+def test_plan_measures_this_machine_once(
+    study: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = replace(DEFAULT_SPEEDS["cpu"], source="measured on this machine")
+    calls: list[Slots] = []
+
+    def measure(slots: Slots) -> Speeds:
+        calls.append(slots)
+        return measured
+
+    monkeypatch.setattr(calibration, "_measured", measure)
+    for options, count in (((), 1), ((), 1), (("--calibrate",), 2), (("--no-calibrate",), 2)):
+        assert command("plan", study, "--workers", 2, "--device", "cpu", *options) == 0
+        assert "(measured on this machine)" in capsys.readouterr().out
+        assert len(calls) == count
+
+
 def test_plan_warns_of_step_sizes_beyond_the_limit(study: Path, capsys: Capture) -> None:
     study.write_text(STUDY.replace("step_size: 1.0", "step_size: 50"))
-    assert command("plan", study) == 0
+    assert command("plan", study, "--no-calibrate") == 0
     err = capsys.readouterr().err
     assert "step_size = 50 is above the stability limit 2N/lambda_max" in err
     assert err.count("warning") == 1

@@ -89,9 +89,9 @@ def test_the_audit_and_the_report_are_there(storage: Path) -> None:
 
 
 def trials_to_repeat() -> list[TrialConfig]:
-    """First seeds, one trial of each law and width or step size at N = 128 and less work."""
-    small = [t for t in smaller_quickstart().trials() if t.seed == 0 and t.samples <= 512]
-    return [t for t in small if t.width <= 2048 and t.samples * t.width <= 2**19]
+    """The first seed's trials of little work a step."""
+    trials = smaller_quickstart().trials()
+    return [t for t in trials if t.seed == 0 and t.samples * t.width <= 2**19]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,182 @@
+"""What a pack costs: seconds of one worker, from the sizes of its trials and a worker's speeds.
+
+| part        | model                                                                          |
+|-------------|--------------------------------------------------------------------------------|
+| training    | 4 B N m (k + d) operations a step of a batch of B (descent; other trainers by  |
+|             | their own count), and `step` seconds a step                                    |
+| evaluation  | 2 B m (k + d) operations a recorded step and evaluated point; `record` seconds   |
+|             | a recorded step and trial                                                      |
+| kernel      | kernel entries evaluated, and float64 operations on them (see `kernel_work`)     |
+| the rest    | `trial` seconds a trial, `pack` seconds a pack                                 |
+
+B, N and m are those of the padded batches that the trainer would make.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from trainers.batches import batches
+from trainers.trial import DESCENT, TrialConfig
+
+EIGEN_SAMPLES, STORED_SAMPLES, INTERPOLATION_SAMPLES = 512, 5792, 8192
+"""Largest N with an eigendecomposition, with a stored kernel matrix, and whose never-stopped limit
+is computed (as in trainers.kernel_descent, .kernel_product and .reference)."""
+
+TILE = 512
+LANCZOS_PRODUCTS = 16
+EIGH_OPERATIONS = 10.0
+"""A float64 eigh takes as long as this many N^3 operations of a matrix product."""
+
+THIN = 1.5
+"""The kernel's matrices are long and thin, and float64 products of such take this much longer."""
+
+CLEAN_POINTS = 1024
+"""M, behind f_H (as in trainers.reference)."""
+
+FUSED_MAX_FEATURES = 12
+"""Largest k + d of the fused passes (as in trainers.network)."""
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """What one worker does while all workers are busy. source: where the figures come from.
+
+    fused, matmul: operations a second of the training passes of small and of large k + d.
+    step, record: seconds that a batch's step, and a trial's recorded step, take beyond that.
+    entries: kernel entries a second. products: float64 operations a second of matrix products.
+    startup: seconds to load torch and its compiled passes. trial, pack: seconds of each.
+    """
+
+    fused: float
+    matmul: float
+    step: float
+    record: float
+    entries: float
+    products: float
+    startup: float
+    trial: float = 0.004
+    pack: float = 0.3
+    source: str = "recorded default"
+
+    def slower(self, factor: float, source: str) -> Speeds:
+        """The speeds of a worker that takes `factor` times as long."""
+        return Speeds(
+            self.fused / factor,
+            self.matmul / factor,
+            self.step * factor,
+            self.record * factor,
+            self.entries / factor,
+            self.products / factor,
+            self.startup,
+            self.trial * factor,
+            self.pack,
+            source,
+        )
+
+    def threaded(self, threads: float) -> Speeds:
+        """An estimate for a worker of so many cores (or such a share of a GPU)."""
+        return replace(
+            self,
+            fused=self.fused * threads,
+            matmul=self.matmul * threads,
+            entries=self.entries * threads,
+            products=self.products * threads,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON data."""
+        return asdict(self)
+
+
+DEFAULT_SPEEDS = {
+    "cpu": Speeds(3e10, 3e10, 8e-4, 2e-4, 1.5e8, 3e10, 12.0),
+    "cuda": Speeds(5e12, 5e12, 3e-4, 1e-4, 5e9, 5e11, 20.0),
+}
+"""One CPU core, and one GPU, until they are measured."""
+
+
+def seconds_of(trials: Sequence[TrialConfig], speeds: Speeds) -> float:
+    """Seconds that one worker takes for these trials as one pack."""
+    if not trials:
+        return 0.0
+    trained = math.fsum(
+        _batch_seconds([trials[i] for i in batch], speeds) for batch in batches(trials)
+    )
+    data_sets = _data_sets(trials)
+    works = [kernel_work(data_set) for data_set in data_sets]
+    families = {(s[0].law, s[0].diffusion, s[0].norms) for s in data_sets if s[0].norms}
+    works += [(CLEAN_POINTS**2 / 2, EIGH_OPERATIONS * CLEAN_POINTS**3)] * len(families)
+    kernel = math.fsum(
+        entries / speeds.entries + THIN * operations / speeds.products
+        for entries, operations in works
+    )
+    return speeds.pack + len(trials) * speeds.trial + trained + kernel
+
+
+def _batch_seconds(batch: Sequence[TrialConfig], speeds: Speeds) -> float:
+    first, count = batch[0], len(batch)
+    n, m = max(t.samples for t in batch), max(t.width for t in batch)
+    k, d = first.features, first.dimension
+    recorded = min(first.recorded, first.steps + 1)
+    evaluated = first.test_points + first.holdout_points
+    fused = first.trainer == DESCENT and k + d <= FUSED_MAX_FEATURES
+    if first.trainer == DESCENT:
+        trained = 4.0 * count * n * m * (k + d) * first.steps
+    else:
+        trained = math.fsum(t.training_operations for t in batch)
+    # The flips of activations are counted against W(0): two more passes of the first layer.
+    counted = 2 * m * ((k + d) * evaluated + 2 * k * n)
+    operations = trained + float(count * recorded * counted)
+    rate = (speeds.fused if fused else speeds.matmul) / (2 if first.precision == "float64" else 1)
+    return operations / rate + first.steps * speeds.step + recorded * count * speeds.record
+
+
+def has_kernel(trial: TrialConfig) -> bool:
+    """Whether the trial has a kernel reference: asked for, and its trainer has a kernel limit."""
+    return trial.kernel and trial.trainer not in ("adam", "mlp_adamw")
+
+
+def _data_sets(trials: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
+    """The trials with a kernel reference, by data set."""
+    found: dict[object, list[TrialConfig]] = {}
+    for t in trials:
+        if has_kernel(t):
+            key = (t.law, t.diffusion, t.samples, t.seed, t.study_seed, t.bias, t.norms)
+            found.setdefault(key, []).append(t)
+    return list(found.values())
+
+
+def kernel_work(data_set: Sequence[TrialConfig]) -> tuple[float, float]:
+    """Kernel entries and float64 operations of the reference of one data set's trials: its
+    decomposition, the columns of each trajectory (step size), the never-stopped limit, and f_H
+    at the data; f_H itself is found once a law."""
+    t = data_set[0]
+    n, evaluated = t.samples, t.test_points + t.holdout_points
+    labels = t.dimension * (2 + len(t.norms))
+    rows, points = (math.ceil(x / TILE) * TILE for x in (n, evaluated))
+    gram, at_points = rows * (rows + TILE) / 2, float(rows * points)
+    if n <= EIGEN_SAMPLES:
+        basis = n
+        entries = gram + at_points
+        operations = EIGH_OPERATIONS * n**3 + 2.0 * basis * at_points
+    else:
+        basis = min(n, (LANCZOS_PRODUCTS - 2) * labels)
+        passes = 1 if n <= STORED_SAMPLES else LANCZOS_PRODUCTS
+        entries = passes * gram + at_points
+        operations = 2.0 * (LANCZOS_PRODUCTS * labels + basis) * n**2 + 2.0 * basis * at_points
+        operations += 4.0 * n * basis**2
+    plain = sum(x.initialisation == "plain" for x in data_set)
+    trajectories = len({x.step_size for x in data_set}) + plain
+    operations += 2.0 * trajectories * t.recorded * labels * basis * evaluated
+    if plain:  # each has its own start, decomposed anew
+        entries, operations = entries * (1 + plain), operations * (1 + plain)
+    if n <= INTERPOLATION_SAMPLES:
+        entries += gram + rows * math.ceil(t.test_points / TILE) * TILE
+        operations += n**3 / 3
+    if t.norms:
+        entries += (n + evaluated) * CLEAN_POINTS
+    return entries, operations

@@ -1,0 +1,111 @@
+"""What a pack holds in memory, and what a worker of this machine may hold."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from study.cost import (
+    EIGEN_SAMPLES,
+    FUSED_MAX_FEATURES,
+    INTERPOLATION_SAMPLES,
+    LANCZOS_PRODUCTS,
+    STORED_SAMPLES,
+    has_kernel,
+)
+from trainers.batches import batches, bytes_of_trial
+from trainers.trial import TrialConfig
+
+COMPILER_BYTES = 190 << 20
+"""What a worker's process grows by when it compiles the fused passes, beyond `import torch`."""
+
+EAGER_BYTES = 40 << 20
+"""The same on the path of matrix products, which compiles nothing."""
+
+SHARE_OF_FREE_MEMORY = 0.8
+
+
+def memory_of(trials: Sequence[TrialConfig]) -> int:
+    """Bytes by which a worker grows that trains these trials as one pack, `import torch` excepted:
+    its largest batch, data and evaluation sets, and the kernel's matrices, bases and columns."""
+    if not trials:
+        return 0
+    batch = max(_batch_bytes([trials[i] for i in members]) for members in batches(trials))
+    sets = {(t.law, t.diffusion): t for t in trials}.values()
+    evaluated = sum(
+        (t.test_points + t.holdout_points) * (t.features + 4 * t.dimension) for t in sets
+    )
+    data = {(t.law, t.samples, t.seed): t.samples * (t.features + 2 * t.dimension) for t in trials}
+    kernels = [t for t in trials if has_kernel(t)]
+    eager = not kernels and all(t.features + t.dimension > FUSED_MAX_FEATURES for t in trials)
+    fixed = EAGER_BYTES if eager else COMPILER_BYTES
+    return fixed + batch + 8 * (evaluated + sum(data.values())) + _kernel_bytes(kernels)
+
+
+def _batch_bytes(batch: Sequence[TrialConfig]) -> int:
+    n, m = max(t.samples for t in batch), max(t.width for t in batch)
+    return len(batch) * bytes_of_trial(batch[0], n, m)
+
+
+def _kernel_bytes(trials: Sequence[TrialConfig]) -> int:
+    """f^K of every trajectory, the references that wait for a further one, and the largest."""
+    trajectories: dict[object, TrialConfig] = {}
+    for t in trials:
+        own = t.trial_id if t.initialisation == "plain" else ""
+        key = (t.law, t.diffusion, t.samples, t.seed, t.bias, t.norms, t.step_size, t.steps, own)
+        trajectories[key] = t
+    values = sum(t.recorded * t.test_points * t.dimension for t in trajectories.values())
+    waiting: dict[object, list[TrialConfig]] = {}
+    for t in trajectories.values():
+        waiting.setdefault((t.law, t.diffusion, t.samples, t.seed, t.bias), []).append(t)
+    kept = sum(_reference_values(group[0]) for group in waiting.values() if len(group) > 1)
+    return 8 * (values + kept + max(map(_working_values, trials), default=0))
+
+
+def _reference_values(t: TrialConfig) -> int:
+    labels = t.dimension * (2 + len(t.norms))
+    full = t.samples <= EIGEN_SAMPLES
+    basis = t.samples if full else min(t.samples, (LANCZOS_PRODUCTS - 2) * labels)
+    evaluated = t.test_points + t.holdout_points
+    return evaluated * (basis + t.features + t.dimension * len(t.norms))
+
+
+def _working_values(t: TrialConfig) -> int:
+    """Values held while a reference is made and read: K where it is stored or factored, the
+    Krylov basis, and the predictions of all labels at all recorded steps, four times over."""
+    labels = t.dimension * (2 + len(t.norms))
+    evaluated = t.test_points + t.holdout_points
+    gram = t.samples**2 if t.samples <= max(STORED_SAMPLES, INTERPOLATION_SAMPLES) else 0
+    krylov = t.samples * (LANCZOS_PRODUCTS + 2) * labels if t.samples > EIGEN_SAMPLES else gram
+    read = 4 * t.recorded * labels * evaluated
+    return gram + krylov + read + _reference_values(t)
+
+
+def memory_of_a_worker(workers: int, device: str, gpus: float = 0.0) -> float:
+    """Bytes that each of `workers` on this machine may hold; infinity where it does not say."""
+    if device == "cuda":
+        return _card_bytes() * min(gpus or 1.0, 1.0) * SHARE_OF_FREE_MEMORY
+    return _free_bytes() * SHARE_OF_FREE_MEMORY / max(workers, 1)
+
+
+def _free_bytes() -> float:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024.0 * int(line.split()[1])
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (OSError, ValueError):
+        return math.inf
+
+
+def _card_bytes() -> float:
+    """Memory of the smallest GPU here."""
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        out = subprocess.run(query, capture_output=True, text=True, check=True, timeout=20).stdout
+        return min(float(line) for line in out.split()) * 2**20
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return math.inf
