@@ -37,18 +37,25 @@ def _plot(one: Comparison) -> Plot:
         ticks = tuple(float(n) for n in budgets(most)) if column == "evaluations" else ()
         panels.append(Panel(label, r"score error ($x^2$)", positive(series), title, ticks=ticks))
     level = summary(one)["level"].dropna()
-    share = f"{100 * level.min():.3g} %" if len(level) else "no"
+    count = one.found["repetition"].nunique()
+    spread = (
+        f"Lines and points are medians over {count} repetitions on data of their own, bands and "
+        f"bars their {100 * level.min():.3g} % intervals."
+        if len(level)
+        else "A single repetition: without intervals."
+    )
+    rivals = (
+        " Horizontal: the theory-guided choice (width, step size and stopping time from N, d and a "
+        "pilot constant), stopped a priori and by the other rules; a rule that looks at the whole "
+        "trajectory pays for all of it. The pilots' operations are in the table. Only the oracle "
+        "knows the score error."
+    )
     return Plot(
         name=one.stem,
         title=f"Tuned against theory-guided, N = {one.samples}",
         caption=(
             "Score error E‖f − f*‖² of the best of n evaluations, the best by held-out denoising "
-            f"loss, {one.label}. Lines and points are medians over "
-            f"{one.found['repetition'].nunique()} repetitions on data of their own, bands and "
-            f"bars their {share} intervals. Horizontal: the theory-guided choice (width, step size "
-            "and stopping time from N, d and a pilot constant), stopped a priori and by the other "
-            "rules; a rule that looks at the whole trajectory pays for all of it. The pilots' "
-            "operations are in the table. Only the oracle knows the score error."
+            f"loss, {one.label}. {spread}{rivals if len(one.stopped) else ''}"
         ),
         panels=tuple(panels),
         group=GROUP,
