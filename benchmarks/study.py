@@ -215,8 +215,8 @@ def main() -> None:
     difference = max(abs(mine / errors["plain"][k] - 1) for k, mine in errors["scorerates"].items())
     after, whole, with_report = ratios.values()
     print(
-        f"ratio: {after:.1f} after start-up, {whole:.1f} with it, {with_report:.1f} with our report "
-        f"too; largest relative difference of the last errors: {difference:.1e}"
+        f"ratio: {after:.1f} after start-up, {whole:.1f} with it, {with_report:.1f} with our report\n"
+        f"largest relative difference of the last errors: {difference:.1e}"
     )
     Path(args.out).write_text(
         json.dumps({"rows": rows, "ratios": ratios, "difference": difference}, indent=1)
