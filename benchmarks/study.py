@@ -215,7 +215,7 @@ def main() -> None:
     difference = max(abs(mine / errors["plain"][k] - 1) for k, mine in errors["scorerates"].items())
     after, whole, with_report = ratios.values()
     print(
-        f"ratio: {after:.1f} after start-up, {whole:.1f} with it, {with_report:.1f} with our report\n"
+        f"ratio: {after:.1f} after start-up, {whole:.1f} with it, {with_report:.1f} with report\n"
         f"largest relative difference of the last errors: {difference:.1e}"
     )
     Path(args.out).write_text(
