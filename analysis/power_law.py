@@ -95,6 +95,10 @@ class PowerLawFit:
             return offset_fit.interval(self.means, self.offset_fit, level)
         return self.means.contrast(-self.means.polynomial(1)[1]).interval(level)
 
+    def spread_at(self, level: float) -> Spread | None:
+        """`spread` with its interval at another confidence level."""
+        return None if self.means is None else diagnostics.spread(self.means, level)
+
     def predict(self, x: ArrayLike) -> tuple[Array, Array, Array]:
         """The fitted curve at x [n] and a pointwise band for it at `level`: y, low, high [n].
         The band is the fit's, not that of a new trial."""

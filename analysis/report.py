@@ -44,7 +44,6 @@ _PACKAGES = ("scorerates", "torch", "numpy", "scipy", "pandas", "matplotlib", "r
 _FINE = ("completed", "pruned")  # neither is trouble
 _VALUES = 16  # of an axis that the page lists one by one
 _LISTED = 40  # trials without a result that the page lists; the download holds all
-
 REDRAW = '''"""Redraws the figures of this folder from ../results.parquet.
 
     python redraw.py                     every figure, as SVG and PDF
@@ -105,7 +104,7 @@ def write_report(
     frame: columns of trainers.columns, one row per trial and recorded step, as `load_results`
     gives it. verdicts: those of `evaluate(frame, audit=audit)`. spec_text: the study's YAML, shown
     as it is. stopping: the stopping rules to compare with the oracle, default all. audit: as
-    `load_audit` gives it; without one the page says that assumptions were not measured. tuning: the
+    `load_audit` gives it; without one the page says that assumptions were not measured. tuning:
     a search's table, as `load_evaluations` gives it: the page then compares tuned with
     theory-guided, and fits nothing to trials that were chosen by their results.
     figures/ holds each figure as SVG and PDF, its numbers as CSV, and redraw.py, which makes them
@@ -196,7 +195,7 @@ def _content(
         "verdicts": verdict_groups(verdicts, names),
         "meanings": wording.MEANINGS,
         "level": wording.share(verdicts[0].level) if verdicts else "",
-        "count": len(verdicts),
+        "adjustment": wording.adjustment(verdicts),
         "sections": [
             {
                 "label": group,

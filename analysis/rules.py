@@ -34,6 +34,7 @@ benchmarks/coverage.py measures how often these rules are wrong.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from enum import StrEnum
 
 import numpy as np
@@ -87,6 +88,15 @@ def decide(prediction: Prediction, fit: PowerLawFit) -> tuple[Word, str]:
         return word, f"{told}; {_settle(prediction, fit)}"
     drift = _drift(prediction, fit, word)
     return (Word.UNDETERMINED, f"{told}, but {drift}") if drift else (word, told)
+
+
+def word_at(prediction: Prediction, fit: PowerLawFit, level: float) -> Word:
+    """Rule 3 alone for a fit's interval at another confidence level."""
+    if prediction.kind is Kind.SHARP and prediction.exponent == 0:
+        change = fit.spread_at(level)
+        return _decide_zero(prediction, replace(fit, spread=change))[0]
+    low, high = fit.interval(level)
+    return Word.UNDETERMINED if math.isnan(low + high) else word_for(prediction, low, high)
 
 
 def word_for(prediction: Prediction, low: float, high: float) -> Word:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,10 @@ from analysis.audit import audit_curves, exponents_for
 from analysis.diagnostics import LocalSlope
 from analysis.growth import POWER, Growth
 from analysis.infinite_width import InfiniteWidth, infinite_width
+from analysis.multiplicity import adjusted_level
 from analysis.power_law import PowerLawFit, fit_power_law
 from analysis.quantities import INTERPOLATED, Curve, curves, trials
-from analysis.rules import Word, counted, decide, word_for
+from analysis.rules import Word, counted, decide, word_at
 from analysis.theory import Kind, Prediction, Quantity, predictions
 
 __all__ = ["Verdict", "Word", "evaluate", "fit_curve", "judge", "usable"]
@@ -63,6 +65,8 @@ class Verdict:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     adjusted_low: float = math.nan
     adjusted_high: float = math.nan
+    adjusted_level: float = math.nan
+    adjusted_verdict: str = ""
     growth: Growth = POWER
     infinite_width: InfiniteWidth | None = None
 
@@ -197,21 +201,39 @@ def evaluate(
 
     `extra`: predictions of the user's own, judged beside the registry's. `audit`: as `load_audit`
     gives it: its curves are judged too, and its b and s predict the kernel's exponent. Intervals
-    adjusted for the number K of verdicts (Bonferroni: each at level 1 - (1 - level)/K, so that all
-    hold together) stand next to the plain ones; the reason says where they would change the
-    verdict.
+    adjusted for the number of verdicts (false coverage rate 1 - level among those decided; see
+    `multiplicity`) stand next to the plain ones, with the verdicts that they give; the reason says
+    where those differ.
     """
     every = [*curves(frame), *audit_curves(audit)]
-    found = [
-        (prediction, curve, fit_curve(curve, level, prediction.growth))
-        for curve in every
-        for prediction in [*predictions(curve.dimension, *exponents_for(audit, curve)), *extra]
-        if (prediction.quantity, prediction.axis) == (curve.quantity, curve.axis)
-        and prediction.applies({**curve.fixed, "effective_time": curve.effective_time})
-    ]
-    share = 1 - (1 - level) / max(len(found), 1)
+    found = []
+    for curve in every:
+        for prediction in [*predictions(curve.dimension, *exponents_for(audit, curve)), *extra]:
+            if (prediction.quantity, prediction.axis) == (
+                curve.quantity,
+                curve.axis,
+            ) and prediction.applies({**curve.fixed, "effective_time": curve.effective_time}):
+                fit = fit_curve(curve, level, prediction.growth)
+                found.append((prediction, *_still_falling(prediction, curve, fit)))
+    share = adjusted_level(
+        [
+            partial(_decided_at, prediction, fit, verdict)
+            for prediction, _curve, fit, verdict in found
+        ],
+        level,
+    )
     judged = [_on_curve(*entry, every, share) for entry in found]
     return _with_infinite_width(judged, frame, every, level)
+
+
+def _decided_at(prediction: Prediction, fit: PowerLawFit, verdict: Verdict, level: float) -> bool:
+    return _word_at(prediction, fit, verdict, level) is not Word.UNDETERMINED
+
+
+def _word_at(prediction: Prediction, fit: PowerLawFit, verdict: Verdict, level: float) -> Word:
+    """The verdict by intervals at `level`; range and drift forbid it as at the plain one."""
+    undecided = verdict.verdict is Word.UNDETERMINED
+    return Word.UNDETERMINED if undecided else word_at(prediction, fit, level)
 
 
 def _with_infinite_width(
@@ -239,18 +261,20 @@ def _key(entry: Curve | Verdict) -> tuple[str, str]:
 
 
 def _on_curve(
-    prediction: Prediction, curve: Curve, fit: PowerLawFit, every: Sequence[Curve], share: float
+    prediction: Prediction,
+    curve: Curve,
+    fit: PowerLawFit,
+    verdict: Verdict,
+    every: Sequence[Curve],
+    share: float,
 ) -> Verdict:
-    verdict = judge(prediction, fit)
-    curve, fit, verdict = _still_falling(prediction, curve, fit, verdict)
     low, high = fit.interval(share)
     note = usable(curve)[1]
     # with every level left out, why they were is the whole reason
     reasons = [] if note and not fit.points else [verdict.reason]
-    if fit.ok and prediction.exponent != 0 and verdict.verdict is not Word.UNDETERMINED:
-        word = word_for(prediction, low, high)
-        if word is not verdict.verdict:
-            reasons.append(f"with the interval adjusted for all verdicts together: {word}")
+    word = _word_at(prediction, fit, verdict, share)
+    if word is not verdict.verdict:
+        reasons.append(f"with the interval adjusted for all verdicts together: {word}")
     reasons += [_assessed(prediction, curve, verdict, every), note]
     fixed = dict(curve.fixed)
     if curve.effective_time is not None:
@@ -264,16 +288,19 @@ def _on_curve(
         fixed=fixed,
         adjusted_low=low,
         adjusted_high=high,
+        adjusted_level=share,
+        adjusted_verdict=str(word),
     )
 
 
 def _still_falling(
-    prediction: Prediction, curve: Curve, fit: PowerLawFit, verdict: Verdict
+    prediction: Prediction, curve: Curve, fit: PowerLawFit
 ) -> tuple[Curve, PowerLawFit, Verdict]:
     """What a bound on a best error can still learn from censored levels, where the rest are too
     few: the error recorded is no less than the best one, so above the middle of the range it makes
     the exponent smaller. `faster` and `consistent` then hold all the more; nothing else does.
     Returns the curve, fit and verdict to report."""
+    verdict = judge(prediction, fit)
     lowest = float(np.log(curve.x[curve.censored]).min()) if curve.censored.any() else -np.inf
     usable_here = (
         prediction.kind is Kind.BOUND

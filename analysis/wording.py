@@ -7,6 +7,7 @@ because exponents are superscripts.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -114,6 +115,19 @@ def infinite_width(verdict: Verdict) -> str:
 def share(level: float) -> str:
     """A confidence level as `95 %`."""
     return f"{100 * level:g} %"
+
+
+def adjustment(verdicts: Sequence[Verdict]) -> str:
+    """What the adjusted intervals are; empty where there is nothing to adjust for."""
+    if len(verdicts) < 2:
+        return ""
+    first = verdicts[0]
+    return (
+        f"Adjusted intervals are at {100 * first.adjusted_level:.4g} %: with {len(verdicts)} "
+        "questions asked, the share of wrong intervals to expect among those that decide is then "
+        f"still {share(round(1 - first.level, 9))} (false coverage rate, Benjamini and Yekutieli "
+        "2005; proved for independent estimates)."
+    )
 
 
 def theory(verdict: Verdict) -> Markup:

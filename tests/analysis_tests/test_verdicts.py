@@ -239,7 +239,8 @@ def test_verdicts_json_has_the_fields_of_the_contract(table: pd.DataFrame) -> No
     for verdict in evaluate(table):
         entry = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
         assert set(entry) >= DESIGN_FIELDS | {"law", "law_id", "dimension", "fixed"}
-        assert set(entry) >= {"adjusted_low", "adjusted_high"}
+        assert set(entry) >= {"adjusted_low", "adjusted_high", "adjusted_level"}
+        assert entry["adjusted_verdict"] in set(Word)
         assert entry["range"][0] < entry["range"][1]
         assert {"low", "high", "exponent", "error"} <= set(entry["local_slopes"][0])
 
@@ -257,12 +258,32 @@ def test_study_of_doubled_theory(table: pd.DataFrame) -> None:
     assert found["doubled best unweighted error against samples"].verdict is Word.VIOLATES
 
 
-def test_adjusted_interval_widens_with_the_number_of_verdicts(table: pd.DataFrame) -> None:
-    few = by_name(evaluate(table))
-    many = by_name(evaluate(table, extra=[replace(p, name=p.name + "!") for p in predictions(2)]))
+def undecided(best: Verdict, count: int) -> list[Prediction]:
+    """Predictions that the best error leaves open: it lies at the edge of their margin."""
+    edge = replace(predictions(2)[0], kind=Kind.SHARP, exponent=best.exponent / 1.15)
+    return [replace(edge, name=f"open {i}") for i in range(count)]
+
+
+def test_adjusted_interval_widens_with_the_undecided(table: pd.DataFrame) -> None:
     one = "best error against samples"
+    few = by_name(evaluate(table))
+    many = by_name(evaluate(table, extra=undecided(few[one], 6)))
     assert many[one].adjusted_low < few[one].adjusted_low
     assert many[one].ci_low == few[one].ci_low
+    decided = [v for v in many.values() if v.adjusted_verdict != "undetermined"]
+    assert 0 < len(decided) < len(many)
+    for v in many.values():
+        assert v.adjusted_level == pytest.approx(1 - 0.05 * len(decided) / len(many))
+
+
+def test_reason_says_what_the_adjusted_interval_says(table: pd.DataFrame) -> None:
+    best = by_name(evaluate(table))["best error against samples"]
+    reach = (best.exponent - best.ci_low + 1e-5) / best.exponent
+    close = replace(predictions(2)[0], name="close", exponent=best.exponent, margin=reach)
+    found = by_name(evaluate(table, extra=[close, *undecided(best, 20)]))["close"]
+    assert found.verdict is Word.CONSISTENT
+    assert found.adjusted_verdict == "undetermined"
+    assert "adjusted for all verdicts together: undetermined" in found.reason
 
 
 def test_censored_and_diverged_levels_are_left_out_whole(synthetic: ModuleType) -> None:
