@@ -7,7 +7,7 @@ was not measured says so.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -58,7 +58,7 @@ def setting_audit(setting: Setting, audit: pd.DataFrame | None) -> pd.DataFrame 
 def assumption_rows(setting: Setting, audit: pd.DataFrame | None = None) -> list[AuditRow]:
     """Every assumption of THEORY section 9, for one setting; audit: as `load_audit` gives it."""
     own = setting_audit(setting, audit)
-    return [
+    rows = [
         *_law(setting, own),
         *_target(setting, own),
         *_kernel(setting, own),
@@ -67,6 +67,7 @@ def assumption_rows(setting: Setting, audit: pd.DataFrame | None = None) -> list
         _movement(setting, "displacement", "‖W(τ) − W(0)‖_F at the last step"),
         _movement(setting, "flipped_fraction", "share of flipped activations at the last step"),
     ]
+    return [replace(row, measured=minus(row.measured)) for row in rows]
 
 
 # --- the law and f* -------------------------------------------------------------------------------
@@ -241,9 +242,7 @@ def _mean(values: pd.Series[float]) -> str:
     if n < 2:
         return f"{mean:.3g} (one replicate)"
     half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
-    return minus(
-        f"{mean:.3g} (95 % interval {mean - half:.3g} to {mean + half:.3g}, {n} replicates)"
-    )
+    return f"{mean:.3g} (95 % interval {mean - half:.3g} to {mean + half:.3g}, {n} replicates)"
 
 
 # --- the trials' own columns ----------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pandas as pd
 
 from analysis.joint_fit import JointFit, fit_joint
 from analysis.quantities import CONFIGURATION, Curve, Trials, per_trial
+from analysis.rules import p_text
 from analysis.theory import Quantity
 from trainers.trial import TrialStatus
 
@@ -64,7 +65,7 @@ def _told(fit: JointFit) -> InfiniteWidth:
     message = fit.message
     if fit.additivity is not None and fit.additivity < 0.05:
         message = "; ".join(
-            filter(None, [message, f"the terms do not add up (p = {fit.additivity:.2g})"])
+            filter(None, [message, f"the terms do not add up ({p_text(fit.additivity)})"])
         )
     return InfiniteWidth(
         str(fit.status),

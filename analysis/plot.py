@@ -121,8 +121,16 @@ def plain(label: str) -> str:
     return re.sub(r"[${}^\\]", lambda m: "^" if m.group() == "^" else "", label).strip()
 
 
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 def minus(text: str) -> str:
-    """`text` with a real minus sign before numbers."""
+    """`text` as it is read: a real minus sign before numbers, `5.7e-08` as `5.7 × 10⁻⁸`."""
+    text = re.sub(
+        r"(?<=\d)e([+-]\d+)\b",
+        lambda m: f" × 10{str(int(m.group(1))).translate(_RAISED)}",
+        text,
+    )
     return re.sub(r"(?<![\w^)\]])-(?=\d)", "−", text)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from analysis.plot import Panel, Plot, Series, minus
 from analysis.power_law import PowerLawFit
 from analysis.quantities import Curve
-from analysis.sweeps import MATH, SETTING, Setting, held, level_means
+from analysis.rules import percent
+from analysis.sweeps import MATH, PLAIN, SETTING, Setting, held, level_means
 from analysis.theory import Kind, Quantity, predictions
 from analysis.verdicts import Verdict, Word, fit_curve, usable
 
@@ -63,9 +64,6 @@ _AXES = {
     "index": "index $i$",
 }
 _VARIABLES = {**MATH, "t_min": "$T_0$", "norm": "$R_H$", "index": "$i$"}
-PLAIN = {
-    "samples": "N", "width": "m", "step_size": "η", "t_min": "T₀", "norm": "R_H", "index": "i",
-}  # fmt: skip
 GRID = 60
 
 
@@ -273,7 +271,7 @@ def _caption(
     curve: Curve, verdict: Verdict, fit: PowerLawFit | None, theory: Series | None, note: str
 ) -> str:
     axis = PLAIN.get(curve.axis, curve.axis)
-    share = f"{verdict.level:.0%}".replace("%", " %")
+    share = percent(verdict.level)
     parts = [
         *([f"{fixed}."] if (fixed := conditions(curve)) else []),
         "Faint dots are trials, markers means over seeds with their 95 % intervals.",

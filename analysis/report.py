@@ -28,11 +28,9 @@ from analysis.assumptions import assumption_rows
 from analysis.drawing import Drawn, palette_css, render
 from analysis.figures import Omitted, study_plots
 from analysis.plot import Plot, minus
-from analysis.rate_figures import PLAIN
-from analysis.rules import counted
 from analysis.stop_figures import stopping_table
 from analysis.stops import stops
-from analysis.sweeps import Setting, law_names, settings
+from analysis.sweeps import PLAIN, Setting, law_names, settings
 from analysis.term_figures import TERMS, dominance
 from analysis.tuning import comparisons
 from analysis.tuning_figures import GROUP as TUNING
@@ -270,8 +268,7 @@ def verdict_row(verdict: Verdict) -> dict[str, Any]:
         "wide": wording.infinite_width(verdict),
         "wide_note": verdict.infinite_width.message if verdict.infinite_width else "",
         "adjusted": wording.interval(verdict.adjusted_low, verdict.adjusted_high),
-        "data": f"{counted(verdict.seeds, 'seed')} at {counted(verdict.points, 'value')}, "
-        f"{verdict.range[0]:g} to {verdict.range[1]:g}",
+        "data": wording.data(verdict),
         "badge": wording.badge(verdict),
         "reason": minus(verdict.reason),
         "source": verdict.source,
@@ -378,7 +375,7 @@ def _facts(frame: pd.DataFrame, trials: pd.DataFrame) -> list[tuple[str, str]]:
     devices = sorted(trials["device"].dropna().astype(str).unique())
     if devices:
         facts.append(("Devices", ", ".join(devices)))
-    return facts
+    return [(term, minus(told)) for term, told in facts]
 
 
 def _versions() -> list[tuple[str, str]]:

@@ -136,7 +136,7 @@ def _phrase(prediction: Prediction, word: Word) -> str:
             Word.DISAGREES: f"lies above {cut}",
         }.get(word, f"contains {cut}")
     if prediction.kind is Kind.SHARP:
-        zone = f"[{start:.3g}, {stop:.3g}], which is {beta} within {share}"
+        zone = f"[{start:.3g}, {stop:.3g}], theory's {beta} within {share}"
         return {
             Word.AGREES: f"lies inside {zone}",
             Word.DISAGREES: f"lies outside {zone}",
@@ -167,7 +167,7 @@ def _drift(prediction: Prediction, fit: PowerLawFit, word: Word) -> str:
     """Rule 4: why the curve's drift forbids `word`; empty when it does not."""
     if fit.misfit is not None and fit.misfit.p_value < DRIFT_P:
         return (
-            f"the curve bends about {fit.growth.form} (p = {fit.misfit.p_value:.2g}), so its "
+            f"the curve bends about {fit.growth.form} ({p_text(fit.misfit.p_value)}), so its "
             "exponent is not that of large values: extend the range, or leave out the smallest"
         )
     bend, end, forecast = fit.curvature, fit.end_slope, fit.forecast_slope
@@ -187,8 +187,8 @@ def _drift(prediction: Prediction, fit: PowerLawFit, word: Word) -> str:
             return ""
         first, last = fit.local_slopes[0].exponent, fit.local_slopes[-1].exponent
         return (
-            f"the local exponent drifts from {first:.3g} to {last:.3g} over the range (curvature "
-            f"p = {bend.p_value:.2g}): {more}"
+            f"the local exponent drifts from {first:.2f} to {last:.2f} over the range (curvature "
+            f"{p_text(bend.p_value)}): {more}"
         )
     low, high = end.interval(END_LEVEL)
     at_end = word_for(prediction, low, high)
@@ -208,8 +208,8 @@ def _decide_zero(prediction: Prediction, fit: PowerLawFit) -> tuple[Word, str]:
     cut = math.log1p(prediction.margin)
     low, high, middle = (math.expm1(v) for v in (change.low, change.high, change.estimate))
     told = (
-        f"level means differ from their geometric mean by at most {percent(middle)} "
-        f"[{percent(low)}, {percent(high)}], and {percent(prediction.margin)} is allowed"
+        f"level means differ from their geometric mean by at most {percent(middle, 2)} "
+        f"({percent(low, 2)} to {percent(high, 2)}), and {percent(prediction.margin)} is allowed"
     )
     if change.high <= cut:
         return Word.AGREES, told
@@ -257,9 +257,14 @@ def _seeds(fit: PowerLawFit, half: float, room: float) -> str:
     )
 
 
-def percent(share: float) -> str:
-    """A share in percent, to three digits: `15 %`."""
-    return f"{100 * share:.3g} %"
+def percent(share: float, digits: int = 3) -> str:
+    """A share in percent, to so many digits: `15 %`."""
+    return f"{100 * share:.{digits}g} %"
+
+
+def p_text(p_value: float) -> str:
+    """A p-value as papers print it: `p = 0.0044`, `p < 0.001`."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -17,6 +17,8 @@ from analysis.intervals import summarise
 from analysis.plot import FloatArray
 
 SYMBOLS = {"samples": "N", "width": "m", "step_size": "η"}
+PLAIN = {**SYMBOLS, "t_min": "T₀", "norm": "R_H", "index": "i"}
+"""The axes of curves in running text."""
 MATH = {"samples": "$N$", "width": "$m$", "step_size": r"$\eta$"}
 SETTING = [
     "law_id", "dimension", "initialisation", "feature_bias", "t_min", "t_max", "schedule",

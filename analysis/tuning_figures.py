@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.plot import Panel, Plot, Series, positive
+from analysis.plot import Panel, Plot, Series, minus, positive
 from analysis.tuning import (
     GUIDED_RULES,
     Comparison,
@@ -114,7 +114,7 @@ def tuning_rows(one: Comparison) -> dict[str, Any]:
                 who.replace("_", " "),
                 _number(row["error"]),
                 _between(row["error_low"], row["error_high"], _number),
-                cost,
+                minus(cost),
                 "" if searched else _worth_words(row),
             )
         )
@@ -133,7 +133,7 @@ def _worth_words(row: pd.Series[Any]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}" if np.isfinite(value) else "–"
+    return minus(f"{value:.3g}") if np.isfinite(value) else "–"
 
 
 def _between(low: float, high: float, text: Any) -> str:

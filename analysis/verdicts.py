@@ -23,7 +23,8 @@ from analysis.infinite_width import InfiniteWidth, infinite_width
 from analysis.multiplicity import adjusted_level
 from analysis.power_law import PowerLawFit, fit_power_law
 from analysis.quantities import INTERPOLATED, Curve, curves, trials
-from analysis.rules import Word, counted, decide, word_at
+from analysis.rules import Word, counted, decide, percent, word_at
+from analysis.sweeps import PLAIN
 from analysis.theory import Kind, Prediction, Quantity, predictions
 
 __all__ = ["Verdict", "Word", "evaluate", "fit_curve", "judge", "usable"]
@@ -144,19 +145,20 @@ def usable(curve: Curve) -> tuple[Curve, str]:
     """
     censored = set(curve.x[curve.censored].tolist())
     diverged = set(curve.diverged)
+    axis = PLAIN.get(curve.axis, curve.axis)
     notes = []
     if censored:
         what = (
-            f"with a training loss above {INTERPOLATED:.0%} of the noise level at the last step, "
-            "which says nothing of descent that is never stopped"
+            f"with a last training loss above {percent(INTERPOLATED)} of the noise level, which "
+            "says nothing of descent that is never stopped"
             if curve.quantity == Quantity.FINAL_ERROR
             else "without a best step inside the recorded ones"
         )
-        where = f"{curve.axis} = {_list(censored)} left out"
+        where = f"{axis} = {_list(censored)} left out"
         notes.append(f"{_trials(curve.censored.sum())} {what}: {where} (train with more steps)")
     if diverged:
         notes.append(
-            f"{_trials(len(curve.diverged))} diverged: {curve.axis} = {_list(diverged)} left out"
+            f"{_trials(len(curve.diverged))} diverged: {axis} = {_list(diverged)} left out"
         )
     if curve.failed:
         notes.append(f"{_trials(len(curve.failed))} failed, left out")
@@ -316,7 +318,8 @@ def _still_falling(
     if found.verdict not in (Word.FASTER, Word.CONSISTENT):
         return curve, fit, verdict
     told = (
-        f"{found.reason}, even with {curve.axis} = {_list(set(curve.x[curve.censored].tolist()))}, "
+        f"{found.reason}, even with {PLAIN.get(curve.axis, curve.axis)} = "
+        f"{_list(set(curve.x[curve.censored].tolist()))}, "
         "where the best step was not reached and the error is still too large"
     )
     return whole, fit_of_whole, replace(found, reason=told)

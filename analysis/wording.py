@@ -7,15 +7,15 @@ because exponents are superscripts.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from analysis.plot import minus
-from analysis.rate_figures import PLAIN
 from analysis.rules import counted, percent
-from analysis.sweeps import SYMBOLS, held
+from analysis.sweeps import PLAIN, SYMBOLS, held
 from analysis.theory import Kind, Quantity
 from analysis.verdicts import Verdict, Word
 
@@ -138,8 +138,13 @@ def theory(verdict: Verdict) -> Markup:
     if verdict.kind == Kind.QUALITATIVE:
         return Markup("does not vanish at the stopped rate")
     if flat(verdict):
-        return Markup("no change (within {})").format(percent(verdict.margin))
-    return Markup("{} (within {})").format(b, percent(verdict.margin))
+        return Markup("no change (within {})").format(_unbroken(verdict))
+    return Markup("{} (within {})").format(b, _unbroken(verdict))
+
+
+def _unbroken(verdict: Verdict) -> str:
+    """The margin in percent, kept on one line."""
+    return percent(verdict.margin).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def where(verdict: Verdict) -> str:
@@ -151,11 +156,26 @@ def where(verdict: Verdict) -> str:
     return text
 
 
+def data(verdict: Verdict) -> str:
+    """What the fit stands on: `8 seeds at 7 values, 64 to 4096`."""
+    if not verdict.points:
+        return "none that can be used"
+    seeds, values = counted(verdict.seeds, "seed"), counted(verdict.points, "value")
+    return f"{seeds} at {values}, {_range(verdict)}"
+
+
 def sentence(verdict: Verdict) -> Markup:
     """The answer in one sentence, for the top of the page, without its full stop."""
     name = QUANTITIES.get(verdict.quantity, verdict.quantity.replace("_", " "))
     words, rest = _tail(verdict)
     return Markup("The {} {}: <strong>{}</strong>{}").format(name, _told(verdict), words, rest)
+
+
+def _why(verdict: Verdict) -> str:
+    """The reason as a sentence of its own, without the exponent, which was just said."""
+    told = re.sub(r"^b = \S+ \[[^\]]*\]", "the interval", verdict.reason)
+    word = told[1:2].isalpha()  # not a symbol
+    return minus(f"{told[:1].upper()}{told[1:]}" if word else told)
 
 
 def _told(verdict: Verdict) -> Markup:
@@ -188,7 +208,7 @@ def _tail(verdict: Verdict) -> tuple[str, Markup]:
     b = power(verdict.axis, verdict.theory_exponent)
     word = verdict.verdict
     if word is Word.UNDETERMINED:
-        return "undetermined", Markup(", because {}").format(minus(verdict.reason))
+        return "undetermined", Markup(". {}").format(_why(verdict))
     if verdict.kind == Kind.BOUND:
         words = {
             Word.FASTER: "faster than the bound",

@@ -19,6 +19,7 @@ import pytest
 
 from analysis.assumptions import assumption_rows
 from analysis.figures import study_plots
+from analysis.plot import minus
 from analysis.report import answers, trial_table, write_report
 from analysis.results import load_results
 from analysis.sweeps import law_names, settings
@@ -104,6 +105,27 @@ def test_the_answer_comes_first(page: Page) -> None:
         re.search(r"N−0\.6\d+ \(95 % interval 0\.6\d+ to 0\.6\d+, \d seeds\)", told)
     )
     assert "faster than the bound N−0.40." in told
+
+
+def test_numbers_are_written_as_in_a_paper(page: Page) -> None:
+    assert minus("p = 5.7e-08, 2e+09 and -0.5e+10") == "p = 5.7 × 10⁻⁸, 2 × 10⁹ and −0.5 × 10¹⁰"
+    assert minus("the 2e of x^-b, seed 1e5") == "the 2e of x^-b, seed 1e5"
+    prose = page.words[page.words.index("The answer") :].split("Reproduce it")[0]
+    assert not re.findall(r"\d(?:\.\d+)?e[+-]\d+", prose)
+    assert not re.findall(r"\d%", prose)
+    assert "samples = " not in prose
+
+
+def test_cells_of_stacked_tables_name_their_column(page: Page) -> None:
+    """On a phone each cell stands under the next, behind its column's name."""
+    inside, cells = False, 0
+    for tag, attributes in page.tags:
+        if tag == "table":
+            inside = "stack" in (attributes.get("class") or "").split()
+        if tag == "td" and inside:
+            cells += 1
+            assert attributes.get("data-label")
+    assert cells > 20
 
 
 def test_the_page_needs_no_network(page: Page) -> None:
@@ -196,7 +218,7 @@ def test_a_study_without_rates_or_results_still_has_a_report(
     )
     said = Page(write_report(tmp_path / "one", one, evaluate(one)).read_text()).words
     assert "No prediction can be judged" in said
-    assert "the study has a single value of samples" in said
+    assert "the study has a single value of N" in said
     nothing = one.assign(status="failed", message="no memory", score_error=np.nan)
     said = Page(write_report(tmp_path / "none", nothing, []).read_text()).words
     assert "failed: 1" in said
@@ -271,7 +293,7 @@ def test_sentences(verdicts: list[Verdict]) -> None:
     said = str(sentence(replace(start, verdict=W.VIOLATES, theory_exponent=0.8)))
     assert "slower than the bound, which it violates" in said
     said = str(sentence(replace(start, verdict=W.UNDETERMINED, reason="x < 3 & more")))
-    assert said.endswith("<strong>undetermined</strong>, because x &lt; 3 &amp; more")
+    assert said.endswith("<strong>undetermined</strong>. x &lt; 3 &amp; more")
     time = next(v for v in verdicts if v.quantity == "best_effective_time")
     said = str(sentence(replace(time, exponent=-0.84, ci_low=-0.9, ci_high=-0.78)))
     assert "grows as N<sup>0.84</sup> (95 % interval 0.78 to 0.90" in said

@@ -299,7 +299,7 @@ def test_censored_and_diverged_levels_are_left_out_whole(synthetic: ModuleType) 
     assert not kept.censored.any()
     assert 64 not in kept.x
     assert "train with more steps" in note
-    assert "1 trial diverged: samples = 64 left out" in note
+    assert "1 trial diverged: N = 64 left out" in note
     assert fit_curve(curve).trials == len(kept.x)
     verdict = by_name(evaluate(table))["best error against samples"]
     assert note in verdict.reason
@@ -314,7 +314,7 @@ def test_a_bound_may_use_errors_that_still_fall(synthetic: ModuleType) -> None:
     best = by_name(evaluate(table))["best error against samples"]
     assert best.points == 5
     assert best.verdict is Word.FASTER
-    assert "even with samples = 1024" in best.reason
+    assert "even with N = 1024" in best.reason
     assert "left out" not in best.reason
     steep = replace(predictions(2)[0], name="steep", exponent=0.9)
     assert by_name(evaluate(table, extra=[steep]))["steep"].verdict is Word.UNDETERMINED
