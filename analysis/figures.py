@@ -16,7 +16,18 @@ from analysis import audit_figures, rate_figures, stop_figures, term_figures
 from analysis.audit import audit_curves
 from analysis.plot import Panel, Plot, Series, positive
 from analysis.quantities import best, curves, trials
-from analysis.sweeps import Setting, Sweep, at_best, has, level_means, quartiles, settings, sweep
+from analysis.shape_figures import TITLE, bias_variance
+from analysis.sweeps import (
+    PLAIN,
+    Setting,
+    Sweep,
+    at_best,
+    has,
+    level_means,
+    quartiles,
+    settings,
+    sweep,
+)
 from analysis.verdicts import Verdict
 from trainers.columns import TIME_BINS
 from trainers.trial import Diffusion, time_bin_edges
@@ -66,18 +77,20 @@ def study_plots(
 def _trajectories(setting: Setting) -> Iterator[Plot | tuple[str, str]]:
     for axis, make in (
         ("samples", error_against_steps),
+        ("samples", bias_variance),
         ("step_size", collapse),
         ("samples", time_bins),
     ):
         along = sweep(setting.frame, axis)
         if along is None:
-            yield _TITLES[make.__name__], f"the study has a single value of {axis}"
+            yield _TITLES[make.__name__], f"the study has a single value of {PLAIN[axis]}"
         else:
             yield make(setting, along)
 
 
 _TITLES = {
     "error_against_steps": "Score error against steps",
+    "bias_variance": TITLE,
     "collapse": "One curve for all step sizes",
     "time_bins": "Score error by diffusion time",
 }
