@@ -73,7 +73,7 @@ def bias_variance(setting: Setting, along: Sweep) -> Plot | tuple[str, str]:
         misfits.append(np.log(mean / fit.predict(time=x, samples=np.full(len(x), n))))
     left = np.concatenate(misfits)
     return Plot(
-        name=f"{setting.stem}_bias_variance_in_time",
+        name=f"{setting.stem}_error_shape_in_time",
         title=TITLE,
         caption=minus(_caption(along, fit, left)),
         panels=(
@@ -101,5 +101,5 @@ def _caption(
         "intervals over seeds. At the best time of this shape the score error falls as N^-b, "
         f"b = rp/(p+q) = {fit.rate:.2f} ({fit.rate_ci[0]:.2f} to {fit.rate_ci[1]:.2f}), and the "
         f"best time grows as N to the power r/(p+q) = {r / (p + q):.2f}. The means differ from the "
-        f"shape by {misfit:.2g} % (root mean square): a misfit that the intervals do not hold."
+        f"shape by {misfit:.2g} % (root mean square): a misfit that the intervals do not include."
     )

@@ -67,7 +67,7 @@ def stopping(
     if found is None:
         return
     if len(found.levels) < 2:
-        yield TITLE, "the study has a single value of samples"
+        yield TITLE, "the study has a single value of N"
         return
     table = regrets(found.stops, by=("samples",))
     series = [one for rule in USES for one in _lines(rule, table[table["rule"] == rule])]

@@ -64,6 +64,7 @@ def test_every_figure_of_a_full_study_is_there(plots: dict[str, Plot]) -> None:
         "terms_against_steps",
         "terms_at_stop",
         "bias_variance",
+        "error_shape_in_time",
         "stopping_rules",
         "audit_movement",
     }
@@ -207,7 +208,7 @@ def test_null_columns_leave_figures_out_with_a_reason(synthetic: ModuleType) -> 
     told = {o.title: o.reason for o in omitted}
     assert "kernel: true" in told["The four terms of the error"]
     assert "bins" in told["Score error by diffusion time"]
-    assert told["One curve for all step sizes"] == "the study has a single value of step_size"
+    assert told["One curve for all step sizes"] == "the study has a single value of η"
     for plot in made:
         assert all(len(s.x) for p in plot.panels for s in p.series), plot.name
 

@@ -363,7 +363,7 @@ def test_nothing_is_compared_where_there_is_nothing() -> None:
     single = settings(study().query("samples == 256"))[0]
     (reason,) = stopping(single)
     assert isinstance(reason, tuple)
-    assert "single value of samples" in reason[1]
+    assert "single value of N" in reason[1]
     table = stopping_table(single)
     assert table is not None
     assert "cannot be judged" in " ".join(table["notes"])
