@@ -6,13 +6,16 @@ import torch
 
 from trainers.gradient_descent import Batch, Problem, Record, descend
 from trainers.network import BLOCKED, fused_passes
+from trainers.sign_groups import grouped_passes
 from trainers.trial import recorded_steps
 
 STEPS = recorded_steps(60, 12)
 PATHS = {
-    "fused": lambda: fused_passes(False),
-    "fused_bias": lambda: fused_passes(True),
-    "blocked": lambda: BLOCKED,
+    "fused": lambda d: fused_passes(False),
+    "fused_bias": lambda d: fused_passes(True),
+    "grouped": lambda d: grouped_passes(False, d),
+    "grouped_bias": lambda d: grouped_passes(True, d),
+    "blocked": lambda d: BLOCKED,
 }
 
 
@@ -43,8 +46,9 @@ def reference(p: Problem, steps: list[int]) -> dict[str, np.ndarray]:
 
 
 def run(problems: list[Problem], path: str, dtype: torch.dtype = torch.float64) -> list[Record]:
-    batch = Batch.pack(problems, dtype, torch.device("cpu"))
-    return list(descend(batch, STEPS, PATHS[path]()))
+    passes = PATHS[path](len(problems[0].a))
+    batch = Batch.pack(problems, dtype, torch.device("cpu"), passes.grouped)
+    return list(descend(batch, STEPS, passes))
 
 
 RAGGED = [problem(33, 20), problem(17, 64, eta=0.2, seed=1), problem(8, 2, seed=2)]
@@ -76,11 +80,26 @@ def test_float32_stays_close_to_float64(path: str) -> None:
         assert difference < 1e-5
 
 
-def test_the_two_paths_agree_in_every_dimension() -> None:
-    for d in (1, 2, 5):
-        problems = [problem(40, 30, d=d, seed=s) for s in range(2)]
-        for a, b in zip(run(problems, "fused"), run(problems, "blocked"), strict=True):
-            torch.testing.assert_close(a.predictions, b.predictions, rtol=0, atol=1e-12)
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 5])
+def test_the_paths_agree_in_every_dimension(d: int) -> None:
+    for trials in (1, 2):
+        problems = [problem(40, 30, d=d, seed=s) for s in range(trials)]
+        expected = run(problems, "blocked")
+        for path in ("fused", "grouped", "grouped_bias"):
+            for a, b in zip(run(problems, path), expected, strict=True):
+                torch.testing.assert_close(a.predictions, b.predictions, rtol=0, atol=1e-12)
+                torch.testing.assert_close(a.flipped_fraction, b.flipped_fraction)
+                torch.testing.assert_close(a.displacement, b.displacement)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_neuron_that_is_zero_stays_zero(path: str) -> None:
+    """relu'(0) = 0, at either sign of zero: whatever the signs of its features."""
+    p = problem(40, 30, seed=8)
+    p.w[:, :4] = [0.0, -0.0, 0.0, -0.0]
+    got = run([p, p], path, torch.float32)
+    expected = reference(p, STEPS)["displacement"]
+    np.testing.assert_allclose([float(r.displacement[0]) for r in got], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("path", PATHS)
