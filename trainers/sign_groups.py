@@ -126,7 +126,7 @@ def _backward(bias: bool) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 @cache
 def grouped_passes(bias: bool, d: int) -> Passes:
     """The compiled passes for d outputs; `bias` says that the last feature is the constant 1 of
-    every sample (one of padding is mistaken for (0, ..., 0, 1), where its residual is 0).
+    every sample, which needs no product.
 
     W and A are W and S of this module's table, Z its Z; F and R are as always. One compilation for
     each (k, bias, dtype), whatever n, g and B P above 1."""
@@ -142,11 +142,15 @@ def grouped_passes(bias: bool, d: int) -> Passes:
     def outputs(W: Tensor, S: Tensor, Z: Tensor) -> Tensor:
         q, n = signs(W), Z.shape[2]
         sums = forward(W, S, Z.view(*Z.shape[:2], SAMPLES_AT_ONCE, n // SAMPLES_AT_ONCE))
-        return q.T @ sums.view(-1, len(q), n)
+        F = q.T @ sums.view(-1, len(q), n)
+        # The constant feature is 0 at a sample of padding, where F must be 0 too.
+        return F * Z[:: len(q), -1:] if bias else F
 
     def gradient(W: Tensor, S: Tensor, Z: Tensor, R: Tensor) -> Tensor:
         q, (G, k, g) = signs(W), W.shape
-        V = (q @ R).view(G, -1)
+        # Not a view of q @ R: the compiler would take the shape of what it is a view of for fixed.
+        V = R.new_empty((G, R.shape[2]))
+        torch.matmul(q, R, out=V.view(-1, len(q), R.shape[2]))
         sums = backward(W.view(G, k, NEURONS_AT_ONCE, g // NEURONS_AT_ONCE), Z, V)
         return sums.view(W.shape).mul_(S[:, None, :])
 

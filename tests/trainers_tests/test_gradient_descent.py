@@ -25,7 +25,8 @@ def problem(n: int, m: int, d: int = 2, eta: float = 0.7, seed: int = 0) -> Prob
     z = np.concatenate([rng.normal(size=(n, d + 1)), np.ones((n, 1))], axis=1)
     x0 = rng.uniform(-1, 1, size=(n, d))
     w, a = rng.normal(size=(k, m)), rng.choice([-1.0, 1.0], size=(d, m))
-    return Problem(z, x0, w, a, rng.normal(size=(9, k)), eta)
+    z_eval = np.concatenate([rng.normal(size=(9, d + 1)), np.ones((9, 1))], axis=1)
+    return Problem(z, x0, w, a, z_eval, eta)
 
 
 def reference(p: Problem, steps: list[int]) -> dict[str, np.ndarray]:
