@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -188,7 +189,7 @@ def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     # Past this limit dynamo raises (fullgraph): it never falls back to a pass that stores N x m.
     torch._dynamo.config.recompile_limit = 64
     # a * b + c in one instruction, rounded once: left out of compiled CPU code unless asked for.
-    contracted = {"cpp.enable_floating_point_contract_flag": "fast"}
+    contracted: dict[str, Any] = {"cpp.enable_floating_point_contract_flag": "fast"}
     return torch.compile(function, dynamic=True, fullgraph=True, options=contracted)
 
 

@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainers.batches import GROUPED_MAX_OUTPUTS
 from trainers.network import Passes, compiled, fused_flips
 
 SAMPLES_AT_ONCE = 8
@@ -35,9 +36,6 @@ SAMPLES_AT_ONCE = 8
 
 NEURONS_AT_ONCE = 2
 """Neurons that share one load of a sample in the backward pass; divides every g."""
-
-MAX_OUTPUTS = 4
-"""Largest d that is grouped: P doubles with each output, and so do the copies of Z."""
 
 MAX_PADDING = 1.25
 """Groups of a trial are padded to one length. Above this factor of work added it is not worth it:
@@ -54,8 +52,9 @@ def patterns(d: int) -> Array:
 
 def pattern_of(a: Array) -> NDArray[np.int64]:
     """Of output signs a [d, m]: the index in `patterns` of each neuron's a_r s_r, [m]."""
-    differs: NDArray[np.int64] = (a[1:] != a[0]).astype(np.int64)
-    return (differs << np.arange(len(a) - 1)[:, None]).sum(axis=0)
+    differs = (a[1:] != a[0]).astype(np.int64) << np.arange(len(a) - 1)[:, None]
+    which: NDArray[np.int64] = differs.sum(axis=0)
+    return which
 
 
 def group_length(signs: Sequence[Array]) -> int:
@@ -67,7 +66,7 @@ def group_length(signs: Sequence[Array]) -> int:
 def worthwhile(signs: Sequence[Array]) -> bool:
     """Whether grouping makes a batch of trials with output signs [d, m] each faster."""
     d, m = len(signs[0]), max(a.shape[1] for a in signs)
-    return d <= MAX_OUTPUTS and 2 ** (d - 1) * group_length(signs) <= MAX_PADDING * m
+    return d <= GROUPED_MAX_OUTPUTS and 2 ** (d - 1) * group_length(signs) <= MAX_PADDING * m
 
 
 def group(w: Array, a: Array, length: int) -> tuple[Array, Array]:

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from trainers.batches import GROUPED_MAX_OUTPUTS
 from trainers.descent import Descent
 from trainers.gradient_descent import Batch, Problem, descend
 from trainers.network import BLOCKED, initial_weights, warm_up
 from trainers.sign_groups import (
-    MAX_OUTPUTS,
     group,
     group_length,
     grouped_passes,
@@ -93,7 +93,7 @@ def test_passes_equal_the_formulas(bias: bool, d: int) -> None:
 def test_only_small_dimensions_and_even_groups_are_grouped() -> None:
     assert worthwhile([signs(2, 4096), signs(2, 4000, 1)])
     assert worthwhile([signs(1, 8)])
-    assert not worthwhile([signs(MAX_OUTPUTS + 1, 100_000)])
+    assert not worthwhile([signs(GROUPED_MAX_OUTPUTS + 1, 100_000)])
     assert not worthwhile([np.ones((2, 64))])
 
 
