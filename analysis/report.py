@@ -29,14 +29,20 @@ from analysis.drawing import Drawn, palette_css, render
 from analysis.figures import Omitted, study_plots
 from analysis.plot import Plot, minus
 from analysis.rate_figures import PLAIN
+from analysis.rules import counted
 from analysis.stop_figures import stopping_table
 from analysis.stops import stops
 from analysis.sweeps import Setting, law_names, settings
 from analysis.term_figures import TERMS, dominance
+from analysis.tuning import comparisons
+from analysis.tuning_figures import GROUP as TUNING
+from analysis.tuning_figures import tuning_plots, tuning_rows
 from analysis.verdicts import Verdict
 from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
 
 _PACKAGES = ("scorerates", "torch", "numpy", "scipy", "pandas", "matplotlib", "ray", "mlflow")
+_FINE = ("completed", "pruned")  # neither is trouble
+_VALUES = 16  # of an axis that the page lists one by one
 _LISTED = 40  # trials without a result that the page lists; the download holds all
 
 REDRAW = '''"""Redraws the figures of this folder from ../results.parquet.
@@ -54,13 +60,19 @@ from analysis.audit import load_audit
 from analysis.drawing import draw
 from analysis.figures import study_plots
 from analysis.results import load_results
+from analysis.tuning import load_evaluations
+from analysis.tuning_figures import tuning_plots
 from analysis.verdicts import evaluate
 
 here = Path(__file__).resolve().parent
 frame = load_results(here.parent / "results.parquet")
 rules = None  # all stopping rules
 audit = load_audit(here.parent)
-plots, _ = study_plots(frame, evaluate(frame, audit=audit), rules, audit)
+tuning = load_evaluations(here.parent)  # of a search
+if tuning is None:
+    plots, _ = study_plots(frame, evaluate(frame, audit=audit), rules, audit)
+else:
+    plots = tuning_plots(tuning, frame)
 for plot in plots:
     if len(sys.argv) == 1 or any(name in plot.name for name in sys.argv[1:]):
         figure = draw(plot)  # a column wide, or a page where it has several panels
@@ -86,20 +98,24 @@ def write_report(
     spec_text: str = "",
     stopping: Sequence[str] | None = None,
     audit: pd.DataFrame | None = None,
+    tuning: pd.DataFrame | None = None,
 ) -> Path:
     """Writes `folder/report.html` and `folder/figures/` for a results table; returns the page.
 
     frame: columns of trainers.columns, one row per trial and recorded step, as `load_results`
     gives it. verdicts: those of `evaluate(frame, audit=audit)`. spec_text: the study's YAML, shown
     as it is. stopping: the stopping rules to compare with the oracle, default all. audit: as
-    `load_audit` gives it; without one the page says that assumptions were not measured.
+    `load_audit` gives it; without one the page says that assumptions were not measured. tuning: the
+    a search's table, as `load_evaluations` gives it: the page then compares tuned with
+    theory-guided, and fits nothing to trials that were chosen by their results.
     figures/ holds each figure as SVG and PDF, its numbers as CSV, and redraw.py, which makes them
     again from results.parquet in `folder`; and each trial's stops as stops.parquet and
     stops.csv.gz. Raises ValueError for a stopping rule that is none. Each file is written, then
     renamed: a reader never sees half a page.
     """
     stopped = stops(frame, stopping)
-    plots, omitted = study_plots(frame, verdicts, stopping, audit)
+    plots, omitted = study_plots(frame, verdicts, stopping, audit) if tuning is None else ([], [])
+    plots += [] if tuning is None else tuning_plots(tuning, frame)
     place = folder / "figures"
     place.mkdir(parents=True, exist_ok=True)
     shown = []
@@ -117,7 +133,7 @@ def write_report(
     page = (
         _environment()
         .get_template("report.html")
-        .render(**_content(frame, verdicts, spec_text, shown, omitted, stopping, audit))
+        .render(**_content(frame, verdicts, spec_text, shown, omitted, stopping, audit, tuning))
     )
     path = folder / "report.html"
     _write(path, page.encode())
@@ -164,11 +180,13 @@ def _content(
     omitted: Sequence[Omitted],
     stopping: Sequence[str] | None,
     audit: pd.DataFrame | None,
+    tuning: pd.DataFrame | None,
 ) -> dict[str, Any]:
-    found = settings(frame)
+    found = settings(frame) if tuning is None else []
     names = law_names(frame)
     trials = trial_table(frame)
     groups = list(dict.fromkeys([*(s.label for s in found), *(o.group for o in omitted)]))
+    groups += [] if tuning is None else [TUNING]
     entries = [v.to_dict() for v in verdicts]
     as_json = json.dumps(entries, indent=1, ensure_ascii=False).encode()
     return {
@@ -190,15 +208,17 @@ def _content(
                 "stopping": next(
                     (stopping_rows(s, stopping) for s in found if s.label == group), None
                 ),
+                "tuning": tuning_tables(tuning, frame) if group == TUNING else [],
                 "audit": next((assumption_rows(s, audit) for s in found if s.label == group), []),
             }
             for group in groups
         ],
         "status": trials["status"].value_counts().to_dict(),
         "trouble": _trouble(trials),
-        "trouble_total": int((trials["status"] != "completed").sum()),
+        "trouble_total": int((~trials["status"].isin(_FINE)).sum()),
         "facts": _facts(frame, trials),
         "spec": spec_text,
+        "command": "run" if tuning is None else "search",
         "versions": _versions(),
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "downloads": [
@@ -248,8 +268,10 @@ def verdict_row(verdict: Verdict) -> dict[str, Any]:
             verdict.exponent, wording.digits(verdict.ci_low, verdict.ci_high)
         ),
         "plain": wording.interval(verdict.ci_low, verdict.ci_high),
+        "wide": wording.infinite_width(verdict),
+        "wide_note": verdict.infinite_width.message if verdict.infinite_width else "",
         "adjusted": wording.interval(verdict.adjusted_low, verdict.adjusted_high),
-        "data": f"{verdict.seeds} seeds at {verdict.points} values, "
+        "data": f"{counted(verdict.seeds, 'seed')} at {counted(verdict.points, 'value')}, "
         f"{verdict.range[0]:g} to {verdict.range[1]:g}",
         "badge": wording.badge(verdict),
         "reason": minus(verdict.reason),
@@ -286,6 +308,15 @@ def stopping_rows(setting: Setting, rules: Sequence[str] | None) -> dict[str, An
     }
 
 
+def tuning_tables(tuning: pd.DataFrame | None, frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Tuned against theory-guided, a table a point, each with its download."""
+    made = [] if tuning is None else [tuning_rows(one) for one in comparisons(tuning, frame)]
+    for table in made:
+        numbers = table["numbers"].to_csv(index=False).encode()
+        table["link"] = download(f"{table['stem']}.csv", numbers, "this table (CSV)")
+    return made
+
+
 def trial_table(frame: pd.DataFrame) -> pd.DataFrame:
     """One row a trial: configuration, outcome, and its best and last recorded score error."""
     names = [c.name for c in (*IDENTITY_COLUMNS, *TRIAL_COLUMNS) if c.name in frame]
@@ -303,7 +334,7 @@ def trial_table(frame: pd.DataFrame) -> pd.DataFrame:
 def _trouble(trials: pd.DataFrame) -> list[dict[str, Any]]:
     """Trials that did not complete, with what they said."""
     rows = []
-    for _, t in trials[trials["status"] != "completed"].head(_LISTED).iterrows():
+    for _, t in trials[~trials["status"].isin(_FINE)].head(_LISTED).iterrows():
         step = "" if pd.isna(t["diverged_step"]) else f"{t['diverged_step']:g}"
         rows.append(
             {
@@ -322,7 +353,10 @@ def _facts(frame: pd.DataFrame, trials: pd.DataFrame) -> list[tuple[str, str]]:
     """What was run, as term and description."""
 
     def values(name: str) -> str:
-        return ", ".join(f"{v:g}" for v in sorted(trials[name].dropna().astype(float).unique()))
+        found = sorted(trials[name].dropna().astype(float).unique())
+        if len(found) > _VALUES:
+            return f"{len(found)} values from {found[0]:.3g} to {found[-1]:.3g}"
+        return ", ".join(f"{v:g}" for v in found)
 
     laws = sorted(
         f"{a}, d = {b}" for a, b in set(zip(trials["law_label"], trials["dimension"], strict=True))

@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from study import fit_command
 from study.interruption import Interrupted, interruptible
 from study.problems import SpecError
 from study.progress import duration_text, rate_text
@@ -144,6 +145,34 @@ def run(
 
 
 @app.command()
+def search(
+    study: StudyFile,
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster; by default RAY_ADDRESS, else this machine.")
+    ] = None,
+    storage: Storage = None,
+    tracking_uri: TrackingUri = DEFAULT_TRACKING_URI,
+    no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Leave MLflow out.")] = False,
+    device: Device = None,
+    workers: Workers = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")
+    ] = False,
+) -> None:
+    """Tune: search over width, step size, network and trainer, and compare with theory's choice.
+
+    Interrupt it at any time: the same command continues. Exit code 3: some evaluations failed.
+    """
+    from study.search_command import search as run_search
+
+    spec = _overridden(StudySpec.load(study), device, workers)
+    result = run_search(
+        spec, storage, None if no_tracking else tracking_uri, address, console=_console(quiet)
+    )
+    raise typer.Exit(result.exit_code)
+
+
+@app.command()
 def analyze(
     source: Source,
     storage: Storage = None,
@@ -168,12 +197,12 @@ def analyze(
 @app.command()
 def status(source: Source, storage: Storage = None) -> None:
     """Say how many trials of a study are done, failed, diverged and missing."""
-    from study.conclude import stored_spec
+    from study.conclude import known_trials, stored_spec
 
     store, spec = _located(source, storage)
     spec = spec or stored_spec(store)
     store.check_owner(spec.name)
-    trial_ids = [trial.trial_id for trial in spec.trials()]
+    trial_ids = known_trials(store, spec)
     ledger = store.ledger()
     counts = ledger.counts(trial_ids)
     others = len(ledger.entries.keys() - set(trial_ids))
@@ -275,6 +304,9 @@ def theory(
     console = _console()
     console.print(f"error ~ axis^-b at d = {dimension}", highlight=False)
     console.print(table, highlight=False)
+
+
+app.command()(fit_command.fit)
 
 
 def _console(quiet: bool = False) -> Console:

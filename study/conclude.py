@@ -16,6 +16,7 @@ from rich.table import Table
 
 from analysis.audit import load_audit
 from analysis.results import load_results
+from analysis.tuning import load_evaluations
 from analysis.verdicts import Verdict, evaluate
 from study import audits
 from study.spec import StudySpec
@@ -36,18 +37,45 @@ def stored_spec(store: Store) -> StudySpec:
     return StudySpec.from_text(text, folder)
 
 
+def known_trials(store: Store, spec: StudySpec) -> list[str]:
+    """Ids of the trials of `spec`; of a search those that it has asked for until now."""
+    if spec.search is None:
+        return [trial.trial_id for trial in spec.trials()]
+    evaluations = load_evaluations(store.url)
+    return [] if evaluations is None else list(dict.fromkeys(evaluations["trial_id"]))
+
+
 def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Conclusion:
     """Compiles the trials of `spec` and judges them; figures and report go to `folder`.
 
     Trials that the store holds and `spec` does not ask for stay out of it. Raises StoreError where
     no trial of the study has finished.
     """
+    if spec.search is not None:
+        return conclude_search(store, spec, ledger, folder)
     trial_ids = [trial.trial_id for trial in spec.trials()]
     if not any(ledger.finished(trial_id) for trial_id in trial_ids):
         raise StoreError(f"{store.url}: no trial of study {spec.name!r} has finished: run it first")
     frame = load_results(store.compile(trial_ids, ledger))
     audit = audits.load(store, audits.settings_of(spec.trials()))
     return judge_table(store, frame, spec.text, folder, spec.stopping, audit)
+
+
+def conclude_search(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Conclusion:
+    """The same for a search: the trials of its table of evaluations. No rate is fitted to trials
+    that were chosen by their results, so there are no verdicts. Raises StoreError."""
+    from analysis.report import write_report  # loads matplotlib
+
+    evaluations, trial_ids = load_evaluations(store.url), known_trials(store, spec)
+    if evaluations is None or not trial_ids:
+        raise StoreError(
+            f"{store.url}: no evaluation of search {spec.name!r} has finished: start it with "
+            "`scorerates search` first"
+        )
+    frame = load_results(store.compile(trial_ids, ledger))
+    store.write_text("verdicts.json", "[]\n")
+    write_report(folder, frame, [], spec.text, tuning=evaluations)
+    return Conclusion(frame, [])
 
 
 def judge_table(

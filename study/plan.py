@@ -16,12 +16,14 @@ import glob
 import heapq
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from study.axes import Resources
 from study.cost import Speeds, seconds_of
 from study.memory import memory_of, memory_of_a_worker
+from study.problems import SpecError
 from trainers.trial import TrialConfig, content_id
 
 PACKS_PER_WORKER = 6
@@ -64,6 +66,42 @@ def local_slots(device: str, cpus: int, gpus: float | None, workers: int | None)
         return Slots(count, "cuda", cpus, share, memory_of_a_worker(count, "cuda", share))
     count = workers or max(1, usable_cpus() // cpus)
     return Slots(count, "cpu", cpus, 0.0, memory_of_a_worker(count, "cpu"))
+
+
+def slots_of(
+    nodes: Sequence[Mapping[str, float]], asked: str, resources: Resources, growing: bool
+) -> Slots:
+    """The slots of a cluster's nodes, each given by its free resources as Ray names them.
+
+    asked: auto, cpu or cuda. growing: a cluster that may add nodes, up to `resources.workers`.
+    Raises SpecError where no pack fits: Ray would wait for room without a word.
+    """
+    has_gpu = any(node.get("GPU", 0) > 0 for node in nodes)
+    device = ("cuda" if has_gpu else "cpu") if asked == "auto" else asked
+    gpus = (resources.gpus_per_pack or 1.0) if device == "cuda" else 0.0
+    if resources.gpus_per_pack and device == "cpu":
+        raise SpecError(
+            f"resources.gpus_per_pack = {resources.gpus_per_pack:g}, but the device is cpu: "
+            "remove it, or set device: cuda on a machine with a GPU"
+        )
+    found, memory = 0, memory_of_a_worker(1, device, gpus) if gpus else math.inf
+    for node in nodes:
+        fits = int(node.get("CPU", 0) // resources.cpus_per_pack)
+        found += min(fits, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else fits
+        if fits and not gpus:
+            memory = min(memory, node.get("memory", math.inf) / fits)
+    if found == 0 and not (growing and resources.workers):
+        largest = max((int(node.get("CPU", 0)) for node in nodes), default=0)
+        if device == "cuda" and not has_gpu:
+            raise SpecError(
+                "device: cuda asked for, but Ray finds no GPU here: use --device auto or cpu"
+            )
+        raise SpecError(
+            f"no node has room for a pack of resources.cpus_per_pack = {resources.cpus_per_pack}"
+            f"{f' and gpus_per_pack = {gpus:g}' if gpus else ''}: the largest has {largest} cores"
+        )
+    workers = min(resources.workers or found, found) if found else resources.workers or 1
+    return Slots(workers, device, resources.cpus_per_pack, gpus, memory)
 
 
 @dataclass(frozen=True)
@@ -166,7 +204,7 @@ def make_plan(
     largest = min(share, MAXIMUM_SECONDS)
     split = [group for family in families for group in _split(family, speeds, target, largest)]
     groups = _joined(split, speeds, target)
-    packs = [Pack.of(part, speeds) for group in groups for part in _within_memory(group, limit)]
+    packs = [Pack.of(part, speeds) for group in groups for part in within_memory(group, limit)]
     packs.sort(key=lambda pack: (-pack.cost, pack.pack_id))
     return Plan(tuple(packs), slots, speeds)
 
@@ -260,11 +298,12 @@ def _joined(
     return joined
 
 
-def _within_memory(group: list[TrialConfig], limit: float) -> list[list[TrialConfig]]:
+def within_memory(group: list[TrialConfig], limit: float) -> list[list[TrialConfig]]:
+    """`group`, halved until each part holds `limit` bytes at most, or is a single trial."""
     if len(group) == 1 or memory_of(group) <= limit:
         return [group]
     half = len(group) // 2
-    return _within_memory(group[:half], limit) + _within_memory(group[half:], limit)
+    return within_memory(group[:half], limit) + within_memory(group[half:], limit)
 
 
 def _flat(groups: Iterable[Sequence[TrialConfig]]) -> list[TrialConfig]:

@@ -40,24 +40,25 @@ class Tally:
             parts.append(f"{self.failed} failed")
         if self.measured and elapsed > 0:
             parts.append(f"{rate_text(self.measured / elapsed)}")
-        if self.work_done < self.work:
+        if self.work_done < self.work and (self.work_done or expected):
             parts.append(f"about {duration_text(self.left(elapsed, expected))} left")
         return ", ".join(parts)
 
     def left(self, elapsed: float, expected: float) -> float:
         """Seconds left: as planned at first, and as the run has gone once TRUSTED_SHARE of the
-        work is done. Start-up and kernel references come before the first of it."""
+        work is done, or where no time was planned (expected is 0). Start-up and kernel references
+        come before the first of it."""
         if self.work_done <= 0.0:
             return max(expected - elapsed, 0.0)
         share = min(self.work_done / self.work, 1.0)
-        trust = min(share / TRUSTED_SHARE, 1.0)
+        trust = min(share / TRUSTED_SHARE, 1.0) if expected else 1.0
         return (1 - share) * ((1 - trust) * expected + trust * elapsed / share)
 
 
 class ProgressDisplay:
     """`with ProgressDisplay(console, tally, expected) as display: ... display.update()`.
 
-    expected: seconds that the plan foresees. Not thread-safe: one thread updates.
+    expected: seconds that the plan foresees, 0 where there is none. One thread alone updates it.
     """
 
     def __init__(

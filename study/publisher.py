@@ -12,11 +12,15 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from analysis.results import tidy
 from study.store import Ledger, Store
 
 BATCH_PACKS = 8
+
+_Item = tuple[str, Collection[str] | None]
 
 
 class Publisher:
@@ -32,7 +36,7 @@ class Publisher:
         self._store = store
         self._make_tracker = make_tracker
         self._on_error = on_error
-        self._queue: queue.Queue[str | None] = queue.Queue()
+        self._queue: queue.Queue[_Item | None] = queue.Queue()
         self._tracker: Any = None
         self._error = ""
         self._backlog: tuple[Collection[str], Ledger] | None = None
@@ -43,9 +47,9 @@ class Publisher:
         self._backlog = (trial_ids, ledger)
         self._thread.start()
 
-    def pack_done(self, pack_id: str) -> None:
-        """A pack is in the store."""
-        self._queue.put(pack_id)
+    def pack_done(self, pack_id: str, trial_ids: Collection[str] | None = None) -> None:
+        """A pack is in the store; of its trials these are final, by default all."""
+        self._queue.put((pack_id, trial_ids))
 
     def finish(self) -> Any:
         """Logs what is queued, then gives back the open tracker, or None after an error."""
@@ -65,11 +69,11 @@ class Publisher:
             if self._error:
                 continue
             try:
-                self._log(self._store.read_pack(pack_id) for pack_id in batch)
+                self._log(_chosen(self._store.read_pack(pack), ids) for pack, ids in batch)
             except Exception as error:
                 self._fail(error)
 
-    def _next_batch(self) -> list[str] | None:
+    def _next_batch(self) -> list[_Item] | None:
         """The packs that wait, at least one; None when there will be no more."""
         first = self._queue.get()
         if first is None:
@@ -99,3 +103,9 @@ class Publisher:
     def _fail(self, error: Exception) -> None:
         self._error = str(error) or type(error).__name__
         self._on_error(self._error)
+
+
+def _chosen(table: pa.Table, trial_ids: Collection[str] | None) -> pa.Table:
+    if trial_ids is None:
+        return table
+    return table.filter(pc.is_in(table["trial_id"], value_set=pa.array(list(trial_ids))))

@@ -1,4 +1,4 @@
-"""Ray Tune over packs: `run(spec)`. The one module that imports ray.
+"""Ray Tune over packs: `run(spec)`. With `study.suggest` the only module that imports ray.
 
 One Tune trial a pack, actors reused, longest pack first. Tune orchestrates and nothing more: it
 keeps no checkpoints of ours, its experiment directory is thrown away, and what is done is what the
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import math
 import os
 import shutil
 import socket
@@ -27,8 +26,7 @@ from rich.console import Console
 
 from study.audits import audit_into_store
 from study.interruption import Interrupted, interruptible
-from study.memory import memory_of_a_worker
-from study.plan import Pack, Slots, usable_cpus
+from study.plan import Pack, Slots, slots_of, usable_cpus
 from study.problems import SpecError
 from study.progress import ProgressDisplay, Tally
 from study.session import RunResult, Session
@@ -78,7 +76,7 @@ def run(
         try:
             session.begin()
             if session.missing or session.settings:
-                with _ray_here(address, spec) as slots:
+                with ray_here(address, spec) as slots:
                     interruption.install()
                     atoms = {key: ray.put(load_atoms(p)) for key, p in spec.atom_files().items()}
                     if session.missing:
@@ -100,7 +98,8 @@ def _train(
     spec = session.spec
     plan = session.plan(slots)
     tally = Tally(len(session.trials), len(session.trials) - plan.trials, work=plan.cost)
-    job = Job(spec.name, session.store, slots.device, slots.cpus, trainer)
+    files = spec.trainer_files()
+    job = Job(spec.name, session.store, slots.device, slots.cpus, trainer, sources=files)
     packs: Sequence[Pack] = plan.packs
     with ProgressDisplay(session.console, tally, plan.seconds) as display:
         watch = _Watch(tally, display, session.stored)
@@ -150,7 +149,7 @@ def _fit(
     """Runs `packs` through Ray Tune; returns those whose worker died, and why."""
     watch.begin(packs)
     trainable = tune.with_parameters(
-        _PackTrainable, job=job, packs=[ray.put(pack.trials) for pack in packs], atoms=dict(atoms)
+        PackTrainable, job=job, packs=[ray.put(pack.trials) for pack in packs], atoms=dict(atoms)
     )
     with tempfile.TemporaryDirectory(prefix="scorerates-", ignore_cleanup_errors=True) as folder:
         tune.Tuner(
@@ -170,7 +169,7 @@ def _fit(
 
 
 @contextmanager
-def _ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
+def ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
     """A Ray session, and the slots it has for packs of `spec`.
 
     Connects to `address` (or RAY_ADDRESS); without one, starts Ray for this run alone, or uses the
@@ -180,7 +179,7 @@ def _ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
     resources = spec.resources
     with _environment(), _quiet():
         if ray.is_initialized():
-            yield _slots(spec, growing=False)
+            yield slots_of(_nodes(), spec.device, spec.resources, growing=False)
             return
         # Sockets live in Ray's own directory, and their paths may have 107 characters at most.
         short = "/tmp" if os.path.isdir("/tmp") else None
@@ -199,7 +198,7 @@ def _ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
                     log_to_driver=False,
                     _temp_dir=folder,
                 )
-            yield _slots(spec, growing=bool(address))
+            yield slots_of(_nodes(), spec.device, spec.resources, growing=bool(address))
         finally:
             _leave_ray()
             shutil.rmtree(folder, ignore_errors=True)
@@ -230,37 +229,8 @@ def _connect(address: str) -> None:
         raise SpecError(f"address: cannot reach a Ray cluster at {address!r}: {reason}") from None
 
 
-def _slots(spec: StudySpec, growing: bool) -> Slots:
-    """The slots of the session's nodes. Raises SpecError where there are none: Ray would wait for
-    them without a word. growing: a cluster that may add nodes, up to `resources.workers`."""
-    resources = spec.resources
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    has_gpu = any(node.get("GPU", 0) > 0 for node in nodes)
-    device = ("cuda" if has_gpu else "cpu") if spec.device == "auto" else spec.device
-    gpus = (resources.gpus_per_pack or 1.0) if device == "cuda" else 0.0
-    if resources.gpus_per_pack and device == "cpu":
-        raise SpecError(
-            f"resources.gpus_per_pack = {resources.gpus_per_pack:g}, but the device is cpu: "
-            "remove it, or set device: cuda on a machine with a GPU"
-        )
-    found, memory = 0, memory_of_a_worker(1, device, gpus) if gpus else math.inf
-    for node in nodes:
-        fits = int(node.get("CPU", 0) // resources.cpus_per_pack)
-        found += min(fits, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else fits
-        if fits and not gpus:
-            memory = min(memory, node.get("memory", math.inf) / fits)
-    if found == 0 and not (growing and resources.workers):
-        largest = max((int(node.get("CPU", 0)) for node in nodes), default=0)
-        if device == "cuda" and not has_gpu:
-            raise SpecError(
-                "device: cuda asked for, but Ray finds no GPU here: use --device auto or cpu"
-            )
-        raise SpecError(
-            f"no node has room for a pack of resources.cpus_per_pack = {resources.cpus_per_pack}"
-            f"{f' and gpus_per_pack = {gpus:g}' if gpus else ''}: the largest has {largest} cores"
-        )
-    workers = min(resources.workers or found, found) if found else resources.workers or 1
-    return Slots(workers, device, resources.cpus_per_pack, gpus, memory)
+def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 @contextmanager
@@ -287,7 +257,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-class _PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
+class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
     """Trains one pack in a thread; each step waits for it a moment and reports how far it is."""
 
     def setup(self, config: dict[str, Any], *, job: Job, packs: list[Any], atoms: Any) -> None:
@@ -301,18 +271,21 @@ class _PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
 
     def _start(self) -> threading.Thread:
         # Not in setup: Tune makes actors ahead of time, and may hand them another pack first.
-        configs: Sequence[TrialConfig] = ray.get(self._packs[self.config["pack"]])
+        job, configs = self._work()
         self._operations = 0.0
         self._counts: dict[str, Any] = {}
         self._error: BaseException | None = None
         # Daemon: an actor that is told to stop must not wait for the pack.
-        thread = threading.Thread(target=self._train, args=(configs,), daemon=True)
+        thread = threading.Thread(target=self._train, args=(job, configs), daemon=True)
         thread.start()
         return thread
 
-    def _train(self, configs: Sequence[TrialConfig]) -> None:
+    def _work(self) -> tuple[Job, Sequence[TrialConfig]]:
+        return self._job, ray.get(self._packs[self.config["pack"]])
+
+    def _train(self, job: Job, configs: Sequence[TrialConfig]) -> None:
         try:
-            self._counts = train_into_store(self._job, configs, self._atoms, self._add)
+            self._counts = train_into_store(job, configs, self._atoms, self._add)
         except StoreError as error:
             self._counts = {"storage_error": str(error)}
         except BaseException as error:
@@ -377,7 +350,7 @@ class _Watch(tune.Callback):  # type: ignore[misc]  # ray is untyped
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         index = trial.config["pack"]
         self._running.pop(index, None)
-        self.crashed.append((self._packs[index], _reason(trial)))
+        self.crashed.append((self._packs[index], reason_of(trial)))
         self._show()
 
     def give_up(self, pack: Pack, pack_id: str) -> None:
@@ -405,7 +378,7 @@ def _share(pack: Pack, operations: float) -> float:
     return min(operations / total, 1.0) if total else 0.0
 
 
-def _reason(trial: Any) -> str:
+def reason_of(trial: Any) -> str:
     """Why a Tune trial ended: the last line of its error that says something."""
     try:
         lines = Path(trial.error_file).read_text().strip().splitlines()

@@ -57,10 +57,15 @@ class Session:
     """One `run` on a claimed and locked store."""
 
     def __init__(
-        self, spec: StudySpec, store: Store, console: Console, tracking_uri: str | None
+        self,
+        spec: StudySpec,
+        store: Store,
+        console: Console,
+        tracking_uri: str | None,
+        trials: Sequence[TrialConfig] | None = None,
     ) -> None:
         self.spec, self.store, self.console = spec, store, console
-        self.trials = spec.trials()
+        self.trials = spec.trials() if trials is None else list(trials)
         self.trial_ids = [trial.trial_id for trial in self.trials]
         self.missing: list[TrialConfig] = list(self.trials)
         self.settings: dict[str, TrialConfig] = {}
@@ -79,54 +84,58 @@ class Session:
         return make
 
     def _untracked(self, message: str) -> None:
-        self._warn(
+        self.warn(
             f"warning: the study goes on without MLflow, `scorerates sync` catches up: {message}"
         )
 
     def begin(self) -> None:
         """Reads what is there, and says so."""
-        self.ledger = self.store.ledger(repair=True)
-        for name in self.ledger.corrupt:
-            self._warn(
-                f"warning: {name} was damaged; moved aside to {name}.corrupt, its trials are "
-                "trained again"
-            )
-        if self.publisher:
-            self.publisher.start(self.trial_ids, self.ledger)
+        self.open()
         self.missing = [t for t in self.trials if not self.ledger.finished(t.trial_id)]
         if self.spec.audit:
             self.settings = missing_audits(self.store, self.trials)
         done = len(self.trials) - len(self.missing)
         if not self.missing:
-            self._say(f"all {done} trials are done, nothing to train")
+            self.say(f"all {done} trials are done, nothing to train")
         elif done:
-            self._say(f"{done} of {len(self.trials)} trials are done, {len(self.missing)} to train")
+            self.say(f"{done} of {len(self.trials)} trials are done, {len(self.missing)} to train")
+
+    def open(self) -> None:
+        """Reads the store, and starts the MLflow view."""
+        self.ledger = self.store.ledger(repair=True)
+        for name in self.ledger.corrupt:
+            self.warn(
+                f"warning: {name} was damaged; moved aside to {name}.corrupt, its trials are "
+                "trained again"
+            )
+        if self.publisher:
+            self.publisher.start(self.trial_ids, self.ledger)
 
     def plan(self, slots: Slots) -> Plan:
         """The packs of what is missing; says what is about to happen."""
         speeds = speeds_of(slots, calibrate=False)
         plan = plan_on(slots, self.spec, self.missing, self.trials, self.ledger, speeds)
-        self._say(
+        self.say(
             f"{plan.trials} trials in {len(plan.packs)} packs, {slots.workers} at once on "
             f"{slots.device}, about {duration_text(plan.seconds)}"
         )
         self._began = time.monotonic()
         return plan
 
-    def stored(self, pack_id: str) -> None:
-        """A pack is in the store: on to MLflow."""
+    def stored(self, pack_id: str, trial_ids: Sequence[str] | None = None) -> None:
+        """A pack is in the store, and these of its trials (None: all) are final: on to MLflow."""
         self._ended = time.monotonic()
         if self.publisher:
-            self.publisher.pack_done(pack_id)
+            self.publisher.pack_done(pack_id, trial_ids)
 
     def auditing(self) -> None:
         """Says that the assumptions are measured next."""
         settings = f"{len(self.settings)} setting{'s' if len(self.settings) > 1 else ''}"
-        self._say(f"measuring the theory's assumptions in {settings}")
+        self.say(f"measuring the theory's assumptions in {settings}")
 
     def audit_failed(self, config: TrialConfig, reason: str) -> None:
         """The report will lack the assumptions of this trial's setting."""
-        self._warn(
+        self.warn(
             f"warning: the assumptions were not measured for {config.law.label}: {reason}; "
             "running the same command tries again"
         )
@@ -142,8 +151,8 @@ class Session:
         )
         tracker = self.publisher.finish() if self.publisher else None
         if signal_number:
-            self._track(tracker, "KILLED")
-            self._say(
+            self.track(tracker, "KILLED")
+            self.say(
                 f"stopped: {finished} of {len(self.trials)} trials done; the same command continues"
             )
             return result
@@ -155,23 +164,24 @@ class Session:
         if counts["failed"]:
             self._report_failures(ledger)
         if not finished:
-            self._track(tracker, "FAILED")
+            self.track(tracker, "FAILED")
             return result
         self._report_rate(ledger)
         with report_folder(self.store) as folder:
             conclusion = conclude(self.store, self.spec, ledger, folder)
-            self._track(tracker, "FINISHED", folder, conclusion)
+            self.track(tracker, "FINISHED", folder, conclusion)
         print_verdicts(self.console, conclusion.verdicts)
-        self._say(f"report: {self.store.url}/report.html")
+        self.say(f"report: {self.store.url}/report.html")
         return replace(result, verdicts=conclusion.verdicts)
 
-    def _track(
+    def track(
         self,
         tracker: Any,
         status: str,
         folder: Path | None = None,
         conclusion: Conclusion | None = None,
     ) -> None:
+        """Closes the MLflow view with `status`, after the study's own files where there are any."""
         if tracker is None:
             return
         try:
@@ -185,9 +195,9 @@ class Session:
         wanted = [t for t in self.trial_ids if t in ledger.entries and not ledger.finished(t)]
         tables = self.store.rows(wanted, ledger)
         messages = Counter(m for table in tables for m in table["message"].to_pylist())
-        self._warn(f"{len(wanted)} trials failed; running the same command tries them again")
+        self.warn(f"{len(wanted)} trials failed; running the same command tries them again")
         for message, count in messages.most_common(FAILURES_SHOWN):
-            self._warn(f"  {count} x {message}")
+            self.warn(f"  {count} x {message}")
 
     def _report_rate(self, ledger: Ledger) -> None:
         """Says how fast this run trained: while it trained, and with all else that workers do."""
@@ -200,16 +210,18 @@ class Session:
             seconds += pc.sum(first["seconds"]).as_py() or 0.0
         wall = self._ended - self._began
         if operations and seconds and wall > 0:
-            self._say(
+            self.say(
                 f"{operations:.3g} operations of training: {rate_text(operations / seconds)} a "
                 f"worker while it trains, {rate_text(operations / wall)} in all, start-up, kernel "
                 f"and storing included"
             )
 
-    def _say(self, message: str) -> None:
+    def say(self, message: str) -> None:
+        """A line for the user."""
         self.console.print(message, highlight=False, markup=False, soft_wrap=True)
 
-    def _warn(self, message: str) -> None:
+    def warn(self, message: str) -> None:
+        """A warning for the user."""
         self.console.print(message, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 

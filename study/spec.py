@@ -29,8 +29,17 @@ from study.axes import (
 )
 from study.laws import read_laws
 from study.problems import SpecError, keys_of, problems_of, without_empty
+from study.search_spec import (
+    SPACE_AXES,
+    Guided,
+    Pruner,
+    SearchSection,
+    Space,
+    StepRange,
+    WidthRange,
+)
 from study.strict_yaml import YamlError, read_yaml
-from trainers.custom import TrainerError, make_importable, trainer_fields
+from trainers.custom import TrainerError, make_importable, source_files, trainer_fields
 from trainers.trial import DESCENT, Atoms, Diffusion, Law, Subspace, TrialConfig
 
 __all__ = ["SpecError", "StudySpec"]
@@ -65,6 +74,7 @@ class StudySpec(Section):
     stopping: Values[Stopping] = get_args(Stopping)
     audit: bool = True
     resources: Resources = Resources()
+    search: SearchSection | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     _text: str = PrivateAttr(default="")
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
@@ -136,8 +146,19 @@ class StudySpec(Section):
         return self.model_copy(update={"device": device or self.device, "resources": resources})
 
     def trials(self) -> list[TrialConfig]:
-        """All trials, each once, in the order of sweeps, laws, axes and seeds."""
+        """All trials, each once, in the order of sweeps, laws, axes and seeds. Raises SpecError
+        where the study is a search: its trials are chosen as it goes."""
+        if self.search is not None:
+            raise SpecError(
+                f"study {self.name!r} is a search: start it with `scorerates search`, or remove "
+                "the key search"
+            )
         return list(self._trials)
+
+    def search_points(self) -> tuple[TrialConfig, ...]:
+        """What a search is made at: a trial for every law and value of the axes in `base`, without
+        a kernel; its width, step size, network and seed are the search's to fill in."""
+        return tuple(point.changed(kernel=False) for point in self._points)
 
     def atom_files(self) -> dict[str, str]:
         """SHA-256 -> path of the CSV files that laws refer to."""
@@ -147,6 +168,12 @@ class StudySpec(Section):
             for law in laws
             if isinstance(law, Atoms) and law.sha256 is not None and law.file is not None
         }
+
+    def trainer_files(self) -> tuple[tuple[str, bytes], ...]:
+        """(module, source) of the trainers of your own that the study names."""
+        spaces = self.search.space if self.search is not None else ()
+        blocks = [axes.get("trainer", ()) for _, axes in self._blocks()]
+        return source_files(n for names in [*blocks, *(s.trainer for s in spaces)] for n in names)
 
     @cached_property
     def _trials(self) -> tuple[TrialConfig, ...]:
@@ -162,6 +189,9 @@ class StudySpec(Section):
     def _blocks(self) -> Iterator[tuple[str, dict[str, tuple[Any, ...]]]]:
         """(where, axis -> values) of every sweep, the base filled in."""
         base = {"t_min": self.diffusion.t_min, "steps": self.steps, **self.base.given()}
+        if self.search is not None:
+            yield "base", {"width": (2,), "step_size": (1.0,), **base}
+            return
         if not self.sweeps:
             yield "base", base
         for index, sweep in enumerate(self.sweeps):
@@ -224,6 +254,8 @@ class StudySpec(Section):
             section = self if axis == "steps" else self.diffusion
             if axis in section.model_fields_set and getattr(self.base, axis) is not None:
                 problems.append(f"{top} and base.{axis} are both given: keep one")
+        if self.search is not None:
+            problems += self._search_problems(self.search)
         for index, sweep in enumerate(self.sweeps):
             if not sweep.given():
                 problems.append(f"sweeps[{index}] is empty: give it an axis, or remove it")
@@ -249,6 +281,28 @@ class StudySpec(Section):
             raise SpecError(f"the study asks for {size:,} trials, more than {MAXIMUM_TRIALS:,}")
         _ = self._points
 
+    def _search_problems(self, search: SearchSection) -> list[str]:
+        """Keys that a search has no use for, or that it has twice."""
+        problems = [
+            f"base.{axis} and search.space.{axis}: the search chooses it, remove base.{axis}"
+            for axis in SPACE_AXES
+            if getattr(self.base, axis) is not None
+        ]
+        if self.sweeps:
+            problems.append("sweeps and search are both given: make them two studies")
+        if "seeds" in self.model_fields_set:
+            problems.append("seeds is of no use beside search: give search.repetitions")
+        if self.decomposition.norms:
+            problems.append("decomposition is of no use beside search: remove it")
+        for name in {name for space in search.space for name in space.trainer}:
+            try:
+                if ":" in name:
+                    make_importable(self.folder)
+                trainer_fields(name)
+            except TrainerError as error:
+                problems.append(f"search.space: {error}")
+        return problems
+
 
 def _sections() -> dict[str, list[str]]:
     """Path of every section -> its keys."""
@@ -259,6 +313,12 @@ def _sections() -> dict[str, list[str]]:
         "diffusion": keys_of(DiffusionSection),
         "decomposition": keys_of(DecompositionSection),
         "resources": keys_of(Resources),
+        "search": keys_of(SearchSection),
+        "search.space": keys_of(Space),
+        "search.space.width": keys_of(WidthRange),
+        "search.space.step_size": keys_of(StepRange),
+        "search.pruner": keys_of(Pruner),
+        "search.theory": keys_of(Guided),
     }
 
 

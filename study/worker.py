@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from analysis.results import table_from
 from study.store import Store, StoreError
+from trainers.custom import place
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed
 
 Atoms = Mapping[str, NDArray[np.float64]]
@@ -40,6 +41,7 @@ class Trainer(Protocol):
         threads: int | None = None,
         should_stop: Callable[[], bool] | None = None,
         on_progress: Callable[[float], None] | None = None,
+        until: int | None = None,
     ) -> list[Trajectory]:
         """Trajectories of `configs`, in their order."""
 
@@ -73,13 +75,16 @@ class References:
 
 @dataclass(frozen=True)
 class Job:
-    """What all packs of a run have in common."""
+    """What all packs of a run have in common. until: where to stop, as `train_pack` takes it.
+    sources: files of trainers of your own, which workers need not have."""
 
     study: str
     store: Store
     device: str
     threads: int
     trainer: Trainer | None = None
+    until: int | None = None
+    sources: tuple[tuple[str, bytes], ...] = ()
 
 
 def train_into_store(
@@ -92,6 +97,8 @@ def train_into_store(
 
     Raises what the storage raises; what the trainer raises becomes rows of failed trials.
     """
+    if job.sources:
+        place(job.sources)
     started = time.perf_counter()
     trajectories = _trained(job, configs, atoms, on_progress)
     seconds = time.perf_counter() - started
@@ -112,6 +119,8 @@ def _trained(
         from trainers import train_pack
 
         trainer = partial(train_pack, references=References(job.store))
+    if job.until is not None:
+        trainer = partial(trainer, until=job.until)
     try:
         trajectories = trainer(
             configs, job.device, atoms=atoms, threads=job.threads, on_progress=on_progress

@@ -7,9 +7,13 @@ its numbers in the one file. Standard library only: the driver hashes, a worker 
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib.util
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +43,25 @@ def make_importable(folder: Path) -> None:
     """Puts `folder` at the end of the import path, where workers of this process find it too."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
+
+
+def source_files(names: Iterable[str]) -> tuple[tuple[str, bytes], ...]:
+    """(module, source) of the trainers of your own among `names`, for processes elsewhere."""
+    own = sorted({name for name in names if ":" in name})
+    return tuple((name.partition(":")[0], _file_of(name).read_bytes()) for name in own)
+
+
+@cache
+def place(files: tuple[tuple[str, bytes], ...]) -> None:
+    """Makes these modules importable in this process, where its own path does not have them."""
+    folder = Path(tempfile.mkdtemp(prefix="scorerates-trainers-"))
+    for module, source in files:
+        path = folder.joinpath(*module.split(".")).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(source)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    make_importable(folder)
+    importlib.invalidate_caches()
 
 
 def load_custom(name: str, sha256: str) -> Any:

@@ -255,6 +255,11 @@ class TrialConfig(_Frozen):
             )
         return self
 
+    def changed(self, **fields: Any) -> TrialConfig:
+        """The same trial with other values of `fields`, validated. (`model_copy` would do neither
+        that, nor forget the ids.)"""
+        return TrialConfig.model_validate({**self.model_dump(), **fields})
+
     @property
     def dimension(self) -> int:
         """d, the dimension of X_0."""

@@ -32,6 +32,8 @@ def test_time_left_is_the_plans_at_first_and_then_the_runs() -> None:
     assert Tally(1, work=100.0, work_done=0.0).left(10, 60) == 50
     assert Tally(1, work=100.0, work_done=0.0).left(100, 60) == 0
     assert Tally(1, work=100.0, work_done=50.0).left(100, 60) == 100
+    assert Tally(1, work=100.0, work_done=1.0).left(50, 0) == pytest.approx(99 * 50)
+    assert "left" not in Tally(1, work=100.0).describe(10, 0)
     # Three quarters of a minute went into start-up: a pace that the plan knows to pass.
     assert Tally(1, work=100.0, work_done=1.0).left(50, 200) < 500
     early, late = (Tally(1, work=100.0, work_done=w).left(50, 200) for w in (19.999, 20.001))

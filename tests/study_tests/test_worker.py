@@ -12,6 +12,7 @@ from fake_trainer import trajectory
 
 from study.store import Store
 from study.worker import Job, References, failed_rows, train_into_store
+from trainers.custom import source_files, trainer_fields
 from trainers.trial import Cube, Trajectory, TrialConfig
 
 
@@ -129,3 +130,20 @@ def test_the_default_trainer_leaves_references_in_the_store(
     assert store.local is not None
     (file,) = (store.local / "references").iterdir()
     assert References(store).get(file.stem) is not None
+
+
+def test_a_worker_need_not_have_the_file_of_a_trainer(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "examples/trainers/momentum.py").read_text()
+    (tmp_path / "only_the_driver_has_it.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = "only_the_driver_has_it:Momentum"
+    small = {"steps": 5, "test_points": 32, "holdout_points": 8, "kernel": False}
+    config = trial(0).changed(**trainer_fields(name), **small)
+    sources = source_files([name, "descent"])
+    (tmp_path / "only_the_driver_has_it.py").unlink()
+    counts = train_into_store(Job("s", store, "cpu", 1), [config], {})
+    assert counts["failed"] == 1
+    counts = train_into_store(Job("s", store, "cpu", 1, sources=sources), [config], {})
+    assert counts["completed"] == 1

@@ -1,0 +1,267 @@
+"""Tuned against theory-guided: what a search reaches after n evaluations, and theory without one.
+
+| name        | meaning                                                                    | unit |
+|-------------|----------------------------------------------------------------------------|------|
+| n           | evaluations: Optuna trials, in the order in which they were asked for      | 1    |
+| value       | a trial's least held-out denoising loss: what the search minimises         | x^2  |
+| incumbent   | of the first n trials the one with the least value                         |      |
+| score error | the incumbent's, at the step where its held-out loss is least              | x^2  |
+| operations  | of the training: of all n trials; of theory's trial to where it stops      | flop |
+
+A repetition is a whole comparison on data of its own: searches, pilots and the guided trial. The
+unit of every interval is the repetition. Medians have the distribution-free interval between two
+order statistics, whose exact level is reported, since few repetitions allow few levels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.intervals import Array
+from analysis.results import ResultsError
+from trainers.stopping import Recorded, stop
+
+FILE = "evaluations.parquet"
+
+POINT = ["law_id", "law_label", "dimension", "samples", "t_min", "steps"]
+COLUMNS: dict[str, str] = {
+    "law_id": "str", "law_label": "str", "dimension": "int64", "samples": "int64",
+    "t_min": "float64", "steps": "int64", "method": "str", "repetition": "int64",
+    "number": "int64", "trial_id": "str", "state": "str", "value": "float64",
+    "score_error": "float64", "step": "float64", "operations": "float64",
+    "pilot_operations": "float64", "constant": "float64", "message": "str",
+}  # fmt: skip
+"""Of the table of evaluations: one row for every Optuna trial (`method` is the sampler, `state` is
+Optuna's), for every theory-guided trial (`method` is `theory`) and for each of its `pilot`s.
+`steps`: of the search."""
+
+THEORY, PILOT = "theory", "pilot"
+NOT_SEARCHED = (THEORY, PILOT)
+GUIDED_RULES = ("a_priori", "discrepancy", "rademacher", "holdout", "oracle")
+"""The stopping rules applied to the theory-guided trial; `a_priori` is the choice itself."""
+
+WHOLE = ("holdout", "oracle")
+"""Rules that look at the whole trajectory: it all counts as their cost."""
+
+
+def load_evaluations(source: str) -> pd.DataFrame | None:
+    """The table of evaluations beside the results in `source`; None where there is none."""
+    filesystem, path = fsspec.core.url_to_fs(str(source))
+    name = f"{path.rstrip('/')}/{FILE}"
+    if not filesystem.isfile(name):
+        return None
+    with filesystem.open(name, "rb") as file:
+        frame = pd.read_parquet(file)
+    missing = [name for name in COLUMNS if name not in frame]
+    if missing:
+        raise ResultsError(f"{name}: not a table of evaluations: it has no {', '.join(missing)}")
+    return frame.astype(COLUMNS)
+
+
+@dataclass(frozen=True)
+class Median:
+    """Over repetitions: the median, its interval and the level that this has; NaN below two."""
+
+    value: float
+    low: float
+    high: float
+    level: float
+    count: int
+
+
+def median_interval(values: Array, level: float = 0.95) -> Median:
+    """The sample median, and the narrowest interval between symmetric order statistics with at
+    least `level`; the widest there is, from least to largest, where none has: the level that is
+    reported is the exact one, 1 - 2 P(Bin(n, 1/2) <= k). Infinite values are allowed: they are
+    censored, and larger than all others."""
+    x = np.sort(np.asarray(values, dtype=float)[~np.isnan(values)])
+    n = len(x)
+    if n == 0:
+        return Median(np.nan, np.nan, np.nan, np.nan, 0)
+    middle = float(x[(n - 1) // 2] if np.isinf(x[n // 2]) else np.median(x))
+    if n == 1:
+        return Median(middle, np.nan, np.nan, np.nan, 1)
+    k = max((k for k in range(n // 2) if _level(k, n) >= level), default=0)
+    return Median(middle, float(x[k]), float(x[n - 1 - k]), _level(k, n), n)
+
+
+def _level(k: int, n: int) -> float:
+    """P(x_(k+1) <= median <= x_(n-k)) of n independent values."""
+    return float(1 - 2 * stats.binom.cdf(k, n, 0.5))
+
+
+def incumbents(evaluations: pd.DataFrame) -> pd.DataFrame:
+    """For every search and n = 1, 2, ...: the incumbent's score error and the operations so far.
+
+    Columns: those of POINT, method, repetition, evaluations (n), score_error, operations. A trial
+    without a value (it failed) is no incumbent, but an evaluation all the same.
+    """
+    searched = evaluations[~evaluations["method"].isin(NOT_SEARCHED)]
+    rows = []
+    for key, one in searched.groupby([*POINT, "method", "repetition"], sort=False):
+        one = one.sort_values("number")
+        value = one["value"].to_numpy(dtype=float)
+        error = one["score_error"].to_numpy(dtype=float)
+        cost = np.cumsum(np.nan_to_num(one["operations"].to_numpy(dtype=float)))
+        best, at = np.inf, -1
+        for i in range(len(one)):
+            if value[i] < best:
+                best, at = value[i], i
+            found = error[at] if at >= 0 else np.nan
+            rows.append((*key, i + 1, found, cost[i]))
+    names = [*POINT, "method", "repetition", "evaluations", "score_error", "operations"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def guided(evaluations: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Where each stopping rule stops the theory-guided trials, and the score error there.
+
+    frame: the results table, with those trials. Columns: POINT, repetition, rule, score_error,
+    operations (pilots apart), pilot_operations, width, step_size, step, message.
+    """
+    rows: list[dict[str, Any]] = []
+    for _, one in evaluations[evaluations["method"] == THEORY].iterrows():
+        own = frame[frame["trial_id"] == one["trial_id"]].sort_values("step")
+        if own.empty:
+            continue
+        first = own.iloc[0]
+        series = {
+            name: own[name].to_numpy(dtype=float, na_value=np.nan)
+            for name in ("score_error", "holdout_loss", "train_loss", "kernel_complexity")
+        }
+        recorded = Recorded(
+            steps=own["step"].to_numpy(dtype=np.int64),
+            step_size=float(first["step_size"]),
+            samples=int(first["samples"]),
+            dimension=int(first["dimension"]),
+            noise_variance=float(first["noise_variance"]),
+            a_priori_constant=float(one["constant"]),
+            **series,
+        )
+        last = int(recorded.steps[-1])
+        for rule in GUIDED_RULES:
+            stopped = stop(rule, recorded)
+            known = stopped.index is not None
+            step = last if rule in WHOLE else (stopped.step or 0)
+            rows.append(
+                {
+                    **{name: one[name] for name in POINT},
+                    "repetition": one["repetition"],
+                    "rule": rule,
+                    "score_error": series["score_error"][stopped.index] if known else np.nan,
+                    "operations": float(first["operations"]) * step / last if known else np.nan,
+                    "pilot_operations": one["pilot_operations"],
+                    "width": int(first["width"]),
+                    "step_size": float(first["step_size"]),
+                    "step": stopped.step,
+                    "message": stopped.message,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def worth(found: pd.DataFrame, stopped: pd.DataFrame) -> pd.DataFrame:
+    """How many evaluations a guided choice is worth: in each repetition the fewest n after which
+    the incumbent's score error is at most that of the choice; inf where all n were not enough.
+
+    found: of `incumbents`, of one method and point; stopped: of `guided`, of one rule and point.
+    Columns: repetition, evaluations, most (how many there were).
+    """
+    rows = []
+    for repetition, own in found.groupby("repetition"):
+        rival = stopped.loc[stopped["repetition"] == repetition, "score_error"]
+        if rival.empty or not np.isfinite(rival.iloc[0]):
+            continue
+        reached = own.loc[own["score_error"] <= rival.iloc[0], "evaluations"]
+        least = float(reached.min()) if len(reached) else np.inf
+        rows.append((repetition, least, int(own["evaluations"].max())))
+    return pd.DataFrame(rows, columns=["repetition", "evaluations", "most"])
+
+
+def budgets(most: int) -> list[int]:
+    """1, 2, 4, ... up to `most`, and `most` itself."""
+    return sorted({2**k for k in range(most.bit_length()) if 2**k <= most} | {most})
+
+
+# --- the comparison -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """One point: its label, `incumbents` and `guided` there."""
+
+    label: str
+    stem: str
+    samples: int
+    found: pd.DataFrame
+    stopped: pd.DataFrame
+
+
+def comparisons(evaluations: pd.DataFrame, frame: pd.DataFrame) -> list[Comparison]:
+    """The comparison at every point, by law, dimension and N."""
+    found, stopped = incumbents(evaluations), guided(evaluations, frame)
+    made = []
+    points = evaluations[POINT].drop_duplicates().sort_values(POINT)
+    for place, (_, point) in enumerate(points.iterrows()):
+        own = [
+            table[(table[POINT] == point).all(axis=1)] if len(table) else table
+            for table in (found, stopped)
+        ]
+        label = f"{point['law_label']}, d = {point['dimension']}, N = {point['samples']}"
+        made.append(
+            Comparison(label, f"tuning_{place}_N{point['samples']}", int(point["samples"]), *own)
+        )
+    return made
+
+
+def summary(one: Comparison) -> pd.DataFrame:
+    """The table of a point: a row for each budget of each sampler, and for each stopping rule.
+
+    Columns: method, evaluations (NaN for rules), error, error_low, error_high, operations (median),
+    pilot_operations, worth, worth_low, worth_high (evaluations of each sampler that reach the rule;
+    inf: more than there were), against (the sampler), level, count, fired.
+    """
+    rows: list[dict[str, Any]] = []
+    for method, own in one.found.groupby("method", sort=True):
+        for n in budgets(int(own["evaluations"].max())):
+            at = own[own["evaluations"] == n]
+            error = median_interval(at["score_error"].to_numpy(dtype=float))
+            rows.append(
+                {
+                    "method": method,
+                    "evaluations": n,
+                    **_told("error", error),
+                    "operations": at["operations"].median(),
+                    "pilot_operations": 0.0,
+                    "level": error.level,
+                    "count": error.count,
+                }
+            )
+    if len(one.stopped):
+        for rule in GUIDED_RULES:
+            at = one.stopped[one.stopped["rule"] == rule]
+            error = median_interval(at["score_error"].to_numpy(dtype=float))
+            common = {
+                "method": rule,
+                **_told("error", error),
+                "operations": at["operations"].median(),
+                "pilot_operations": at["pilot_operations"].median(),
+                "level": error.level,
+                "count": error.count,
+                "fired": int(at["score_error"].notna().sum()),
+            }
+            for method, own in one.found.groupby("method", sort=True):
+                value = median_interval(worth(own, at)["evaluations"].to_numpy(dtype=float))
+                most = int(own["evaluations"].max())
+                rows.append({**common, "against": method, "most": most, **_told("worth", value)})
+    return pd.DataFrame(rows)
+
+
+def _told(name: str, median: Median) -> dict[str, float]:
+    return {name: median.value, f"{name}_low": median.low, f"{name}_high": median.high}

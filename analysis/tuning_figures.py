@@ -1,0 +1,140 @@
+"""Figures and table of tuned against theory-guided; the numbers are those of `analysis.tuning`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.plot import Panel, Plot, Series, positive
+from analysis.tuning import (
+    GUIDED_RULES,
+    Comparison,
+    budgets,
+    comparisons,
+    median_interval,
+    summary,
+)
+
+GROUP = "Tuned against theory-guided"
+
+
+def tuning_plots(evaluations: pd.DataFrame, frame: pd.DataFrame) -> list[Plot]:
+    """Score error against evaluations and against operations, a figure for every point."""
+    return [_plot(one) for one in comparisons(evaluations, frame) if len(one.found)]
+
+
+def _plot(one: Comparison) -> Plot:
+    most = int(one.found["evaluations"].max())
+    panels = []
+    for column, label, title in (
+        ("evaluations", "evaluations $n$", "against evaluations"),
+        ("operations", "operations (flop)", "against operations"),
+    ):
+        series = [*_searches(one, column), *_rules(one, column, most)]
+        ticks = tuple(float(n) for n in budgets(most)) if column == "evaluations" else ()
+        panels.append(Panel(label, r"score error ($x^2$)", positive(series), title, ticks=ticks))
+    level = summary(one)["level"].dropna()
+    count = one.found["repetition"].nunique()
+    spread = (
+        f"Lines and points are medians over {count} repetitions on data of their own, bands and "
+        f"bars their {100 * level.min():.3g} % intervals."
+        if len(level)
+        else "A single repetition: without intervals."
+    )
+    rivals = (
+        " Horizontal: the theory-guided choice (width, step size and stopping time from N, d and a "
+        "pilot constant), stopped a priori and by the other rules; a rule that looks at the whole "
+        "trajectory pays for all of it. The pilots' operations are in the table. Only the oracle "
+        "knows the score error."
+    )
+    return Plot(
+        name=one.stem,
+        title=f"Tuned against theory-guided, N = {one.samples}",
+        caption=(
+            "Score error E‖f − f*‖² of the best of n evaluations, the best by held-out denoising "
+            f"loss, {one.label}. {spread}{rivals if len(one.stopped) else ''}"
+        ),
+        panels=tuple(panels),
+        group=GROUP,
+    )
+
+
+def _searches(one: Comparison, column: str) -> Iterator[Series]:
+    for hue, (method, own) in enumerate(one.found.groupby("method", sort=True)):
+        x, rows = [], []
+        for n in budgets(int(own["evaluations"].max())):
+            at = own[own["evaluations"] == n]
+            x.append(float(at[column].median()))
+            rows.append(median_interval(at["score_error"].to_numpy(dtype=float)))
+        yield Series(
+            f"search: {method}",
+            np.array(x),
+            np.array([r.value for r in rows]),
+            np.array([r.low for r in rows]),
+            np.array([r.high for r in rows]),
+            hue=hue,
+        )
+
+
+def _rules(one: Comparison, column: str, most: int) -> Iterator[Series]:
+    if one.stopped.empty:
+        return
+    hues = one.found["method"].nunique()
+    for place, rule in enumerate(GUIDED_RULES):
+        at = one.stopped[one.stopped["rule"] == rule]
+        error = median_interval(at["score_error"].to_numpy(dtype=float))
+        if not np.isfinite(error.value):
+            continue
+        label = f"theory: {rule.replace('_', ' ')}"
+        if column == "evaluations":
+            ends = np.array([1.0, float(most)])
+            yield Series(label, ends, np.full(2, error.value), hue=hues + place)
+        else:
+            x = np.array([float(at["operations"].median())])
+            y, low, high = (np.array([v]) for v in (error.value, error.low, error.high))
+            yield Series(label, x, y, low, high, role="points", hue=hues + place)
+
+
+def tuning_rows(one: Comparison) -> dict[str, Any]:
+    """The table of a point as cells: who, score error, interval, operations, worth."""
+    table = summary(one)
+    rows = []
+    for _, row in table.iterrows():
+        n = row["evaluations"]
+        searched = pd.notna(n)
+        who = f"{row['method']}, n = {n:g}" if searched else f"theory, {row['method']}"
+        cost = f"{row['operations']:.2g}" if pd.notna(row["operations"]) else "–"
+        if not searched and row["pilot_operations"] > 0:
+            cost += f" + {row['pilot_operations']:.2g} for the pilots"
+        rows.append(
+            (
+                who.replace("_", " "),
+                _number(row["error"]),
+                _between(row["error_low"], row["error_high"], _number),
+                cost,
+                "" if searched else _worth_words(row),
+            )
+        )
+    return {"label": one.label, "stem": one.stem, "rows": rows, "numbers": table}
+
+
+def _worth_words(row: pd.Series[Any]) -> str:
+    if pd.isna(row["worth"]):
+        return "–"
+
+    def count(value: float) -> str:
+        return f"more than {row['most']:g}" if np.isinf(value) else f"{value:g}"
+
+    ends = _between(row["worth_low"], row["worth_high"], count)
+    return f"{count(row['worth'])} of {row['against']}" + (f" ({ends})" if ends else "")
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if np.isfinite(value) else "–"
+
+
+def _between(low: float, high: float, text: Any) -> str:
+    return "" if pd.isna(low) or pd.isna(high) else f"{text(low)} to {text(high)}"

@@ -1,0 +1,349 @@
+"""Searches with Optuna's own ask and tell. The one module that imports optuna.
+
+One Optuna study for each law, N, sampler and repetition, all in one database beside the results.
+A round asks for `batch` trials at once (the samplers count running ones as taken: a constant liar)
+and trains them as packs. With a pruner a round goes from rung to rung: trained to the rung's step,
+told to Optuna as an intermediate value, and only the promising ones go on, trained anew from the
+start: with factor 4 that costs a trial that goes all the way 5/16 more, and keeps the packs full.
+
+The objective is the held-out denoising loss, its smallest value along the trajectory: what someone
+without the truth can minimise, by stopping there. The true score error at that step is written
+beside it, as a user attribute, and no sampler reads those.
+
+Everything that decides the next question is in the database: a driver that is killed goes on where
+it was. Trials that were running then are adopted, and each question's sampler is made anew with a
+seed of its own, so the answers are those of a driver that was never killed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.storages import RDBStorage
+from optuna.trial import Trial, TrialState
+
+from study.allocation import Outcome, Request
+from study.search_spec import SearchSection, Space, StepRange, WidthRange
+from trainers.custom import trainer_fields
+from trainers.trial import TrialConfig, TrialStatus, content_id, recorded_steps
+
+DATABASE = "optuna.db"
+CONFIG, TRIAL, SCORE, STEP, OPERATIONS = (
+    "config", "trial_id", "score_error", "best_step", "operations",
+)  # fmt: skip
+"""User attributes of an Optuna trial."""
+
+
+@contextmanager
+def open_storage(folder: Path) -> Iterator[RDBStorage]:
+    """Optuna's database in `folder`, and Optuna quiet."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = RDBStorage(f"sqlite:///{folder / DATABASE}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield storage
+    finally:
+        optuna.logging.set_verbosity(level)
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A trial of the round: its Optuna number, what it is, the first rung it is judged at."""
+
+    number: int
+    config: TrialConfig
+    bracket: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An Optuna trial as it ended. value: the objective; step: where it was reached."""
+
+    number: int
+    trial_id: str
+    state: str
+    value: float
+    score_error: float
+    step: float
+    operations: float
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which search: its point (a TrialConfig whose width, step size, network and seed are the
+    search's to choose), sampler, and repetition, which is also the seed of data and weights."""
+
+    point: TrialConfig
+    sampler: str
+    repetition: int
+
+    def label(self, study: str) -> str:
+        """The Optuna study's name: says which it is, and tells apart all that could differ."""
+        p = self.point
+        identity = {k: v for k, v in p.identity().items() if k not in _CHOSEN}
+        return (
+            f"{study} N={p.samples} {p.law.kind} d={p.dimension} {self.sampler} "
+            f"repetition={self.repetition} {content_id(identity)[:6]}"
+        )
+
+
+_CHOSEN = ("width", "step_size", "initialisation", "bias", "trainer", "trainer_sha256", "seed")
+
+
+class Search:
+    """One Optuna study, as a participant of study.allocation."""
+
+    def __init__(
+        self, storage: RDBStorage, study: str, where: Where, section: SearchSection
+    ) -> None:
+        self.where = where
+        self._section, self._label = section, where.label(study)
+        # The sampler given here is never asked: each question has one of its own.
+        self._study = optuna.create_study(
+            storage=storage,
+            sampler=optuna.samplers.RandomSampler(0),
+            study_name=self._label,
+            direction="minimize",
+            load_if_exists=True,
+        )
+        if "objective" not in self._study.user_attrs:
+            self._study.set_user_attr("objective", "holdout_loss, least along the trajectory")
+        self._rungs = rungs_of(where.point, section)
+        self._round: list[_Asked] | None = None
+        self._stage = 0
+        self._told = [e.trial_id for e in self.evaluations()]
+
+    # --- as a participant ------------------------------------------------------------------------
+
+    def advance(self, outcomes: Mapping[str, Outcome]) -> Sequence[Request]:
+        """The round's trials at its next rung, or those of a new round; none at the end."""
+        if self._round is None:
+            self._round = self._adopted()
+        else:
+            self._round = self._judged(outcomes, self._round)
+            self._stage += 1
+        if not self._round or self._stage == 0:
+            self._round += self._asked()
+        if not self._round:
+            return []
+        while not (at := self._at_this_stage(self._round)):
+            self._stage += 1
+        last = self._stage == len(self._rungs) - 1
+        return [Request(a.config, None if last else self._rungs[self._stage]) for a in at]
+
+    def finished_trials(self) -> Collection[str]:
+        """Ids of the trials that Optuna was told about."""
+        return self._told
+
+    def evaluations(self) -> list[Evaluation]:
+        """What Optuna was told so far, in order of number."""
+        found = []
+        for trial in self._study.get_trials(deepcopy=False):
+            attrs = trial.user_attrs
+            if trial.state.is_finished() and TRIAL in attrs:
+                numbers = [attrs.get(name) for name in (SCORE, STEP, OPERATIONS)]
+                numbers = [np.nan if n is None else float(n) for n in (trial.value, *numbers)]
+                found.append(Evaluation(trial.number, attrs[TRIAL], trial.state.name, *numbers))
+        return found
+
+    def _at_this_stage(self, asked: Sequence[_Asked]) -> list[_Asked]:
+        return [a for a in asked if a.bracket <= self._stage]
+
+    # --- asking ----------------------------------------------------------------------------------
+
+    def _adopted(self) -> list[_Asked]:
+        """The trials that a driver before this one left running. One that died in the middle of
+        a question left half of it: that is a failure, and counts as no evaluation."""
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        adopted = []
+        for trial in running:
+            if TRIAL in trial.user_attrs:
+                config = TrialConfig.model_validate_json(trial.user_attrs[CONFIG])
+                adopted.append(self._as_asked(trial.number, config))
+            else:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+        return adopted
+
+    def _asked(self) -> list[_Asked]:
+        """New questions, up to the next whole number of batches, or the last evaluation."""
+        self._stage = 0
+        known = sum(TRIAL in t.user_attrs for t in self._study.get_trials(deepcopy=False))
+        batch, most = self._section.batch, self._section.evaluations
+        # A driver that died while it asked left part of a batch: its other part is asked for now.
+        begun = -known % batch
+        count = begun if begun or self._round else batch
+        return [self._ask() for _ in range(min(count, most - known))]
+
+    def _ask(self) -> _Asked:
+        number = len(self._study.get_trials(deepcopy=False))
+        self._study.sampler = sampler_of(self.where.sampler, self._label, number)
+        trial = self._study.ask()
+        config = configure(trial, self._section.space, self.where)
+        trial.set_user_attr(CONFIG, config.model_dump_json())
+        trial.set_user_attr(TRIAL, config.trial_id)
+        return self._as_asked(trial.number, config)
+
+    def _as_asked(self, number: int, config: TrialConfig) -> _Asked:
+        hyperband = self._section.pruner is not None and self._section.pruner.kind == "hyperband"
+        return _Asked(number, config, number % len(self._rungs) if hyperband else 0)
+
+    # --- telling ---------------------------------------------------------------------------------
+
+    def _judged(self, outcomes: Mapping[str, Outcome], asked: list[_Asked]) -> list[_Asked]:
+        """Tells Optuna about the trials of this stage; returns those that go on."""
+        rung = self._rungs[self._stage]
+        final = self._stage == len(self._rungs) - 1
+        going = [a for a in asked if a.bracket > self._stage]
+        judged: list[tuple[_Asked, Outcome]] = []
+        for a in self._at_this_stage(asked):
+            outcome = outcomes[a.config.trial_id]
+            over = final or outcome.status in (TrialStatus.DIVERGED, TrialStatus.FAILED)
+            if over or best_until(outcome, rung) is None:
+                self._tell(a, outcome, a.config.steps, None)
+            else:
+                judged.append((a, outcome))
+        for a, outcome in judged:
+            found = best_until(outcome, rung)
+            assert found is not None
+            self._report(a.number, rung, found[0])
+        promising = self._promising(rung)
+        for a, outcome in judged:
+            if a.number in promising:
+                going.append(a)
+            else:
+                self._tell(a, outcome, rung, TrialState.PRUNED)
+        return sorted(going, key=lambda a: a.number)
+
+    def _report(self, number: int, rung: int, value: float) -> None:
+        storage = self._study._storage
+        optuna_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        storage.set_trial_intermediate_value(optuna_id, rung, value)
+
+    def _promising(self, rung: int) -> set[int]:
+        """Numbers of the best 1/factor of all that reached this rung, at least one."""
+        if self._section.pruner is None:
+            return set()
+        values = {
+            t.number: t.intermediate_values[rung]
+            for t in self._study.get_trials(deepcopy=False)
+            if rung in t.intermediate_values
+        }
+        most = max(1, len(values) // self._section.pruner.factor)
+        return set(sorted(values, key=lambda n: (values[n], n))[:most])
+
+    def _tell(self, a: _Asked, outcome: Outcome, until: int, state: TrialState | None) -> None:
+        """Ends an Optuna trial: with the least holdout loss up to `until`; failed without one."""
+        found = best_until(outcome, until)
+        storage = self._study._storage
+        optuna_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, a.number)
+        if found is not None:
+            value, index = found
+            operations = outcome.operations
+            if outcome.status != TrialStatus.DIVERGED:
+                # Every rung on the way was trained from the start.
+                trained = sum(self._rungs[a.bracket : self._stage + 1])
+                operations *= trained / int(outcome.steps[-1])
+            beside = {
+                SCORE: outcome.series["score_error"][index],
+                STEP: int(outcome.steps[index]),
+                OPERATIONS: operations,
+            }
+            for name, number in beside.items():
+                known = float(number) if np.isfinite(number) else None
+                storage.set_trial_user_attr(optuna_id, name, known)
+        if found is None:
+            self._study.tell(a.number, state=TrialState.FAIL)
+        elif state is not None:
+            self._study.tell(a.number, state=state)
+        else:
+            self._study.tell(a.number, value)
+        self._told.append(a.config.trial_id)
+
+
+# --- the pieces -----------------------------------------------------------------------------------
+
+
+def best_until(outcome: Outcome, until: int) -> tuple[float, int] | None:
+    """The least holdout loss at the recorded steps up to `until`, and its place among them. Nothing
+    but that loss decides."""
+    holdout = outcome.series["holdout_loss"]
+    usable = np.flatnonzero((outcome.steps <= until) & np.isfinite(holdout))
+    if not len(usable) or outcome.status == TrialStatus.FAILED:
+        return None
+    index = int(usable[np.argmin(holdout[usable])])
+    return float(holdout[index]), index
+
+
+def rungs_of(point: TrialConfig, section: SearchSection) -> list[int]:
+    """The recorded steps at which trajectories are judged, rising; the last is the end."""
+    if section.pruner is None:
+        return [point.steps]
+    grid = [step for step in recorded_steps(point.steps, point.recorded) if step > 0]
+    wanted = [point.steps / section.pruner.factor**k for k in range(section.pruner.rungs, 0, -1)]
+    nearest = {min(grid, key=lambda step: abs(np.log(step / w))) for w in wanted}
+    return [*sorted(nearest - {point.steps}), point.steps]
+
+
+def sampler_of(kind: str, label: str, number: int) -> BaseSampler:
+    """The sampler that answers question `number`. Quasi-random points are one sequence, whose place
+    is in the database; the others keep all they know there, but for their random state."""
+    whole = int(content_id([label])[:8], 16)
+    seed = int(content_id([label, number])[:8], 16)
+    if kind == "tpe":
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True)
+    if kind == "gp":
+        return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
+    if kind == "cmaes":
+        return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+    if kind == "qmc":
+        return optuna.samplers.QMCSampler(
+            scramble=True,
+            seed=whole,
+            independent_sampler=optuna.samplers.RandomSampler(seed),
+            warn_asynchronous_seeding=False,
+            warn_independent_sampling=False,
+        )
+    return optuna.samplers.RandomSampler(seed)
+
+
+def configure(trial: Trial, spaces: Sequence[Space], where: Where) -> TrialConfig:
+    """Asks Optuna for the parameters of a trial. With several spaces their names are numbered."""
+    index = 0
+    if len(spaces) > 1:
+        index = trial.suggest_categorical("space", list(range(len(spaces))))
+    space, suffix = spaces[index], f"_{index}" if len(spaces) > 1 else ""
+
+    def choose(name: str, values: Sequence[Any]) -> Any:
+        if len(values) == 1:
+            return values[0]
+        return trial.suggest_categorical(name + suffix, list(values))
+
+    trainer = choose("trainer", space.trainer)
+    fields: dict[str, Any] = {**trainer_fields(trainer), "seed": where.repetition}
+    if isinstance(space.width, WidthRange):
+        span = space.width.exponents()
+        fields["width"] = 2 ** trial.suggest_int(f"log2_width{suffix}", span[0], span[-1])
+    else:
+        fields["width"] = choose("width", space.width)
+    if isinstance(space.step_size, StepRange):
+        low, high = space.step_size.low, space.step_size.high
+        fields["step_size"] = trial.suggest_float(f"step_size{suffix}", low, high, log=True)
+    else:
+        fields["step_size"] = choose("step_size", space.step_size)
+    # They are of the paper's network: of another they would only be two names for one trial.
+    for name in ("initialisation", "bias"):
+        values = getattr(space, name)
+        fields[name] = values[0] if trainer == "mlp_adamw" else choose(name, values)
+    return where.point.changed(**fields)

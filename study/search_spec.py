@@ -1,0 +1,137 @@
+"""The `search` section of a spec: what to search over, how, and how long.
+
+search:
+  samplers: [tpe, random]         # tpe, gp, cmaes, random or qmc
+  evaluations: 64                 # Optuna trials of each search
+  repetitions: 5                  # searches of each sampler, on independent data
+  batch: 8                        # Optuna trials asked for at once, and trained as a pack
+  pruner: {kind: asha}            # or hyperband; left out: every trajectory runs to its end
+  space:
+    width: {low: 64, high: 4096}      # powers of two
+    step_size: {low: 0.1, high: 4}    # any number in between, on a logarithmic scale
+    initialisation: [symmetric, plain]
+    bias: [true, false]
+    trainer: [descent, sgd]
+
+A list is a choice, a single value is held. Trainers whose step sizes differ in scale get spaces of
+their own: `space` may be a list of them. The stopping time is free: it is read off the trajectory.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from study.axes import Count, Positive, Section, Values
+
+Sampler = Literal["tpe", "gp", "cmaes", "random", "qmc"]
+SPACE_AXES = ("width", "step_size", "initialisation", "bias", "trainer")
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+class WidthRange(Section):
+    """The powers of two from `low` to `high`."""
+
+    low: Annotated[int, Field(ge=2, le=2**24)]
+    high: Annotated[int, Field(ge=2, le=2**24)]
+
+    @model_validator(mode="after")
+    def _holds_one(self) -> WidthRange:
+        if not self.exponents():
+            raise ValueError(f"holds no power of two between {self.low} and {self.high}")
+        return self
+
+    def exponents(self) -> range:
+        """The exponents of the powers of two in the range."""
+        return range(math.ceil(math.log2(self.low)), math.floor(math.log2(self.high)) + 1)
+
+
+class StepRange(Section):
+    """Any number from `low` to `high`, uniform in its logarithm."""
+
+    low: Positive
+    high: Positive
+
+    @model_validator(mode="after")
+    def _rises(self) -> StepRange:
+        if self.low >= self.high:
+            raise ValueError(f"low = {self.low:g} must be below high = {self.high:g}")
+        return self
+
+
+class Space(Section):
+    """What one search may choose. What is left out is held at the trial's default."""
+
+    width: WidthRange | tuple[int, ...]
+    step_size: StepRange | tuple[float, ...]
+    initialisation: Values[Literal["symmetric", "plain"]] = ("symmetric",)
+    bias: Values[bool] = (True,)
+    trainer: Values[str] = ("descent",)
+
+    @field_validator("width", mode="before")
+    @classmethod
+    def _width(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return WidthRange.model_validate(value)
+        values = _as_tuple(value)
+        if not values or any(
+            isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in values
+        ):
+            raise ValueError("must be whole numbers of at least 1, or {low: ..., high: ...}")
+        return values
+
+    @field_validator("step_size", mode="before")
+    @classmethod
+    def _step_size(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return StepRange.model_validate(value)
+        values = _as_tuple(value)
+        if not values or any(isinstance(v, (bool, str)) or not v > 0 for v in values):
+            raise ValueError("must be numbers above 0, or {low: ..., high: ...}")
+        return tuple(map(float, values))
+
+    @model_validator(mode="after")
+    def _even(self) -> Space:
+        odd = [w for w in self.width if w % 2] if isinstance(self.width, tuple) else []
+        if odd and "symmetric" in self.initialisation:
+            raise ValueError(
+                f"width = {odd[0]} is odd, and initialisation: symmetric pairs neurons"
+            )
+        return self
+
+
+class Pruner(Section):
+    """Successive halving at the steps `steps / factor^rungs`, ..., `steps / factor`, `steps`: of
+    all trajectories that reached a rung, the best 1/factor go on. `hyperband`: every second, third,
+    ... trial begins at a later rung."""
+
+    kind: Literal["asha", "hyperband"]
+    factor: Annotated[int, Field(ge=2, le=16)] = 4
+    rungs: Annotated[int, Field(ge=1, le=6)] = 2
+
+
+class Guided(Section):
+    """The theory-guided choice beside the search: its constants come from `seeds` small pilots at
+    N = `samples` of this width and step size, trained for the study's steps."""
+
+    samples: Count = 64
+    width: Count = 1024
+    step_size: Positive = 1.0
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 4
+
+
+class SearchSection(Section):
+    """See the module."""
+
+    space: Annotated[tuple[Space, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    samplers: Values[Sampler] = ("tpe",)
+    evaluations: Annotated[int, Field(ge=1, le=100_000)] = 64
+    repetitions: Annotated[int, Field(ge=1, le=10_000)] = 1
+    batch: Annotated[int, Field(ge=1, le=1024)] = 8
+    pruner: Pruner | None = None
+    theory: Guided | None = None

@@ -1,0 +1,312 @@
+"""Searches without Ray: what they ask, what they tell Optuna, what they never look at."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+
+from analysis.results import table_from
+from study.allocation import Outcome, Scheduler, outcomes_of
+from study.search import Search, Where, best_until, open_storage, rungs_of
+from study.spec import StudySpec
+from trainers.trial import TrialConfig, recorded_steps
+
+SPEC: dict[str, Any] = {
+    "name": "s",
+    "law": {"kind": "gaussian_mixture", "dimension": 2},
+    "steps": 256,
+    "base": {"samples": 64},
+    "search": {
+        "evaluations": 24,
+        "space": {
+            "width": {"low": 64, "high": 2048},
+            "step_size": {"low": 0.1, "high": 4},
+            "initialisation": ["symmetric", "plain"],
+        },
+    },
+}
+SAMPLERS = ("tpe", "gp", "cmaes", "random", "qmc")
+
+
+@pytest.fixture(scope="module")
+def fake() -> Any:
+    return importlib.import_module("search_trainer")
+
+
+def spec_of(**changes: Any) -> StudySpec:
+    return StudySpec.from_mapping({**SPEC, "search": {**SPEC["search"], **changes}})
+
+
+class Driver:
+    """Runs searches against the stand-in, one pack after the other; `packs` of it, then "dies"."""
+
+    def __init__(self, fake: Any, folder: Path, spec: StudySpec, samplers: Any = None) -> None:
+        self.fake, self.folder, self.spec = fake, folder, spec
+        self.samplers = samplers or spec.search.samplers
+        self.outcomes: dict[str, Outcome] = {}
+        self.trained: list[tuple[str, int | None]] = []
+        self.final: list[str] = []
+
+    def run(self, packs: int = 10_000, mischief: Any = None) -> dict[str, list[Any]]:
+        """Evaluations and Optuna's trials of each search after at most that many packs."""
+        with open_storage(self.folder) as storage:
+            searches = [
+                Search(storage, "s", Where(point, sampler, repetition), self.spec.search)
+                for point in self.spec.search_points()
+                for sampler in self.samplers
+                for repetition in range(self.spec.search.repetitions)
+            ]
+            scheduler = Scheduler(searches, self.outcomes, 1, self.final.extend)
+            for _ in range(packs):
+                batch = scheduler.next_batch()
+                if batch is None:
+                    assert scheduler.done
+                    break
+                made = [self.fake.trajectory(c, batch.until) for c in batch.configs]
+                if mischief:
+                    made = [mischief(t) for t in made]
+                self.trained += [(c.trial_id, batch.until) for c in batch.configs]
+                scheduler.came_back(outcomes_of(table_from(made, "s"), "p"))
+            return {
+                search._label: [search.evaluations(), search._study.get_trials()]
+                for search in searches
+            }
+
+
+def params(found: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    return [trial.params for _, trials in found.values() for trial in trials]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_gets_its_evaluations_and_is_seeded(
+    sampler: str, fake: Any, tmp_path: Path
+) -> None:
+    found = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        driver = Driver(fake, folder, spec_of(samplers=sampler, evaluations=16))
+        found.append(driver.run())
+    ((evaluations, trials),) = found[0].values()
+    assert [e.number for e in evaluations] == list(range(16))
+    assert {t.state.name for t in trials} == {"COMPLETE"}
+    assert params(found[0]) == params(found[1])
+    assert len({tuple(p.values()) for p in params(found[0])}) > 12
+    assert sorted(driver.final) == sorted(e.trial_id for e in evaluations)
+
+
+def test_model_based_search_finds_a_better_point_than_random(fake: Any, tmp_path: Path) -> None:
+    best = {}
+    for sampler in ("tpe", "random"):
+        (tmp_path / sampler).mkdir()
+        spec = spec_of(samplers=sampler, repetitions=3, evaluations=32)
+        found = Driver(fake, tmp_path / sampler, spec).run()
+        best[sampler] = np.median([min(e.value for e in ev) for ev, _ in found.values()])
+    assert best["tpe"] < best["random"]
+
+
+@pytest.mark.parametrize("pruner", [None, {"kind": "asha"}])
+@pytest.mark.parametrize("poison", ["random", "null", "inverted"])
+def test_the_true_score_error_is_never_looked_at(
+    poison: str, pruner: Any, fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stands in score_error, the same trials are asked for, pruned and told."""
+    found = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        changes = {"pruner": pruner} if pruner else {}
+        # Both samplers draw at random until they know ten values.
+        spec = spec_of(samplers=["tpe", "gp"], evaluations=16, batch=4, **changes)
+        found.append(Driver(fake, folder, spec).run())
+        monkeypatch.setenv("POISON", poison)
+    assert params(found[0]) == params(found[1])
+    for (clean, _), (poisoned, _) in zip(found[0].values(), found[1].values(), strict=True):
+        same = [(e.trial_id, e.state, e.value, e.step) for e in clean]
+        assert same == [(e.trial_id, e.state, e.value, e.step) for e in poisoned]
+        assert [e.score_error for e in clean] != [e.score_error for e in poisoned]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "packs"), [*((sampler, 1) for sampler in SAMPLERS), ("tpe", 0), ("tpe", 2)]
+)
+def test_a_driver_that_died_is_followed_as_if_it_had_not(
+    sampler: str, packs: int, fake: Any, tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    spec = spec_of(samplers=sampler, evaluations=15, batch=5)
+    expected = Driver(fake, whole, spec).run()
+    driver = Driver(fake, tmp_path, spec)
+    driver.run(packs)
+    with open_storage(tmp_path) as storage:  # it had asked for more, and was killed at once
+        search = Search(storage, "s", Where(spec.search_points()[0], sampler, 0), spec.search)
+        search.advance(driver.outcomes)
+    found = driver.run()
+    assert found.keys() == expected.keys()
+    assert params(found) == params(expected)
+    ((_, trials),) = found.values()
+    assert {t.state.name for t in trials} == {"COMPLETE"}
+    assert len(driver.trained) == len(set(driver.trained))
+
+
+def test_a_question_that_was_never_finished_is_a_failure_and_no_evaluation(
+    fake: Any, tmp_path: Path
+) -> None:
+    spec = spec_of(evaluations=16)
+    driver = Driver(fake, tmp_path, spec)
+    (label,) = driver.run(1)
+    study = optuna.load_study(study_name=label, storage=f"sqlite:///{tmp_path}/optuna.db")
+    study.ask()
+    ((evaluations, trials),) = driver.run().values()
+    assert len(evaluations) == 16
+    assert [t.state.name for t in trials].count("FAIL") == 1
+    assert "RUNNING" not in {t.state.name for t in trials}
+
+
+def test_a_killed_batch_is_completed_before_it_is_trained(fake: Any, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    spec = spec_of(evaluations=16)
+    expected = Driver(fake, whole, spec).run()
+    with open_storage(tmp_path) as storage:
+        search = Search(storage, "s", Where(spec.search_points()[0], "tpe", 0), spec.search)
+        for _ in range(3):
+            search._ask()
+    assert params(Driver(fake, tmp_path, spec).run()) == params(expected)
+
+
+def test_asha_lets_the_best_quarter_of_each_rung_go_on_and_marks_the_others(
+    fake: Any, tmp_path: Path
+) -> None:
+    spec = spec_of(evaluations=48, pruner={"kind": "asha", "factor": 4, "rungs": 2}, samplers="qmc")
+    driver = Driver(fake, tmp_path, spec)
+    ((evaluations, trials),) = driver.run().values()
+    rungs = rungs_of(spec.search_points()[0], spec.search)
+    assert rungs == [*rungs[:2], 256]
+    assert abs(np.log2(rungs[0] / 16)) < 0.3
+    assert abs(np.log2(rungs[1] / 64)) < 0.3
+    states = [t.state.name for t in trials]
+    assert set(states) == {"COMPLETE", "PRUNED"}
+    reached = [max(t.intermediate_values, default=256) for t in trials]
+    # In the order of the batches: a trial goes on if it is in the best quarter of all so far.
+    for number, trial in enumerate(trials):
+        if rungs[0] in trial.intermediate_values:
+            last = 8 * (number // 8 + 1)
+            values = sorted(
+                t.intermediate_values[rungs[0]]
+                for t in trials[:last]
+                if rungs[0] in t.intermediate_values
+            )
+            good = trial.intermediate_values[rungs[0]] <= values[max(1, len(values) // 4) - 1]
+            assert (reached[number] > rungs[0] or trial.state.name == "COMPLETE") == good
+    steps = sum(until or 256 for _, until in driver.trained)
+    assert steps < 0.45 * 48 * 256
+    best = min(evaluations, key=lambda e: e.value)
+    assert best.state == "COMPLETE"
+    for e, trial in zip(evaluations, trials, strict=True):
+        if e.state == "PRUNED":
+            assert e.value == trial.intermediate_values[max(trial.intermediate_values)]
+            assert e.step <= max(trial.intermediate_values)
+
+
+def test_operations_count_every_rung_that_was_trained(fake: Any, tmp_path: Path) -> None:
+    spec = spec_of(evaluations=16, pruner={"kind": "asha"})
+    driver = Driver(fake, tmp_path, spec)
+    ((evaluations, trials),) = driver.run().values()
+    rungs = rungs_of(spec.search_points()[0], spec.search)
+    for e, trial in zip(evaluations, trials, strict=True):
+        config = TrialConfig.model_validate_json(trial.user_attrs["config"])
+        if config.step_size <= 3:
+            last = 256 if e.state == "COMPLETE" else max(trial.intermediate_values)
+            steps = sum(rung for rung in rungs if rung <= last)
+            assert e.operations == pytest.approx(config.training_operations * steps / 256)
+
+
+def test_hyperband_begins_some_trials_at_later_rungs(fake: Any, tmp_path: Path) -> None:
+    spec = spec_of(evaluations=24, pruner={"kind": "hyperband"})
+    ((_, trials),) = Driver(fake, tmp_path, spec).run().values()
+    rungs = rungs_of(spec.search_points()[0], spec.search)
+    for trial in trials:
+        first = min(trial.intermediate_values, default=rungs[-1])
+        if trial.state.name == "PRUNED" or trial.intermediate_values:
+            assert first == rungs[trial.number % 3]
+    assert any(t.state.name == "COMPLETE" and not t.intermediate_values for t in trials)
+
+
+def test_failed_trials_are_failures_and_diverged_ones_keep_what_they_reached(
+    fake: Any, tmp_path: Path
+) -> None:
+    from trainers.trial import failed
+
+    def mischief(t: Any) -> Any:
+        return failed(t.config, "planted") if t.config.width == 128 else t
+
+    ((evaluations, trials),) = Driver(fake, tmp_path, spec_of()).run(mischief=mischief).values()
+    assert len(evaluations) == 24
+    for e, trial in zip(evaluations, trials, strict=True):
+        config = TrialConfig.model_validate_json(trial.user_attrs["config"])
+        assert (e.state == "FAIL") == (config.width == 128)
+        assert np.isnan(e.value) == (config.width == 128)
+
+
+def test_the_objective_is_the_least_held_out_loss_along_the_trajectory(
+    fake: Any, tmp_path: Path
+) -> None:
+    ((evaluations, trials),) = Driver(fake, tmp_path, spec_of()).run().values()
+    for e, trial in zip(evaluations, trials, strict=True):
+        config = TrialConfig.model_validate_json(trial.user_attrs["config"])
+        t = fake.trajectory(config)
+        index = int(np.argmin(t.series["holdout_loss"]))
+        assert (e.value, e.step) == (t.series["holdout_loss"][index], t.steps[index])
+        assert e.score_error == t.series["score_error"][index]
+        assert e.trial_id == config.trial_id
+
+
+def test_a_value_up_to_a_rung_ignores_what_came_after() -> None:
+    steps = np.array(recorded_steps(100, 10))
+    loss = np.linspace(1, 0, len(steps))
+    outcome = Outcome("completed", steps, {"holdout_loss": loss}, {}, 1.0)
+    assert best_until(outcome, int(steps[4])) == (loss[4], 4)
+    assert best_until(outcome, 100) == (0.0, len(steps) - 1)
+    broken = np.full(len(steps), np.nan)
+    assert best_until(Outcome("diverged", steps, {"holdout_loss": broken}, {}, 1.0), 100) is None
+
+
+def test_searches_are_apart_and_spaces_may_be_several(fake: Any, tmp_path: Path) -> None:
+    base = {"samples": [32, 64]}
+    space = [
+        {"width": [64, 128], "step_size": [0.5, 1.0]},
+        {"width": {"low": 64, "high": 512}, "step_size": {"low": 0.01, "high": 0.1},
+         "trainer": ["adam", "mlp_adamw"], "bias": [True, False]},
+    ]  # fmt: skip
+    section = {"evaluations": 16, "repetitions": 2, "samplers": ["tpe", "cmaes"], "space": space}
+    spec = StudySpec.from_mapping({**SPEC, "base": base, "search": section})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        found = Driver(fake, tmp_path, spec).run()
+    assert len(found) == 8
+    for label, (evaluations, trials) in found.items():
+        assert len(evaluations) == 16
+        for trial in trials:
+            config = TrialConfig.model_validate_json(trial.user_attrs["config"])
+            assert f"N={config.samples} " in label
+            assert f"repetition={config.seed} " in label
+            assert not config.kernel
+            first = trial.params["space"] == 0
+            assert (config.trainer == "descent") == first
+            assert (config.step_size > 0.2) == first
+            assert ("bias_1" in trial.params) == (config.trainer == "adam")
+
+
+def test_two_searches_that_want_one_trial_train_it_once(fake: Any, tmp_path: Path) -> None:
+    space = {"width": [64, 128], "step_size": [0.5, 1.0]}
+    spec = spec_of(samplers=["random", "tpe"], space=space, evaluations=12)
+    driver = Driver(fake, tmp_path, spec)
+    found = driver.run()
+    assert [len(e) for e, _ in found.values()] == [12, 12]
+    assert len(driver.trained) == len(set(driver.trained)) <= 4

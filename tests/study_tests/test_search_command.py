@@ -1,0 +1,172 @@
+"""`scorerates search` with Ray: packs, store, MLflow, the page; killed and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+from mlflow import MlflowClient
+from rich.console import Console
+
+from analysis.results import load_results
+from analysis.tuning import load_evaluations
+from study.cli import main
+from study.problems import SpecError
+from study.search_command import search
+from study.spec import StudySpec
+from trainers.trial import TrialConfig
+
+HERE = Path(__file__).parent
+SPEC: dict[str, Any] = {
+    "name": "tuned",
+    "law": {"kind": "gaussian_mixture", "dimension": 2},
+    "steps": 256,
+    "base": {"samples": [64, 128]},
+    "resources": {"workers": 2},
+    "search": {
+        "evaluations": 16,
+        "samplers": ["random"],
+        "repetitions": 2,
+        "batch": 8,
+        "pruner": {"kind": "asha"},
+        "theory": {"samples": 32, "width": 64, "seeds": 2},
+        "space": {"width": {"low": 64, "high": 512}, "step_size": {"low": 0.1, "high": 4}},
+    },
+}
+SCRIPT = """
+import sys
+sys.path.insert(0, {here!r})
+from search_trainer import train
+from rich.console import Console
+from study.search_command import search
+from study.spec import StudySpec
+search(StudySpec.load("study.yaml"), "results", "sqlite:///mlflow.db", trainer=train)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "calls").mkdir()
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(SPEC))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEARCH_TRAINER", str(tmp_path))
+    paths = [str(HERE), str(HERE.parents[1])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    return tmp_path
+
+
+def trials_in(folder: Path) -> dict[str, list[optuna.trial.FrozenTrial]]:
+    url = f"sqlite:///{folder}/results/optuna.db"
+    names = optuna.get_all_study_names(url)
+    return {n: optuna.load_study(study_name=n, storage=url).trials for n in names}
+
+
+def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(folder: Path) -> None:
+    (folder / "sleep").write_text("0.5")
+    script = SCRIPT.format(here=str(HERE))
+    driver = subprocess.Popen(
+        [sys.executable, "-c", script], start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        known = trials_in(folder) if (folder / "results/optuna.db").exists() else {}
+        told = [t for trials in known.values() for t in trials if t.state.is_finished()]
+        if told:
+            break
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    killed = trials_in(folder)
+    before = {n: {t.number: t.params for t in trials} for n, trials in killed.items()}
+    assert any(before.values())
+    assert 0 < sum(t.state.is_finished() for ts in killed.values() for t in ts) < 64
+    (folder / "sleep").unlink()
+
+    from search_trainer import train
+
+    lines = Console(quiet=True)
+    spec = StudySpec.load("study.yaml")
+    result = search(spec, "results", "sqlite:///mlflow.db", trainer=train, console=lines)
+    assert (result.exit_code, result.evaluations, result.wanted) == (0, 64, 64)
+    after = trials_in(folder)
+    assert len(after) == 4
+    for name, trials in after.items():
+        assert len(trials) == 16
+        assert {t.state.name for t in trials} <= {"COMPLETE", "PRUNED"}
+        for number, params in before.get(name, {}).items():
+            assert trials[number].params == params
+
+    # Every Optuna trial is a trial of the store, of the table, and of MLflow.
+    frame = load_results("results/results.parquet")
+    evaluations = load_evaluations("results")
+    assert evaluations is not None
+    state_of = dict(zip(evaluations["trial_id"], evaluations["state"], strict=True))
+    asked = {t.user_attrs["trial_id"] for trials in after.values() for t in trials}
+    stored = frame.drop_duplicates("trial_id").set_index("trial_id")["status"]
+    assert asked <= set(stored.index) == set(evaluations["trial_id"])
+    for trial_id in asked:
+        expected = {"PRUNED": {"pruned"}, "COMPLETE": {"completed", "diverged"}}
+        assert stored[trial_id] in expected[state_of[trial_id]]
+    client = MlflowClient("sqlite:///mlflow.db")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "tuned"]
+    runs = client.search_runs(
+        [experiment.experiment_id], "tags.`scorerates.kind` = 'trial'", 1, 500
+    )
+    logged = Counter(run.data.tags["scorerates.trial_id"] for run in runs)
+    assert set(logged) == set(stored.index)
+    assert set(logged.values()) == {1}
+    assert (folder / "results/report.html").exists()
+
+    # Nothing is left to do, and no Ray is started for it.
+    calls = sorted((folder / "calls").iterdir())
+    again = search(spec, "results", None, trainer=train, console=lines)
+    assert again.evaluations == 64
+    assert sorted((folder / "calls").iterdir()) == calls
+    # More evaluations are added to the same Optuna studies.
+    longer = StudySpec.from_mapping({**SPEC, "search": {**SPEC["search"], "evaluations": 20}})
+    search(longer, "results", None, trainer=train, console=lines)
+    for name, trials in trials_in(folder).items():
+        assert [t.params for t in trials[:16]] == [t.params for t in after[name]]
+        assert len(trials) == 20
+
+
+def test_a_trial_that_raises_fails_alone(folder: Path) -> None:
+    from search_trainer import train
+
+    (folder / "fail_width").write_text("128")
+    section = {**SPEC["search"], "repetitions": 1, "evaluations": 8}
+    spec = StudySpec.from_mapping({**SPEC, "base": {"samples": 64}, "search": section})
+    result = search(spec, "results", None, trainer=train, console=Console(quiet=True))
+    assert result.exit_code == 3
+    ((trials),) = trials_in(folder).values()
+    for trial in trials:
+        config = TrialConfig.model_validate_json(trial.user_attrs["config"])
+        assert (trial.state.name == "FAIL") == (config.width == 128)
+    assert result.failed == sum(t.state.name == "FAIL" for t in trials) > 0
+
+
+def test_what_a_search_cannot_do_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = StudySpec.from_mapping({**SPEC})
+    with pytest.raises(SpecError, match="needs a directory"):
+        search(spec, "memory://somewhere", None)
+    for command in ("run", "plan"):
+        with pytest.raises(SystemExit) as code:
+            main([command, "study.yaml"])
+        assert code.value.code == 2
+        assert "scorerates search" in capsys.readouterr().err
+    grid = {k: v for k, v in SPEC.items() if k != "search"}
+    grid["base"] = {"samples": 64, "width": 8, "step_size": 1.0}
+    (folder / "grid.yaml").write_text(yaml.safe_dump(grid))
+    with pytest.raises(SystemExit) as code:
+        main(["search", "grid.yaml"])
+    assert code.value.code == 2
+    assert "search is missing" in capsys.readouterr().err
