@@ -152,7 +152,9 @@ def _blocked_backward(W: Tensor, A: Tensor, Z: Tensor, R: Tensor) -> Tensor:
     for block in _blocks(W, Z.shape[2]):
         Zb = Z[:, :, block]
         pre = torch.bmm(Zb.mT, W)
-        passed = torch.bmm(R[:, :, block].mT, A).mul_(pre > 0)
+        passed = torch.bmm(R[:, :, block].mT, A)
+        # relu's own derivative, in place: a mask would be one more tensor and pass.
+        torch.ops.aten.threshold_backward.grad_input(passed, pre, 0, grad_input=passed)
         gradient.baddbmm_(Zb, passed)
     return gradient
 

@@ -1,5 +1,7 @@
 """Packed descent against a plain float64 loop, one by one, through divergence and padding."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -152,3 +154,18 @@ def test_tick_can_end_a_descent() -> None:
     batch = Batch.pack(RAGGED, torch.float32, torch.device("cpu"))
     with pytest.raises(KeyboardInterrupt):
         next(descend(batch, STEPS, BLOCKED, stop))
+
+
+def test_recorded_losses_come_from_the_pass_that_trains() -> None:
+    """One forward pass over the training set a step, recorded or not; one over z_eval a record."""
+    sizes: list[int] = []
+
+    def forward(*tensors: torch.Tensor) -> torch.Tensor:
+        sizes.append(tensors[2].shape[2])
+        return BLOCKED.forward(*tensors)
+
+    batch = Batch.pack([problem(33, 20), problem(30, 16)], torch.float32, torch.device("cpu"))
+    n, n_eval = batch.Z.shape[2], batch.Z_eval.shape[2]
+    assert n != n_eval
+    list(descend(batch, [0, 3, 10], replace(BLOCKED, forward=forward)))
+    assert (sizes.count(n), sizes.count(n_eval)) == (11, 3)
