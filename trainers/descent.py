@@ -20,6 +20,7 @@ from trainers.network import (
     warm_up,
 )
 from trainers.protocol import Task
+from trainers.sign_groups import grouped_passes, worthwhile
 from trainers.trial import TrialConfig
 
 log = logging.getLogger("trainers.pack")
@@ -43,9 +44,12 @@ class Descent:
     ) -> Iterator[Record]:
         """See trainers.protocol. Packs and compiles at once, so that what follows is training."""
         config = tasks[0].config
-        passes, _ = choose_passes(config, device)
+        passes, path = choose_passes(config, device)
         dtype = dtype_of(config)
-        batch = Batch.pack([task.problem() for task in tasks], dtype, device)
+        problems = [task.problem() for task in tasks]
+        if path == "fused" and worthwhile([p.a for p in problems]):
+            passes = grouped_passes(config.bias, config.dimension)
+        batch = Batch.pack(problems, dtype, device, passes.grouped)
         warm_up(passes, config.features, config.dimension, len(tasks), dtype, device)
         return descend(batch, recorded, passes, tick)
 

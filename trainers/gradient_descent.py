@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainers.network import Passes, pad_samples, padded_length, predict
+from trainers.sign_groups import group, group_length
 
 DIVERGENCE_FACTOR = 1e3
 """A training loss above this multiple of the larger of L(W(0)) and L(0) counts as divergence.
@@ -60,7 +61,8 @@ class Record:
 
 @dataclass
 class Batch:
-    """The packed tensors of a list of problems; see trainers.network for shapes and padding."""
+    """The packed tensors of a list of problems; see trainers.network for shapes and padding, and
+    trainers.sign_groups for those of W, A, Z and Z_eval where neurons are grouped."""
 
     W: Tensor
     A: Tensor
@@ -74,27 +76,43 @@ class Batch:
     evaluated: int
 
     @classmethod
-    def pack(cls, problems: Sequence[Problem], dtype: torch.dtype, device: torch.device) -> Batch:
+    def pack(
+        cls,
+        problems: Sequence[Problem],
+        dtype: torch.dtype,
+        device: torch.device,
+        grouped: bool = False,
+    ) -> Batch:
         """Zero-pads the trials to common N and m and moves them to `device`."""
         n = padded_length(max(len(p.z) for p in problems))
         n_eval = padded_length(len(problems[0].z_eval))
-        m = max(2, *(p.w.shape[1] for p in problems))
 
         def tensor(values: list[Array]) -> Tensor:
             return torch.as_tensor(np.stack(values), dtype=dtype).to(device)
 
-        def neurons(values: Array) -> Array:
-            return np.pad(values, ((0, 0), (0, m - values.shape[1])))
-
         def each(values: list[float]) -> Tensor:
             return tensor([np.array(v) for v in values]).view(-1, 1, 1)
 
+        def points(values: list[Array]) -> Tensor:
+            copies = 2 ** (len(problems[0].a) - 1) if grouped else 1
+            return tensor(values).repeat_interleave(copies, 0)
+
+        if grouped:
+            length = group_length([p.a for p in problems])
+            both = [group(p.w, p.a, length) for p in problems]
+            W, A = (tensor(list(arrays)).flatten(0, 1) for arrays in zip(*both, strict=True))
+        else:
+            m = max(2, *(p.w.shape[1] for p in problems))
+            W, A = (
+                tensor([np.pad(v, ((0, 0), (0, m - v.shape[1]))) for v in arrays])
+                for arrays in ([p.w for p in problems], [p.a for p in problems])
+            )
         return cls(
-            W=tensor([neurons(p.w) for p in problems]),
-            A=tensor([neurons(p.a) for p in problems]),
-            Z=tensor([pad_samples(p.z, n) for p in problems]),
-            Y=tensor([pad_samples(p.x0, n).reshape(-1, n) for p in problems]),
-            Z_eval=tensor([pad_samples(p.z_eval, n_eval) for p in problems]),
+            W=W,
+            A=A,
+            Z=points([pad_samples(p.z, n) for p in problems]),
+            Y=tensor([pad_samples(p.x0, n) for p in problems]),
+            Z_eval=points([pad_samples(p.z_eval, n_eval) for p in problems]),
             scale=each([p.w.shape[1] ** -0.5 for p in problems]),
             step_size=each([p.step_size for p in problems]),
             samples=each([float(len(p.z)) for p in problems]),
@@ -117,11 +135,12 @@ def descend(
     the others untouched; the step at which that was seen is in the records that follow.
     """
     W, A, Z, Y = batch.W, batch.A, batch.Z, batch.Y
-    flat = Z.view(Z.shape[0], Z.shape[1], -1)
     W0 = W.clone()
-    rate = batch.step_size * batch.scale / batch.samples
+    # A trial may be several entries of W's first axis: what follows has one row for each trial.
+    weights, start = (v.view(Y.shape[0], -1) for v in (W, W0))
+    rate = (batch.step_size * batch.scale / batch.samples).view(-1, 1)
     alive = torch.ones_like(batch.scale, dtype=torch.bool)
-    diverged = torch.full((W.shape[0],), -1, dtype=torch.long, device=W.device)
+    diverged = torch.full((Y.shape[0],), -1, dtype=torch.long, device=W.device)
     limit = Y.square().sum((1, 2)) / (2 * batch.samples.flatten())
     wanted = set(recorded)
 
@@ -144,12 +163,12 @@ def descend(
                 ],
                 blank(loss, dead),
                 diverged,
-                blank((W - W0).flatten(1).norm(dim=1), dead),
-                blank(flipped(batch, W, W0, flat, passes), dead),
+                blank((weights - start).norm(dim=1), dead),
+                blank(flipped(batch, W, W0, passes), dead),
             )
         if step < recorded[-1]:
-            gradient = passes.backward(W, A, flat, residual)
-            W.copy_(torch.where(alive, W - rate * gradient, 0.0))
+            gradient = passes.backward(W, A, Z, residual).view(weights.shape)
+            weights.copy_(torch.where(alive.view(-1, 1), weights - rate * gradient, 0.0))
 
 
 def blank(values: Tensor, dead: Tensor) -> Tensor:
@@ -157,7 +176,7 @@ def blank(values: Tensor, dead: Tensor) -> Tensor:
     return values.masked_fill(dead.view(-1, *[1] * (values.dim() - 1)), float("nan"))
 
 
-def flipped(batch: Batch, W: Tensor, W0: Tensor, Z: Tensor, passes: Passes) -> Tensor:
+def flipped(batch: Batch, W: Tensor, W0: Tensor, passes: Passes) -> Tensor:
     """Share of the N m activations 1[w_r . z_j > 0] that differ from tau = 0; padding has none."""
-    flips = passes.flips(W, W0, Z).double().sum(1)
+    flips = passes.flips(W, W0, batch.Z).double().view(len(batch.samples), -1).sum(1)
     return flips / (batch.samples * batch.width).flatten()

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from trainers.descent import dtype_of
 from trainers.gradient_descent import DIVERGENCE_FACTOR, Batch, Record, blank, flipped
-from trainers.network import BLOCKED, UNROLL, predict
+from trainers.network import BLOCKED, predict
 from trainers.protocol import Task
 from trainers.regression import stream
 from trainers.trial import MINIBATCH, TrialConfig
@@ -77,7 +77,6 @@ class Sgd:
         configs = [task.config for task in tasks]
         batch = Batch.pack([task.problem() for task in tasks], dtype_of(configs[0]), device)
         W, A, Z, Y, scale = batch.W, batch.A, batch.Z, batch.Y, batch.scale
-        flat = Z.reshape(*Z.shape[:2], -1)
         W0, samples = W.clone(), batch.samples.flatten()
         minibatches = Minibatches(configs, device)
         alive = torch.ones_like(scale, dtype=torch.bool)
@@ -101,14 +100,14 @@ class Sgd:
                     blank(loss, dead),
                     diverged,
                     blank((W - W0).flatten(1).norm(dim=1), dead),
-                    blank(flipped(batch, W, W0, flat, BLOCKED), dead),
+                    blank(flipped(batch, W, W0, BLOCKED), dead),
                 )
             if step == recorded[-1]:
                 return
             chosen = minibatches.at(step)[:, None, :]
-            z = torch.gather(flat, 2, chosen.expand(-1, flat.shape[1], -1))
+            z = torch.gather(Z, 2, chosen.expand(-1, Z.shape[1], -1))
             y = torch.gather(Y, 2, chosen.expand(-1, Y.shape[1], -1))
-            residual = predict(BLOCKED, W, A, z.view(*z.shape[:2], UNROLL, -1), scale) - y
+            residual = predict(BLOCKED, W, A, z, scale) - y
             loss = residual.square().sum((1, 2)) / (2 * MINIBATCH)
             alive, diverged = _checked(loss, limit, step, alive, diverged)
             gradient = scale / MINIBATCH * BLOCKED.backward(W, A, z, residual)

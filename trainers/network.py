@@ -10,13 +10,15 @@ label 0, and both then add exact zeros to every sum below.
 |--------|-------------------|-----------------------------------------------------|
 | W      | [B, k, m]         | first layer, w_r in its columns                     |
 | A      | [B, d, m]         | output signs a_r^i                                  |
-| Z      | [B, k, U, n/U]    | features of n samples, U = UNROLL; [B, k, n] backward|
-| F      | [B, U, d, n/U]    | sum_r a_r relu(w_r . z): predictions times m^(1/2)  |
+| Z      | [B, k, n]         | features of n samples                               |
+| F      | [B, d, n]         | sum_r a_r relu(w_r . z): predictions times m^(1/2)  |
 | R      | [B, d, n]         | residuals f_W(z_j) - X_{0,j}                        |
 
 The same passes exist on two paths. `fused`: broadcast products and sums over the last axis, which
 torch.compile turns into loops that keep everything in registers; no N x m tensor is ever stored.
-`blocked`: matrix products over blocks of samples small enough to stay in cache.
+Where d is small they take fewer operations with the neurons in another order (see
+trainers.sign_groups). `blocked`: matrix products over blocks of samples small enough to stay in
+cache.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +37,10 @@ from trainers.regression import stream
 from trainers.trial import TrialConfig
 
 UNROLL = 4
-"""Samples that share one load of a neuron's weights in the fused forward pass."""
+"""U, samples that share one load of a neuron's weights in the fused forward pass."""
+
+SAMPLES_MULTIPLE = 8
+"""Numbers of samples are padded to a multiple of this, so that every unrolling divides them."""
 
 FUSED_MAX_FEATURES = 12
 """Largest k + d of the fused path; above it matrix products are faster (benchmarks/step.py)."""
@@ -61,16 +67,14 @@ def initial_weights(config: TrialConfig) -> tuple[Array, Array]:
 
 
 def pad_samples(values: Array, length: int) -> Array:
-    """values [n, c] -> [c, U, length/U], zero-padded from n to `length`, a multiple of UNROLL."""
-    padded = np.zeros((values.shape[1], length))
-    padded[:, : len(values)] = values.T
-    return padded.reshape(values.shape[1], UNROLL, length // UNROLL)
+    """values [n, c] -> [c, length], zero-padded from n to `length`."""
+    return np.pad(values.T, ((0, 0), (0, length - len(values))))
 
 
 def padded_length(n: int) -> int:
-    """The smallest multiple of UNROLL that is at least n, and at least two blocks of it: the
+    """The smallest multiple of SAMPLES_MULTIPLE that is at least n, and at least two of it: the
     compiler makes a case of its own of an axis of length 1."""
-    return max(2, -(-n // UNROLL)) * UNROLL
+    return max(2, -(-n // SAMPLES_MULTIPLE)) * SAMPLES_MULTIPLE
 
 
 # --- fused path -----------------------------------------------------------------------------------
@@ -78,6 +82,7 @@ def padded_length(n: int) -> int:
 
 
 def _fused_forward(W: Tensor, A: Tensor, Z: Tensor) -> Tensor:
+    """Z [B, k, U, n/U] -> [B, U d, n/U]."""
     sums = []
     for u in range(UNROLL):
         pre = W[:, 0, None, :] * Z[:, 0, u, :, None]
@@ -85,8 +90,7 @@ def _fused_forward(W: Tensor, A: Tensor, Z: Tensor) -> Tensor:
             pre = pre + W[:, j, None, :] * Z[:, j, u, :, None]
         active = torch.relu(pre)
         sums += [(A[:, i, None, :] * active).sum(-1) for i in range(A.shape[1])]
-    stacked = torch.stack(sums, 1)
-    return stacked.view(stacked.shape[0], UNROLL, A.shape[1], Z.shape[3])
+    return torch.stack(sums, 1)
 
 
 def _fused_backward(W: Tensor, A: Tensor, Z: Tensor, R: Tensor) -> Tensor:
@@ -117,7 +121,8 @@ def _passed(pre: Tensor, A: Tensor, R: Tensor) -> Tensor:
     return torch.where(pre > 0, signal, 0.0)
 
 
-def _fused_flips(W: Tensor, W0: Tensor, Z: Tensor) -> Tensor:
+def fused_flips(W: Tensor, W0: Tensor, Z: Tensor) -> Tensor:
+    """Number of samples at which a neuron's activation differs between W and W0, [B, m]."""
     pre, pre0 = W[:, 0, :, None] * Z[:, 0, None, :], W0[:, 0, :, None] * Z[:, 0, None, :]
     for j in range(1, W.shape[1]):
         pre = pre + W[:, j, :, None] * Z[:, j, None, :]
@@ -135,13 +140,11 @@ def _blocks(W: Tensor, n: int) -> list[slice]:
 
 
 def _blocked_forward(W: Tensor, A: Tensor, Z: Tensor) -> Tensor:
-    B, d, n = A.shape[0], A.shape[1], Z.shape[2] * Z.shape[3]
-    Zf = Z.view(B, -1, n)
-    out = torch.empty((B, d, n), dtype=W.dtype, device=W.device)
-    for block in _blocks(W, n):
-        active = torch.bmm(Zf[:, :, block].mT, W).relu_()
+    out = torch.empty((*A.shape[:2], Z.shape[2]), dtype=W.dtype, device=W.device)
+    for block in _blocks(W, Z.shape[2]):
+        active = torch.bmm(Z[:, :, block].mT, W).relu_()
         out[:, :, block] = torch.bmm(A, active.mT)
-    return out.view(B, d, UNROLL, -1).transpose(1, 2)
+    return out
 
 
 def _blocked_backward(W: Tensor, A: Tensor, Z: Tensor, R: Tensor) -> Tensor:
@@ -149,7 +152,9 @@ def _blocked_backward(W: Tensor, A: Tensor, Z: Tensor, R: Tensor) -> Tensor:
     for block in _blocks(W, Z.shape[2]):
         Zb = Z[:, :, block]
         pre = torch.bmm(Zb.mT, W)
-        passed = torch.bmm(R[:, :, block].mT, A).mul_(pre > 0)
+        passed = torch.bmm(R[:, :, block].mT, A)
+        # relu's own derivative, in place: a mask would be one more tensor and pass.
+        torch.ops.aten.threshold_backward.grad_input(passed, pre, 0, grad_input=passed)
         gradient.baddbmm_(Zb, passed)
     return gradient
 
@@ -166,18 +171,28 @@ def _blocked_flips(W: Tensor, W0: Tensor, Z: Tensor) -> Tensor:
 class Passes:
     """The three passes of one path.
 
-    forward(W, A, Z) -> F [B, U, d, n/U] (unroll axis before d); backward(W, A, Z, R) with
-    Z [B, k, n], R [B, d, n] -> sum_j R . a_r 1[w_r . z_j > 0] z_j, [B, k, m]; flips(W, W0, Z)
-    with Z [B, k, n] -> number of samples whose activation differs, [B, m].
+    forward(W, A, Z) -> F [B, d, n]; backward(W, A, Z, R) -> sum_j R . a_r 1[w_r . z_j > 0] z_j,
+    [B, k, m]; flips(W, W0, Z) -> number of samples whose activation differs, [B, m].
+    grouped: W, A, Z and these results have the shapes of trainers.sign_groups, F and R the above.
     """
 
     name: str
     forward: Callable[[Tensor, Tensor, Tensor], Tensor]
     backward: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
     flips: Callable[[Tensor, Tensor, Tensor], Tensor]
+    grouped: bool = False
 
 
 BLOCKED = Passes("blocked", _blocked_forward, _blocked_backward, _blocked_flips)
+
+
+def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The pass compiled for every size at once."""
+    # Past this limit dynamo raises (fullgraph): it never falls back to a pass that stores N x m.
+    torch._dynamo.config.recompile_limit = 64
+    # a * b + c in one instruction, rounded once: left out of compiled CPU code unless asked for.
+    contracted: dict[str, Any] = {"cpp.enable_floating_point_contract_flag": "fast"}
+    return torch.compile(function, dynamic=True, fullgraph=True, options=contracted)
 
 
 @cache
@@ -186,14 +201,15 @@ def fused_passes(bias: bool) -> Passes:
 
     One compilation for each (k, d, dtype), whatever n and m, and whatever B above 1 (a batch of
     one is a case of its own)."""
-    # Past this limit dynamo raises (fullgraph): it never falls back to a pass that stores N x m.
-    torch._dynamo.config.recompile_limit = 64
+    unrolled = compiled(_fused_forward)
 
-    def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        return torch.compile(function, dynamic=True, fullgraph=True)
+    def forward(W: Tensor, A: Tensor, Z: Tensor) -> Tensor:
+        (B, k, n), d = Z.shape, A.shape[1]
+        sums = unrolled(W, A, Z.view(B, k, UNROLL, n // UNROLL))
+        return sums.view(B, UNROLL, d, -1).transpose(1, 2).reshape(B, d, n)
 
-    backward = _fused_backward_bias if bias else _fused_backward
-    return Passes("fused", compiled(_fused_forward), compiled(backward), compiled(_fused_flips))
+    backward = compiled(_fused_backward_bias if bias else _fused_backward)
+    return Passes("fused", forward, backward, compiled(fused_flips))
 
 
 @cache
@@ -216,18 +232,19 @@ def warm_up(
     All sizes here differ from each other and from k and d: the compiler would take two equal ones
     for one and the same, and compile again for the first batch in which they are not.
     """
-    B, m, n = 1 if batch == 1 else 17 + k + d, 97 + k + d, 41 + k + d
+    B, m, n = 1 if batch == 1 else 17 + k + d, 2 * (97 + k + d), SAMPLES_MULTIPLE * (41 + k + d)
 
     def zeros(*shape: int) -> Tensor:
         return torch.zeros(shape, dtype=dtype, device=device)
 
-    W, A, Z = zeros(B, k, m), zeros(B, d, m), zeros(B, k, UNROLL, n)
+    G = B * 2 ** (d - 1) if passes.grouped else B
+    W, Z = zeros(G, k, m), zeros(G, k, n)
+    A = zeros(G, m) if passes.grouped else zeros(B, d, m)
     R = predict(passes, W, A, Z, zeros(B, 1, 1))
-    passes.backward(W, A, Z.view(B, k, -1), R)
-    passes.flips(W, W.clone(), Z.view(B, k, -1))
+    passes.backward(W, A, Z, R)
+    passes.flips(W, W.clone(), Z)
 
 
 def predict(passes: Passes, W: Tensor, A: Tensor, Z: Tensor, scale: Tensor) -> Tensor:
     """f_W [B, d, n] at the samples of Z; `scale` [B, 1, 1] holds m^(-1/2)."""
-    sums = passes.forward(W, A, Z).transpose(1, 2)
-    return sums.reshape(Z.shape[0], A.shape[1], -1) * scale
+    return passes.forward(W, A, Z) * scale

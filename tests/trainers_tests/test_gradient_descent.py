@@ -1,18 +1,23 @@
 """Packed descent against a plain float64 loop, one by one, through divergence and padding."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from trainers.gradient_descent import Batch, Problem, Record, descend
 from trainers.network import BLOCKED, fused_passes
+from trainers.sign_groups import grouped_passes
 from trainers.trial import recorded_steps
 
 STEPS = recorded_steps(60, 12)
 PATHS = {
-    "fused": lambda: fused_passes(False),
-    "fused_bias": lambda: fused_passes(True),
-    "blocked": lambda: BLOCKED,
+    "fused": lambda d: fused_passes(False),
+    "fused_bias": lambda d: fused_passes(True),
+    "grouped": lambda d: grouped_passes(False, d),
+    "grouped_bias": lambda d: grouped_passes(True, d),
+    "blocked": lambda d: BLOCKED,
 }
 
 
@@ -22,7 +27,8 @@ def problem(n: int, m: int, d: int = 2, eta: float = 0.7, seed: int = 0) -> Prob
     z = np.concatenate([rng.normal(size=(n, d + 1)), np.ones((n, 1))], axis=1)
     x0 = rng.uniform(-1, 1, size=(n, d))
     w, a = rng.normal(size=(k, m)), rng.choice([-1.0, 1.0], size=(d, m))
-    return Problem(z, x0, w, a, rng.normal(size=(9, k)), eta)
+    z_eval = np.concatenate([rng.normal(size=(9, d + 1)), np.ones((9, 1))], axis=1)
+    return Problem(z, x0, w, a, z_eval, eta)
 
 
 def reference(p: Problem, steps: list[int]) -> dict[str, np.ndarray]:
@@ -43,8 +49,9 @@ def reference(p: Problem, steps: list[int]) -> dict[str, np.ndarray]:
 
 
 def run(problems: list[Problem], path: str, dtype: torch.dtype = torch.float64) -> list[Record]:
-    batch = Batch.pack(problems, dtype, torch.device("cpu"))
-    return list(descend(batch, STEPS, PATHS[path]()))
+    passes = PATHS[path](len(problems[0].a))
+    batch = Batch.pack(problems, dtype, torch.device("cpu"), passes.grouped)
+    return list(descend(batch, STEPS, passes))
 
 
 RAGGED = [problem(33, 20), problem(17, 64, eta=0.2, seed=1), problem(8, 2, seed=2)]
@@ -76,11 +83,33 @@ def test_float32_stays_close_to_float64(path: str) -> None:
         assert difference < 1e-5
 
 
-def test_the_two_paths_agree_in_every_dimension() -> None:
-    for d in (1, 2, 5):
-        problems = [problem(40, 30, d=d, seed=s) for s in range(2)]
-        for a, b in zip(run(problems, "fused"), run(problems, "blocked"), strict=True):
-            torch.testing.assert_close(a.predictions, b.predictions, rtol=0, atol=1e-12)
+@pytest.mark.parametrize(
+    ("path", "d", "trials"),
+    [
+        ("fused", 1, 2),
+        ("fused", 2, 2),
+        ("fused", 5, 2),
+        ("grouped_bias", 1, 1),
+        ("grouped", 2, 1),
+        ("grouped_bias", 4, 2),
+    ],
+)
+def test_the_paths_agree_in_every_dimension(path: str, d: int, trials: int) -> None:
+    problems = [problem(40, 30, d=d, seed=s) for s in range(trials)]
+    for a, b in zip(run(problems, path), run(problems, "blocked"), strict=True):
+        torch.testing.assert_close(a.predictions, b.predictions, rtol=0, atol=1e-12)
+        torch.testing.assert_close(a.flipped_fraction, b.flipped_fraction)
+        torch.testing.assert_close(a.displacement, b.displacement)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_neuron_that_is_zero_stays_zero(path: str) -> None:
+    """relu'(0) = 0, at either sign of zero: whatever the signs of its features."""
+    p = problem(40, 30, seed=8)
+    p.w[:, :4] = [0.0, -0.0, 0.0, -0.0]
+    got = run([p, p], path, torch.float32)
+    expected = reference(p, STEPS)["displacement"]
+    np.testing.assert_allclose([float(r.displacement[0]) for r in got], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -125,3 +154,18 @@ def test_tick_can_end_a_descent() -> None:
     batch = Batch.pack(RAGGED, torch.float32, torch.device("cpu"))
     with pytest.raises(KeyboardInterrupt):
         next(descend(batch, STEPS, BLOCKED, stop))
+
+
+def test_recorded_losses_come_from_the_pass_that_trains() -> None:
+    """One forward pass over the training set a step, recorded or not; one over z_eval a record."""
+    sizes: list[int] = []
+
+    def forward(*tensors: torch.Tensor) -> torch.Tensor:
+        sizes.append(tensors[2].shape[2])
+        return BLOCKED.forward(*tensors)
+
+    batch = Batch.pack([problem(33, 20), problem(30, 16)], torch.float32, torch.device("cpu"))
+    n, n_eval = batch.Z.shape[2], batch.Z_eval.shape[2]
+    assert n != n_eval
+    list(descend(batch, [0, 3, 10], replace(BLOCKED, forward=forward)))
+    assert (sizes.count(n), sizes.count(n_eval)) == (11, 3)

@@ -1,0 +1,147 @@
+"""Neurons grouped by output signs: every neuron once, and the same sums as without groups."""
+
+import numpy as np
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from trainers.batches import GROUPED_MAX_OUTPUTS
+from trainers.descent import Descent
+from trainers.gradient_descent import Batch, Problem, descend
+from trainers.network import BLOCKED, initial_weights, warm_up
+from trainers.sign_groups import (
+    group,
+    group_length,
+    grouped_passes,
+    pattern_of,
+    patterns,
+    worthwhile,
+)
+from trainers.trial import Cube, TrialConfig
+
+
+def signs(d: int, m: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).choice([-1.0, 1.0], size=(d, m))
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4])
+def test_a_neuron_has_its_first_sign_times_its_pattern(d: int) -> None:
+    a = signs(d, 500)
+    known = patterns(d)
+    assert known.shape == (2 ** (d - 1), d)
+    assert len({tuple(q) for q in known}) == len(known)
+    np.testing.assert_array_equal(known[pattern_of(a)].T * a[0], a)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4])
+def test_groups_hold_every_neuron_once_and_zeros(d: int) -> None:
+    a, w = signs(d, 101), np.random.default_rng(1).normal(size=(d + 2, 101))
+    length = group_length([a, signs(d, 60)])
+    W, S = group(w, a, length)
+    assert length % 2 == 0
+    assert W.shape == (2 ** (d - 1), d + 2, length)
+    real = S != 0
+    assert real.sum() == 101
+    assert not W.transpose(0, 2, 1)[~real].any()
+    # Back from the groups: (w_r, a_r) of every neuron, in some order.
+    back = np.concatenate(
+        [
+            np.concatenate([W[p][:, real[p]], patterns(d)[p][:, None] * S[p, real[p]]])
+            for p in range(len(W))
+        ],
+        axis=1,
+    )
+    both = np.concatenate([w, a])
+    np.testing.assert_array_equal(back[:, np.argsort(back[0])], both[:, np.argsort(both[0])])
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("d", [1, 3])
+def test_passes_equal_the_formulas(bias: bool, d: int) -> None:
+    """F, the gradient's sum and the flips, by plain float64 products, on a padded batch of two."""
+    rng = np.random.default_rng(2)
+    k, n, real = d + 2, 24, 19
+    z = np.zeros((2, k, n))
+    z[:, :, :real] = rng.normal(size=(2, k, real))
+    if bias:
+        z[:, -1, :real] = 1
+    w, a = rng.normal(size=(2, k, 30)), np.stack([signs(d, 30, s) for s in (3, 4)])
+    residual = np.where(np.arange(n) < real, rng.normal(size=(2, d, n)), 0.0)
+    length = group_length(list(a))
+    W, S = (
+        np.concatenate(x)
+        for x in zip(*[group(*wa, length) for wa in zip(w, a, strict=True)], strict=True)
+    )
+    copies = 2 ** (d - 1)
+    passes = grouped_passes(bias, d)
+    tensors = [torch.tensor(x) for x in (W, S, z.repeat(copies, 0))]
+    F = passes.forward(*tensors)
+    G = passes.backward(*tensors, torch.tensor(residual))
+    moved = torch.tensor(W) + 0.3 * torch.tensor(S)[:, None, :]
+    flips = passes.flips(tensors[0], moved, tensors[2])
+    for b in range(2):
+        pre = z[b].T @ w[b]
+        np.testing.assert_allclose(F[b], a[b] @ np.maximum(pre, 0).T, atol=1e-12)
+        expected = z[b] @ ((residual[b].T @ a[b]) * (pre > 0))
+        grouped, _ = group(expected, a[b], length)
+        np.testing.assert_allclose(G.view(2, copies, k, -1)[b], grouped, atol=1e-12)
+        changed = (pre > 0) != (z[b].T @ (w[b] + 0.3 * a[b][0]) > 0)
+        counts, _ = group(changed.sum(0)[None].astype(float), a[b], length)
+        np.testing.assert_array_equal(flips.view(2, copies, -1)[b], counts[:, 0])
+
+
+def test_only_small_dimensions_and_even_groups_are_grouped() -> None:
+    assert worthwhile([signs(2, 4096), signs(2, 4000, 1)])
+    assert worthwhile([signs(1, 8)])
+    assert not worthwhile([signs(GROUPED_MAX_OUTPUTS + 1, 100_000)])
+    assert not worthwhile([np.ones((2, 64))])
+
+
+def test_a_new_size_compiles_nothing_new() -> None:
+    passes = grouped_passes(True, 2)
+
+    def call(B: int, n: int, g: int) -> None:
+        W, S, Z = torch.randn(2 * B, 4, g), torch.ones(2 * B, g), torch.randn(2 * B, 4, n)
+        passes.forward(W, S, Z)
+        passes.backward(W, S, Z, torch.randn(B, 2, n))
+        passes.flips(W, W + 0.1, Z)
+
+    warm_up(passes, 4, 2, 8, torch.float32, torch.device("cpu"))
+    before = counters["stats"]["unique_graphs"]
+    for size in [(1, 16, 4), (2, 16, 4), (3, 40, 6), (4, 64, 10), (7, 1024, 300), (1, 4096, 64)]:
+        call(*size)
+    assert counters["stats"]["unique_graphs"] == before
+
+
+def test_float32_stays_close_to_float64_over_600_steps() -> None:
+    config = TrialConfig(law=Cube(dimension=2), samples=512, width=512, step_size=1.0)
+    rng = np.random.default_rng(5)
+    z = np.concatenate([rng.normal(size=(512, 3)), np.ones((512, 1))], axis=1)
+    x0 = np.tanh(z[:, :2]) + rng.normal(size=(512, 2))
+    problem = Problem(z, x0, *initial_weights(config), z[:64], 0.5)
+    passes = grouped_passes(True, 2)
+    last = []
+    for dtype in (torch.float32, torch.float64):
+        batch = Batch.pack([problem], dtype, torch.device("cpu"), grouped=True)
+        (*_, record) = descend(batch, [0, 600], passes)
+        last.append(record.predictions.double())
+    assert float((last[0] - last[1]).norm() / last[1].norm()) < 1e-4
+    assert int(record.diverged_step[0]) == -1
+
+
+def test_the_trainer_groups_and_gives_the_blocked_path_s_numbers() -> None:
+    from trainers.protocol import Task
+
+    config = TrialConfig(
+        law=Cube(dimension=2), samples=50, width=400, step_size=0.5, precision="float64"
+    )
+    rng = np.random.default_rng(6)
+    z = np.concatenate([rng.normal(size=(50, 3)), np.ones((50, 1))], axis=1)
+    task = Task(config, z, rng.uniform(-1, 1, size=(50, 2)), z[:16])
+    assert worthwhile([task.problem().a])
+    cpu = torch.device("cpu")
+    trained = list(Descent().train([task], [0, 5, 40], cpu, lambda: None))
+    batch = Batch.pack([task.problem()], torch.float64, cpu)
+    for got, expected in zip(trained, descend(batch, [0, 5, 40], BLOCKED), strict=True):
+        torch.testing.assert_close(got.predictions, expected.predictions, rtol=0, atol=1e-12)
+        torch.testing.assert_close(got.train_loss, expected.train_loss)
