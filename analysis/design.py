@@ -1,7 +1,7 @@
 """Where to put the next trials, so that an exponent's interval narrows most for their cost.
 
-The exponent of y ~ x^-b is a contrast of log level means, each level weighing by its number of
-trials (analysis.intervals), so its variance follows from the numbers of trials alone:
+The exponent of y ~ x^-b is a contrast of log level means in which all levels weigh the same
+(analysis.intervals), so its variance follows from the numbers of trials alone:
 
 | symbol | name      | meaning                                               | shape |
 |--------|-----------|-------------------------------------------------------|-------|
@@ -9,18 +9,22 @@ trials (analysis.intervals), so its variance follows from the numbers of trials 
 | n_l    | counts    | trials at the level                                   | [L]   |
 | c_l    | costs     | what one more trial there costs, in any unit          | [L]   |
 | s_l^2  | variances | variance of log y at the level, one trial             | [L]   |
-| g_l    |           | n_l (u_l - ubar)^2 s_l^2 / Suu^2, its share of var(b) | [L]   |
+| w_l    |           | (u_l - mean u) / sum (u - mean u)^2                   | [L]   |
+| g_l    |           | w_l^2 s_l^2 / n_l, the level's share of var(b)        | [L]   |
 
-ubar = sum n u / sum n, Suu = sum n (u - ubar)^2, var(b) = sum g, with Satterthwaite's degrees of
-freedom (sum g)^2 / sum g^2/(n - 1). Trials are added one at a time, each where it saves most for
-its cost: the greedy way to a c-optimal design (Atkinson, Donev and Tobias 2007, chapter 12). The
-pilot has PILOT trials at each level, and more where they are cheap: they tell the spread.
+var(b) = sum g, with Satterthwaite's degrees of freedom (sum g)^2 / sum g^2/(n - 1). Trials are
+added one at a time, each where it saves most of var(b) for its cost. Since g_l is convex in n_l,
+that is the best of all designs of its cost, up to the last trial, and tends to Neyman's allocation
+n_l ~ |w_l| s_l / sqrt(c_l): against as many trials everywhere it costs
+(sum |w| s sqrt(c))^2 / (sum c sum w^2 s^2), at most 1. The exponent is the same number whatever
+the allocation, also where the curve bends. The pilot has PILOT trials at each level, and more
+where they are cheap: they tell the spread.
 
 A rule that looks at the data must not lie because it looked. Only spreads and costs are used,
 never the exponent, its fit or a verdict. A spread that comes out too small would draw fewer trials
-and stay too small, so the spreads planned with are those of a curve through all levels, to which
-a level's own is only drawn, and are raised to what their degrees of freedom make plausible
-(CAUTION). benchmarks/adaptive.py shows the coverage that is left.
+and stay too small, so trials are placed by spreads of a curve through all levels, to which a
+level's own is only drawn. What is left is that rounds end when the interval is short, as a grid
+does to which seeds are added until it is: benchmarks/adaptive.py shows what that costs coverage.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from analysis.intervals import Array, summarise
 
@@ -45,9 +49,6 @@ PILOT_SHARE = 1 / 8
 
 CURVE_FREEDOM = 16.0
 """Degrees of freedom that the curve of spreads counts for, beside a level's own."""
-
-CAUTION = 0.5
-"""Variances are planned with at this quantile of what their degrees of freedom allow."""
 
 GROWTH = 1.0
 """A round costs at most this share of all before it, so that spreads are learnt on the way."""
@@ -94,14 +95,11 @@ class Design:
         return replace(self, counts=self.counts + more)
 
     def half_width(self, level: float = 0.95) -> float:
-        """Half of the exponent's interval: the longer of what is planned with, and of what the
-        levels' own spreads give. Infinite where a level has fewer than two trials."""
+        """Half of the exponent's interval, as the levels' own spreads give it: for the present
+        counts the interval's of the fit. Infinite where a level has fewer than two trials."""
         if self.counts.min() < 2:
             return math.inf
-        return max(self._half_width(v, level) for v in (self.variances, self.own))
-
-    def _half_width(self, variances: Array, level: float) -> float:
-        g = self._shares(self.counts[None], variances)[0]
+        g = self._shares(self.counts, self.own)
         freedom = g.sum() ** 2 / float(np.sum(g**2 / (self.counts - 1)))
         return math.sqrt(float(g.sum())) * float(special.stdtrit(freedom, 0.5 + level / 2))
 
@@ -110,26 +108,20 @@ class Design:
         own comes first."""
         if self.counts.min() < 2:
             return int(np.argmin(self.counts))
-        now = self._shares(self.counts[None], self.variances).sum()
-        next_ones = self.counts + np.eye(len(self.x), dtype=np.int64)
-        then = self._shares(next_ones, self.variances).sum(axis=1)
+        now, then = (self._shares(n, self.variances) for n in (self.counts, self.counts + 1))
         return int(np.argmax((now - then) / self.costs))
 
     def _shares(self, counts: Counts, variances: Array) -> Array:
-        """g [B, L] of several numbers of trials [B, L]."""
-        u, n = np.log(self.x), counts.astype(np.float64)
-        centred = u - (n @ u / n.sum(axis=1))[:, None]
-        spread = (n * centred**2).sum(axis=1, keepdims=True)
-        return np.asarray(n * centred**2 * variances / spread**2)
+        u = np.log(self.x) - np.log(self.x).mean()
+        return np.asarray((u / (u @ u)) ** 2 * variances / counts)
 
 
-def planning_variances(x: Array, counts: Counts, squares: Array, caution: float = CAUTION) -> Array:
+def planning_variances(x: Array, counts: Counts, squares: Array) -> Array:
     """s_l^2 [L] to plan with, from n_l trials with sums of squares about their mean [L].
 
     A power of x, fitted to the levels' own variances (their logarithms, corrected for the mean of
     log chi^2), to which each level's own is drawn: the curve counts for CURVE_FREEDOM degrees of
-    freedom. All are raised to the `caution` quantile of what the total degrees of freedom allow.
-    Raises ValueError where no level has two trials that differ.
+    freedom. Raises ValueError where no level has two trials that differ.
     """
     freedom = np.maximum(counts - 1, 0).astype(np.float64)
     known = (freedom > 0) & (squares > 0)
@@ -145,9 +137,7 @@ def planning_variances(x: Array, counts: Counts, squares: Array, caution: float 
     # The slope is drawn to 0 as by one prior level at distance 1: few trials show no trend.
     slope = float(np.sum(weight * centred * logs) / (np.sum(weight * centred**2) + 1))
     curve = np.exp(np.average(logs, weights=weight) + slope * (u - middle))
-    total = float(freedom.sum())
-    raised = total / float(stats.chi2.ppf(1 - caution, total))
-    return np.asarray((CURVE_FREEDOM * curve + squares) / (CURVE_FREEDOM + freedom) * raised)
+    return np.asarray((CURVE_FREEDOM * curve + squares) / (CURVE_FREEDOM + freedom))
 
 
 def pilot_counts(costs: ArrayLike, least: int = PILOT) -> Counts:

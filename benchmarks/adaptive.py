@@ -2,11 +2,11 @@
 
 Run alone: `python benchmarks/adaptive.py` simulates; `--pool DIR...` replays real trials.
 
-Both designs go on until the 95 % interval of b in y ~ N^-b, that of `fit_power_law`, has half
-the target's width: the uniform grid adds a seed at every N, the adaptive design its rounds. A
-trial's cost is that of the cost model for a network of width WIDTH under STEPS steps in two
-dimensions, with its kernel reference in simulation, without in the pool. Noise is lognormal of mean
-1 whose size is the same at all N, or falls, or is the quickstart's own; b = 0.6 is planted.
+Both designs go on until the 95 % interval of b in y ~ N^-b, that of `fit_power_law`, has half the
+target's width: the uniform grid adds a seed at every N, the adaptive design its rounds. A trial's
+cost is that of the cost model for a network of width WIDTH under STEPS steps in two dimensions,
+with its kernel reference: the quickstart's. Noise is lognormal of mean 1, of even, falling or
+rising size, or of the quickstart's; b = 0.6 is planted.
 
 A pool is one or more results directories of one curve with many seeds at every N. Each repetition
 shuffles the seeds of every N, and both designs take trials in that order, so the repetitions share
@@ -132,8 +132,9 @@ def simulated(size: Array, repetitions: int, seed: int) -> list[Take]:
     return takes
 
 
-def shuffled(frame: pd.DataFrame, repetitions: int, seed: int) -> tuple[Array, list[Take]]:
-    """The levels of the best score error in a results table, and its pool in many orders."""
+def shuffled(frame: pd.DataFrame, repetitions: int, seed: int) -> tuple[Array, list[Take], float]:
+    """The levels of the best score error in a results table, its pool in many orders, and the
+    exponent of the whole pool."""
     (curve,) = [
         c for c in curves(frame) if c.quantity == "best_score_error" and c.axis == "samples"
     ]
@@ -145,10 +146,17 @@ def shuffled(frame: pd.DataFrame, repetitions: int, seed: int) -> tuple[Array, l
         taker(levels, [rng.permutation(curve.y[curve.x == level]) for level in levels])
         for _ in range(repetitions)
     ]
-    return levels, takes
+    return levels, takes, sum(interval(curve.x, curve.y)) / 2
 
 
-def compare(levels: Array, costs: Array, takes: Sequence[Take], target: float, name: str) -> None:
+def compare(
+    levels: Array,
+    costs: Array,
+    takes: Sequence[Take],
+    target: float,
+    name: str,
+    exponent: float = EXPONENT,
+) -> None:
     """Prints a row."""
     pairs = [
         (uniform(levels, costs, take, target), adaptive(levels, costs, take, target))
@@ -159,7 +167,7 @@ def compare(levels: Array, costs: Array, takes: Sequence[Take], target: float, n
     share = np.quantile(ratio, [0.1, 0.5, 0.9]) if len(ratio) else np.full(3, np.nan)
     total = sum(a.cost for _, a in both) / max(sum(u.cost for u, _ in both), 1e-300)
     covers = [
-        np.mean([e.low <= EXPONENT <= e.high for e in side]) for side in zip(*both, strict=True)
+        np.mean([e.low <= exponent <= e.high for e in side]) for side in zip(*both, strict=True)
     ]
     seeds = np.median([u.counts[0] for u, _ in both]) if both else np.nan
     counts = np.median([a.counts for _, a in both], axis=0).astype(int) if both else []
@@ -182,14 +190,14 @@ def main() -> None:
     print(
         "noise                    target  seeds   cost*  median   10-90 %  coverage, uniform and "
         "adaptive; short; median seeds by N\n(* of the adaptive design over the uniform grid's, "
-        "all repetitions together; in a pool, coverage of 0.6 says nothing)"
+        "all repetitions together; of a pool, coverage of its own exponent)"
     )
     for target in given.target:
         if given.pool:
             frame = pd.concat([load_results(path) for path in given.pool], ignore_index=True)
-            levels, takes = shuffled(frame, given.repetitions, given.seed)
-            costs = costs_of(levels, False, given.width)
-            compare(levels, costs, takes, target, "pool")
+            levels, takes, exponent = shuffled(frame, given.repetitions, given.seed)
+            costs = costs_of(levels, True, given.width)
+            compare(levels, costs, takes, target, f"pool, b = {exponent:.3f}", exponent)
             continue
         costs = costs_of(LEVELS, True, given.width)
         for name, size in NOISE.items():
