@@ -41,8 +41,9 @@ from analysis.intervals import Array, summarise
 
 Counts = NDArray[np.int64]
 
-PILOT, MOST_PILOT = 3, 12
-"""Trials of a level before anything is decided: at least, and at most where they are cheap."""
+PILOT, MOST_PILOT = 5, 12
+"""Trials of a level before anything is decided: at least, and at most where they are cheap. With
+three, intervals that are still wide cover less than they say: a level's own spread is too vague."""
 
 PILOT_SHARE = 1 / 8
 """Of what the dearest level's pilot costs: up to that, a cheap level has more trials."""

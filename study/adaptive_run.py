@@ -101,12 +101,13 @@ def _train(
     job = Job(
         spec.name, session.store, slots.device, slots.cpus, trainer, sources=spec.trainer_files()
     )
-    tally = Tally(0)
+    tally = Tally(0)  # of the rounds until now: how many there will be is not known
     session.training_begins()
 
     def changed() -> None:
         tally.total = len(design.trials)
         tally.done = scheduler.known(trial.trial_id for trial in design.trials)
+        tally.work, tally.work_done = float(tally.total), float(tally.done)
 
     changed()
     with ProgressDisplay(session.console, tally, 0.0) as display:

@@ -4,7 +4,7 @@ design:
   kind: adaptive
   half_width: {best_score_error: 0.03}   # wanted, of the 95 % interval of each named exponent
   budget: {trials: 400}                  # or {minutes: 20}, of one worker
-  pilot: 3                               # trials of each point before anything is decided
+  pilot: 5                               # trials of each point before anything is decided
 
 in place of `seeds`. The points are those of the study: every sweep runs over `samples`.
 """
@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from analysis.design import PILOT
 from study.axes import Count, Positive, Section
 
 Exponent = Literal[
@@ -47,4 +48,4 @@ class DesignSection(Section):
     kind: Literal["adaptive"]
     half_width: Annotated[dict[Exponent, Positive], Field(min_length=1)]
     budget: Budget
-    pilot: Annotated[int, Field(ge=2, le=1000)] = 3
+    pilot: Annotated[int, Field(ge=2, le=1000)] = PILOT
