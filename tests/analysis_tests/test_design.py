@@ -49,11 +49,11 @@ def run(
 
 def test_planning_recovers_planted_spreads_that_fall_with_x() -> None:
     rng = np.random.default_rng(1)
-    counts = np.full(7, 40)
+    counts = np.full(7, 400)
     planted = 0.3 * (LEVELS / 64) ** -0.2
     found = []
-    for _ in range(200):
-        v = planted[:, None] * rng.standard_normal((7, 40))
+    for _ in range(50):
+        v = planted[:, None] * rng.standard_normal((7, 400))
         squares = np.sum((v - v.mean(axis=1, keepdims=True)) ** 2, axis=1)
         found.append(planning_variances(LEVELS, counts, squares))
     assert np.mean(found, axis=0) == pytest.approx(planted**2, rel=0.05)
