@@ -153,18 +153,8 @@ def summarise(x: Array, y: Array, seed: NDArray[np.int64] | None = None) -> Leve
     """
     levels, where = np.unique(x, return_inverse=True)
     count = np.bincount(where)
-    # relative to the level's largest value, so that no scale overflows
-    top = np.zeros(len(levels))
-    np.maximum.at(top, where, y)
-    total = np.bincount(where, y / top[where])
-    mean = total / count
-    n = count[where]
-    others = np.where(n > 1, (total[where] - y / top[where]) / np.maximum(n - 1, 1), mean[where])
-    pseudo = n * np.log(mean)[where] - (n - 1) * np.log(others)
-    corrected = np.bincount(where, pseudo) / count
-    share = (pseudo - corrected[where]) / n
+    mean, log_mean, share = jackknife(where, y)
     variance = np.bincount(where, share**2) * count / np.maximum(count - 1, 1)
-    log_mean = corrected + np.log(top)
     repeated = int(count.min()) >= 2
     seeds = int(count.min())
     method = Method.LEVELS if repeated else Method.RESIDUALS
@@ -176,4 +166,20 @@ def summarise(x: Array, y: Array, seed: NDArray[np.int64] | None = None) -> Leve
             method, seeds = Method.SEEDS, len(names)
             scores = np.zeros((len(names), len(levels)))
             np.add.at(scores, (who, where), share)
-    return LevelMeans(levels, mean * top, log_mean, count, variance, method, seeds, scores)
+    return LevelMeans(levels, mean, log_mean, count, variance, method, seeds, scores)
+
+
+def jackknife(where: NDArray[np.int64], y: Array) -> tuple[Array, Array, Array]:
+    """Means of positive `y` [n] in groups numbered by `where` [n], each with a value: mean [L],
+    log mean less its jackknife bias [L], and each value's share of the error of the latter [n]."""
+    count = np.bincount(where)
+    # relative to the group's largest value, so that no scale overflows
+    top = np.zeros(len(count))
+    np.maximum.at(top, where, y)
+    total = np.bincount(where, y / top[where])
+    mean = total / count
+    n = count[where]
+    others = np.where(n > 1, (total[where] - y / top[where]) / np.maximum(n - 1, 1), mean[where])
+    pseudo = n * np.log(mean)[where] - (n - 1) * np.log(others)
+    corrected = np.bincount(where, pseudo) / count
+    return mean * top, corrected + np.log(top), (pseudo - corrected[where]) / n

@@ -189,3 +189,16 @@ def predict(found: OffsetFit, u: Array) -> tuple[Array, Array]:
     value = found.a + np.log(np.exp(-found.b * u) + found.r)
     gradient: Array = _jacobian(found.b, found.r, u) @ found.gradients
     return value, gradient
+
+
+def quadratic_row(found: OffsetFit, means: LevelMeans) -> Array | None:
+    """[L] contrast of the residuals that gives the coefficient of u^2 in a linearised fit of the
+    form and u^2 together; None where no level is left for it."""
+    if len(means.x) < 5:
+        return None
+    u, root = means.u - means.u.mean(), np.sqrt(means.weights)
+    jacobian = _jacobian(found.b, found.r, u)
+    columns = jacobian[:, :2] if found.r == 0 else jacobian
+    design = np.column_stack([columns, u**2]) * root[:, None]
+    row: Array = (np.linalg.pinv(design, rcond=1e-12) * root)[-1]
+    return row

@@ -14,15 +14,17 @@ Example:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis import diagnostics, offset_fit
 from analysis.diagnostics import Curvature, Holdout, LocalSlope, Spread
-from analysis.intervals import Array, LevelMeans, Method, summarise
+from analysis.growth import OFFSET, POWER, Growth
+from analysis.intervals import Array, Contrast, LevelMeans, Method, summarise
 
 MINIMUM_LEVELS = 3
 MINIMUM_LEVELS_OFFSET = 4
@@ -40,13 +42,15 @@ class FitStatus(StrEnum):
 
 @dataclass(frozen=True)
 class PowerLawFit:
-    """A fit of y = amplitude x^-exponent + offset. Where status is not ok, the numbers are NaN.
+    """A fit of y = (amplitude x^-exponent + offset) g(x), g the factor of `growth`, 1 unless
+    asked for. Where status is not ok, the numbers are NaN.
 
     levels: the distinct x. trials: values used. seeds: values per level (the fewest), or distinct
     seeds where they link the levels. residuals: log level mean less the fit, one per level.
     log_bias: shift of the exponent, taken out, that E[log mean] < log E[mean] would have given.
     end_slope, forecast_slope: exponent by a quadratic in log-log at the largest x, and one whole
-    log range further: where the curve is heading.
+    log range further: where the curve is heading. misfit: how the curve bends about the offset
+    form, in place of `curvature`.
     """
 
     status: FitStatus
@@ -67,7 +71,9 @@ class PowerLawFit:
     curvature: Curvature | None = None
     holdout: Holdout | None = None
     spread: Spread | None = None
+    misfit: Curvature | None = None
     log_bias: float = math.nan
+    growth: Growth = POWER
     residuals: tuple[float, ...] = ()
     means: LevelMeans | None = field(default=None, repr=False, compare=False)
     offset_fit: offset_fit.OffsetFit | None = field(default=None, repr=False, compare=False)
@@ -106,7 +112,8 @@ class PowerLawFit:
             for row, v in zip(rows, value, strict=True)
         ]
         low, high = np.array(ends).T
-        return np.exp(value), np.exp(low), np.exp(high)
+        factor = self.growth.of(np.exp(u))
+        return factor * np.exp(value), factor * np.exp(low), factor * np.exp(high)
 
 
 def fit_power_law(
@@ -115,8 +122,10 @@ def fit_power_law(
     seed: ArrayLike | None = None,
     offset: bool = False,
     level: float = 0.95,
+    growth: Growth | None = None,
 ) -> PowerLawFit:
-    """Fit y = A x^-b, or y = A x^-b + c with c >= 0 where `offset`, to one value per trial.
+    """Fit y = A x^-b, or y = A x^-b + c with c >= 0 where `offset`, to one value per trial; or
+    another law of growth, which says for itself whether it has an offset.
 
     x, y: [n], positive and finite. seed [n]: give it where the same seed at different x shares
     effects (the same data, the same initialisation); the interval then is over seeds. Leave it out
@@ -132,9 +141,29 @@ def fit_power_law(
         raise ValueError("x, y and seed need the same length: one value per trial")
     if not 0 < level < 1:
         raise ValueError(f"level = {level:g} must lie between 0 and 1, such as 0.95")
-    reason = _invalid(xs, ys) or _too_few(xs, offset)
+    growth = growth or (OFFSET if offset else POWER)
+    reason = _invalid(xs, ys) or _too_few(xs, growth.offset)
+    factor = np.ones(len(xs)) if reason else growth.of(xs)
+    if not (np.isfinite(factor) & (factor > 0)).all():
+        wrong = xs[~(np.isfinite(factor) & (factor > 0))]
+        reason = f"{growth.form} is not positive at x = {wrong[0]:g}: leave such x out"
     if reason:
-        return _without_exponent(FitStatus.REFUSED, reason, xs, level)
+        return replace(_without_exponent(FitStatus.REFUSED, reason, xs, level), growth=growth)
+    fit = _fitted(xs, ys / factor, names, growth.offset, level)
+    if fit.holdout is not None:
+        last = float(growth.of(np.array([fit.holdout.x]))[0])
+        holdout = replace(
+            fit.holdout,
+            predicted=last * fit.holdout.predicted,
+            observed=last * fit.holdout.observed,
+        )
+        fit = replace(fit, holdout=holdout)
+    return replace(fit, growth=growth)
+
+
+def _fitted(
+    xs: Array, ys: Array, names: NDArray[Any] | None, offset: bool, level: float
+) -> PowerLawFit:
     who = None if names is None else np.unique(names, return_inverse=True)[1]
     means = summarise(xs, ys, who)
     reason = diagnostics.refusal(means)
@@ -150,9 +179,11 @@ def _invalid(x: Array, y: Array) -> str:
             which = (
                 "NaN or infinite" if not np.isfinite(values[unfit]).all() else "zero or negative"
             )
+            is_are = "is" if unfit.sum() == 1 else "are"
             return (
-                f"{int(unfit.sum())} of {len(values)} values of {name} are {which}; logarithms "
-                "need finite positive values: leave those trials out knowingly, or find their cause"
+                f"{int(unfit.sum())} of {len(values)} values of {name} {is_are} {which}; "
+                "logarithms need finite positive values: leave those trials out knowingly, or "
+                "find their cause"
             )
     return ""
 
@@ -276,6 +307,7 @@ def _offset(means: LevelMeans, trials: int, level: float) -> PowerLawFit:
         range_decades=_range(means.x),
         local_slopes=diagnostics.local_slopes(means),
         spread=diagnostics.spread(means, level),
+        misfit=_misfit(means, found, means.log_mean - value),
         log_bias=diagnostics.log_bias(means),
         residuals=tuple((means.log_mean - value).tolist()),
         means=means,
@@ -283,62 +315,21 @@ def _offset(means: LevelMeans, trials: int, level: float) -> PowerLawFit:
     )
 
 
-@dataclass(frozen=True)
-class Bootstrap:
-    """Exponents of the refits; `unit` says what was resampled, `failed` how many refits gave no
-    number (they are NaN in `exponents`)."""
-
-    exponents: Array
-    unit: str
-    failed: int
-
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Percentile interval; NaN where every refit failed."""
-        good = self.exponents[np.isfinite(self.exponents)]
-        if not len(good):
-            return NAN_PAIR
-        low, high = np.quantile(good, [0.5 - level / 2, 0.5 + level / 2])
-        return float(low), float(high)
-
-
-def bootstrap_exponents(
-    x: ArrayLike,
-    y: ArrayLike,
-    seed: ArrayLike,
-    rng: np.random.Generator,
-    resamples: int = 10_000,
-    wild: bool = False,
-) -> Bootstrap:
-    """Plain-form exponents over resampled seeds: a cross-check of the interval, not a substitute
-    (with few seeds percentile intervals are too narrow: 5 seeds cover about 88 % at 95 %).
-
-    Whole seeds are resampled, never single points. Pairs (default): draw S of the S seeds with
-    replacement, and refit the level means. `wild`: multiply each seed's residuals, at all levels
-    together, by +1 or -1. Every seed must stand at every level, once: raises ValueError otherwise.
-    """
-    xs, ys = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
-    levels, column = np.unique(xs, return_inverse=True)
-    names, row = np.unique(np.asarray(seed).ravel(), return_inverse=True)
-    table = np.full((len(names), len(levels)), np.nan)
-    table[row, column] = ys
-    if len(ys) != table.size or np.isnan(table).any():
-        raise ValueError("every seed must stand at every level exactly once: fill the gaps")
-    if not (table > 0).all() or not (levels > 0).all():
-        raise ValueError("x and y must be positive: their logarithms are fitted")
-    u = np.log(levels) - np.log(levels).mean()
-    c = -u / (u @ u)
-    size = len(names)
-    if wild:
-        centre = table.mean(axis=0)
-        line = np.exp(np.vander(u, 2) @ np.polyfit(u, np.log(centre), 1))
-        signs = rng.choice(np.array([-1.0, 1.0]), size=(resamples, size))
-        moved = 1 + signs @ (table / centre - 1) / size
-        means: NDArray[np.float64] = line * moved
+def _misfit(means: LevelMeans, found: offset_fit.OffsetFit, left: Array) -> Curvature | None:
+    """Score test of a quadratic about the offset form; None with fewer than 5 levels."""
+    row = offset_fit.quadratic_row(found, means)
+    if row is None:
+        return None
+    bend = float(row @ left)
+    if means.method is Method.RESIDUALS:
+        spare = max(len(means.x) - 4, 1)
+        size = float(row**2 @ (1 / means.weights))
+        rest = max(float(means.weights @ left**2) - bend**2 / size, 0.0)
+        test = Contrast(bend, math.sqrt(rest / spare * size), float(spare))
     else:
-        counts = rng.multinomial(size, np.full(size, 1 / size), size=resamples)
-        means = counts @ table / size
-    with np.errstate(invalid="ignore", divide="ignore"):
-        exponents = np.log(means) @ c
-    failed = int(np.sum(~np.isfinite(exponents)))
-    unit = f"{size} seeds, {'signs of their residuals' if wild else 'drawn with replacement'}"
-    return Bootstrap(np.where(np.isfinite(exponents), exponents, np.nan), unit, failed)
+        test = means.contrast(row, estimate=bend)
+    drift = -2 * float(means.u[-1] - means.u[0]) * test.estimate
+    scale = 2 * float(means.u[-1] - means.u[0])
+    if abs(drift) < 1e-6:  # rounding of exact data
+        return Curvature(drift, scale * test.error, 0.0, 1.0)
+    return Curvature(drift, scale * test.error, -test.statistic, test.p_value)

@@ -173,9 +173,8 @@ def judged(curve: Curve, verdict: Verdict) -> tuple[Curve, PowerLawFit | None]:
     fewer = replace(
         kept, x=kept.x[late], y=kept.y[late], seed=kept.seed[late], censored=kept.censored[late]
     )
-    offset = "+ c" in str(verdict.fit.get("form", ""))
     for part in (kept, fewer):
-        fit = fit_curve(part, offset, verdict.level)
+        fit = fit_curve(part, verdict.level, verdict.growth)
         if np.isclose(fit.exponent, verdict.exponent, rtol=1e-9, equal_nan=True):
             return part, fit
     return kept, None
@@ -200,8 +199,10 @@ def fitted(kept: Curve, fit: PowerLawFit | None, axis: str, hue: int = 0) -> lis
     grid = np.geomspace(kept.x.min(), kept.x.max(), GRID)
     y, low, high = fit.predict(grid)
     label = f"fit {_power(axis, fit.exponent)}"
-    if fit.offset_fit is not None:
+    if fit.growth.offset:
         label += " + c"
+    if fit.growth.text:
+        label += f", times {fit.growth.text}"
     return [Series(label, grid, y, low, high, hue=hue)]
 
 
@@ -222,13 +223,14 @@ def _theory(
         stopped = [p for p in predictions(setting.dimension) if p.quantity == Quantity.BEST_ERROR]
         b, name = stopped[0].exponent, "bound if stopped"
     x, mean, *_ = level_means(kept.x, kept.y)
-    ends = np.array([x[0], x[-1]])
     centre = np.exp(np.log(x).mean())
+    line = np.array([x[0], x[-1]]) if verdict.growth.factor is None else np.geomspace(x[0], x[-1])
+    slope = verdict.growth.of(line) * (line / centre) ** -b
     height = float(np.exp(np.log(mean).mean()))
     if fit is not None and fit.ok:
         height = float(fit.predict(centre)[0][0])
-    return Series(f"{name} {_power(verdict.axis, b)}", ends, height * (ends / centre) ** -b,
-                  role="theory")  # fmt: skip
+    height /= float(verdict.growth.of(np.array([centre]))[0])
+    return Series(f"{name} {_power(verdict.axis, b)}", line, height * slope, role="theory")
 
 
 def _stopped(curve: Curve, others: Sequence[Curve]) -> list[Series]:

@@ -1,7 +1,6 @@
 """The report of a study: one self-contained HTML page, its figures as files, and their numbers.
 
-The page loads nothing: figures are inline SVG, styles inline, downloads `data:` links. It reads in
-the dark, on a phone and in print.
+The page loads nothing: all is inline. It reads in the dark, on a phone and in print.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from analysis.drawing import Drawn, palette_css, render
 from analysis.figures import Omitted, study_plots
 from analysis.plot import Plot, minus
 from analysis.rate_figures import PLAIN
+from analysis.rules import counted
 from analysis.stop_figures import stopping_table
 from analysis.stops import stops
 from analysis.sweeps import Setting, law_names, settings
@@ -267,8 +267,10 @@ def verdict_row(verdict: Verdict) -> dict[str, Any]:
             verdict.exponent, wording.digits(verdict.ci_low, verdict.ci_high)
         ),
         "plain": wording.interval(verdict.ci_low, verdict.ci_high),
+        "wide": wording.infinite_width(verdict),
+        "wide_note": verdict.infinite_width.message if verdict.infinite_width else "",
         "adjusted": wording.interval(verdict.adjusted_low, verdict.adjusted_high),
-        "data": f"{verdict.seeds} seeds at {verdict.points} values, "
+        "data": f"{counted(verdict.seeds, 'seed')} at {counted(verdict.points, 'value')}, "
         f"{verdict.range[0]:g} to {verdict.range[1]:g}",
         "badge": wording.badge(verdict),
         "reason": minus(verdict.reason),

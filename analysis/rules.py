@@ -23,6 +23,8 @@ In order; exponents are b in error ~ axis^-b, [low, high] is the fit's interval:
    largest x (its 90 % interval, by a quadratic in log-log), for a drift that the test misses still
    shifts the whole-range exponent by many standard errors. `consistent` and `agrees` must not be
    contradicted by it.
+   A fit with an offset has its bend in its form: the curve must not bend about that form (score
+   test of a quadratic, at 10 %), or `undetermined`.
 
 `undetermined` says what would settle it: seeds (half-width ~ t/sqrt(seeds)) or range (half-width
 ~ range^-3/2 at the same density of levels), computed from the present interval.
@@ -116,7 +118,7 @@ def _zone(prediction: Prediction) -> tuple[float, float]:
 
 def _phrase(prediction: Prediction, word: Word) -> str:
     start, stop = _zone(prediction)
-    beta, share = f"{prediction.exponent:.3g}", f"{prediction.margin:.0%}"
+    beta, share = f"{prediction.exponent:.3g}", percent(prediction.margin)
     if prediction.kind is Kind.QUALITATIVE:
         cut = f"{stop:.3g}, which is {share} less than the exponent of best stopping"
         return {
@@ -141,7 +143,8 @@ def _short_range(fit: PowerLawFit, zero: bool) -> str:
     decades = MINIMUM_DECADES_OF_ZERO if zero else MINIMUM_DECADES
     wants = []
     if fit.points < levels:
-        wants.append(f"has {fit.points} values of the axis and needs {levels}")
+        values = counted(fit.points, "value")
+        wants.append(f"has {values} of the axis and needs {levels}")
     if fit.range_decades < decades - 1e-9:
         wants.append(
             f"spans a factor of {10**fit.range_decades:.3g} and needs {10**decades:.3g} "
@@ -152,10 +155,15 @@ def _short_range(fit: PowerLawFit, zero: bool) -> str:
 
 def _drift(prediction: Prediction, fit: PowerLawFit, word: Word) -> str:
     """Rule 4: why the curve's drift forbids `word`; empty when it does not."""
+    if fit.misfit is not None and fit.misfit.p_value < DRIFT_P:
+        return (
+            f"the curve bends about {fit.growth.form} (p = {fit.misfit.p_value:.2g}), so its "
+            "exponent is not that of large values: extend the range, or leave out the smallest"
+        )
     bend, end, forecast = fit.curvature, fit.end_slope, fit.forecast_slope
     if bend is None or end is None or forecast is None:
         return ""
-    more = f"no single exponent is reached yet: extend the range beyond {end.high:g}"
+    more = f"no single exponent is reached yet; extend the range beyond {end.high:g}"
     if bend.p_value < DRIFT_P:
         share = 1 - (1 - fit.level) / len(fit.local_slopes)
         windows = fit.local_slopes
@@ -190,8 +198,8 @@ def _decide_zero(prediction: Prediction, fit: PowerLawFit) -> tuple[Word, str]:
     cut = math.log1p(prediction.margin)
     low, high, middle = (math.expm1(v) for v in (change.low, change.high, change.estimate))
     told = (
-        f"level means differ from their geometric mean by at most {middle:.2%} "
-        f"[{low:.2%}, {high:.2%}], and {prediction.margin:.0%} is allowed"
+        f"level means differ from their geometric mean by at most {percent(middle)} "
+        f"[{percent(low)}, {percent(high)}], and {percent(prediction.margin)} is allowed"
     )
     if change.high <= cut:
         return Word.AGREES, told
@@ -215,7 +223,9 @@ def _settle(prediction: Prediction, fit: PowerLawFit) -> str:
     told = _seeds(fit, half, room)
     if room > 0 and half / room < 8:
         decades = fit.range_decades * (half / room) ** (2 / 3)
-        told += f", and so would a range of {decades:.2g} decades (now {fit.range_decades:.2g})"
+        range_told = f"a range of {decades:.2g} decades (now {fit.range_decades:.2g})"
+        also = ", and so would " if told.endswith("would settle it") else "; what would is "
+        told += also + range_told
     return told
 
 
@@ -231,7 +241,20 @@ def _seeds(fit: PowerLawFit, half: float, room: float) -> str:
                 count / now
             ):
                 return f"about {count} seeds per level (now {now}) would settle it"
-    return f"the estimate is too near the edge for seeds to settle it ({MOST_SEEDS} would not)"
+    return (
+        "the estimate is too near the edge of what counts as theory's value for more seeds to "
+        f"settle it: {MOST_SEEDS} per level would not"
+    )
+
+
+def percent(share: float) -> str:
+    """A share in percent, to three digits: `15 %`."""
+    return f"{100 * share:.3g} %"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 seed`, `8 seeds`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _freedom(fit: PowerLawFit) -> float:

@@ -17,6 +17,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analysis.growth import Growth
 
 
 class Kind(StrEnum):
@@ -51,7 +55,7 @@ class Prediction:
     exponent: b; NaN where it needs kernel data that were not given. margin: what counts as equal,
     a share of |exponent|, or, for exponent 0, the largest relative change over the whole range.
     threshold: for `qualitative`, the exponent that the measured one must stay below. needs: names
-    that `applies` wants in its conditions.
+    that `applies` wants in its conditions. growth: the law in which b stands, None a plain power.
     """
 
     name: str
@@ -64,6 +68,11 @@ class Prediction:
     statement: str
     threshold: float = math.nan
     needs: tuple[str, ...] = ()
+    growth: Growth | None = None
+
+    def __post_init__(self) -> None:
+        # A kind given as plain text is no `Kind`, and would be judged by another rule.
+        object.__setattr__(self, "kind", Kind(self.kind))
 
     def applies(self, conditions: Mapping[str, object] | None = None) -> bool:
         """Whether the prediction says anything under `conditions` (a curve's fixed values and

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -17,9 +17,11 @@ import pandas as pd
 
 from analysis.audit import audit_curves, exponents_for
 from analysis.diagnostics import LocalSlope
+from analysis.growth import POWER, Growth
+from analysis.infinite_width import InfiniteWidth, infinite_width
 from analysis.power_law import PowerLawFit, fit_power_law
-from analysis.quantities import INTERPOLATED, Curve, curves
-from analysis.rules import Word, decide, word_for
+from analysis.quantities import INTERPOLATED, Curve, curves, trials
+from analysis.rules import Word, counted, decide, word_for
 from analysis.theory import Kind, Prediction, Quantity, predictions
 
 __all__ = ["Verdict", "Word", "evaluate", "fit_curve", "judge", "usable"]
@@ -61,18 +63,23 @@ class Verdict:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     adjusted_low: float = math.nan
     adjusted_high: float = math.nan
+    growth: Growth = POWER
+    infinite_width: InfiniteWidth | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON data: NaN and infinities become null."""
-        plain: dict[str, Any] = _json(asdict(self))
+        """JSON data: NaN and infinities become null. The law of growth is in fit.form."""
+        plain: dict[str, Any] = plain_json({k: v for k, v in asdict(self).items() if k != "growth"})
         return plain
 
 
-def _json(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
+    """`value` as JSON data: dataclasses and mappings as objects, NaN and infinities as null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
     if isinstance(value, Mapping):
-        return {str(k): _json(v) for k, v in value.items()}
+        return {str(k): plain_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_json(v) for v in value]
+        return [plain_json(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, StrEnum) else value
@@ -99,7 +106,7 @@ def judge(prediction: Prediction, fit: PowerLawFit) -> Verdict:
         range=ends,
         local_slopes=fit.local_slopes,
         fit={
-            "form": "A x^-b" if fit.offset_fit is None else "A x^-b + c",
+            "form": fit.growth.form,
             "method": str(fit.method),
             "status": str(fit.status),
             "message": fit.message,
@@ -108,6 +115,7 @@ def judge(prediction: Prediction, fit: PowerLawFit) -> Verdict:
             "trials": fit.trials,
             "range_decades": fit.range_decades,
             "curvature": None if fit.curvature is None else asdict(fit.curvature),
+            "misfit": None if fit.misfit is None else asdict(fit.misfit),
             "holdout": None if fit.holdout is None else asdict(fit.holdout),
             "log_bias": fit.log_bias,
         },
@@ -116,6 +124,7 @@ def judge(prediction: Prediction, fit: PowerLawFit) -> Verdict:
         source=prediction.source,
         statement=prediction.statement,
         margin=prediction.margin,
+        growth=fit.growth,
     )
 
 
@@ -164,18 +173,18 @@ def _without(curve: Curve, levels: set[float]) -> Curve:
 
 
 def _trials(count: int) -> str:
-    return f"{count} trial" if count == 1 else f"{count} trials"
+    return counted(count, "trial")
 
 
 def _list(values: Iterable[float]) -> str:
     return ", ".join(f"{v:g}" for v in sorted(values))
 
 
-def fit_curve(curve: Curve, offset: bool = False, level: float = 0.95) -> PowerLawFit:
+def fit_curve(curve: Curve, level: float = 0.95, growth: Growth | None = None) -> PowerLawFit:
     """`fit_power_law` of the usable part of a curve; seeds link levels where they share data."""
     kept, _note = usable(curve)
     seed = kept.seed if kept.linked else None
-    return fit_power_law(kept.x, kept.y, seed, offset, level)
+    return fit_power_law(kept.x, kept.y, seed, level=level, growth=growth)
 
 
 def evaluate(
@@ -194,14 +203,39 @@ def evaluate(
     """
     every = [*curves(frame), *audit_curves(audit)]
     found = [
-        (prediction, curve, fit_curve(curve, level=level))
+        (prediction, curve, fit_curve(curve, level, prediction.growth))
         for curve in every
         for prediction in [*predictions(curve.dimension, *exponents_for(audit, curve)), *extra]
         if (prediction.quantity, prediction.axis) == (curve.quantity, curve.axis)
         and prediction.applies({**curve.fixed, "effective_time": curve.effective_time})
     ]
     share = 1 - (1 - level) / max(len(found), 1)
-    return [_on_curve(*entry, every, share) for entry in found]
+    judged = [_on_curve(*entry, every, share) for entry in found]
+    return _with_infinite_width(judged, frame, every, level)
+
+
+def _with_infinite_width(
+    verdicts: Sequence[Verdict], frame: pd.DataFrame, every: Sequence[Curve], level: float
+) -> list[Verdict]:
+    """Verdicts on the best error over N get the rate at infinite width beside the plain one."""
+    rates: dict[tuple[str, str], InfiniteWidth | None] = {}
+    table = None
+    for curve in every:
+        if (curve.quantity, curve.axis) == (Quantity.BEST_ERROR, "samples"):
+            table = table or trials(frame)
+            rates[_key(curve)] = infinite_width(table, curve, level)
+    wanted = (str(Quantity.BEST_ERROR), "samples")
+    return [
+        replace(v, infinite_width=rates.get(_key(v)))
+        if (v.quantity, v.axis) == wanted and v.growth == POWER
+        else v
+        for v in verdicts
+    ]
+
+
+def _key(entry: Curve | Verdict) -> tuple[str, str]:
+    fixed = {k: v for k, v in entry.fixed.items() if k != "effective_time"}
+    return entry.law_id, repr(sorted(fixed.items(), key=lambda item: item[0]))
 
 
 def _on_curve(
@@ -210,12 +244,14 @@ def _on_curve(
     verdict = judge(prediction, fit)
     curve, fit, verdict = _still_falling(prediction, curve, fit, verdict)
     low, high = fit.interval(share)
-    reasons = [verdict.reason]
+    note = usable(curve)[1]
+    # with every level left out, why they were is the whole reason
+    reasons = [] if note and not fit.points else [verdict.reason]
     if fit.ok and prediction.exponent != 0 and verdict.verdict is not Word.UNDETERMINED:
         word = word_for(prediction, low, high)
         if word is not verdict.verdict:
             reasons.append(f"with the interval adjusted for all verdicts together: {word}")
-    reasons += [_assessed(prediction, curve, verdict, every), usable(curve)[1]]
+    reasons += [_assessed(prediction, curve, verdict, every), note]
     fixed = dict(curve.fixed)
     if curve.effective_time is not None:
         fixed["effective_time"] = curve.effective_time
@@ -248,7 +284,7 @@ def _still_falling(
     if not usable_here:
         return curve, fit, verdict
     whole = replace(curve, censored=np.zeros_like(curve.censored))
-    fit_of_whole = fit_curve(whole, level=fit.level)
+    fit_of_whole = fit_curve(whole, fit.level, fit.growth)
     found = judge(prediction, fit_of_whole)
     if found.verdict not in (Word.FASTER, Word.CONSISTENT):
         return curve, fit, verdict
@@ -269,7 +305,7 @@ def _assessed(
     for other in every:
         same = (other.axis, other.law_id, other.fixed) == (curve.axis, curve.law_id, curve.fixed)
         if same and other.quantity == Quantity.BEST_ERROR_ASSESSED:
-            fit = fit_curve(other, level=verdict.level)
+            fit = fit_curve(other, verdict.level, verdict.growth)
             word = judge(prediction, fit).verdict
             if word is verdict.verdict:
                 return ""

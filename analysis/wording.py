@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from analysis.plot import minus
 from analysis.rate_figures import PLAIN
+from analysis.rules import counted, percent
 from analysis.sweeps import SYMBOLS, held
 from analysis.theory import Kind, Quantity
 from analysis.verdicts import Verdict, Word
@@ -101,6 +102,15 @@ def interval(low: float, high: float) -> str:
     return f"{number(low, places)} to {number(high, places)}"
 
 
+def infinite_width(verdict: Verdict) -> str:
+    """The rate at infinite width with its interval: `0.66 (0.61 to 0.72)`; empty without one."""
+    wide = verdict.infinite_width
+    if wide is None or math.isnan(wide.exponent):
+        return ""
+    places = digits(wide.ci_low, wide.ci_high)
+    return f"{number(wide.exponent, places)} ({interval(wide.ci_low, wide.ci_high)})"
+
+
 def share(level: float) -> str:
     """A confidence level as `95 %`."""
     return f"{100 * level:g} %"
@@ -114,8 +124,8 @@ def theory(verdict: Verdict) -> Markup:
     if verdict.kind == Kind.QUALITATIVE:
         return Markup("does not vanish at the stopped rate")
     if flat(verdict):
-        return Markup("no change (within {:.0%})").format(verdict.margin)
-    return Markup("{} (within {:.0%})").format(b, verdict.margin)
+        return Markup("no change (within {})").format(percent(verdict.margin))
+    return Markup("{} (within {})").format(b, percent(verdict.margin))
 
 
 def where(verdict: Verdict) -> str:
@@ -142,12 +152,12 @@ def _told(verdict: Verdict) -> Markup:
         return Markup("against {} has no exponent").format(axis)
     sign = -1.0 if verdict.exponent < 0 else 1.0
     ends = sorted((sign * verdict.ci_low, sign * verdict.ci_high))
-    return Markup("{} as {} ({} interval {}, {} seeds)").format(
+    return Markup("{} as {} ({} interval {}, {})").format(
         "falls" if verdict.exponent >= 0 else "grows",
         power(verdict.axis, verdict.exponent, digits(*ends)),
         share(verdict.level),
         interval(*ends),
-        verdict.seeds,
+        counted(verdict.seeds, "seed"),
     )
 
 

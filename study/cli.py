@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from study import fit_command
 from study.interruption import Interrupted, interruptible
 from study.problems import SpecError
 from study.progress import duration_text, rate_text
@@ -307,6 +308,9 @@ def theory(
     console = _console()
     console.print(f"error ~ axis^-b at d = {dimension}", highlight=False)
     console.print(table, highlight=False)
+
+
+app.command()(fit_command.fit)
 
 
 def _console(quiet: bool = False) -> Console:

@@ -58,8 +58,7 @@ class Tally:
 class ProgressDisplay:
     """`with ProgressDisplay(console, tally, expected) as display: ... display.update()`.
 
-    expected: seconds that the plan foresees, 0 where there is none. Not thread-safe: one thread
-    updates.
+    expected: seconds that the plan foresees, 0 where there is none. One thread alone updates it.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ store holds. So an interrupted run needs no restoring: the next one plans what i
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -208,8 +209,21 @@ def ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
                 )
             yield slots_of(_nodes(), spec.device, spec.resources, growing=bool(address))
         finally:
-            ray.shutdown()
+            _leave_ray()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _leave_ray() -> None:
+    """Ends the session. No collection of garbage meanwhile: one in another thread that meets a
+    reference to Ray while it goes down makes Ray end the whole process."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        gc.collect()
+        ray.shutdown()
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _connect(address: str) -> None:

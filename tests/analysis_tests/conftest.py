@@ -10,9 +10,10 @@ from types import ModuleType
 import pytest
 
 
-def _load(name: str) -> ModuleType:
+def _load(name: str, folder: Path) -> ModuleType:
     # Under importlib mode a test cannot import its neighbour by name.
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    path = folder / f"{name.removesuffix('_benchmark')}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -24,4 +25,10 @@ def _load(name: str) -> ModuleType:
 @pytest.fixture(scope="session")
 def synthetic() -> ModuleType:
     """The module that builds results tables with planted exponents."""
-    return _load("synthetic")
+    return _load("synthetic", Path(__file__).parent)
+
+
+@pytest.fixture(scope="session")
+def coverage() -> ModuleType:
+    """benchmarks/coverage.py."""
+    return _load("coverage_benchmark", Path(__file__).parents[2] / "benchmarks")

@@ -91,3 +91,11 @@ def test_needs_decide_whether_a_prediction_applies() -> None:
 def test_dimension_must_be_positive() -> None:
     with pytest.raises(ValueError, match="dimension = 0"):
         predictions(0)
+
+
+def test_a_kind_given_as_text_is_judged_by_its_own_rule() -> None:
+    given = {"margin": 0.15, "source": "s", "statement": "t."}
+    made = Prediction("p", "error", "samples", 0.5, "sharp", **given)  # type: ignore[arg-type]
+    assert made.kind is Kind.SHARP
+    with pytest.raises(ValueError, match="at least"):
+        Prediction("p", "error", "samples", 0.5, "at least", **given)  # type: ignore[arg-type]

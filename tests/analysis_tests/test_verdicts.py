@@ -309,6 +309,7 @@ def test_a_last_step_that_is_not_interpolation_says_nothing_of_no_stopping(
     verdict = by_name(evaluate(table.assign(train_loss=0.3)))[name]
     assert verdict.verdict is Word.UNDETERMINED
     assert "says nothing of descent that is never stopped" in verdict.reason
+    assert "distinct x" not in verdict.reason
     fitted = table.assign(train_loss=0.003)
     assert by_name(evaluate(fitted))[name].verdict is Word.DISAGREES
     unknown = fitted.assign(posterior_variance=np.nan)

@@ -1,0 +1,78 @@
+"""The N-rate at infinite width: b of A N^-b + C m^-c, from the sweeps that a study has.
+
+A rate measured at one width m holds the error that width leaves, C m^-c, as if it fell with N. The
+joint fit of all trials that differ in N and m only takes it out. Two sweeps that cross (N at one m,
+m at one N) are enough if the two terms add up, which only trials off the cross can test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.joint_fit import JointFit, fit_joint
+from analysis.quantities import CONFIGURATION, Curve, Trials, per_trial
+from analysis.theory import Quantity
+from trainers.trial import TrialStatus
+
+
+@dataclass(frozen=True)
+class InfiniteWidth:
+    """The rate and its interval, NaN where refused; `message` says why, or what it rests on.
+    width_exponent: c. additivity: p-value of the terms adding up, None where untestable."""
+
+    status: str
+    message: str
+    exponent: float
+    ci_low: float
+    ci_high: float
+    width_exponent: float
+    additivity: float | None
+    cells: int
+
+
+def infinite_width(table: Trials, curve: Curve, level: float = 0.95) -> InfiniteWidth | None:
+    """The joint fit that belongs to a curve of the best error over N; None where its trials have a
+    single width. Points where a trial diverged, or has no best step inside the recorded ones, are
+    left out whole."""
+    if curve.axis != "samples" or curve.quantity != Quantity.BEST_ERROR:
+        return None
+    rows = table.rows
+    held = [name for name in CONFIGURATION if name in rows and name not in ("samples", "width")]
+    wanted = {**curve.fixed, "law_id": curve.law_id, "dimension": curve.dimension}
+    same = np.ones(len(rows), dtype=bool)
+    for name in held:
+        value = wanted.get(name)
+        same &= (rows[name].isna() if value is None else rows[name] == value).to_numpy(dtype=bool)
+    if not same.any() or rows.loc[same, "width"].nunique() < 2:
+        return None
+    error, censored = per_trial(table)[Quantity.BEST_ERROR]
+    status = rows["status"].astype(str).to_numpy()
+    spoilt = same & (censored | (status == TrialStatus.DIVERGED))
+    cell = pd.MultiIndex.from_frame(rows[["samples", "width"]])
+    use = same & (status == TrialStatus.COMPLETED) & np.isfinite(error)
+    use &= ~cell.isin(cell[spoilt])
+    axes = {name: rows.loc[use, name].to_numpy(dtype=float) for name in ("samples", "width")}
+    fit = fit_joint(error[use], axes, cluster=rows.loc[use, "data_id"].to_numpy(), level=level)
+    return _told(fit)
+
+
+def _told(fit: JointFit) -> InfiniteWidth:
+    low, high = fit.intervals.get((0, "samples"), (np.nan, np.nan))
+    message = fit.message
+    if fit.additivity is not None and fit.additivity < 0.05:
+        message = "; ".join(
+            filter(None, [message, f"the terms do not add up (p = {fit.additivity:.2g})"])
+        )
+    return InfiniteWidth(
+        str(fit.status),
+        message,
+        fit.exponents.get((0, "samples"), np.nan),
+        low,
+        high,
+        fit.exponents.get((1, "width"), np.nan),
+        fit.additivity,
+        fit.cells,
+    )

@@ -1,0 +1,256 @@
+"""`scorerates fit`: a power law, and a verdict on it, for anyone's table of x, y and seed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from analysis.theory import MARGIN, Kind, Prediction
+from study.problems import SpecError
+
+if TYPE_CHECKING:  # loaded on use: every other command starts without them
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from analysis.diagnostics import LocalSlope
+    from analysis.growth import Growth
+    from analysis.power_law import PowerLawFit
+    from analysis.verdicts import Verdict
+
+KINDS = (Kind.BOUND, Kind.SHARP)
+
+
+def fit(
+    csv: Annotated[
+        Path, typer.Argument(metavar="CSV", help="A table with a header: one row per value of y.")
+    ],
+    x: Annotated[str, typer.Option("--x", help="The column of x, such as the sample size.")],
+    y: Annotated[str, typer.Option("--y", help="The column of y, such as the error.")],
+    seed: Annotated[
+        str | None,
+        typer.Option(help="A column that says which rows of different x share effects."),
+    ] = None,
+    level: Annotated[float, typer.Option(help="Of the interval.")] = 0.95,
+    offset: Annotated[bool, typer.Option("--offset", help="Fit A x^-b + c, c >= 0.")] = False,
+    log_factor: Annotated[
+        float, typer.Option("--log-power", help="p of a known factor (log x)^p.")
+    ] = 0.0,
+    theory: Annotated[
+        float | None, typer.Option(help="An exponent b to judge; error ~ x^-b.")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="What theory says of b: bound (at least) or sharp (equal).")
+    ] = None,
+    margin: Annotated[float, typer.Option(help="What counts as equal, a share of b.")] = MARGIN,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Fit a power law to a CSV table: exponent with interval, diagnostics, and a verdict."""
+    from analysis.growth import log_power
+    from analysis.power_law import fit_power_law
+    from analysis.verdicts import judge
+
+    prediction = _prediction(csv.stem, x, y, theory, kind, margin)
+    if not 0 < level < 1:
+        raise SpecError(f"--level {level:g}: must lie between 0 and 1, such as 0.95")
+    if not math.isfinite(log_factor):
+        raise SpecError(f"--log-power {log_factor}: must be a number, such as 1")
+    xs, ys, seeds = read_columns(csv, x, y, seed)
+    growth = log_power(log_factor, offset)
+    found = fit_power_law(xs, ys, seeds, level=level, growth=growth)
+    verdict = None if prediction is None else judge(prediction, found)
+    resampled = _resampled(xs, ys, seeds, growth, level) if found.ok else None
+    if as_json:
+        print(json.dumps(_described(found, verdict, resampled), indent=2, allow_nan=False))
+    elif found.ok:
+        _print(csv, x, y, found, verdict, resampled)
+    if not found.ok:
+        raise SpecError(f"{csv}: no exponent: {found.message}")
+
+
+def _prediction(
+    name: str, x: str, y: str, theory: float | None, kind: str | None, margin: float
+) -> Prediction | None:
+    if theory is None:
+        if kind is not None:
+            raise SpecError(f"--kind {kind}: give --theory too, the exponent that is judged")
+        return None
+    if kind not in KINDS:
+        said = "is missing" if kind is None else f"{kind}: unknown"
+        raise SpecError(f"--kind {said}; say bound (b is at least) or sharp (b equals) --theory")
+    if not math.isfinite(theory):
+        raise SpecError(f"--theory {theory}: must be a number, such as 0.5")
+    if not 0 < margin < 1:
+        raise SpecError(f"--margin {margin:g}: must lie between 0 and 1, such as {MARGIN:g}")
+    return Prediction(
+        name, y, x, theory, Kind(kind), margin, source="given on the command line",
+        statement=f"{y} falls as {x}^-{theory:g}"
+        + (" or faster." if kind == Kind.BOUND else "."),
+    )  # fmt: skip
+
+
+def read_columns(
+    path: Path, x: str, y: str, seed: str | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64] | None]:
+    """x, y [n] and seed [n] or None, of a CSV file with a header; seeds numbered in order of their
+    first row. Raises SpecError naming the option, the column and the row that is wrong."""
+    import numpy as np
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except FileNotFoundError:
+        raise SpecError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        told = str(error).splitlines()[0]
+        raise SpecError(f"{path}: cannot be read as comma-separated values ({told})") from None
+    table.columns = [str(name).strip() for name in table.columns]
+    wanted = {"--x": x, "--y": y} | ({} if seed is None else {"--seed": seed})
+    problems = [
+        _missing(option, name, list(table.columns))
+        for option, name in wanted.items()
+        if name not in table.columns
+    ]
+    if problems:
+        raise SpecError(*problems, source=str(path))
+    if not len(table):
+        raise SpecError(f"{path}: has a header and no rows")
+    xs, ys = (_numbers(path, option, table[wanted[option]]) for option in ("--x", "--y"))
+    if seed is None:
+        return xs, ys, None
+    empty = np.flatnonzero(table[seed].str.strip() == "")
+    if len(empty):
+        raise SpecError(f"{path}: --seed {seed}: line {empty[0] + 2} is empty; name its seed")
+    return xs, ys, np.asarray(pd.factorize(table[seed].str.strip())[0], dtype=np.int64)
+
+
+def _missing(option: str, name: str, columns: list[str]) -> str:
+    near = difflib.get_close_matches(name, columns, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(columns)}"
+    return f"{option} {name}: no such column; {hint}"
+
+
+def _numbers(path: Path, option: str, column: pd.Series[str]) -> NDArray[np.float64]:
+    import numpy as np
+    import pandas as pd
+
+    values = pd.to_numeric(column.str.strip(), errors="coerce").to_numpy(dtype=float)
+    wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+    if len(wrong):
+        held = column.iloc[int(wrong[0])]
+        more = f" ({len(wrong)} such lines)" if len(wrong) > 1 else ""
+        raise SpecError(
+            f"{path}: {option} {column.name}: line {wrong[0] + 2} holds {held!r}{more}; a power "
+            "law needs finite positive numbers: correct such lines, or leave them out knowingly"
+        )
+    return np.asarray(values, dtype=np.float64)
+
+
+def _resampled(
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    seed: NDArray[np.int64] | None,
+    growth: Growth,
+    level: float,
+) -> tuple[float, float] | None:
+    """Bootstrap interval over seeds, a cross-check; None where seeds do not stand at every x once,
+    or the form has an offset."""
+    import numpy as np
+
+    from analysis.bootstrap import bootstrap_exponents
+
+    if seed is None or growth.offset or len(np.unique(seed)) < 3:
+        return None
+    try:
+        found = bootstrap_exponents(x, y / growth.of(x), seed, np.random.default_rng(0))
+    except ValueError:
+        return None
+    return found.interval(level)
+
+
+def _described(
+    fit: PowerLawFit, verdict: Verdict | None, resampled: tuple[float, float] | None
+) -> dict[str, Any]:
+    from analysis.verdicts import plain_json
+
+    keep = (
+        "status", "message", "exponent", "ci", "amplitude", "offset", "level", "method", "seeds",
+        "trials", "levels", "range_decades", "local_slopes", "curvature", "misfit", "holdout",
+        "log_bias", "residuals",
+    )  # fmt: skip
+    plain: dict[str, Any] = plain_json({name: getattr(fit, name) for name in keep})
+    plain["form"] = fit.growth.form
+    plain["bootstrap"] = plain_json(resampled)
+    plain["verdict"] = None if verdict is None else verdict.to_dict()
+    return plain
+
+
+def _print(
+    csv: Path,
+    x: str,
+    y: str,
+    fit: PowerLawFit,
+    verdict: Verdict | None,
+    resampled: tuple[float, float] | None,
+) -> None:
+    console = Console()
+    table = Table(show_header=False, box=None, pad_edge=False)
+    share = f"{100 * fit.level:g} %"
+    for row in _rows(fit, x, share, resampled):
+        table.add_row(*map(escape, row))
+    if verdict is not None:
+        table.add_row("verdict", escape(f"{verdict.verdict}: {verdict.reason}"))
+    console.print(
+        f"{y} = {fit.growth.form} with x = {x}, from {csv}", highlight=False, markup=False
+    )
+    console.print(table, highlight=False)
+
+
+def _rows(
+    fit: PowerLawFit, x: str, share: str, resampled: tuple[float, float] | None
+) -> list[tuple[str, str]]:
+    rows = [
+        ("b", f"{fit.exponent:.4g}"),
+        (f"{share} interval", f"[{fit.ci[0]:.4g}, {fit.ci[1]:.4g}] ({fit.method})"),
+    ]
+    if resampled is not None:
+        rows.append(("bootstrap", f"[{resampled[0]:.4g}, {resampled[1]:.4g}] (whole seeds)"))
+    rows.append(("A", f"{fit.amplitude:.4g}"))
+    if fit.growth.offset:
+        rows.append(("c", f"{fit.offset:.4g}"))
+    rows.append(
+        (
+            "data",
+            f"{fit.trials} values at {fit.points} {x} from {min(fit.levels):g} to "
+            f"{max(fit.levels):g} ({fit.range_decades:.2g} decades)",
+        )
+    )
+    rows.append(("local b", ", ".join(_slope(s) for s in fit.local_slopes)))
+    bend = fit.curvature or fit.misfit
+    if bend is not None:
+        what = "curvature" if fit.curvature is not None else "bend left over"
+        rows.append((what, f"p = {bend.p_value:.2g}, b changes by {bend.drift:.2g} over the range"))
+    if fit.holdout is not None:
+        h = fit.holdout
+        rows.append(
+            (
+                "held-out check",
+                f"{x} = {h.x:g}: forecast {h.predicted:.4g}, observed {h.observed:.4g} "
+                f"(p = {h.p_value:.2g})",
+            )
+        )
+    if fit.message:
+        rows.append(("note", fit.message))
+    return rows
+
+
+def _slope(slope: LocalSlope) -> str:
+    return f"{slope.exponent:.3g} ({slope.low:g} to {slope.high:g})"

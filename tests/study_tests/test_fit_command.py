@@ -1,0 +1,152 @@
+"""`scorerates fit`: planted exponents through the command line, verdicts, and messages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from study import cli
+
+Capture = pytest.CaptureFixture[str]
+N = 2.0 ** np.arange(6, 13)
+
+
+def command(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["fit", *(str(argument) for argument in arguments)])
+    code = ended.value.code
+    assert isinstance(code, int) or code is None
+    return code or 0
+
+
+def write(path: Path, mean: np.ndarray, sigma: float = 0.05, seeds: int = 6) -> Path:
+    """Columns N, test error, run; a row per seed and N, names padded as people write them."""
+    rng = np.random.default_rng(0)
+    lines = [" N, test error ,run"]
+    for seed in range(seeds):
+        y = mean * np.exp(sigma * rng.standard_normal(len(N)))
+        lines += [f"{n:g}, {v:.17g},run {seed}" for n, v in zip(N, y, strict=True)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("COLUMNS", "200")
+    return write(tmp_path / "errors [a].csv", 3 * N**-0.5)
+
+
+def columns(path: Path) -> tuple[object, ...]:
+    return (path, "--x", "N", "--y", "test error")
+
+
+def test_a_table_of_the_fit_and_its_verdict(csv: Path, capsys: Capture) -> None:
+    assert command(*columns(csv), "--seed", "run", "--theory", 0.4, "--kind", "bound") == 0
+    told = capsys.readouterr().out
+    assert "test error = A x^-b with x = N" in told
+    assert "errors [a].csv" in told
+    assert "per-seed slopes" in told
+    assert "(whole seeds)" in told
+    assert "held-out check" in told
+    assert "curvature" in told
+    assert "42 values at 7 N from 64 to 4096" in told
+    assert "faster: b = 0.497" in told
+    assert "] lies above the bound 0.4" in told
+
+
+def test_json_has_the_numbers(csv: Path, capsys: Capture) -> None:
+    assert command(*columns(csv), "--json", "--level", 0.9) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["exponent"] == pytest.approx(0.5, abs=0.03)
+    assert told["ci"][0] < told["exponent"] < told["ci"][1]
+    assert told["amplitude"] == pytest.approx(3, rel=0.2)
+    assert (told["level"], told["form"], told["verdict"]) == (0.9, "A x^-b", None)
+    assert told["method"] == "t on log level means"
+
+
+@pytest.mark.parametrize(
+    ("options", "mean", "form"),
+    [
+        (["--offset"], N**-0.5 + 0.05, "A x^-b + c"),
+        (["--log-power", 2], N**-0.5 * np.log(N) ** 2, "A x^-b (log x)^2"),
+        (["--log-power", 1, "--offset"], (N**-0.5 + 0.05) * np.log(N), "(A x^-b + c) log x"),
+    ],
+)
+def test_other_laws_of_growth(
+    tmp_path: Path, capsys: Capture, options: list[object], mean: np.ndarray, form: str
+) -> None:
+    path = write(tmp_path / "t.csv", mean, sigma=0.0, seeds=1)
+    assert command(*columns(path), *options, "--json", "--theory", 0.5, "--kind", "sharp") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["exponent"] == pytest.approx(0.5, abs=1e-6)
+    assert told["form"] == told["verdict"]["fit"]["form"] == form
+    assert told["verdict"]["verdict"] == "agrees"
+
+
+def test_a_doubled_theory_is_found_out(csv: Path, capsys: Capture) -> None:
+    for kind, word in (("bound", "violates"), ("sharp", "disagrees")):
+        assert command(*columns(csv), "--json", "--theory", 1.0, "--kind", kind) == 0
+        assert json.loads(capsys.readouterr().out)["verdict"]["verdict"] == word
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--x", "n", "--y", "test error"], "--x n: no such column; there are N, test error, run"),
+        (["--x", "N", "--y", "error"], "--y error: no such column; did you mean test error?"),
+        (["--x", "N", "--y", "run"], "--y run: line 2 holds 'run 0' (42 such lines)"),
+        (["--x", "N", "--y", "test error", "--seed", "rum"], "did you mean run?"),
+        (["--x", "N", "--y", "test error", "--level", 95], "--level 95: must lie between 0 and 1"),
+        (["--x", "N", "--y", "test error", "--kind", "bound"], "give --theory too"),
+        (["--x", "N", "--y", "test error", "--theory", 1], "--kind is missing; say bound"),
+        (["--x", "N", "--y", "test error", "--theory", 1, "--kind", "at least"], "unknown; say"),
+        (["--x", "N", "--y", "test error", "--theory", "nan", "--kind", "sharp"], "--theory nan"),
+        (
+            ["--x", "N", "--y", "test error", "--theory", 1, "--kind", "sharp", "--margin", 15],
+            "--margin 15: must lie between 0 and 1",
+        ),
+    ],
+)
+def test_wrong_input_is_named(
+    csv: Path, capsys: Capture, options: list[object], message: str
+) -> None:
+    assert command(csv, *options) == 2
+    told = capsys.readouterr()
+    assert message in told.err
+    assert "Traceback" not in told.err
+    assert told.out == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "cannot be read as comma-separated values"),
+        ("N,e\n", "has a header and no rows"),
+        ("N,e\n64,1\n128,\n", "--y e: line 3 holds ''"),
+        ("N,e\n64,1\n0,2\n", "--x N: line 3 holds '0'"),
+        ("N,e\n64,1\n128,-inf\n", "--y e: line 3 holds '-inf'"),
+        ("N,e\n64,1\n128,2\n", "no exponent: 2 distinct x, and A x^-b needs at least 3"),
+        ("N,e\n64,1\n128,2,3,4\n1,2,3,4,5\n", "cannot be read"),
+        ("N,e\n" + "".join(f"{2**i},{2.0 ** -abs(i - 4)}\n" for i in range(9)), "the curve turns"),
+    ],
+)
+def test_tables_that_give_no_exponent(
+    tmp_path: Path, capsys: Capture, text: str, message: str
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    assert command(path, "--x", "N", "--y", "e") == 2
+    assert message in capsys.readouterr().err
+    assert command(tmp_path / "none.csv", "--x", "N", "--y", "e") == 2
+    assert "none.csv: no such file" in capsys.readouterr().err
+
+
+def test_a_refused_fit_says_so_in_json_too(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("N,e\n64,1\n128,2\n")
+    assert command(path, "--x", "N", "--y", "e", "--json") == 2
+    told = json.loads(capsys.readouterr().out)
+    assert (told["status"], told["exponent"]) == ("refused", None)
