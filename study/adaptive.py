@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.design import Design, Round, next_round, pilot_counts
+from analysis.design import PILOT, Design, Round, next_round, pilot_counts
 from analysis.quantities import Curve, curves
 from analysis.results import tidy
 from analysis.verdicts import usable
@@ -97,7 +97,7 @@ class AdaptiveDesign:
         before = set(self._before)
         if self.rounds == 0:
             for family in self._families:
-                family.asked = pilot_counts(family.costs, self._section.pilot)
+                family.asked = _pilot(family, self._section)
         else:
             self._decide()
         new = [trial for trial in self.trials if trial.trial_id not in before]
@@ -203,9 +203,11 @@ def _family(points: list[TrialConfig]) -> _Family:
 
 def pilot_trials(points: Sequence[TrialConfig], section: DesignSection) -> int:
     """How many trials the pilot has."""
-    return sum(
-        int(pilot_counts(_family(own).costs, section.pilot).sum()) for own in families(points)
-    )
+    return sum(int(_pilot(_family(own), section).sum()) for own in families(points))
+
+
+def _pilot(family: _Family, section: DesignSection) -> NDArray[np.int64]:
+    return pilot_counts(family.costs, section.pilot or PILOT)
 
 
 def results_in(store: Store) -> Results:

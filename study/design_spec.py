@@ -15,7 +15,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from analysis.design import PILOT
 from study.axes import Count, Positive, Section
 
 Exponent = Literal[
@@ -43,9 +42,9 @@ class Budget(Section):
 
 
 class DesignSection(Section):
-    """See the module."""
+    """See the module. pilot: by default that of analysis.design."""
 
     kind: Literal["adaptive"]
     half_width: Annotated[dict[Exponent, Positive], Field(min_length=1)]
     budget: Budget
-    pilot: Annotated[int, Field(ge=2, le=1000)] = PILOT
+    pilot: Annotated[int, Field(ge=2, le=1000)] | None = None
