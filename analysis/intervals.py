@@ -98,9 +98,13 @@ class LevelMeans:
 
     @property
     def weights(self) -> Array:
-        """n_l / mean(n): levels weigh by their number of values. Estimated variances are not used
-        as weights: with few seeds they are noisy, and correlated with the means."""
-        return np.asarray(self.count / self.count.mean(), dtype=np.float64)
+        """[L] 1: levels weigh the same whatever their numbers of trials, so that an exponent of a
+        curve that bends does not depend on where seeds were put. Estimated variances are not used
+        as weights: with few seeds they are noisy, and correlated with the means. Where one value
+        at a level leaves only the scatter about the line (RESIDUALS), n_l / mean(n)."""
+        if self.method is Method.RESIDUALS:
+            return np.asarray(self.count / self.count.mean(), dtype=np.float64)
+        return np.ones(len(self.x))
 
     def polynomial(self, degree: int, levels: slice | None = None) -> Array:
         """[degree + 1, L] contrasts giving the weighted least-squares coefficients of log_mean in

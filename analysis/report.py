@@ -1,7 +1,6 @@
 """The report of a study: one self-contained HTML page, its figures as files, and their numbers.
 
-The page loads nothing: figures are inline SVG, styles inline, downloads `data:` links. It reads in
-the dark, on a phone and in print.
+The page loads nothing: all is inline. It reads in the dark, on a phone and in print.
 """
 
 from __future__ import annotations

@@ -10,17 +10,16 @@ Knows neither Ray nor Optuna: `study.suggest` trains the packs, `study.search` i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from study.cost import DEFAULT_SPEEDS, Speeds, seconds_of
-from study.plan import Slots, within_memory
+from study.cost import DEFAULT_SPEEDS, Speeds
+from study.plan import Slots, make_plan
 from trainers.trial import TrialConfig, TrialStatus
 
 Array = NDArray[np.float64]
@@ -131,15 +130,15 @@ class Scheduler:
         on_final: Callable[[list[str]], None] = lambda ids: None,
     ) -> None:
         self._waiting = [_Waiting(participant) for participant in participants]
-        self._workers, self._outcomes, self._on_final = workers, outcomes, on_final
-        self._speeds, self._memory = DEFAULT_SPEEDS["cpu"], math.inf
+        self._outcomes, self._on_final = outcomes, on_final
+        self._slots, self._speeds = Slots(workers, "cpu"), DEFAULT_SPEEDS["cpu"]
         self._queue: list[Batch] = []
         self._running: dict[str, Request] = {}
         self._final: set[str] = set()
 
     def on(self, slots: Slots, speeds: Speeds) -> None:
         """What follows is for these workers, which run at `speeds`."""
-        self._workers, self._speeds, self._memory = slots.workers, speeds, slots.memory
+        self._slots, self._speeds = slots, speeds
 
     @property
     def done(self) -> bool:
@@ -161,6 +160,10 @@ class Scheduler:
         batch = self._queue.pop(0)
         self._running |= {r.config.trial_id: r for r in batch.requests}
         return batch
+
+    def known(self, trial_ids: Iterable[str]) -> int:
+        """How many of these have an outcome."""
+        return sum(trial_id in self._outcomes for trial_id in trial_ids)
 
     def came_back(self, outcomes: Mapping[str, Outcome]) -> None:
         """The outcomes of a pack."""
@@ -202,19 +205,19 @@ class Scheduler:
         return queued or trial_id in self._running
 
     def _packed(self, requests: Sequence[Request]) -> list[Batch]:
-        """`requests` as packs: as many as there are workers for each participant, at least one;
-        more where memory asks for it."""
+        """`requests` as packs: for each participant as many workers as fall to it, at least one."""
         batches = []
-        share = max(1, self._workers // max(1, len(self._waiting)))
+        share = max(1, self._slots.workers // max(1, len(self._waiting)))
+        slots = replace(self._slots, workers=share)
         for until in dict.fromkeys(r.until for r in requests):
             own = {r.config.trial_id: r for r in requests if r.until == until}
-            costs = {i: seconds_of([r.config], self._speeds) for i, r in own.items()}
-            dearest = [own[i].config for i in sorted(own, key=lambda i: (-costs[i], i))]
+            trials = [r.config for r in own.values()]
+            speeds = self._speeds
+            if until is not None:
+                speeds = speeds.slower(until / trials[0].steps, speeds.source)
             batches += [
-                Batch(tuple(own[config.trial_id] for config in pack))
-                for i in range(share)
-                if (part := dearest[i::share])
-                for pack in within_memory(part, self._memory)
+                Batch(tuple(own[trial.trial_id] for trial in pack.trials))
+                for pack in make_plan(trials, slots, speeds).packs
             ]
         return batches
 

@@ -74,6 +74,7 @@ def plan(
 ) -> None:
     """Say what a study costs: trials, packs, arithmetic, memory, time. Trains nothing of it."""
     from study.calibration import speeds_of
+    from study.conclude import trials_of
     from study.cost import DEFAULT_SPEEDS
     from study.plan import local_slots
     from study.session import plan_on
@@ -81,10 +82,12 @@ def plan(
     from study.store import Store
 
     spec = _overridden(StudySpec.load(study), device, workers)
-    trials = spec.trials()
     store = Store(storage or Path("results") / spec.name)
+    if spec.design is None:
+        spec.trials()  # says so where there are none to plan
     store.check_owner(spec.name)
     ledger = store.ledger()
+    trials = trials_of(store, spec, ledger)
     missing = [trial for trial in trials if not ledger.finished(trial.trial_id)]
     resources = spec.resources
     slots = local_slots(
@@ -93,10 +96,11 @@ def plan(
     speeds = speeds_of(slots, calibrate, lambda message: _warn([message], "")) if missing else None
     found = plan_on(slots, spec, missing, trials, ledger, speeds or DEFAULT_SPEEDS[slots.device])
     table = Table(show_header=False, box=None, pad_edge=False)
+    seeds = "seeds as the design asks, so far" if spec.design else f"{len(spec.seeds)} seeds"
     rows = [
         ("study", spec.name),
         ("trials", f"{len(trials):,} ({len(trials) - len(missing):,} done)"),
-        ("points", f"{len({trial.point_id for trial in trials}):,} of {len(spec.seeds)} seeds"),
+        ("points", f"{len({trial.point_id for trial in trials}):,} of {seeds}"),
         ("to train", f"{len(missing):,} trials in {len(found.packs):,} packs"),
         ("arithmetic", f"{found.operations:.3g} floating-point operations"),
         ("memory", f"{found.memory / 2**20:,.0f} MiB at most, {slots.workers} packs at once"),
@@ -133,7 +137,7 @@ def run(
     from study.stability import stability_warnings
 
     spec = _overridden(StudySpec.load(study), device, workers)
-    _warn(stability_warnings(spec.trials()))
+    _warn(stability_warnings(spec.points() if spec.design else spec.trials()))
     result = run_study(
         spec,
         storage,

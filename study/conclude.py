@@ -19,8 +19,10 @@ from analysis.results import load_results
 from analysis.tuning import load_evaluations
 from analysis.verdicts import Verdict, evaluate
 from study import audits
+from study.adaptive import replayed
 from study.spec import StudySpec
 from study.store import Ledger, Store, StoreError
+from trainers.trial import TrialConfig
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,18 @@ def stored_spec(store: Store) -> StudySpec:
 
 
 def known_trials(store: Store, spec: StudySpec) -> list[str]:
-    """Ids of the trials of `spec`; of a search those that it has asked for until now."""
+    """Ids of the trials of `spec`; of a search or a design those asked for until now."""
     if spec.search is None:
-        return [trial.trial_id for trial in spec.trials()]
+        return [trial.trial_id for trial in trials_of(store, spec)]
     evaluations = load_evaluations(store.url)
     return [] if evaluations is None else list(dict.fromkeys(evaluations["trial_id"]))
+
+
+def trials_of(store: Store, spec: StudySpec, ledger: Ledger | None = None) -> list[TrialConfig]:
+    """The trials of `spec`; of an adaptive design those that it has asked for until now."""
+    if spec.design is None:
+        return spec.trials()
+    return replayed(spec.points(), spec.design, store, ledger or store.ledger()).trials
 
 
 def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Conclusion:
@@ -53,11 +62,12 @@ def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Con
     """
     if spec.search is not None:
         return conclude_search(store, spec, ledger, folder)
-    trial_ids = [trial.trial_id for trial in spec.trials()]
+    trials = trials_of(store, spec, ledger)
+    trial_ids = [trial.trial_id for trial in trials]
     if not any(ledger.finished(trial_id) for trial_id in trial_ids):
         raise StoreError(f"{store.url}: no trial of study {spec.name!r} has finished: run it first")
     frame = load_results(store.compile(trial_ids, ledger))
-    audit = audits.load(store, audits.settings_of(spec.trials()))
+    audit = audits.load(store, audits.settings_of(trials))
     return judge_table(store, frame, spec.text, folder, spec.stopping, audit)
 
 

@@ -204,7 +204,7 @@ def make_plan(
     largest = min(share, MAXIMUM_SECONDS)
     split = [group for family in families for group in _split(family, speeds, target, largest)]
     groups = _joined(split, speeds, target)
-    packs = [Pack.of(part, speeds) for group in groups for part in within_memory(group, limit)]
+    packs = [Pack.of(part, speeds) for group in groups for part in _within_memory(group, limit)]
     packs.sort(key=lambda pack: (-pack.cost, pack.pack_id))
     return Plan(tuple(packs), slots, speeds)
 
@@ -298,12 +298,11 @@ def _joined(
     return joined
 
 
-def within_memory(group: list[TrialConfig], limit: float) -> list[list[TrialConfig]]:
-    """`group`, halved until each part holds `limit` bytes at most, or is a single trial."""
+def _within_memory(group: list[TrialConfig], limit: float) -> list[list[TrialConfig]]:
     if len(group) == 1 or memory_of(group) <= limit:
         return [group]
     half = len(group) // 2
-    return within_memory(group[:half], limit) + within_memory(group[half:], limit)
+    return _within_memory(group[:half], limit) + _within_memory(group[half:], limit)
 
 
 def _flat(groups: Iterable[Sequence[TrialConfig]]) -> list[TrialConfig]:

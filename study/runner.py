@@ -69,6 +69,10 @@ def run(
     StorageLockedError. SIGINT and SIGTERM end the run cleanly: see `RunResult.interrupted`.
     """
     console = console or Console()
+    if spec.design is not None:
+        from study.adaptive_run import run_adaptive  # it needs this module
+
+        return run_adaptive(spec, storage, tracking_uri, address, trainer, console)
     store = Store(storage if storage is not None else Path("results") / spec.name)
     with store.lock(), interruptible() as interruption:
         store.claim(spec.name, spec.text, spec.folder)
@@ -78,11 +82,11 @@ def run(
             if session.missing or session.settings:
                 with ray_here(address, spec) as slots:
                     interruption.install()
-                    atoms = {key: ray.put(load_atoms(p)) for key, p in spec.atom_files().items()}
+                    atoms = held_atoms(spec)
                     if session.missing:
                         _train(session, slots, trainer, atoms)
                     if session.settings:
-                        _audit(session, slots, atoms)
+                        audit_settings(session, slots, atoms)
         except (Interrupted, Exception):
             # Compiled code on the way (Ray's wait) may turn the one into the other.
             if not interruption.number:
@@ -113,7 +117,12 @@ def _train(
                     packs += pack.halves()
 
 
-def _audit(session: Session, slots: Slots, atoms: Mapping[str, Any]) -> None:
+def held_atoms(spec: StudySpec) -> dict[str, Any]:
+    """SHA-256 -> the rows of the data files that laws refer to, in Ray's object store."""
+    return {key: ray.put(load_atoms(path)) for key, path in spec.atom_files().items()}
+
+
+def audit_settings(session: Session, slots: Slots, atoms: Mapping[str, Any]) -> None:
     """Measures the assumptions of the session's settings, side by side. One that fails costs the
     report a section, never the run."""
     session.auditing()

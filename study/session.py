@@ -111,6 +111,15 @@ class Session:
         if self.publisher:
             self.publisher.start(self.trial_ids, self.ledger)
 
+    def consists_of(self, trials: Sequence[TrialConfig]) -> None:
+        """The study's trials are these, where they were not known at the start."""
+        self.trials = list(trials)
+        self.trial_ids = [trial.trial_id for trial in self.trials]
+
+    def training_begins(self) -> None:
+        """From now on workers train."""
+        self._began = time.monotonic()
+
     def plan(self, slots: Slots) -> Plan:
         """The packs of what is missing; says what is about to happen."""
         speeds = speeds_of(slots, calibrate=False)
@@ -119,7 +128,7 @@ class Session:
             f"{plan.trials} trials in {len(plan.packs)} packs, {slots.workers} at once on "
             f"{slots.device}, about {duration_text(plan.seconds)}"
         )
-        self._began = time.monotonic()
+        self.training_begins()
         return plan
 
     def stored(self, pack_id: str, trial_ids: Sequence[str] | None = None) -> None:

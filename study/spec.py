@@ -27,6 +27,7 @@ from study.axes import (
     Seeds,
     Values,
 )
+from study.design_spec import Budget, DesignSection
 from study.laws import read_laws
 from study.problems import SpecError, keys_of, problems_of, without_empty
 from study.search_spec import (
@@ -75,6 +76,7 @@ class StudySpec(Section):
     audit: bool = True
     resources: Resources = Resources()
     search: SearchSection | None = None
+    design: DesignSection | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     _text: str = PrivateAttr(default="")
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
@@ -153,7 +155,13 @@ class StudySpec(Section):
                 f"study {self.name!r} is a search: start it with `scorerates search`, or remove "
                 "the key search"
             )
+        if self.design is not None:
+            raise SpecError(f"study {self.name!r} has a design: its trials are known as it goes")
         return list(self._trials)
+
+    def points(self) -> tuple[TrialConfig, ...]:
+        """The first seed of every point, sweep by sweep; one that two sweeps share comes twice."""
+        return self._points
 
     def search_points(self) -> tuple[TrialConfig, ...]:
         """What a search is made at: a trial for every law and value of the axes in `base`, without
@@ -256,6 +264,8 @@ class StudySpec(Section):
                 problems.append(f"{top} and base.{axis} are both given: keep one")
         if self.search is not None:
             problems += self._search_problems(self.search)
+        if self.design is not None:
+            problems += self._design_problems()
         for index, sweep in enumerate(self.sweeps):
             if not sweep.given():
                 problems.append(f"sweeps[{index}] is empty: give it an axis, or remove it")
@@ -280,6 +290,15 @@ class StudySpec(Section):
         if size > MAXIMUM_TRIALS:
             raise SpecError(f"the study asks for {size:,} trials, more than {MAXIMUM_TRIALS:,}")
         _ = self._points
+        if self.design is not None and self.design.budget.trials is not None:
+            from study.adaptive import pilot_trials  # loads pandas
+
+            pilot = pilot_trials(self._points, self.design)
+            if self.design.budget.trials < pilot:
+                raise SpecError(
+                    f"design.budget.trials = {self.design.budget.trials}: the pilot alone takes "
+                    f"{pilot}, give at least that"
+                )
 
     def _search_problems(self, search: SearchSection) -> list[str]:
         """Keys that a search has no use for, or that it has twice."""
@@ -303,6 +322,28 @@ class StudySpec(Section):
                 problems.append(f"search.space: {error}")
         return problems
 
+    def _design_problems(self) -> list[str]:
+        """Keys that an adaptive design has no use for, and curves that it cannot work on."""
+        problems = []
+        if self.search is not None:
+            problems.append("design and search are both given: make them two studies")
+        if "seeds" in self.model_fields_set:
+            problems.append("seeds is of no use beside design: it chooses them")
+        if self.search is None:
+            problems += [
+                f"{where} has fewer than 3 values of samples, along which design chooses seeds: "
+                "add some, or make it a study of its own"
+                for where, axes in self._blocks()
+                if len(set(axes.get("samples", ()))) < 3
+            ]
+        if self.kernel is False and self.design is not None:
+            problems += [
+                f"design.half_width.{name} needs the kernel: remove `kernel: false`"
+                for name in self.design.half_width
+                if name in ("kernel_best_score_error", "interpolation_error")
+            ]
+        return problems
+
 
 def _sections() -> dict[str, list[str]]:
     """Path of every section -> its keys."""
@@ -313,6 +354,8 @@ def _sections() -> dict[str, list[str]]:
         "diffusion": keys_of(DiffusionSection),
         "decomposition": keys_of(DecompositionSection),
         "resources": keys_of(Resources),
+        "design": keys_of(DesignSection),
+        "design.budget": keys_of(Budget),
         "search": keys_of(SearchSection),
         "search.space": keys_of(Space),
         "search.space.width": keys_of(WidthRange),

@@ -1,0 +1,138 @@
+"""`scorerates run` with an adaptive design, through Ray: rounds, a kill, the views."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+from rich.console import Console
+
+from analysis.results import load_results
+from study.adaptive import replayed
+from study.cli import main
+from study.runner import run
+from study.spec import StudySpec
+from study.store import Store
+
+HERE = Path(__file__).parent
+SPEC: dict[str, Any] = {
+    "name": "narrow",
+    "law": {"kind": "gaussian_mixture", "dimension": 2},
+    "steps": 500,
+    "kernel": False,
+    "audit": False,
+    "resources": {"workers": 2},
+    "base": {"samples": [64, 128, 256, 512], "width": 4096, "step_size": 1.0},
+    "design": {
+        "kind": "adaptive",
+        "half_width": {"best_score_error": 0.003},
+        "budget": {"trials": 400},
+    },
+}
+SCRIPT = """
+import sys
+sys.path.insert(0, {here!r})
+from fake_trainer import train
+from study.runner import run
+from study.spec import StudySpec
+run(StudySpec.load("study.yaml"), "results", "sqlite:///mlflow.db", trainer=train)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "calls").mkdir()
+    (tmp_path / "control.json").write_text("{}")
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(SPEC))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FAKE_TRAINER", str(tmp_path))
+    paths = [str(HERE), str(HERE.parents[1])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    return tmp_path
+
+
+def test_a_killed_design_goes_on_and_every_view_agrees(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "control.json").write_text(json.dumps({"sleep": 0.1}))
+    script = SCRIPT.format(here=str(HERE))
+    driver = subprocess.Popen(
+        [sys.executable, "-c", script], start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and not list((folder / "results").glob("trials/*.parquet")):
+        time.sleep(0.2)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    spec, store = StudySpec.load("study.yaml"), Store("results")
+    before = set(store.ledger().entries)
+    assert before
+    (folder / "control.json").write_text("{}")
+
+    from fake_trainer import train
+
+    quiet = Console(quiet=True)
+    result = run(spec, "results", "sqlite:///mlflow.db", trainer=train, console=quiet)
+    assert result.exit_code == 0
+    assert spec.design is not None
+    design = replayed(spec.points(), spec.design, store, store.ledger())
+    (status,) = design.status()
+    assert status.closed == "reached"
+    assert design.rounds > 1
+    ids = {trial.trial_id for trial in design.trials}
+    assert before <= ids == set(store.ledger().entries)
+    assert result.counts["completed"] == len(ids)
+    assert result.trained == len(ids) - len(before)
+    frame = load_results("results/results.parquet")
+    assert set(frame["trial_id"]) == ids
+    assert json.loads((folder / "results/design.json").read_text())[0]["closed"] == "reached"
+    (verdict,) = [v for v in result.verdicts if v.quantity == "best_score_error"]
+    assert (verdict.ci_high - verdict.ci_low) / 2 <= 0.003
+    assert (folder / "results/report.html").exists()
+    client = MlflowClient("sqlite:///mlflow.db")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "narrow"]
+    runs = client.search_runs(
+        [experiment.experiment_id], "tags.`scorerates.kind` = 'trial'", 1, 500
+    )
+    logged = Counter(run.data.tags["scorerates.trial_id"] for run in runs)
+    assert set(logged) == ids
+    assert set(logged.values()) == {1}
+
+    # Nothing is left to do; what is stored says the same.
+    calls = sorted((folder / "calls").iterdir())
+    run(spec, "results", None, trainer=train, console=quiet)
+    assert sorted((folder / "calls").iterdir()) == calls
+    for command in ("status", "plan", "analyze"):
+        with pytest.raises(SystemExit) as ended:
+            main([command, "study.yaml", "--storage", "results"])
+        assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert f"{len(ids):,} ({len(ids):,} done)" in said
+    # A wider target asks for less than there is, a narrower one for more: both from what is there.
+    tight = {**SPEC["design"], "half_width": {"best_score_error": 0.002}}
+    narrower = StudySpec.from_mapping({**SPEC, "design": tight})
+    more = run(narrower, "results", None, trainer=train, console=quiet)
+    assert more.counts["completed"] > len(ids)
+
+
+def test_failed_trials_are_said_and_the_budget_ends_it(folder: Path) -> None:
+    from fake_trainer import train
+
+    (folder / "control.json").write_text(json.dumps({"raise_width": 4096}))
+    spec = StudySpec.from_mapping(SPEC)
+    result = run(spec, "results", None, trainer=train, console=Console(quiet=True))
+    assert result.exit_code == 3
+    assert result.counts["failed"] == sum(result.counts.values())
+    (folder / "control.json").write_text("{}")
+    again = run(spec, "results", None, trainer=train, console=Console(quiet=True))
+    assert again.exit_code == 0
