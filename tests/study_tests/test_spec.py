@@ -288,7 +288,7 @@ def test_the_examples_are_valid() -> None:
 
 
 def test_suggestions_know_every_section() -> None:
-    top = {"", "base", "sweeps", "diffusion", "decomposition", "resources", "search"}
+    top = {"", "base", "sweeps", "diffusion", "decomposition", "resources", "design", "search"}
     assert top == {name for name in _sections() if "." not in name}
 
 
