@@ -283,9 +283,11 @@ def _caption(
             f"b = {exponent(fit.exponent)} ({share} interval {exponent(low)} to "
             f"{exponent(high)}), and its pointwise {share} band."
         )
-    else:
+    elif fit is None or fit.points:
         why = "it could not be repeated from this table" if fit is None else fit.message
         parts.append(f"No fit is drawn: {why}.")
+    else:
+        parts.append("No fit is drawn: no value can be used.")
     if theory is not None:
         parts.append("Dashed: the slope that theory names; its height is free.")
     if fit is not None and fit.ok:

@@ -34,6 +34,7 @@ from analysis.term_figures import TERMS, dominance
 from analysis.tuning import comparisons
 from analysis.tuning_figures import GROUP as TUNING
 from analysis.tuning_figures import tuning_plots, tuning_rows
+from analysis.typeset import typeset
 from analysis.verdicts import Verdict
 from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
 
@@ -156,13 +157,15 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["typeset"] = typeset
+    return environment
 
 
 # --- what the page says -------------------------------------------------------------------------
@@ -189,6 +192,7 @@ def _content(
         "study": ", ".join(sorted(frame["study"].dropna().astype(str).unique())) or "study",
         "palette": Markup(palette_css()),
         "answers": answers(verdicts, names),
+        "tally": wording.tally(verdicts),
         "verdicts": verdict_groups(verdicts, names),
         "meanings": wording.MEANINGS,
         "level": wording.share(verdicts[0].level) if verdicts else "",
@@ -269,7 +273,7 @@ def verdict_row(verdict: Verdict) -> dict[str, Any]:
         "adjusted": wording.interval(verdict.adjusted_low, verdict.adjusted_high),
         "data": wording.data(verdict),
         "badge": wording.badge(verdict),
-        "reason": minus(verdict.reason),
+        "reason": verdict.reason,
         "source": verdict.source,
     }
 

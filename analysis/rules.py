@@ -51,6 +51,7 @@ DRIFT_P = 0.1
 END_LEVEL = 0.9
 MOST_SEEDS = 200
 """More seeds than this per level are not worth naming."""
+SETTLES = "would settle it"
 
 
 class Word(StrEnum):
@@ -234,8 +235,8 @@ def _settle(prediction: Prediction, fit: PowerLawFit) -> str:
     if room > 0 and half / room < 8:
         decades = fit.range_decades * (half / room) ** (2 / 3)
         range_told = f"a range of {decades:.2g} decades (now {fit.range_decades:.2g})"
-        also = ", and so would " if told.endswith("would settle it") else "; what would is "
-        told += also + range_told
+        also = ", and so would {}" if told.endswith(SETTLES) else "; {} would"
+        told += also.format(range_told)
     return told
 
 
@@ -250,10 +251,10 @@ def _seeds(fit: PowerLawFit, half: float, room: float) -> str:
             if error * float(stats.t.ppf(0.5 + fit.level / 2, spare)) <= room * math.sqrt(
                 count / now
             ):
-                return f"about {count} seeds per level (now {now}) would settle it"
+                return f"about {count} seeds per level (now {now}) {SETTLES}"
     return (
-        "the estimate is too near the edge of what counts as theory's value for more seeds to "
-        f"settle it: {MOST_SEEDS} per level would not"
+        f"not even {MOST_SEEDS} seeds per level {SETTLES}: the estimate lies too near the edge of "
+        "what counts as theory's value"
     )
 
 

@@ -154,7 +154,8 @@ def usable(curve: Curve) -> tuple[Curve, str]:
             if curve.quantity == Quantity.FINAL_ERROR
             else "without a best step inside the recorded ones"
         )
-        where = f"{axis} = {_list(censored)} left out"
+        every = censored.issuperset(curve.x.tolist())
+        where = f"every {axis} left out" if every else f"{axis} = {_list(censored)} left out"
         notes.append(f"{_trials(curve.censored.sum())} {what}: {where} (train with more steps)")
     if diverged:
         notes.append(

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from analysis.plot import minus
 from analysis.rules import counted, percent
 from analysis.sweeps import PLAIN, SYMBOLS, held
 from analysis.theory import Kind, Quantity
+from analysis.typeset import typeset
 from analysis.verdicts import Verdict, Word
 
 QUANTITIES: dict[str, str] = {
@@ -92,7 +93,7 @@ def digits(low: float, high: float) -> int:
 
 def power(axis: str, b: float, places: int = 2) -> Markup:
     """axis^-b with a superscript: `N<sup>−0.65</sup>`."""
-    return Markup("{}<sup>{}</sup>").format(PLAIN.get(axis, axis), number(-b, places))
+    return Markup("{}<sup>{}</sup>").format(typeset(PLAIN.get(axis, axis)), number(-b, places))
 
 
 def interval(low: float, high: float) -> str:
@@ -147,6 +148,12 @@ def _unbroken(verdict: Verdict) -> str:
     return percent(verdict.margin).replace(" ", "\N{NO-BREAK SPACE}")
 
 
+def tally(verdicts: Sequence[Verdict]) -> list[tuple[Badge, int]]:
+    """How often each verdict was reached, those that were not left out."""
+    counts = Counter(v.verdict for v in verdicts)
+    return [(_BADGES[word], counts[word]) for word in Word if counts[word]]
+
+
 def where(verdict: Verdict) -> str:
     """What the curve holds fixed, in words."""
     fixed = {k: verdict.fixed[k] for k in SYMBOLS if k in verdict.fixed}
@@ -171,15 +178,15 @@ def sentence(verdict: Verdict) -> Markup:
     return Markup("The {} {}: <strong>{}</strong>{}").format(name, _told(verdict), words, rest)
 
 
-def _why(verdict: Verdict) -> str:
+def _why(verdict: Verdict) -> Markup:
     """The reason as a sentence of its own, without the exponent, which was just said."""
     told = re.sub(r"^b = \S+ \[[^\]]*\]", "the interval", verdict.reason)
     word = told[1:2].isalpha()  # not a symbol
-    return minus(f"{told[:1].upper()}{told[1:]}" if word else told)
+    return typeset(f"{told[:1].upper()}{told[1:]}" if word else told)
 
 
 def _told(verdict: Verdict) -> Markup:
-    axis = PLAIN.get(verdict.axis, verdict.axis)
+    axis = typeset(PLAIN.get(verdict.axis, verdict.axis))
     if flat(verdict):
         return Markup("against {}, over {}").format(axis, _range(verdict))
     if math.isnan(verdict.exponent):
@@ -222,5 +229,5 @@ def _tail(verdict: Verdict) -> tuple[str, Markup]:
         does = "does not fall" if agrees else "falls"
         return str(word), Markup(" ({} {} at the rate that stopping reaches)").format(said, does)
     if flat(verdict):
-        return str(word), Markup(" with theory’s “no change”: {}").format(minus(verdict.reason))
+        return str(word), Markup(" with theory’s “no change”: {}").format(typeset(verdict.reason))
     return str(word), Markup(" with theory’s ") + b

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -25,7 +26,7 @@ from analysis.results import load_results
 from analysis.sweeps import law_names, settings
 from analysis.verdicts import Verdict, evaluate
 from analysis.verdicts import Word as W
-from analysis.wording import badge, interval, number, power, sentence
+from analysis.wording import badge, interval, number, power, sentence, tally
 
 SPEC = "name: <b>bold</b>\nlaw: {kind: gaussian_mixture}\n# </code><script>alert(1)</script>\n"
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -293,16 +294,31 @@ def test_sentences(verdicts: list[Verdict]) -> None:
     said = str(sentence(replace(start, verdict=W.VIOLATES, theory_exponent=0.8)))
     assert "slower than the bound, which it violates" in said
     said = str(sentence(replace(start, verdict=W.UNDETERMINED, reason="x < 3 & more")))
-    assert said.endswith("<strong>undetermined</strong>. x &lt; 3 &amp; more")
+    assert said.endswith("<strong>undetermined</strong>. x\xa0&lt;\xa03 &amp; more")
     time = next(v for v in verdicts if v.quantity == "best_effective_time")
     said = str(sentence(replace(time, exponent=-0.84, ci_low=-0.9, ci_high=-0.78)))
     assert "grows as N<sup>0.84</sup> (95 % interval 0.78 to 0.90" in said
     flat = next(v for v in verdicts if v.axis == "step_size")
-    said = str(sentence(replace(flat, verdict=W.AGREES)))
+    said = str(sentence(replace(flat, verdict=W.AGREES, reason="means differ by 1 %")))
     assert "<sup>" not in said
     assert "“no change”" in said
     refused = replace(start, exponent=np.nan, verdict=W.UNDETERMINED, reason="2 values only")
     assert "against N has no exponent" in str(sentence(refused))
+
+
+def test_the_tally_counts_every_verdict(page: Page, verdicts: list[Verdict]) -> None:
+    found = tally(verdicts)
+    assert sum(count for _badge, count in found) == len(verdicts)
+    assert all(count > 0 for _badge, count in found)
+    for one, count in found:
+        assert f"{one.words}: {count}" in page.words
+
+
+def test_formulas_are_typeset(page: Page) -> None:
+    said = page.words[page.words.index("The answer") : page.words.index("Reproduce it")]
+    assert not re.search(r"\w\^|\b[A-Za-z]_[A-Za-z]\b|\de-\d", said)
+    tags = Counter(tag for tag, _ in page.tags)
+    assert min(tags["sup"], tags["sub"]) > 5
 
 
 def test_numbers_in_words() -> None:
