@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import math
 from pathlib import Path
@@ -112,12 +113,21 @@ def read_columns(
     except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         told = str(error).splitlines()[0]
         raise SpecError(f"{path}: cannot be read as comma-separated values ({told})") from None
-    table.columns = [str(name).strip() for name in table.columns]
+    names = _header(path, table)
+    table.columns = names
     wanted = {"--x": x, "--y": y} | ({} if seed is None else {"--seed": seed})
     problems = [
-        _missing(option, name, list(table.columns))
+        _missing(option, name, names) for option, name in wanted.items() if name not in names
+    ]
+    problems += [
+        f"{one} {name}: also given as {other}; each needs a column of its own"
+        for (other, first), (one, name) in itertools.combinations(wanted.items(), 2)
+        if first == name
+    ]
+    problems += [
+        f"{option} {name}: the header names it {names.count(name)} times; rename the others"
         for option, name in wanted.items()
-        if name not in table.columns
+        if names.count(name) > 1
     ]
     if problems:
         raise SpecError(*problems, source=str(path))
@@ -130,6 +140,33 @@ def read_columns(
     if len(empty):
         raise SpecError(f"{path}: --seed {seed}: line {empty[0] + 2} is empty; name its seed")
     return xs, ys, np.asarray(pd.factorize(table[seed].str.strip())[0], dtype=np.int64)
+
+
+def _header(path: Path, table: pd.DataFrame) -> list[str]:
+    """The names of the columns as they stand in the file, where pandas would tell equal ones apart,
+    and take the first column for an index where the rows have more fields than the header."""
+    import pandas as pd
+
+    if not isinstance(table.index, pd.RangeIndex):
+        raise SpecError(f"{path}: rows have more fields than the header; name every column")
+    first = pd.read_csv(
+        path, header=None, nrows=1, dtype=str, keep_default_na=False, skipinitialspace=True
+    )
+    names = [str(name).strip() for name in first.iloc[0]]
+    if all(_is_number(name) for name in names):
+        raise SpecError(f"{path}: line 1 holds numbers; put a line with the columns' names first")
+    if len(names) == 1 and (found := [mark for mark in ";\t" if mark in names[0]]):
+        mark = "tabs" if found[0] == "\t" else f"{found[0]!r}"
+        raise SpecError(f"{path}: its columns are separated by {mark}; write commas")
+    return names
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _missing(option: str, name: str, columns: list[str]) -> str:
