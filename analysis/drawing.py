@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -120,8 +121,7 @@ def render(plot: Plot) -> Drawn:
     with _styled():
         figure = draw(plot)
         svg = _svg(figure)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="pdf", metadata={"CreationDate": None})
+        pdf = _pdf(figure)
         alone = [svg]
         if len(plot.panels) > 1:
             alone = [_svg(_draw((panel,), SINGLE)) for panel in plot.panels]
@@ -129,7 +129,21 @@ def render(plot: Plot) -> Drawn:
         _inline(text, f"{plot.name}-{i}", plot.alt if i == 0 else f"{plot.title}, part {i + 1}")
         for i, text in enumerate(alone)
     )
-    return Drawn(svg, buffer.getvalue(), texts)
+    return Drawn(svg, pdf, texts)
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Writes `figure` as stem.svg and stem.pdf, as `render` does: the same bytes for the same
+    figure, fonts embedded whole (matplotlib's default, Type 3, is refused by many publishers)."""
+    with _styled():
+        stem.with_name(f"{stem.name}.svg").write_text(_svg(figure), encoding="utf-8")
+        stem.with_name(f"{stem.name}.pdf").write_bytes(_pdf(figure))
+
+
+def _pdf(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="pdf", metadata={"CreationDate": None})
+    return buffer.getvalue()
 
 
 def _svg(figure: Figure) -> str:

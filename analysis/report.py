@@ -47,14 +47,14 @@ REDRAW = '''"""Redraws the figures of this folder from ../results.parquet.
     python redraw.py                     every figure, as SVG and PDF
     python redraw.py NAME [NAME ...]     those whose file name holds NAME
 
-`draw` gives a matplotlib figure: change what you like before it is saved. Needs scorerates.
+`draw` gives a matplotlib figure: change what you like, then `save` it. Needs scorerates.
 """
 
 import sys
 from pathlib import Path
 
 from analysis.audit import load_audit
-from analysis.drawing import draw
+from analysis.drawing import draw, save
 from analysis.figures import study_plots
 from analysis.results import load_results
 from analysis.tuning import load_evaluations
@@ -72,9 +72,8 @@ else:
     plots = tuning_plots(tuning, frame)
 for plot in plots:
     if len(sys.argv) == 1 or any(name in plot.name for name in sys.argv[1:]):
-        figure = draw(plot)  # a column wide, or a page where it has several panels
-        for suffix in ("svg", "pdf"):
-            figure.savefig(here / f"{plot.name}.{suffix}")
+        # a column wide, or a page where it has several panels
+        save(draw(plot), here / plot.name)
         print(plot.name)
 '''
 
