@@ -87,7 +87,7 @@ def plan(
         ("memory", f"{found.memory / 2**20:,.0f} MiB of tensors, {slots.workers} packs at once"),
         ("time", f"about {duration_text(found.seconds)} on {slots.workers} {slots.device} workers"),
         ("rate", f"{rate_text(found.rate)} a worker ({found.rate_source})"),
-        ("results", store.url),
+        ("results", store.place),
     ]
     for row in rows:
         table.add_row(*row)
@@ -148,7 +148,7 @@ def analyze(
         return
     console = _console()
     print_verdicts(console, conclusion.verdicts)
-    console.print(f"report: {store.url}/report.html", highlight=False, soft_wrap=True)
+    console.print(f"report: {store.place}/report.html", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -169,7 +169,7 @@ def status(source: Source, storage: Storage = None) -> None:
     if others:
         table.add_row("stored, but not of this study file", f"{others:,}")
     console = Console()
-    console.print(f"{spec.name} in {store.url}", highlight=False, soft_wrap=True)
+    console.print(f"{spec.name} in {store.place}", highlight=False, soft_wrap=True)
     console.print(table, highlight=False)
 
 
@@ -178,6 +178,7 @@ def sync(
     source: Source, storage: Storage = None, tracking_uri: TrackingUri = DEFAULT_TRACKING_URI
 ) -> None:
     """Bring MLflow up to date with the stored results of a study."""
+    from analysis.mlflow_view import shown
     from study.conclude import conclude, report_folder, stored_spec
     from study.store import StoreError
     from study.tracking import Tracker, TrackingError
@@ -199,7 +200,7 @@ def sync(
     except TrackingError as error:
         raise StoreError(str(error)) from None
     Console().print(
-        f"{added} trials added to experiment {spec.name!r} at {tracking_uri}",
+        f"{added} trials added to experiment {spec.name!r} at {shown(tracking_uri)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -212,10 +213,11 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen.")] = 5000,
 ) -> None:
     """Open MLflow on the tracked studies; prints the URL, ends with Ctrl-C."""
+    from analysis.mlflow_view import shown
     from study.tracking import ui_command, ui_environment
 
     if tracking_uri.startswith(("http://", "https://")):
-        print(f"MLflow is served at {tracking_uri} already: open that in a browser")
+        print(f"MLflow is served at {shown(tracking_uri)} already: open that in a browser")
         return
     print(f"MLflow: http://{host}:{port} (Ctrl-C ends it)", flush=True)
     command = ui_command(tracking_uri, host, port)
