@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from trainers.batches import BATCH_BYTES, bytes_of_trial
 from trainers.trial import TrialConfig, content_id
 
 PACKS_PER_WORKER = 6
@@ -35,9 +36,6 @@ DEFAULT_RATES = {"cpu": 3e10, "cuda": 5e12}
 KERNEL_PRODUCTS = 30
 INTERPOLATION_SAMPLES = 8192
 """Largest N whose kernel matrix is stored and factored (as in trainers.reference)."""
-
-BATCH_BYTES = 1 << 30
-"""What the tensors of one batch hold at most, one trial's excepted (as in trainers.pack)."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ def cost_together(trials: Sequence[TrialConfig]) -> float:
 def memory_of(trials: Sequence[TrialConfig]) -> int:
     """Bytes that a pack of these trials holds: its largest batch and kernel matrix, data sets and
     evaluation sets."""
-    each = [_trial_bytes(trial) for trial in trials]
+    each = [bytes_of_trial(trial, trial.samples, trial.width) for trial in trials]
     batch = min(sum(each), max(BATCH_BYTES, *each))
     evaluation = max(
         (t.test_points + t.holdout_points) * (t.features + 4 * t.dimension) for t in trials
@@ -174,15 +172,6 @@ def memory_of(trials: Sequence[TrialConfig]) -> int:
     stored = [t.samples for t in trials if t.kernel and t.samples <= INTERPOLATION_SAMPLES]
     kernel = 2 * max(stored, default=0) ** 2  # K and its factor
     return batch + 8 * (evaluation + sum(data.values()) + kernel)
-
-
-def _trial_bytes(config: TrialConfig) -> int:
-    k, d = config.features, config.dimension
-    evaluated = config.test_points + config.holdout_points
-    # W, W(0), gradient and the new W; A; Z, Y, residual, prediction, temporary; evaluated points.
-    packed = config.width * (5 * k + d) + config.samples * (k + 4 * d) + evaluated * (k + 2 * d)
-    measured = 3 * evaluated * d + 12 * config.test_points
-    return packed * (4 if config.precision == "float32" else 8) + measured * 8
 
 
 def choose_rate(finished: Sequence[TrialConfig], seconds: float, slots: Slots) -> tuple[float, str]:

@@ -4,6 +4,7 @@
     <storage>/study.json              its name, and the folder its CSV files are relative to
     <storage>/trials/<pack>.parquet   the rows of a pack; the name is the content id of its trials
     <storage>/audit/<id>.parquet      the assumptions of a setting, measured (see study.audits)
+    <storage>/references/<id>.npz     kernel references of large data sets, for other packs: a cache
     <storage>/results.parquet         compiled from the packs, for the trials of the spec
 
 A pack is written under another name and then renamed (on object storage a put is atomic), so a

@@ -6,18 +6,21 @@ row with its message, and every other trial keeps its numbers.
 
 from __future__ import annotations
 
+import io
 import logging
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.results import table_from
-from study.store import Store
+from study.store import Store, StoreError
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed
 
 Atoms = Mapping[str, NDArray[np.float64]]
@@ -39,6 +42,33 @@ class Trainer(Protocol):
         on_progress: Callable[[float], None] | None = None,
     ) -> list[Trajectory]:
         """Trajectories of `configs`, in their order."""
+
+
+class References:
+    """A `trainers.reference.ReferenceCache` in the store, which any worker can reach."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def get(self, key: str) -> dict[str, NDArray[Any]] | None:
+        """The arrays; a damaged file counts as none, and is replaced by the next `put`."""
+        data = self._store.read(f"references/{key}.npz")
+        if data is None:
+            return None
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as file:
+                return dict(file)
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Stores them. A storage that is full costs time, not the pack: it is only logged."""
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        try:
+            self._store.write_bytes(f"references/{key}.npz", buffer.getvalue())
+        except StoreError as error:
+            log.warning("a kernel reference was not kept: %s", error)
 
 
 @dataclass(frozen=True)
@@ -81,7 +111,7 @@ def _trained(
         # Only here, in a worker, is torch loaded.
         from trainers import train_pack
 
-        trainer = train_pack
+        trainer = partial(train_pack, references=References(job.store))
     try:
         trajectories = trainer(
             configs, job.device, atoms=atoms, threads=job.threads, on_progress=on_progress

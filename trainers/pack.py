@@ -10,12 +10,15 @@ import logging
 import math
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainers.batches import batches
 from trainers.decomposition import KernelReference, RkhsElement, mean_square
 from trainers.distributions import Distribution, make_distribution
 from trainers.evaluation import ERROR_COLUMNS, EvaluationSet, Evaluator
@@ -31,9 +34,10 @@ from trainers.network import (
 )
 from trainers.reference import (
     KernelColumns,
-    interpolation_error,
+    ReferenceCache,
     kernel_columns,
     rkhs_elements,
+    shared_reference,
     start_of,
 )
 from trainers.regression import Samples, draw_training_set
@@ -44,12 +48,6 @@ from trainers.trial import (
     content_id,
     recorded_steps,
 )
-
-MAX_PADDING = 1.15
-"""Trials of different N or m share a batch while padding adds at most this factor of work."""
-
-BATCH_BYTES = 1 << 30
-"""Memory that the tensors of one batch may take; a single trial may take more."""
 
 TICK_SECONDS = 0.2
 """How often a running batch asks whether to stop."""
@@ -69,6 +67,7 @@ def train_pack(
     threads: int | None = None,
     should_stop: Callable[[], bool] | None = None,
     on_progress: Callable[[float], None] | None = None,
+    references: ReferenceCache | None = None,
 ) -> list[Trajectory]:
     """Trains `configs` and returns their trajectories in the same order.
 
@@ -76,6 +75,7 @@ def train_pack(
     atoms: by SHA-256, the standardised rows of the data files that laws refer to.
     threads: CPU threads of torch; None leaves them as they are.
     on_progress: told the floating-point operations of training done since its last call.
+    references: where the kernel references of large data sets are found, and left for other packs.
 
     Raises ValueError for a device that is not there or a data file that was not given, and
     PackStopped. A trial that diverges is a trajectory with that status, never an exception.
@@ -84,7 +84,7 @@ def train_pack(
     if threads is not None:
         torch.set_num_threads(threads)
     results: dict[int, Trajectory] = {}
-    shared = _Shared(configs, atoms or {})
+    shared = _Shared(configs, atoms or {}, references)
     for batch in batches(configs):
         trained = _train_batch(
             [configs[i] for i in batch], target, shared, should_stop, on_progress
@@ -106,54 +106,27 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
-def batches(configs: Sequence[TrialConfig]) -> list[list[int]]:
-    """Indices of `configs` grouped into batches that train together, largest trials first."""
-    kinds: dict[str, list[int]] = {}
-    for index, c in enumerate(configs):
-        sizes = [c.features, c.dimension, c.test_points, c.holdout_points]
-        key = content_id([*sizes, c.precision, c.steps, c.recorded])
-        kinds.setdefault(key, []).append(index)
-    grouped = []
-    for members in kinds.values():
-        members.sort(key=lambda i: (configs[i].width, configs[i].samples), reverse=True)
-        current: list[int] = []
-        for index in members:
-            if current and not _fits([configs[i] for i in [*current, index]]):
-                grouped.append(current)
-                current = []
-            current.append(index)
-        grouped.append(current)
-    return grouped
-
-
-def _fits(group: list[TrialConfig]) -> bool:
-    n, m = max(c.samples for c in group), max(c.width for c in group)
-    useful = sum(c.samples * c.width for c in group)
-    held = len(group) * bytes_of_trial(group[0], n, m)
-    return len(group) * n * m <= MAX_PADDING * useful and held <= BATCH_BYTES
-
-
-def bytes_of_trial(config: TrialConfig, samples: int, width: int) -> int:
-    """Bytes that a trial padded to N = samples and m = width holds in its batch."""
-    k, d = config.features, config.dimension
-    evaluated = config.test_points + config.holdout_points
-    # W, W(0), gradient and the new W; A; Z and Y, residual, prediction and one temporary.
-    packed = width * (5 * k + d) + samples * (k + 4 * d) + evaluated * (k + 2 * d)
-    measured = 3 * evaluated * d + config.test_points * len(ERROR_COLUMNS)
-    return packed * (4 if config.precision == "float32" else 8) + measured * 8
-
-
 class _Shared:
     """What the batches of a pack have in common: laws, evaluation and training sets, kernels."""
 
     def __init__(
-        self, configs: Sequence[TrialConfig], atoms: Mapping[str, NDArray[np.float64]]
+        self,
+        configs: Sequence[TrialConfig],
+        atoms: Mapping[str, NDArray[np.float64]],
+        cache: ReferenceCache | None,
     ) -> None:
         self._atoms = atoms
+        self._cache = cache
         self._horizons: dict[str, float] = {}
         for c in configs:
             reached = max(c.steps * c.step_size, self._horizons.get(c.data_id, 0.0))
             self._horizons[c.data_id] = reached
+        trajectories = {_trajectory_key(c): c for c in configs if c.kernel}
+        self._waiting = Counter(_reference_key(c) for c in trajectories.values())
+        # f^K of all trajectories in one piece: what stays, allocated among what goes, would leave
+        # the heap in holes too small for the next reference.
+        self._room = np.empty(sum(map(_kernel_values, trajectories.values())))
+        self._taken = 0
         self._elements: dict[str, list[RkhsElement]] = {}
         self._references: dict[str, tuple[KernelReference, float]] = {}
         self._columns: dict[str, KernelColumns] = {}
@@ -178,34 +151,39 @@ class _Shared:
         """The kernel's columns of a trial: one decomposition serves the pack's whole data set, and
         one set of columns all widths at a step size that start from 0."""
         evaluation, data = self.evaluation(config), self.training(config)
-        key = content_id([config.data_id, _evaluation_key(config), *config.norms])
-        # A plain network's kernel starts at its own f_W(0): nothing to share beyond the reference.
-        own = [config.trial_id] if config.initialisation == "plain" else []
-        trajectory = content_id([key, config.step_size, list(recorded), *own])
+        trajectory = _trajectory_key(config)
         if trajectory in self._columns:
             return self._columns[trajectory]
+        key = _reference_key(config)
         if key not in self._references:
-            law = content_id([_evaluation_key(config), *config.norms])
-            if law not in self._elements:
-                self._elements[law] = rkhs_elements(config, evaluation, device)
-            self._references[key] = (
-                KernelReference.build(
-                    data.z,
-                    data.x0,
-                    data.fstar,
-                    evaluation.z,
-                    self._elements[law],
-                    device=device,
-                    horizon=max(self._horizons[config.data_id], 1.0),
-                ),
-                interpolation_error(data, evaluation),
+            self._references[key] = shared_reference(
+                config,
+                data,
+                evaluation,
+                lambda: self._rkhs_elements(config, device),
+                max(self._horizons[config.data_id], 1.0),
+                device,
+                self._cache,
             )
         reference, never_stopped = self._references[key]
         start = start_of(config, reference, device)
-        columns = kernel_columns(config, reference, evaluation, recorded, never_stopped, start)
-        if not own:
-            self._columns[trajectory] = columns
+        found = kernel_columns(config, reference, evaluation, recorded, never_stopped, start)
+        room = self._room[self._taken : self._taken + found.test.size]
+        self._taken += found.test.size
+        columns = replace(found, test=room.reshape(found.test.shape))
+        columns.test[...] = found.test
+        self._columns[trajectory] = columns
+        # A reference is tens of MiB: it goes with the last trajectory that needs it.
+        self._waiting[key] -= 1
+        if not self._waiting[key]:
+            del self._references[key]
         return columns
+
+    def _rkhs_elements(self, config: TrialConfig, device: torch.device) -> list[RkhsElement]:
+        law = content_id([_evaluation_key(config), *config.norms])
+        if law not in self._elements:
+            self._elements[law] = rkhs_elements(config, self.evaluation(config), device)
+        return self._elements[law]
 
     def training(self, config: TrialConfig) -> Samples:
         key = content_id([config.data_id, config.bias])
@@ -218,6 +196,25 @@ def _evaluation_key(config: TrialConfig) -> str:
     """What decides a trial's evaluation set."""
     sizes = [config.test_points, config.holdout_points, config.bias, config.study_seed]
     return content_id([config.law_id, config.diffusion.model_dump(), *sizes])
+
+
+def _reference_key(config: TrialConfig) -> str:
+    """What decides a trial's kernel reference."""
+    return content_id([config.data_id, _evaluation_key(config), *config.norms])
+
+
+def _trajectory_key(config: TrialConfig) -> str:
+    """What decides a trial's kernel columns: of networks that start from 0, not their width."""
+    # A plain network's kernel starts at its own f_W(0): nothing to share beyond the reference.
+    own = [config.trial_id] if config.initialisation == "plain" else []
+    steps = [config.step_size, config.steps, config.recorded]
+    return content_id([_reference_key(config), *steps, *own])
+
+
+def _kernel_values(config: TrialConfig) -> int:
+    """Number of values of f^K on the test set at all recorded steps."""
+    recorded = len(recorded_steps(config.steps, config.recorded))
+    return recorded * config.test_points * config.dimension
 
 
 def choose_passes(config: TrialConfig, device: torch.device) -> tuple[Passes, str]:

@@ -6,8 +6,9 @@ is turned into the columns of the results table. Everything is float64.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.linalg
@@ -23,10 +24,10 @@ from trainers.decomposition import (
     mean_square,
 )
 from trainers.evaluation import EvaluationSet
+from trainers.kernel_product import KernelProduct
 from trainers.network import BLOCKED, initial_weights, pad_samples, padded_length, predict
-from trainers.ntk import relu_ntk
 from trainers.regression import Samples, draw, stream
-from trainers.trial import TrialConfig
+from trainers.trial import TrialConfig, content_id
 
 CLEAN_POINTS = 1024
 """M: clean points (z, f*(z)), independent of every training set, that f_H is fitted to."""
@@ -35,7 +36,23 @@ INTERPOLATION_SAMPLES = 8192
 """Largest N whose never-stopped limit is computed: it takes a stored K (512 MiB) and N^3/3
 operations."""
 
+KEPT_SAMPLES = 4096
+"""From this N on a reference is kept for other packs: some 3 MB of file save a second of work, and
+more than that above. Below, computing it again is cheaper than keeping it."""
+
+NEVER_STOPPED = "never_stopped"
+
 Array = NDArray[np.float64]
+
+
+class ReferenceCache(Protocol):
+    """Where packs leave kernel references for each other, as named arrays. It may forget."""
+
+    def get(self, key: str) -> Mapping[str, NDArray[Any]] | None:
+        """The arrays stored under `key`; None where there are none, or they cannot be read."""
+
+    def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Stores arrays under `key`, in place of others."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +80,9 @@ def rkhs_elements(
     return [family.element(norm) for norm in config.norms]
 
 
-def interpolation_error(data: Samples, evaluation: EvaluationSet) -> float:
+def interpolation_error(
+    data: Samples, evaluation: EvaluationSet, device: str | torch.device = "cpu"
+) -> float:
     """E||f - f*||^2 of the ridgeless interpolant kappa(., Z) K^+ X_0: the limit tau -> inf.
 
     NaN above INTERPOLATION_SAMPLES, and where K is singular to rounding (duplicate points): the
@@ -71,13 +90,67 @@ def interpolation_error(data: Samples, evaluation: EvaluationSet) -> float:
     """
     if len(data) > INTERPOLATION_SAMPLES:
         return float("nan")
+    kernel = KernelProduct(data.z, device, store=False)
+    # K equals its transpose, which has the layout that LAPACK overwrites in place.
+    gram = kernel.gram().cpu().numpy().T
     try:
-        factor = scipy.linalg.cho_factor(relu_ntk(data.z, data.z), overwrite_a=True)
+        factor = scipy.linalg.cho_factor(gram, overwrite_a=True)
     except scipy.linalg.LinAlgError:
         return float("nan")
-    weights = scipy.linalg.cho_solve(factor, data.x0)
-    predicted = relu_ntk(evaluation.test.z, data.z) @ weights
+    weights = torch.as_tensor(scipy.linalg.cho_solve(factor, data.x0).T, device=kernel.device)
+    predicted = kernel.at(evaluation.test.z, weights).T.cpu().numpy()
     return float(mean_square(predicted - evaluation.test.fstar))
+
+
+def shared_reference(
+    config: TrialConfig,
+    data: Samples,
+    evaluation: EvaluationSet,
+    elements: Callable[[], Sequence[RkhsElement]],
+    horizon: float,
+    device: torch.device,
+    cache: ReferenceCache | None,
+) -> tuple[KernelReference, float]:
+    """The kernel reference of a trial's data set up to eta tau = `horizon`, and the data set's
+    interpolation_error: from `cache` where it has them, else computed, and left there.
+
+    elements: gives f_H for the trial's norms; asked for only where something is computed.
+    """
+    kept = cache if len(data) >= KEPT_SAMPLES else None
+    sizes = [config.test_points, config.holdout_points, config.bias, *config.norms]
+    key = content_id([config.data_id, *sizes])
+    if kept is not None and (arrays := kept.get(key)) is not None:
+        found = _restored(arrays, data, evaluation)
+        if found is not None and found[0].descent.horizon >= horizon:
+            return found
+    reference = KernelReference.build(
+        data.z, data.x0, data.fstar, evaluation.z, elements(), device=device, horizon=horizon
+    )
+    never_stopped = interpolation_error(data, evaluation, device)
+    if kept is not None:
+        kept.put(key, {**reference.to_arrays(), NEVER_STOPPED: np.asarray(never_stopped)})
+    return reference, never_stopped
+
+
+def _restored(
+    arrays: Mapping[str, NDArray[Any]], data: Samples, evaluation: EvaluationSet
+) -> tuple[KernelReference, float] | None:
+    """What shared_reference stored; None where it is of other data, or of another program."""
+    own = {name: array for name, array in arrays.items() if name != NEVER_STOPPED}
+    try:
+        reference = KernelReference.from_arrays(own)
+        never_stopped = float(arrays[NEVER_STOPPED])
+    except (KeyError, TypeError, ValueError):
+        return None
+    pairs = (
+        (reference.z, data.z),
+        (reference.x0, data.x0),
+        (reference.fstar, data.fstar),
+        (reference.eval_points, evaluation.z),
+    )
+    if not all(np.array_equal(a, b) for a, b in pairs):
+        return None
+    return reference, never_stopped
 
 
 def initial_predictions(config: TrialConfig, z: Array) -> Array:

@@ -279,6 +279,8 @@ def recorded_steps(steps: int, count: int) -> list[int]:
     """`count` steps from 0 to `steps`, log-spaced, both ends included (fewer if steps < count)."""
     if steps < count:
         return list(range(steps + 1))
+    if count == 2:
+        return [0, steps]
     size = count - 1
     while True:
         grid = {0, steps} | {round(steps ** (i / (size - 1))) for i in range(size)}

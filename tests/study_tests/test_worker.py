@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fake_trainer import trajectory
 
 from study.store import Store
-from study.worker import Job, failed_rows, train_into_store
+from study.worker import Job, References, failed_rows, train_into_store
 from trainers.trial import Cube, Trajectory, TrialConfig
 
 
@@ -98,3 +99,33 @@ def test_failed_rows_name_the_reason(store: Store) -> None:
     table = store.read_pack(failed_rows(job, [trial(0)], "its worker died"))
     assert table["message"].to_pylist() == ["its worker died"]
     assert table["status"].to_pylist() == ["failed"]
+
+
+def test_references_come_back_as_they_were_and_damaged_ones_not_at_all(store: Store) -> None:
+    references = References(store)
+    arrays = {"z": np.arange(6.0).reshape(2, 3), "route": np.asarray("lanczos"), "x": np.array(0.1)}
+    assert references.get("k") is None
+    references.put("k", arrays)
+    found = references.get("k")
+    assert found is not None
+    assert {name: a.tolist() for name, a in found.items()} == {
+        name: a.tolist() for name, a in arrays.items()
+    }
+    assert store.local is not None
+    file = store.local / "references" / "k.npz"
+    whole = file.read_bytes()
+    for data in (whole[:-30], whole[:40], b"", whole[:140] + b"\xff\xff" + whole[142:]):
+        file.write_bytes(data)
+        assert references.get("k") is None
+    np.savez(file, z=np.array([{"code": 1}], dtype=object), allow_pickle=True)
+    assert references.get("k") is None
+
+
+def test_the_default_trainer_leaves_references_in_the_store(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainers.reference.KEPT_SAMPLES", 1)
+    train_into_store(Job("s", store, "cpu", 1), [trial(0, steps=3, test_points=20)], {})
+    assert store.local is not None
+    (file,) = (store.local / "references").iterdir()
+    assert References(store).get(file.stem) is not None

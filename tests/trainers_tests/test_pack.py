@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from trainers import TrialConfig, TrialStatus, train_pack
+from trainers.batches import batches
 from trainers.distributions import make_distribution
 from trainers.evaluation import ERROR_COLUMNS, EvaluationSet
 from trainers.network import FUSED_MAX_FEATURES, initial_weights
-from trainers.pack import SERIES, PackStopped, batches
+from trainers.pack import SERIES, PackStopped
 from trainers.regression import draw_holdout_set, draw_test_set, draw_training_set
 from trainers.trial import recorded_steps
 

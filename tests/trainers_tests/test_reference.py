@@ -1,5 +1,7 @@
 """The kernel's columns of real trials: identities of THEORY sections 4 and 5, and their limits."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 import torch
@@ -160,3 +162,64 @@ def test_a_step_size_beyond_stability_is_null_not_infinite() -> None:
     last = trajectory.series["kernel_score_error"][-1]
     assert last is None
     assert trajectory.values["largest_step_size"] < 40
+
+
+class Cache(dict[str, Mapping[str, np.ndarray]]):
+    """A ReferenceCache in memory."""
+
+    def put(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
+        self[key] = arrays
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch) -> Cache:
+    """A cache, for data sets of any size."""
+    monkeypatch.setattr("trainers.reference.KEPT_SAMPLES", 1)
+    return Cache()
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(*_: object, **__: object) -> None:
+        raise AssertionError("decomposed again")
+
+    monkeypatch.setattr(KernelReference, "build", build)
+    monkeypatch.setattr("trainers.reference.interpolation_error", build)
+
+
+@pytest.mark.parametrize("samples", [60, 600])
+def test_a_second_pack_takes_the_reference_of_the_first(
+    samples: int, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (config(samples=samples, width=m) for m in (16, 32))
+    train_pack([first], "cpu", references=cache)
+    assert len(cache) == 1
+    (alone,) = train_pack([second], "cpu")
+    forbid(monkeypatch)
+    (shared,) = train_pack([second], "cpu", references=cache)
+    # Widths share one reference, so the numbers are those of a pack that computed it, to the bit.
+    assert shared.series == alone.series
+    assert shared.values["interpolation_error"] == alone.values["interpolation_error"]
+
+
+def test_a_reference_is_computed_again_where_the_stored_one_does_not_serve(cache: Cache) -> None:
+    short, long = (config(samples=600, width=16, step_size=s) for s in (0.1, 1.0))
+    train_pack([short], "cpu", references=cache)
+    (before,) = cache.values()
+    (trained,) = train_pack([long], "cpu", references=cache)  # beyond the horizon of the first
+    (after,) = cache.values()
+    assert float(after["descent_horizon"]) > float(before["descent_horizon"])
+    (alone,) = train_pack([long], "cpu")
+    assert trained.series == alone.series
+
+    (key,) = cache
+    for spoiled in ({**after, "z": after["z"] + 1e-9}, {"z": after["z"]}, {}):
+        cache[key] = spoiled
+        (again,) = train_pack([long], "cpu", references=cache)
+        assert again.series == alone.series
+        assert np.array_equal(cache[key]["z"], after["z"])
+
+
+def test_small_data_sets_are_not_kept() -> None:
+    cache = Cache()
+    train_pack([config()], "cpu", references=cache)
+    assert not cache

@@ -128,6 +128,11 @@ def test_recorded_steps_are_log_spaced_and_hold_both_ends(steps: int) -> None:
         assert max(ratios) / min(ratios) < 1.3
 
 
+@pytest.mark.parametrize("steps", [2, 3, 1000])
+def test_two_recorded_steps_are_both_ends(steps: int) -> None:
+    assert recorded_steps(steps, 2) == [0, steps]
+
+
 def test_time_bins_cover_the_range() -> None:
     edges = time_bin_edges(Diffusion(t_min=0.05, t_max=1.0))
     assert edges[0] == 0.05

@@ -1,0 +1,56 @@
+"""Which trials train together as packed tensors, and what such a batch holds.
+
+Standard library and pydantic only: the planner asks the same questions as the trainer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trainers.columns import TIME_BINS
+from trainers.trial import TrialConfig
+
+MAX_PADDING = 1.15
+"""Trials of different N or m share a batch while padding adds at most this factor of work."""
+
+BATCH_BYTES = 1 << 30
+"""Memory that the tensors of one batch may take; a single trial may take more."""
+
+_ERRORS = 4 + 2 * TIME_BINS  # columns of trainers.evaluation.ERROR_COLUMNS
+
+
+def batches(configs: Sequence[TrialConfig]) -> list[list[int]]:
+    """Indices of `configs` grouped into batches that train together, largest trials first."""
+    kinds: dict[object, list[int]] = {}
+    for index, c in enumerate(configs):
+        sizes = (c.features, c.dimension, c.test_points, c.holdout_points)
+        key = (*sizes, c.precision, c.steps, c.recorded)
+        kinds.setdefault(key, []).append(index)
+    grouped = []
+    for members in kinds.values():
+        members.sort(key=lambda i: (configs[i].width, configs[i].samples), reverse=True)
+        current: list[int] = []
+        n = m = useful = 0
+        for index in members:
+            c = configs[index]
+            # Of the batch with this trial: its padded N and m, and the part that is no padding.
+            n, m, useful = max(n, c.samples), max(m, c.width), useful + c.samples * c.width
+            count = len(current) + 1
+            padded = count * n * m > MAX_PADDING * useful
+            if current and (padded or count * bytes_of_trial(c, n, m) > BATCH_BYTES):
+                grouped.append(current)
+                current, n, m, useful = [], c.samples, c.width, c.samples * c.width
+            current.append(index)
+        grouped.append(current)
+    return grouped
+
+
+def bytes_of_trial(config: TrialConfig, samples: int, width: int) -> int:
+    """Bytes that a trial padded to N = samples and m = width holds in its batch."""
+    k, d = config.features, config.dimension
+    evaluated = config.test_points + config.holdout_points
+    # float32: W, W(0), gradient and the new W; A; Z and Y, residual, prediction and one temporary.
+    packed = width * (5 * k + d) + samples * (k + 4 * d) + evaluated * (k + 2 * d)
+    # float64: predictions, residuals and labels; weights of the errors.
+    measured = 3 * evaluated * d + config.test_points * _ERRORS
+    return packed * (4 if config.precision == "float32" else 8) + measured * 8
