@@ -220,9 +220,9 @@ def ui(
         print(f"MLflow is served at {shown(tracking_uri)} already: open that in a browser")
         return
     print(f"MLflow: http://{host}:{port} (Ctrl-C ends it)", flush=True)
-    command = ui_command(tracking_uri, host, port)
+    command, environment = ui_command(host, port), ui_environment(os.environ, tracking_uri)
     # A group of its own: the server is several processes, and all of them must go with us.
-    server = subprocess.Popen(command, env=ui_environment(os.environ), start_new_session=True)
+    server = subprocess.Popen(command, env=environment, start_new_session=True)
     with interruptible():
         try:
             code = server.wait()
