@@ -158,7 +158,7 @@ class Session:
             return result
         if counts["missing"]:
             raise StoreError(
-                f"{counts['missing']} trials were trained but are not in {self.store.url}: on a "
+                f"{counts['missing']} trials were trained but are not in {self.store.place}: on a "
                 "cluster, --storage must be a shared directory or an object store"
             )
         if counts["failed"]:
@@ -171,7 +171,7 @@ class Session:
             conclusion = conclude(self.store, self.spec, ledger, folder)
             self.track(tracker, "FINISHED", folder, conclusion)
         print_verdicts(self.console, conclusion.verdicts)
-        self.say(f"report: {self.store.url}/report.html")
+        self.say(f"report: {self.store.place}/report.html")
         return replace(result, verdicts=conclusion.verdicts)
 
     def track(

@@ -24,7 +24,7 @@ from rich.console import Console
 from analysis.audit import load_audit
 from analysis.results import load_results
 from study import StudySpec, cli, run
-from study.lock import StorageLock, StorageLockedError
+from study.lock import StorageLockedError
 from study.problems import SpecError
 from study.session import RunResult
 from study.store import Store
@@ -243,7 +243,7 @@ def test_what_cannot_run_is_said_before_anything_starts(trainer: Trainer, tmp_pa
     for address in ("127.0.0.1:9", "ray://127.0.0.1:9"):
         with pytest.raises(SpecError, match=f"cannot reach a Ray cluster at '{address}'"):
             runner._connect(address)
-    with StorageLock(tmp_path / "r"), pytest.raises(StorageLockedError, match="in use by process"):
+    with Store(tmp_path / "r").lock(), pytest.raises(StorageLockedError, match="in use by process"):
         train(tmp_path / "r")
     assert trainer.calls() == Counter()
 
