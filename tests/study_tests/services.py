@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from study.tracking import ui_command, ui_environment
 
 START_SECONDS = 120.0
@@ -112,7 +114,11 @@ def _programs() -> str:
     """The folder of PostgreSQL's programs, the newest version's."""
     found = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda p: float(p.split("/")[4]))
     on_path = shutil.which("postgres")
-    assert found or on_path, "these tests need a PostgreSQL server: apt-get install postgresql"
+    if not found and not on_path:
+        reason = "needs a PostgreSQL server: apt-get install postgresql"
+        # .ci/run installs it, and sets CI: there a test is never left out.
+        assert "CI" not in os.environ, reason
+        pytest.skip(reason)
     return found[-1] if found else os.path.dirname(str(on_path))
 
 
