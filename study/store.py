@@ -223,7 +223,7 @@ class Store:
     def ledger(self, repair: bool = False) -> Ledger:
         """What is there. repair: move damaged files aside (needs the lock)."""
         ledger = Ledger(packs=self.pack_ids())
-        for pack_id, entries in zip(ledger.packs, _ahead(self._entries, ledger.packs), strict=True):
+        for pack_id, entries in zip(ledger.packs, _ahead(self.entries, ledger.packs), strict=True):
             if entries is None and repair:
                 name = f"trials/{pack_id}.parquet"
                 self._storage.move(name, f"{name}.corrupt")
@@ -234,8 +234,9 @@ class Store:
                     ledger.entries[trial_id] = entry
         return ledger
 
-    def _entries(self, pack_id: str) -> dict[str, Entry] | None:
-        """trial_id -> entry of a pack; None where its file is damaged."""
+    def entries(self, pack_id: str) -> dict[str, Entry] | None:
+        """trial_id -> entry of a pack, none where there is no such pack; None where its file is
+        damaged."""
         try:
             table = self.read_pack(pack_id)
             metadata = table.schema.metadata or {}
