@@ -144,9 +144,8 @@ def disk_full(bench: Bench, study: Study, rng: random.Random) -> None:
     with small_disk(study.storage) as mounted:
         driver = study.start()
         some_packs(study, driver, rng)
-        filler = study.storage / "trials" / ".filler"
+        filler = study.storage / ".filler"
         if mounted:
-            filler.parent.mkdir(exist_ok=True)
             fill(filler)
         else:
             bench.control(full=True)
