@@ -1,4 +1,5 @@
-"""Ray Tune over packs: `run(spec)`. With `study.suggest` the only module that imports ray.
+"""Ray Tune over packs: `run(spec)`. With `study.suggest` and
+`study.watch` the only module that imports ray.
 
 One Tune trial a pack, actors reused, longest pack first. Tune orchestrates and nothing more: it
 keeps no checkpoints of ours, its experiment directory is thrown away, and what is done is what the
@@ -14,7 +15,7 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from study.progress import ProgressDisplay, Tally
 from study.session import RunResult, Session
 from study.spec import StudySpec
 from study.store import Store, StoreError
+from study.watch import StopOnStorageError, Watch
 from study.worker import Job, Trainer, failed_rows, train_into_store
 from trainers.atoms_file import load_atoms
 from trainers.trial import TrialConfig
@@ -102,7 +104,7 @@ def _train(
     job = Job(spec.name, session.store, slots.device, slots.cpus, trainer, sources=files)
     packs: Sequence[Pack] = plan.packs
     with ProgressDisplay(session.console, tally, plan.seconds) as display:
-        watch = _Watch(tally, display, session.stored)
+        watch = Watch(tally, display, session.stored)
         while packs:
             crashed = _fit(packs, job, atoms, slots, spec.resources.workers, watch)
             packs = []
@@ -144,7 +146,7 @@ def _fit(
     atoms: Mapping[str, Any],
     slots: Slots,
     limit: int | None,
-    watch: _Watch,
+    watch: Watch,
 ) -> list[tuple[Pack, str]]:
     """Runs `packs` through Ray Tune; returns those whose worker died, and why."""
     watch.begin(packs)
@@ -161,10 +163,13 @@ def _fit(
                 storage_path=folder,
                 verbose=0,
                 callbacks=[watch],
+                stop=StopOnStorageError(watch),
                 failure_config=tune.FailureConfig(max_failures=ATTEMPTS_AFTER_A_CRASH),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
+    if watch.storage_error:
+        raise StoreError(watch.storage_error)
     return watch.crashed
 
 
@@ -301,87 +306,3 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         if self._error is not None:
             raise self._error
         return {"operations": self._operations, "done": done, **(self._counts if done else {})}
-
-
-class _Watch(tune.Callback):  # type: ignore[misc]  # ray is untyped
-    """Keeps the tally, announces stored packs, and collects the packs whose worker died."""
-
-    def __init__(
-        self,
-        tally: Tally,
-        display: ProgressDisplay,
-        stored: Callable[[str], None],
-    ) -> None:
-        self.crashed: list[tuple[Pack, str]] = []
-        self._packs: Sequence[Pack] = ()
-        self._tally, self._display, self._stored = tally, display, stored
-        self._running: dict[int, float] = {}
-        self._work, self._measured = tally.work_done, tally.measured
-
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        # Tune pickles its callbacks for a restore, which never comes here.
-        return (tune.Callback, ())
-
-    def begin(self, packs: Sequence[Pack]) -> None:
-        """What follows is about these packs."""
-        self._packs = packs
-        self._running = {}
-        self.crashed = []
-
-    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self._running[trial.config["pack"]] = 0.0
-        self._show()
-
-    def on_trial_result(
-        self, iteration: int, trials: Any, trial: Any, result: Mapping[str, Any], **info: Any
-    ) -> None:
-        self._running[trial.config["pack"]] = float(result["operations"])
-        self._show()
-
-    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        index = trial.config["pack"]
-        result = trial.last_result
-        if "storage_error" in result:
-            raise StoreError(result["storage_error"])
-        self._measured += self._running.pop(index, 0.0)
-        self._finish(self._packs[index], result)
-        self._stored(result["pack_id"])
-
-    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        index = trial.config["pack"]
-        self._running.pop(index, None)
-        self.crashed.append((self._packs[index], reason_of(trial)))
-        self._show()
-
-    def give_up(self, pack: Pack, pack_id: str) -> None:
-        """Counts the trials of `pack`, stored under `pack_id`, as failed."""
-        self._finish(pack, {"failed": len(pack.trials)})
-        self._stored(pack_id)
-
-    def _finish(self, pack: Pack, counts: Mapping[str, Any]) -> None:
-        self._work += pack.cost
-        self._tally.done += len(pack.trials)
-        self._tally.failed += counts.get("failed", 0)
-        self._tally.diverged += counts.get("diverged", 0)
-        self._show()
-
-    def _show(self) -> None:
-        running = [(self._packs[index], done) for index, done in self._running.items()]
-        self._tally.running = sum(len(pack.trials) for pack, _ in running)
-        self._tally.measured = self._measured + sum(done for _, done in running)
-        self._tally.work_done = self._work + sum(_share(p, done) * p.cost for p, done in running)
-        self._display.update()
-
-
-def _share(pack: Pack, operations: float) -> float:
-    total = sum(trial.training_operations for trial in pack.trials)
-    return min(operations / total, 1.0) if total else 0.0
-
-
-def reason_of(trial: Any) -> str:
-    """Why a Tune trial ended: the last line of its error that says something."""
-    try:
-        lines = Path(trial.error_file).read_text().strip().splitlines()
-    except (OSError, TypeError):
-        return "its worker process died"
-    return lines[-1].strip()[:500] if lines else "its worker process died"

@@ -22,8 +22,9 @@ from ray.tune.search import Searcher
 from study.allocation import Batch, Scheduler, outcomes_of
 from study.plan import Slots
 from study.progress import ProgressDisplay, Tally
-from study.runner import ATTEMPTS_AFTER_A_CRASH, PackTrainable, reason_of
+from study.runner import ATTEMPTS_AFTER_A_CRASH, PackTrainable
 from study.store import StoreError
+from study.watch import StopOnStorageError, reason_of
 from study.worker import Job, failed_rows
 from trainers.trial import TrialConfig
 
@@ -54,10 +55,13 @@ def train_as_suggested(
                 storage_path=folder,
                 verbose=0,
                 callbacks=[_Watch(packs)],
+                stop=StopOnStorageError(packs),
                 failure_config=tune.FailureConfig(max_failures=ATTEMPTS_AFTER_A_CRASH),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
+    if packs.storage_error:
+        raise StoreError(packs.storage_error)
 
 
 class _SuggestedPack(PackTrainable):
@@ -84,6 +88,7 @@ class _Packs:
         self._display, self._tally = display, tally
         self._out: dict[int, Batch] = {}
         self._given = 0
+        self.storage_error = ""
 
     def take(self) -> dict[str, Any] | None:
         """The configuration of the next Tune trial, or None where all wait for what is out."""
@@ -107,7 +112,8 @@ class _Packs:
     def stored(self, pack: int, result: Mapping[str, Any]) -> None:
         """A pack's rows are in the store."""
         if "storage_error" in result:
-            raise StoreError(result["storage_error"])
+            self.storage_error = str(result["storage_error"])
+            return
         del self._out[pack]
         self._tally.measured += float(result.get("operations", 0.0))
         self._returned(str(result["pack_id"]))

@@ -27,7 +27,7 @@ from study import StudySpec, cli, run
 from study.lock import StorageLockedError
 from study.problems import SpecError
 from study.session import RunResult
-from study.store import Store
+from study.store import Store, StoreError
 
 runner = importlib.import_module("study.runner")  # `study.runner` of the package is shadowed by run
 
@@ -229,6 +229,19 @@ def test_a_damaged_file_is_told_and_its_trials_are_trained_again(
     assert f"{pack_id}.parquet was damaged" in said
     assert set(trainer.calls()) == lost
     assert result.trained == len(lost)
+    pd.testing.assert_frame_equal(table(tmp_path / "r"), uninterrupted)
+
+
+def test_a_full_disk_ends_the_run_at_once_and_says_so(
+    trainer: Trainer, tmp_path: Path, uninterrupted: pd.DataFrame
+) -> None:
+    trainer.control(full=True)
+    with pytest.raises(StoreError, match="No space left on device; what is stored is safe"):
+        train(tmp_path / "r")
+    assert set(trainer.calls().values()) == {1}, "a pack was trained again for nothing"
+    trainer.control()
+    result, _ = train(tmp_path / "r")
+    assert (result.trained, result.exit_code) == (TRIALS, 0)
     pd.testing.assert_frame_equal(table(tmp_path / "r"), uninterrupted)
 
 
