@@ -1,9 +1,9 @@
-# Targets: install, study, test, lint, clean. PYTHON picks the interpreter that makes .venv.
+# Targets: install, study, test, faults, lint, clean. PYTHON picks the interpreter that makes .venv.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install study test lint format clean
+.PHONY: install study test faults lint format clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -17,6 +17,11 @@ study: install
 
 test: install
 	$(BIN)/python -m pytest
+
+# Every fault under SEEDS seeds, about a quarter of a minute to a minute each.
+SEEDS ?= 3
+faults: install
+	FAULT_SEEDS=$(SEEDS) $(BIN)/python -m pytest -s tests/study_tests/test_faults.py
 
 lint: install
 	$(BIN)/ruff check .

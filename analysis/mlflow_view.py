@@ -79,9 +79,13 @@ def sqlite_file(tracking_uri: str) -> Path | None:
     return Path(unquote(tracking_uri.removeprefix("sqlite:///").partition("?")[0])).absolute()
 
 
-def shown(tracking_uri: str) -> str:
-    """The address without its password."""
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", tracking_uri)
+def shown(text: str) -> str:
+    """`text` with the passwords of its addresses replaced by ***: of user:password@host, and of
+    parameters such as ?password=."""
+    text = re.sub(r"(://[^/@:\s]*):[^/\s]*@", r"\1:***@", text)
+    return re.sub(
+        r"(?i)([?&][\w-]*(?:password|passwd|pwd|secret|token|key)=)[^&\s]*", r"\1***", text
+    )
 
 
 def load_view(tracking_uri: str, study: str | None, from_metrics: bool) -> pa.Table:

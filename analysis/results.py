@@ -8,7 +8,7 @@ not a finite number (after a divergence), is null, never 0.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trainers.columns import COLUMNS, IDENTITY_COLUMNS, STEP_COLUMNS, TRIAL_COLUMNS
-from trainers.trial import DESCENT, Trajectory, TrialConfig, TrialStatus
+from trainers.trial import DESCENT, Trajectory, TrialConfig, TrialStatus, content_id
 
 FORMAT_VERSION = 1
 """Version of the table's layout. Raise it when a column changes its meaning."""
@@ -37,6 +37,9 @@ SCHEMA: pa.Schema = pa.schema(
     metadata={"format": "scorerates results", "format_version": str(FORMAT_VERSION)},
 )
 """Schema of results.parquet and of every file of the store: all columns, all nullable."""
+
+COMPILED_OF = "compiled_of"
+"""Metadata of results.parquet: `packs_id` of the files in trials/ that it was compiled from."""
 
 SORT_KEYS = (
     "law_id", "dimension", "samples", "width", "step_size", "seed", "trial_id", "step",
@@ -157,9 +160,11 @@ def load_results(
 ) -> pd.DataFrame:
     """The results table of one study (or of all that `source` holds), sorted by SORT_KEYS.
 
-    `source`: a results directory (its trials/*.parquet, else its results.parquet) or a .parquet
-    file, each local or an fsspec URI; or an MLflow tracking URI, where `study` is the name of the
-    experiment and may be left out if there is one study only. From MLflow the table is the stored
+    `source`: a results directory or a .parquet file, each local or an fsspec URI. Of a directory,
+    its results.parquet, which holds the trials of the study as last run, unless trials/*.parquet
+    have come since: then all that they hold, trials that the study no longer asks for included.
+    Or an MLflow tracking URI, where `study` is the name of the experiment and may be left out if
+    there is one study only. From MLflow the table is the stored
     results.parquet of a finished study; `from_metrics`, or an unfinished study, rebuilds it from
     the logged runs: the columns that are logged have the same values, the others are null.
 
@@ -259,18 +264,35 @@ def _read_files(source: str) -> pa.Table:
     return pa.concat_tables(tables)
 
 
+def packs_id(names: Iterable[str]) -> str:
+    """What identifies a set of files in trials/, by their names without `.parquet`."""
+    return content_id(sorted(names))
+
+
 def _files(filesystem: fsspec.AbstractFileSystem, path: str, source: str) -> Iterator[str]:
+    filesystem.invalidate_cache()
     if filesystem.isfile(path):
         return iter([path])
     if not filesystem.exists(path):
         raise ResultsError(f"{source}: no such file or directory")
     trials = sorted(filesystem.glob(f"{path.rstrip('/')}/trials/*.parquet"))
     whole = f"{path.rstrip('/')}/results.parquet"
+    if filesystem.isfile(whole) and (not trials or _compiled_of(filesystem, whole, trials)):
+        return iter([whole])
     if trials:
         return iter(trials)
-    if filesystem.isfile(whole):
-        return iter([whole])
     raise ResultsError(
         f"{source}: holds no results: neither trials/*.parquet nor results.parquet. Run the study "
         "first, or name its results directory"
     )
+
+
+def _compiled_of(filesystem: fsspec.AbstractFileSystem, whole: str, trials: Sequence[str]) -> bool:
+    """Whether the table `whole` was compiled from exactly these files."""
+    names = (str(name).rsplit("/", 1)[-1].removesuffix(".parquet") for name in trials)
+    try:
+        with filesystem.open(whole, "rb") as file:
+            metadata = pq.read_schema(file).metadata or {}
+    except (pa.ArrowException, OSError):
+        return False
+    return bool(metadata.get(COMPILED_OF.encode()) == packs_id(names).encode())

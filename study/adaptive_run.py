@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,11 @@ from study.adaptive import AdaptiveDesign, replayed, results_in
 from study.allocation import Outcome, Scheduler, outcomes_of
 from study.audits import missing_audits
 from study.calibration import speeds_of
+from study.cluster import ray_here
 from study.interruption import Interrupted, interruptible
 from study.plan import Slots
 from study.progress import ProgressDisplay, Tally
-from study.runner import audit_settings, held_atoms, ray_here
+from study.runner import audit_settings, held_atoms
 from study.session import RunResult, Session
 from study.spec import StudySpec
 from study.store import Store
@@ -40,9 +41,9 @@ def run_adaptive(
     """As `study.run`, for a study with a design: from the rounds that are done to the last one."""
     assert spec.design is not None
     store = Store(storage if storage is not None else Path("results") / spec.name)
-    with store.lock(), interruptible() as interruption:
+    session = Session(spec, store, console, tracking_uri, trials=())
+    with store.lock(session.warn) as lock, interruptible() as interruption:
         store.claim(spec.name, spec.text, spec.folder)
-        session = Session(spec, store, console, tracking_uri, trials=())
         session.open()
         design = AdaptiveDesign(spec.points(), spec.design, results_in(store))
         try:
@@ -55,7 +56,7 @@ def run_adaptive(
                 with ray_here(address, spec) as slots:
                     interruption.install()
                     if not done:
-                        _train(session, design, scheduler, slots, trainer)
+                        _train(session, design, scheduler, slots, trainer, lock.check)
                     if session.settings:
                         audit_settings(session, slots, held_atoms(spec))
         except (Interrupted, Exception):
@@ -94,6 +95,7 @@ def _train(
     scheduler: Scheduler,
     slots: Slots,
     trainer: Trainer | None,
+    check: Callable[[], None],
 ) -> None:
     spec = session.spec
     scheduler.on(slots, speeds_of(slots, calibrate=False))
@@ -111,7 +113,7 @@ def _train(
 
     changed()
     with ProgressDisplay(session.console, tally, 0.0) as display:
-        train_as_suggested(scheduler, job, atoms, slots, display, tally, changed)
+        train_as_suggested(scheduler, job, atoms, slots, display, tally, changed, check)
         changed()
 
 

@@ -50,7 +50,7 @@ def load(store: Store, audit_ids: Iterable[str]) -> pd.DataFrame | None:
             continue
         try:
             tables.append(
-                read_audits([(f"{store.url}/audit/{key}.parquet", pa.BufferReader(data))])
+                read_audits([(f"{store.place}/audit/{key}.parquet", pa.BufferReader(data))])
             )
         except ResultsError:
             continue

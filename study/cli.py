@@ -106,7 +106,7 @@ def plan(
         ("memory", f"{found.memory / 2**20:,.0f} MiB at most, {slots.workers} packs at once"),
         ("time", f"about {duration_text(found.seconds)} on {slots.workers} {slots.device} workers"),
         ("rate", f"{rate_text(found.rate)} a worker ({found.speeds.source})"),
-        ("results", store.url),
+        ("results", store.place),
     ]
     for row in rows:
         table.add_row(*row)
@@ -195,7 +195,7 @@ def analyze(
         return
     console = _console()
     print_verdicts(console, conclusion.verdicts)
-    console.print(f"report: {store.url}/report.html", highlight=False, soft_wrap=True)
+    console.print(f"report: {store.place}/report.html", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -216,7 +216,7 @@ def status(source: Source, storage: Storage = None) -> None:
     if others:
         table.add_row("stored, but not of this study file", f"{others:,}")
     console = Console()
-    console.print(f"{spec.name} in {store.url}", highlight=False, soft_wrap=True)
+    console.print(f"{spec.name} in {store.place}", highlight=False, soft_wrap=True)
     console.print(table, highlight=False)
 
 
@@ -225,6 +225,7 @@ def sync(
     source: Source, storage: Storage = None, tracking_uri: TrackingUri = DEFAULT_TRACKING_URI
 ) -> None:
     """Bring MLflow up to date with the stored results of a study."""
+    from analysis.mlflow_view import shown
     from study.conclude import conclude, report_folder, stored_spec
     from study.store import StoreError
     from study.tracking import Tracker, TrackingError
@@ -246,7 +247,7 @@ def sync(
     except TrackingError as error:
         raise StoreError(str(error)) from None
     Console().print(
-        f"{added} trials added to experiment {spec.name!r} at {tracking_uri}",
+        f"{added} trials added to experiment {spec.name!r} at {shown(tracking_uri)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -259,15 +260,16 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen.")] = 5000,
 ) -> None:
     """Open MLflow on the tracked studies; prints the URL, ends with Ctrl-C."""
+    from analysis.mlflow_view import shown
     from study.tracking import ui_command, ui_environment
 
     if tracking_uri.startswith(("http://", "https://")):
-        print(f"MLflow is served at {tracking_uri} already: open that in a browser")
+        print(f"MLflow is served at {shown(tracking_uri)} already: open that in a browser")
         return
     print(f"MLflow: http://{host}:{port} (Ctrl-C ends it)", flush=True)
-    command = ui_command(tracking_uri, host, port)
+    command, environment = ui_command(host, port), ui_environment(os.environ, tracking_uri)
     # A group of its own: the server is several processes, and all of them must go with us.
-    server = subprocess.Popen(command, env=ui_environment(os.environ), start_new_session=True)
+    server = subprocess.Popen(command, env=environment, start_new_session=True)
     with interruptible():
         try:
             code = server.wait()

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import fsspec
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -65,7 +64,9 @@ def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Con
     trials = trials_of(store, spec, ledger)
     trial_ids = [trial.trial_id for trial in trials]
     if not any(ledger.finished(trial_id) for trial_id in trial_ids):
-        raise StoreError(f"{store.url}: no trial of study {spec.name!r} has finished: run it first")
+        raise StoreError(
+            f"{store.place}: no trial of study {spec.name!r} has finished: run it first"
+        )
     frame = load_results(store.compile(trial_ids, ledger))
     audit = audits.load(store, audits.settings_of(trials))
     return judge_table(store, frame, spec.text, folder, spec.stopping, audit)
@@ -79,7 +80,7 @@ def conclude_search(store: Store, spec: StudySpec, ledger: Ledger, folder: Path)
     evaluations, trial_ids = load_evaluations(store.url), known_trials(store, spec)
     if evaluations is None or not trial_ids:
         raise StoreError(
-            f"{store.url}: no evaluation of search {spec.name!r} has finished: start it with "
+            f"{store.place}: no evaluation of search {spec.name!r} has finished: start it with "
             "`scorerates search` first"
         )
     frame = load_results(store.compile(trial_ids, ledger))
@@ -130,10 +131,9 @@ def report_folder(store: Store) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="scorerates-") as folder:
         yield Path(folder)
-        fs, root = fsspec.core.url_to_fs(store.url)
         for path in sorted(Path(folder).rglob("*")):
             if path.is_file():
-                fs.pipe_file(f"{root}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+                store.write_bytes(path.relative_to(folder).as_posix(), path.read_bytes())
 
 
 def print_verdicts(console: Console, verdicts: list[Verdict]) -> None:

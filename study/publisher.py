@@ -1,13 +1,15 @@
 """Finished packs to the tracking server, in a thread beside the training, in batches.
 
-Results are in the store before this hears of them, so nothing here can cost a result: when the
-server cannot be reached, the study goes on and `scorerates sync` catches up later.
+Results are in the store before this hears of them, so nothing here can cost a result. While the
+server cannot be reached, packs wait; when it answers again, a new tracker looks what is there, so
+that nothing is logged twice. What still waits at the end, `scorerates sync` logs later.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -19,6 +21,8 @@ from analysis.results import tidy
 from study.store import Ledger, Store
 
 BATCH_PACKS = 8
+RETRY_SECONDS = 30.0
+"""How long a server that failed is left alone."""
 
 _Item = tuple[str, Collection[str] | None]
 
@@ -26,8 +30,8 @@ _Item = tuple[str, Collection[str] | None]
 class Publisher:
     """Hands packs to a tracker in the background; every method returns at once but `finish`.
 
-    make_tracker: gives a `study.tracking.Tracker`. It is called in the thread (it loads mlflow).
-    on_error: told, once, what went wrong; after that packs are dropped: the store has them.
+    make_tracker: gives a `study.tracking.Tracker`. It is called in the thread (it loads mlflow),
+    and again after every failure. on_error: told what went wrong, once until it works again.
     """
 
     def __init__(
@@ -37,8 +41,9 @@ class Publisher:
         self._make_tracker = make_tracker
         self._on_error = on_error
         self._queue: queue.Queue[_Item | None] = queue.Queue()
+        self._waiting: list[_Item] = []
         self._tracker: Any = None
-        self._error = ""
+        self._failed_at: float | None = None
         self._backlog: tuple[Collection[str], Ledger] | None = None
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
 
@@ -52,26 +57,41 @@ class Publisher:
         self._queue.put((pack_id, trial_ids))
 
     def finish(self) -> Any:
-        """Logs what is queued, then gives back the open tracker, or None after an error."""
+        """Logs what waits, then gives back the open tracker, or None where that failed."""
         self._queue.put(None)
         self._thread.join()
-        return None if self._error else self._tracker
+        return self._tracker
 
     def _work(self) -> None:
+        self._log_waiting()
+        while (batch := self._next_batch()) is not None:
+            self._waiting += batch
+            if self._failed_at is None or time.monotonic() - self._failed_at >= RETRY_SECONDS:
+                self._log_waiting()
+        if self._failed_at is not None:
+            self._log_waiting()
+
+    def _log_waiting(self) -> None:
         try:
-            self._tracker = self._make_tracker()
-            self._tracker.open()
+            if self._tracker is None:
+                tracker = self._make_tracker()
+                tracker.open()
+                self._tracker = tracker
             if self._backlog is not None:
                 self._catch_up(*self._backlog)
+                self._backlog = None
+            while self._waiting:
+                ready = self._waiting[:BATCH_PACKS]
+                self._log(_chosen(self._store.read_pack(pack), ids) for pack, ids in ready)
+                del self._waiting[:BATCH_PACKS]
         except Exception as error:
-            self._fail(error)
-        while (batch := self._next_batch()) is not None:
-            if self._error:
-                continue
-            try:
-                self._log(_chosen(self._store.read_pack(pack), ids) for pack, ids in batch)
-            except Exception as error:
-                self._fail(error)
+            # Whether the last call did its work is not known: the next tracker looks.
+            self._tracker = None
+            if self._failed_at is None:
+                self._on_error(str(error) or type(error).__name__)
+            self._failed_at = time.monotonic()
+        else:
+            self._failed_at = None
 
     def _next_batch(self) -> list[_Item] | None:
         """The packs that wait, at least one; None when there will be no more."""
@@ -99,10 +119,6 @@ class Publisher:
         frames = [tidy(table.to_pandas()) for table in tables]
         if frames:
             self._tracker.log_trials(pd.concat(frames, ignore_index=True))
-
-    def _fail(self, error: Exception) -> None:
-        self._error = str(error) or type(error).__name__
-        self._on_error(self._error)
 
 
 def _chosen(table: pa.Table, trial_ids: Collection[str] | None) -> pa.Table:

@@ -15,11 +15,12 @@ from rich.table import Table
 from analysis.tuning import COLUMNS, FILE, NOT_SEARCHED, PILOT, POINT, THEORY
 from study.allocation import Outcome, Scheduler, outcomes_of
 from study.calibration import speeds_of
+from study.cluster import ray_here
 from study.guided import TheoryGuided
 from study.interruption import Interrupted, interruptible
 from study.problems import SpecError
 from study.progress import ProgressDisplay, Tally
-from study.runner import DEFAULT_TRACKING_URI, ray_here
+from study.runner import DEFAULT_TRACKING_URI
 from study.search import DATABASE, Search, Where, open_storage
 from study.session import Session
 from study.spec import StudySpec
@@ -71,7 +72,7 @@ def search(
             f"--storage {storage}: a search keeps Optuna's database ({DATABASE}) beside its "
             "results, and needs a directory for it"
         )
-    with store.lock(), interruptible() as interruption:
+    with store.lock(console.print) as lock, interruptible() as interruption:
         store.claim(spec.name, spec.text, spec.folder)
         with open_storage(store.local) as database:
             session = Session(spec, store, console, tracking_uri, trials=())
@@ -90,7 +91,7 @@ def search(
             ]
             work = _Work(spec, session, searches, guided)
             try:
-                work.run(address, trainer, interruption.install)
+                work.run(address, trainer, interruption.install, lock.check)
             except (Interrupted, Exception):
                 # Compiled code on the way (Ray's wait) may turn the one into the other.
                 if not interruption.number:
@@ -122,8 +123,14 @@ class _Work:
     def _done(self) -> int:
         return sum(len(search.finished_trials()) for search in self._searches)
 
-    def run(self, address: str | None, trainer: Trainer | None, on_ray: Callable[[], None]) -> None:
-        """Trains until every participant is done."""
+    def run(
+        self,
+        address: str | None,
+        trainer: Trainer | None,
+        on_ray: Callable[[], None],
+        check: Callable[[], None],
+    ) -> None:
+        """Trains until every participant is done. check: as of `study.watch.Trouble`."""
         spec, session = self._spec, self._session
         done = self._done
         session.say(
@@ -146,7 +153,7 @@ class _Work:
                 tally.work_done = tally.done
 
             with ProgressDisplay(session.console, tally, 0.0) as display:
-                train_as_suggested(scheduler, job, atoms, slots, display, tally, changed)
+                train_as_suggested(scheduler, job, atoms, slots, display, tally, changed, check)
                 changed()
 
     def _final(self, trial_ids: list[str]) -> None:
@@ -186,7 +193,7 @@ class _Work:
         for guided in self._guided:
             if guided.message:
                 session.warn(f"no theory-guided choice: {guided.message}")
-        session.say(f"report: {store.url}/report.html")
+        session.say(f"report: {store.place}/report.html")
         session.say(f"Optuna: optuna-dashboard sqlite:///{store.local}/{DATABASE}")
         return result
 

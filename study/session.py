@@ -137,6 +137,13 @@ class Session:
         if self.publisher:
             self.publisher.pack_done(pack_id, trial_ids)
 
+    def halved(self, trials: int, attempts: int, reason: str) -> None:
+        """Says that a pack's worker died at every attempt, and that its halves are tried next."""
+        self.warn(
+            f"warning: a pack of {trials} trials lost its worker in {attempts} of {attempts} "
+            f"attempts ({reason}); its halves are tried next"
+        )
+
     def auditing(self) -> None:
         """Says that the assumptions are measured next."""
         settings = f"{len(self.settings)} setting{'s' if len(self.settings) > 1 else ''}"
@@ -167,7 +174,7 @@ class Session:
             return result
         if counts["missing"]:
             raise StoreError(
-                f"{counts['missing']} trials were trained but are not in {self.store.url}: on a "
+                f"{counts['missing']} trials were trained but are not in {self.store.place}: on a "
                 "cluster, --storage must be a shared directory or an object store"
             )
         if counts["failed"]:
@@ -180,7 +187,7 @@ class Session:
             conclusion = conclude(self.store, self.spec, ledger, folder)
             self.track(tracker, "FINISHED", folder, conclusion)
         print_verdicts(self.console, conclusion.verdicts)
-        self.say(f"report: {self.store.url}/report.html")
+        self.say(f"report: {self.store.place}/report.html")
         return replace(result, verdicts=conclusion.verdicts)
 
     def track(

@@ -18,28 +18,29 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis.results import SCHEMA
+from analysis.results import COMPILED_OF, SCHEMA, packs_id
 from study.lock import StorageLock
 from study.plan import pack_id_of
+from study.storage import Storage, StoreError
 from trainers.trial import TrialStatus
 
+__all__ = ["CorruptPackError", "Entry", "Ledger", "Store", "StoreError"]
+
+READERS = 8
+"""Packs read at once: what their tables hold stays in memory meanwhile."""
+
 _WRITTEN, _SECONDS = b"written", b"seconds"
-
-
-class StoreError(RuntimeError):
-    """The storage cannot be used; the message says why and what to do."""
 
 
 class CorruptPackError(ValueError):
@@ -79,9 +80,11 @@ class Entry:
 
 @dataclass
 class Ledger:
-    """What the store holds: trial_id -> entry. corrupt: names of files moved aside."""
+    """What the store holds: trial_id -> entry. packs: the ids of its files, corrupt: the names of
+    those moved aside."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
+    packs: list[str] = field(default_factory=list)
     corrupt: list[str] = field(default_factory=list)
 
     def finished(self, trial_id: str) -> bool:
@@ -101,24 +104,16 @@ class Ledger:
 
 
 class Store:
-    """The results of one study at a path or URL (`/data/x`, `s3://bucket/x`). Picklable."""
+    """The results of one study at a path or URL (`/data/x`, `s3://bucket/x`). Picklable.
+
+    Everything raises StoreError where the storage cannot be used.
+    """
 
     def __init__(self, storage: str | Path) -> None:
-        text = str(storage)
-        self.url = text if "://" in text else str(Path(text).expanduser().absolute())
-
-    @property
-    def _at(self) -> tuple[Any, str]:
-        try:
-            fs, root = fsspec.core.url_to_fs(self.url)
-        except (ImportError, ValueError) as error:
-            raise StoreError(f"cannot use storage {self.url}: {error}") from None
-        return fs, root.rstrip("/")
-
-    @property
-    def local(self) -> Path | None:
-        """The directory, where the storage is one."""
-        return None if "://" in self.url else Path(self.url)
+        self._storage = Storage(storage)
+        self.url = self._storage.url
+        self.place = self._storage.place
+        self.local = self._storage.local
 
     # --- the study -------------------------------------------------------------------------------
 
@@ -129,32 +124,25 @@ class Store:
     def claim(self, name: str, text: str, folder: Path) -> None:
         """Makes this the storage of study `name`, or raises StoreError where it is not."""
         self.check_owner(name)
-        try:
-            if self.local is not None:
-                (self.local / "trials").mkdir(parents=True, exist_ok=True)
-                for leftover in (self.local / "trials").glob(".*.tmp"):
-                    leftover.unlink(missing_ok=True)
-            self.write_text("study.json", json.dumps({"name": name, "folder": str(folder)}) + "\n")
-            self.write_text("spec.yaml", text)
-        except OSError as error:
-            raise StoreError(self._unusable(error)) from None
+        if self.local is not None:
+            for leftover in self.local.glob("*/.*.tmp"):
+                leftover.unlink(missing_ok=True)
+        self.write_text("study.json", json.dumps({"name": name, "folder": str(folder)}) + "\n")
+        self.write_text("spec.yaml", text)
 
     def check_owner(self, name: str) -> None:
         """Raises StoreError where the storage holds something else than study `name`."""
-        try:
+        with self._storage.reported():
             owner = self.owner()
-            if owner is None and self.local is not None and self.local.exists():
-                foreign = [p.name for p in self.local.iterdir() if not p.name.startswith(".")]
-                if foreign:
-                    raise StoreError(
-                        f"{self.url} is not empty and holds no study ({sorted(foreign)[0]}): "
-                        "choose a new or empty directory with --storage"
-                    )
-        except OSError as error:
-            raise StoreError(self._unusable(error)) from None
+            foreign = self._storage.names() if owner is None else []
+        if foreign:
+            raise StoreError(
+                f"{self.place} is not empty and holds no study ({foreign[0]}): "
+                "choose a new or empty directory with --storage"
+            )
         if owner not in (None, name):
             raise StoreError(
-                f"{self.url} holds the results of study {owner!r}, not of {name!r}: "
+                f"{self.place} holds the results of study {owner!r}, not of {name!r}: "
                 "choose another --storage, or rename the study"
             )
 
@@ -167,19 +155,20 @@ class Store:
         """Text of the spec as last run, and the folder it was in. Raises StoreError."""
         text, about = self.read("spec.yaml"), self._about()
         if text is None or about is None:
-            raise StoreError(f"{self.url} holds no study: run one there first")
+            raise StoreError(f"{self.place} holds no study: run one there first")
         return text.decode(), Path(str(about.get("folder", ".")))
 
-    def lock(self) -> contextlib.AbstractContextManager[Any]:
-        """Keeps a second driver out of a local directory (see study.lock); on object storage
-        nothing can, and two drivers there cost time but no results."""
-        if self.local is None:
-            return contextlib.nullcontext()
-        try:
-            self.local.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(self._unusable(error)) from None
-        return StorageLock(self.local)
+    @contextlib.contextmanager
+    def lock(self, say: Callable[[str], None] = lambda _: None) -> Iterator[StorageLock]:
+        """Keeps a second driver out while it is held (see study.lock), or raises
+        StorageLockedError. say: told that it may take a while."""
+        fs, root = self._storage.files()
+        with contextlib.ExitStack() as stack:
+            with self._storage.reported():
+                if self.local is not None:
+                    self.local.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context(StorageLock(self.place, fs, root, say))
+            yield lock
 
     def _about(self) -> dict[str, Any] | None:
         data = self.read("study.json")
@@ -190,14 +179,8 @@ class Store:
         except ValueError:
             about = None
         if not isinstance(about, dict):
-            raise StoreError(f"{self.url}/study.json is damaged: remove it, and run again")
+            raise StoreError(f"{self.place}/study.json is damaged: remove it, and run again")
         return about
-
-    def _unusable(self, error: OSError) -> str:
-        return (
-            f"cannot write to {self.url}: {error.strerror or error}; choose another --storage, "
-            "or change its permissions"
-        )
 
     # --- packs -----------------------------------------------------------------------------------
 
@@ -220,7 +203,7 @@ class Store:
         """The rows of a pack, verified. Raises CorruptPackError, or FileNotFoundError."""
         data = self.read(f"trials/{pack_id}.parquet")
         if data is None:
-            raise FileNotFoundError(f"{self.url}/trials/{pack_id}.parquet")
+            raise FileNotFoundError(f"{self.place}/trials/{pack_id}.parquet")
         try:
             file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
             table = file.read()
@@ -233,45 +216,40 @@ class Store:
 
     def pack_ids(self) -> list[str]:
         """The ids of all stored packs, sorted."""
-        fs, root = self._at
-        fs.invalidate_cache()
-        try:
-            names = [str(path).rsplit("/", 1)[-1] for path in fs.ls(f"{root}/trials", detail=False)]
-        except FileNotFoundError:
-            return []
         suffix = ".parquet"
-        return sorted(
-            name.removesuffix(suffix)
-            for name in names
-            if name.endswith(suffix) and not name.startswith(".")
-        )
-
-    def packs(self, ledger: Ledger | None = None) -> Iterator[tuple[str, pa.Table]]:
-        """(id, rows) of every pack that is intact. Others are moved aside where `ledger` is
-        given, which is told about them, and skipped where it is not."""
-        for pack_id in self.pack_ids():
-            try:
-                yield pack_id, self.read_pack(pack_id)
-            except FileNotFoundError:
-                continue
-            except CorruptPackError:
-                if ledger is not None:
-                    self._move_aside(pack_id)
-                    ledger.corrupt.append(f"{pack_id}.parquet")
+        names = self._storage.names("trials")
+        return [name.removesuffix(suffix) for name in names if name.endswith(suffix)]
 
     def ledger(self, repair: bool = False) -> Ledger:
         """What is there. repair: move damaged files aside (needs the lock)."""
-        ledger = Ledger()
-        for pack_id, table in self.packs(ledger if repair else None):
-            metadata = table.schema.metadata or {}
-            written, seconds = (float(metadata.get(key, b"0")) for key in (_WRITTEN, _SECONDS))
-            endings = _endings(table)
-            for trial_id, status, device in endings:
-                entry = Entry(status, pack_id, written, seconds / len(endings), device or "")
+        ledger = Ledger(packs=self.pack_ids())
+        for pack_id, entries in zip(ledger.packs, _ahead(self.entries, ledger.packs), strict=True):
+            if entries is None and repair:
+                name = f"trials/{pack_id}.parquet"
+                self._storage.move(name, f"{name}.corrupt")
+                ledger.corrupt.append(f"{pack_id}.parquet")
+            for trial_id, entry in (entries or {}).items():
                 known = ledger.entries.get(trial_id)
                 if known is None or entry.better_than(known):
                     ledger.entries[trial_id] = entry
         return ledger
+
+    def entries(self, pack_id: str) -> dict[str, Entry] | None:
+        """trial_id -> entry of a pack, none where there is no such pack; None where its file is
+        damaged."""
+        try:
+            table = self.read_pack(pack_id)
+            metadata = table.schema.metadata or {}
+            written, seconds = (float(metadata.get(key, b"0")) for key in (_WRITTEN, _SECONDS))
+        except FileNotFoundError:
+            return {}
+        except ValueError:  # CorruptPackError is one
+            return None
+        endings = _endings(table)
+        return {
+            trial_id: Entry(status, pack_id, written, seconds / len(endings), device or "")
+            for trial_id, status, device in endings
+        }
 
     def rows(self, trial_ids: Collection[str], ledger: Ledger) -> Iterator[pa.Table]:
         """The rows of these trials, each from the pack that the ledger names, pack by pack."""
@@ -279,24 +257,30 @@ class Store:
         for trial_id in trial_ids:
             if trial_id in ledger.entries:
                 wanted.setdefault(ledger.entries[trial_id].pack_id, []).append(trial_id)
-        for pack_id in sorted(wanted):
-            table = self.read_pack(pack_id)
+
+        def read(pack_id: str) -> pa.Table:
+            try:
+                table = self.read_pack(pack_id)
+            except (CorruptPackError, FileNotFoundError) as error:
+                raise StoreError(
+                    f"{self.place}/trials/{pack_id}.parquet was damaged or removed just now "
+                    f"({error}): run the same command again, which trains its trials anew"
+                ) from None
             keep = pc.is_in(table["trial_id"], value_set=pa.array(wanted[pack_id]))
-            yield table.filter(keep).replace_schema_metadata(SCHEMA.metadata)
+            return table.filter(keep).replace_schema_metadata(SCHEMA.metadata)
+
+        yield from _ahead(read, sorted(wanted))
 
     def compile(self, trial_ids: Collection[str], ledger: Ledger) -> str:
-        """Writes results.parquet for these trials, atomically; returns its path or URL."""
+        """Writes results.parquet for these trials, atomically; returns its path or URL. The file
+        says which packs there were, so that a reader sees when it is no longer up to date."""
         sink = pa.BufferOutputStream()
-        with pq.ParquetWriter(sink, SCHEMA, compression="zstd", write_page_checksum=True) as writer:
+        schema = SCHEMA.with_metadata({**SCHEMA.metadata, COMPILED_OF: packs_id(ledger.packs)})
+        with pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer:
             for table in self.rows(trial_ids, ledger):
                 writer.write_table(table)
         self.write_bytes("results.parquet", sink.getvalue().to_pybytes())
         return f"{self.url}/results.parquet"
-
-    def _move_aside(self, pack_id: str) -> None:
-        fs, root = self._at
-        name = f"{root}/trials/{pack_id}.parquet"
-        fs.mv(name, f"{name}.corrupt")
 
     # --- files -----------------------------------------------------------------------------------
 
@@ -305,35 +289,24 @@ class Store:
         self.write_bytes(name, text.encode())
 
     def write_bytes(self, name: str, data: bytes) -> None:
-        """Writes a file, atomically. Raises StoreError."""
-        try:
-            if self.local is not None:
-                (self.local / name).parent.mkdir(parents=True, exist_ok=True)
-                _replace(self.local / name, data)
-            else:
-                fs, root = self._at
-                fs.pipe_file(f"{root}/{name}", data)
-        except OSError as error:
-            raise StoreError(self._unusable(error)) from None
+        """Writes a file, atomically."""
+        self._storage.write(name, data)
 
     def read(self, name: str) -> bytes | None:
         """The content of a file, None where there is none."""
-        fs, root = self._at
-        try:
-            data: bytes = fs.cat_file(f"{root}/{name}")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return data
+        return self._storage.read(name)
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Writes `path` so that it holds the old or the new content at any moment, whatever happens."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def _ahead(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """`function` of each item, in order, some of them ahead of time: storage answers slowly, and
+    Parquet is decoded outside the interpreter's lock."""
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(items), READERS):
+            yield from pool.map(function, items[start : start + READERS])
 
 
 def _in_schema(table: pa.Table) -> pa.Table:

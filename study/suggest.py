@@ -22,8 +22,8 @@ from ray.tune.search import Searcher
 from study.allocation import Batch, Scheduler, outcomes_of
 from study.plan import Slots
 from study.progress import ProgressDisplay, Tally
-from study.runner import ATTEMPTS_AFTER_A_CRASH, PackTrainable, reason_of
-from study.store import StoreError
+from study.runner import ATTEMPTS_AFTER_A_CRASH, PackTrainable
+from study.watch import Trouble, reason_of
 from study.worker import Job, failed_rows
 from trainers.trial import TrialConfig
 
@@ -36,11 +36,13 @@ def train_as_suggested(
     display: ProgressDisplay,
     tally: Tally,
     on_change: Callable[[], None],
+    check: Callable[[], None],
 ) -> None:
     """Trains what `scheduler` asks for until it is done. atoms: by SHA-256, the rows of the data
-    files that laws refer to. `on_change` is called when a pack is
-    stored, before `display` shows `tally`. Raises StoreError."""
-    packs = _Packs(scheduler, job, display, tally, on_change)
+    files that laws refer to. `on_change` is called when a pack is stored, before `display` shows
+    `tally`. check: as of `Trouble`. Raises StoreError and StorageLockedError."""
+    trouble = Trouble(check)
+    packs = _Packs(scheduler, job, display, tally, on_change, trouble)
     held = {key: ray.put(rows) for key, rows in atoms.items()}
     trainable = tune.with_parameters(_SuggestedPack, job=job, packs=[], atoms=held)
     with tempfile.TemporaryDirectory(prefix="scorerates-", ignore_cleanup_errors=True) as folder:
@@ -54,10 +56,12 @@ def train_as_suggested(
                 storage_path=folder,
                 verbose=0,
                 callbacks=[_Watch(packs)],
+                stop=trouble,
                 failure_config=tune.FailureConfig(max_failures=ATTEMPTS_AFTER_A_CRASH),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
+    trouble.raise_any()
 
 
 class _SuggestedPack(PackTrainable):
@@ -79,9 +83,10 @@ class _Packs:
         display: ProgressDisplay,
         tally: Tally,
         on_change: Callable[[], None],
+        trouble: Trouble,
     ) -> None:
         self.scheduler, self._job, self._on_change = scheduler, job, on_change
-        self._display, self._tally = display, tally
+        self._display, self._tally, self._trouble = display, tally, trouble
         self._out: dict[int, Batch] = {}
         self._given = 0
 
@@ -107,7 +112,8 @@ class _Packs:
     def stored(self, pack: int, result: Mapping[str, Any]) -> None:
         """A pack's rows are in the store."""
         if "storage_error" in result:
-            raise StoreError(result["storage_error"])
+            self._trouble.report(str(result["storage_error"]))
+            return
         del self._out[pack]
         self._tally.measured += float(result.get("operations", 0.0))
         self._returned(str(result["pack_id"]))

@@ -127,8 +127,12 @@ class Tracker:
                 self._client.log_artifacts(self._parent, str(Path(folder) / "figures"), "figures")
 
     def close(self, status: str) -> None:
-        """Ends the parent run: FINISHED, FAILED or KILLED."""
+        """Ends the parent run: FINISHED, FAILED or KILLED. Runs of trials that are still open go: a
+        request whose answer got lost was sent twice."""
         with self._reported():
+            opened = f"tags.`{TAG_KIND}` = 'trial' and attributes.status = 'RUNNING'"
+            for run in list(self._runs(opened)):
+                self._client.delete_run(run.info.run_id)
             self._client.set_terminated(self._parent, status)
 
     # --- finding --------------------------------------------------------------------------------
@@ -356,16 +360,21 @@ def artifact_location(tracking_uri: str) -> str | None:
     return None if database is None else (database.parent / "mlartifacts").as_uri()
 
 
-def ui_command(tracking_uri: str, host: str, port: int) -> list[str]:
-    """argv of MLflow's server on `tracking_uri`; start it with `ui_environment`. One worker: the
+def ui_command(host: str, port: int) -> list[str]:
+    """argv of MLflow's server; start it with `ui_environment`. One worker: the
     default of four stalls every request by some 44 ms and takes 3 GiB."""
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri]
+    command = [sys.executable, "-m", "mlflow", "server"]
     return [*command, "--host", host, "--port", str(port), "--workers", "1"]
 
 
-def ui_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` with the server's job runner off, which this project has no use for."""
-    return {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environment}
+def ui_environment(environment: Mapping[str, str], tracking_uri: str) -> dict[str, str]:
+    """`environment` with the database, whose password a command line would show to every user of
+    this machine, and without the server's job runner, which this project has no use for."""
+    return {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        **environment,
+        "MLFLOW_BACKEND_STORE_URI": tracking_uri,
+    }
 
 
 @contextmanager

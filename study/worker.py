@@ -1,7 +1,8 @@
 """What a worker does with a pack: train it, and put its rows into the store. Knows nothing of Ray.
 
 A pack that raises is trained again trial by trial, so that one bad trial fails alone: it becomes a
-row with its message, and every other trial keeps its numbers.
+row with its message, and every other trial keeps its numbers. One that ran out of memory is halved
+instead: half of it may fit, and a batch costs less than its trials one by one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.results import table_from
+from study.plan import pack_id_of
 from study.store import Store, StoreError
 from trainers.custom import place
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed
@@ -95,15 +97,32 @@ def train_into_store(
 ) -> dict[str, Any]:
     """Trains a pack and stores its rows; returns its id and the number of trials by status.
 
-    Raises what the storage raises; what the trainer raises becomes rows of failed trials.
+    Raises what the storage raises; what the trainer raises becomes rows of failed trials. A pack
+    that is stored already is not trained again: its worker died after it had stored the rows.
     """
+    stored = _stored(job.store, configs)
+    if stored is not None:
+        return stored
     if job.sources:
         place(job.sources)
     started = time.perf_counter()
     trajectories = _trained(job, configs, atoms, on_progress)
     seconds = time.perf_counter() - started
     pack_id = job.store.write_pack(table_from(trajectories, job.study), seconds)
-    counts = Counter(str(trajectory.status) for trajectory in trajectories)
+    return _counts(pack_id, (trajectory.status for trajectory in trajectories))
+
+
+def _stored(store: Store, configs: Sequence[TrialConfig]) -> dict[str, Any] | None:
+    """What `train_into_store` returned for this very pack, if all its trials finished."""
+    pack_id = pack_id_of(config.trial_id for config in configs)
+    entries = store.entries(pack_id)
+    if not entries or not all(entry.finished for entry in entries.values()):
+        return None
+    return _counts(pack_id, (entry.status for entry in entries.values()))
+
+
+def _counts(pack_id: str, statuses: Iterable[str]) -> dict[str, Any]:
+    counts = Counter(map(str, statuses))
     return {"pack_id": pack_id, **{str(status): counts[status] for status in TrialStatus}}
 
 
@@ -132,8 +151,21 @@ def _trained(
         if len(configs) == 1:
             log.exception("trial %s failed", configs[0].trial_id)
             return [failed(configs[0], f"{type(error).__name__}: {error}")]
-        log.warning("a pack of %d trials failed, training them one by one: %s", len(configs), error)
-    return [_trained(job, [config], atoms, on_progress)[0] for config in configs]
+        parts = 2 if _out_of_memory(error) else len(configs)
+        log.warning(
+            "a pack of %d trials failed, training it in %d parts: %s", len(configs), parts, error
+        )
+    # Out here the error is gone, and with it what its frames held.
+    size = -(-len(configs) // parts)
+    groups = [configs[start : start + size] for start in range(0, len(configs), size)]
+    return [t for group in groups for t in _trained(job, group, atoms, on_progress)]
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether fewer trials may succeed: MemoryError, torch's own by name (a trainer need not use
+    torch), and what torch says on a CPU."""
+    named = type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError) or named or "can't allocate memory" in str(error)
 
 
 def failed_rows(job: Job, configs: Sequence[TrialConfig], message: str) -> str:

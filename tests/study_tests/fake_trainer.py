@@ -1,22 +1,28 @@
 """A cheap stand-in for `train_pack` that workers can import, and that leaves a trace of each call.
 
 The folder in FAKE_TRAINER holds `control.json` (sleep: seconds a trial; raise_width: a trial of
-that width raises; kill_width: its process dies) and `calls/`, one file for every trial trained.
+that width raises; kill_width: its process dies; room, killed_above: more trials in a pack raise
+MemoryError, or kill the process as the system does; full: the worker's disk is), `calls/`, one file
+for every trial trained, and `workers/`, one for every process that trained, named by its id and
+holding FAKE_NODE, the node it is on.
 A step size above 2 diverges. Numbers follow from the configuration alone: the score error is lowest
 at effective time N^1/2, and there it is N^-1/2 and a little for each seed.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import signal
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from study import storage
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, recorded_steps
 
 
@@ -31,6 +37,15 @@ def train(
 ) -> list[Trajectory]:
     folder = Path(os.environ["FAKE_TRAINER"])
     control = json.loads((folder / "control.json").read_text())
+    workers = folder / "workers"
+    workers.mkdir(exist_ok=True)
+    (workers / str(os.getpid())).write_text(os.environ.get("FAKE_NODE", ""))
+    if len(configs) > control.get("killed_above", math.inf):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if len(configs) > control.get("room", math.inf):
+        raise MemoryError(f"no room for {len(configs)} trials")
+    if control.get("full"):
+        storage.os.fsync = _disk_full
     for config in configs:
         if config.width == control.get("kill_width"):
             os._exit(1)
@@ -42,6 +57,10 @@ def train(
         if on_progress is not None:
             on_progress(config.training_operations)
     return [trajectory(config) for config in configs]
+
+
+def _disk_full(descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def trajectory(config: TrialConfig) -> Trajectory:

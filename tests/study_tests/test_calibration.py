@@ -38,7 +38,6 @@ def figures(**others: float) -> dict[str, float]:
 
 
 def test_a_real_measurement_is_plausible_and_kept(cache: Path) -> None:
-    pytest.importorskip("torch")
     told: list[str] = []
     speeds = speeds_of(SLOTS, None, told.append)
     assert speeds.source == "measured on this machine"

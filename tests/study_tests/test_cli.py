@@ -185,7 +185,7 @@ def test_wrong_input_ends_with_2_and_one_message(study: Path, capsys: Capture) -
         (("plan", study, "--storage", other), "holds the results of study 'other'"),
         (("run", study, "--storage", other, "--no-tracking"), "holds the results of study 'other'"),
         (("run", study, "--storage", "foreign", "--no-tracking"), "holds no study (notes.txt)"),
-        (("run", study, "--storage", f"{study}/x", "--no-tracking"), "cannot write to"),
+        (("run", study, "--storage", f"{study}/x", "--no-tracking"), "cannot use"),
         (("status", "nothing"), "no study file, results directory or study"),
         (("status", study.parent), "holds no study: run one there first"),
         (("analyze", study), "no trial of study 'small' has finished: run it first"),

@@ -11,6 +11,7 @@ import pytest
 from fake_trainer import trajectory
 
 from analysis.results import table_from
+from study import publisher as module
 from study.publisher import Publisher
 from study.store import Ledger, Store
 from trainers.trial import Cube, TrialConfig
@@ -39,6 +40,35 @@ class Tracker:
     @property
     def seen(self) -> list[str]:
         return [i for frame in self.frames for i in frame["trial_id"].unique()]
+
+
+class Server:
+    """Keeps what clients log; after `calls_left` trials it fails, having done what was asked."""
+
+    def __init__(self) -> None:
+        self.logged: list[str] = []
+        self.calls_left = 10**9
+
+
+class Client:
+    """A tracker of that server. It knows what was there when it was opened, and what it logged."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def open(self) -> None:
+        if self.server.calls_left <= 0:
+            raise ConnectionError("gone")
+        self.logged = set(self.server.logged)
+
+    def log_trials(self, frame: pd.DataFrame) -> None:
+        for trial_id in frame["trial_id"].unique():
+            if trial_id not in self.logged:
+                self.server.logged.append(trial_id)
+                self.server.calls_left -= 1
+                if self.server.calls_left < 0:
+                    raise ConnectionError("gone")
+                self.logged.add(trial_id)
 
 
 def trial(seed: int) -> TrialConfig:
@@ -86,16 +116,39 @@ def test_what_a_killed_driver_did_not_log_is_logged_at_the_start(store: Store) -
 
 
 @pytest.mark.parametrize("broken_after", [0, 1])
-def test_a_failure_is_told_once_and_the_rest_is_dropped(store: Store, broken_after: int) -> None:
+def test_a_failure_is_told_once_and_what_waits_stays_in_the_store(
+    store: Store, broken_after: int
+) -> None:
     tracker, errors = Tracker(broken_after=broken_after), list[str]()
     publisher = Publisher(store, lambda: tracker, errors.append)
     _, waiting = write(store, 0)
     publisher.start(waiting, store.ledger())
     for seed in range(1, 30):
         publisher.pack_done(write(store, seed)[0])
+    tracker.open = lambda: None  # type: ignore[method-assign]  # it stays broken
     assert publisher.finish() is None
     assert errors == ["gone"]
     assert len(tracker.frames) == broken_after
+
+
+def test_a_server_that_comes_back_gets_what_it_missed_and_nothing_twice(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
+    server = Server()
+    errors = list[str]()
+    publisher = Publisher(store, lambda: Client(server), errors.append)
+    _, before = write(store, 0, 1)
+    publisher.start(before, store.ledger())
+    ids = [*before]
+    for seed in range(2, 60):
+        pack_id, trial_ids = write(store, seed)
+        ids += trial_ids
+        publisher.pack_done(pack_id)
+        server.calls_left = {20: 2, 30: 10**9, 40: 0, 50: 10**9}.get(seed, server.calls_left)
+    assert publisher.finish() is not None
+    assert sorted(server.logged) == sorted(ids)
+    assert set(errors) <= {"gone"}
 
 
 def test_a_tracker_that_cannot_be_made_is_a_failure_too(store: Store) -> None:

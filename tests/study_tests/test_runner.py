@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -23,11 +24,12 @@ from rich.console import Console
 
 from analysis.audit import load_audit
 from analysis.results import load_results
-from study import StudySpec, cli, run
-from study.lock import StorageLock, StorageLockedError
+from study import StudySpec, cli, lock, run
+from study.cluster import _connect
+from study.lock import StorageLockedError
 from study.problems import SpecError
 from study.session import RunResult
-from study.store import Store
+from study.store import Store, StoreError
 
 runner = importlib.import_module("study.runner")  # `study.runner` of the package is shadowed by run
 
@@ -208,8 +210,9 @@ def test_a_trial_that_kills_its_worker_fails_alone(
     trainer.control(kill_width=64)
     text = STUDY.replace("seeds: 3", "seeds: 1")
     text = text[: text.index("sweeps")] + "sweeps: {samples: 16, width: [64, 128, 256]}\n"
-    result, _ = train(tmp_path / "r", text)
+    result, said = train(tmp_path / "r", text)
     assert (result.exit_code, result.counts["failed"], result.counts["completed"]) == (3, 1, 2)
+    assert "warning: a pack of 2 trials lost its worker in 1 of 1 attempts" in said
     (failure,) = table(tmp_path / "r").query("status == 'failed'").itertuples()
     assert failure.width == 64
     assert "died" in failure.message
@@ -232,6 +235,40 @@ def test_a_damaged_file_is_told_and_its_trials_are_trained_again(
     pd.testing.assert_frame_equal(table(tmp_path / "r"), uninterrupted)
 
 
+def test_a_full_disk_ends_the_run_at_once_and_says_so(
+    trainer: Trainer, tmp_path: Path, uninterrupted: pd.DataFrame
+) -> None:
+    trainer.control(full=True)
+    with pytest.raises(StoreError, match="No space left on device; what is stored is safe"):
+        train(tmp_path / "r")
+    assert set(trainer.calls().values()) == {1}, "a pack was trained again for nothing"
+    trainer.control()
+    result, _ = train(tmp_path / "r")
+    assert (result.trained, result.exit_code) == (TRIALS, 0)
+    pd.testing.assert_frame_equal(table(tmp_path / "r"), uninterrupted)
+
+
+def test_a_driver_whose_storage_was_taken_over_stops(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.1)
+    trainer.control(sleep=1.0)
+    stored = Store(tmp_path / "r")
+
+    def take_over() -> None:
+        while not stored.pack_ids():
+            time.sleep(0.05)
+        (tmp_path / "r" / ".lock").write_text('{"pid": 7, "host": "elsewhere"}')
+
+    thread = threading.Thread(target=take_over, daemon=True)
+    thread.start()
+    with pytest.raises(StorageLockedError, match="taken over by process 7 on host elsewhere"):
+        train(tmp_path / "r")
+    thread.join()
+    assert 0 < len(stored.ledger().entries) < TRIALS
+    assert not (tmp_path / "r" / "results.parquet").exists()
+
+
 def test_what_cannot_run_is_said_before_anything_starts(trainer: Trainer, tmp_path: Path) -> None:
     for resources, said in [
         ("{cpus_per_pack: 64}", "no node has room for a pack of resources.cpus_per_pack = 64"),
@@ -242,8 +279,8 @@ def test_what_cannot_run_is_said_before_anything_starts(trainer: Trainer, tmp_pa
             train(tmp_path / "r", STUDY.replace("{workers: 2}", resources))
     for address in ("127.0.0.1:9", "ray://127.0.0.1:9"):
         with pytest.raises(SpecError, match=f"cannot reach a Ray cluster at '{address}'"):
-            runner._connect(address)
-    with StorageLock(tmp_path / "r"), pytest.raises(StorageLockedError, match="in use by process"):
+            _connect(address)
+    with Store(tmp_path / "r").lock(), pytest.raises(StorageLockedError, match="in use by process"):
         train(tmp_path / "r")
     assert trainer.calls() == Counter()
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from fake_trainer import trajectory
 
-from analysis.results import SCHEMA, table_from
-from study.lock import STALE_SECONDS, StorageLock, StorageLockedError
+from analysis.results import SCHEMA, load_results, table_from
 from study.plan import pack_id_of
 from study.store import CorruptPackError, Entry, Ledger, Store, StoreError
 from trainers.trial import Cube, TrialConfig, failed
@@ -194,8 +189,8 @@ def test_a_directory_with_something_else_is_refused_and_left_alone(tmp_path: Pat
 def test_a_place_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     store = Store(tmp_path / "file" / "results")
-    with pytest.raises(StoreError, match="choose another --storage"):
-        store.lock()
+    with pytest.raises(StoreError, match="choose another --storage"), store.lock():
+        pass
     with pytest.raises(StoreError, match="choose another --storage"):
         store.claim("s", "", Path())
     with pytest.raises(StoreError, match="cannot use storage nowhere://x"):
@@ -220,68 +215,60 @@ def test_damaged_bookkeeping_is_told(store: Store) -> None:
 def test_claiming_removes_what_a_killed_writer_left(store: Store) -> None:
     assert store.local is not None
     leftover = store.local / "trials" / ".x.parquet.1.tmp"
+    leftover.parent.mkdir()
     leftover.write_text("half")
     store.claim("s", "name: s\n", Path())
     assert not leftover.exists()
 
 
-def test_object_storage_works_the_same() -> None:
-    store = Store("memory://bucket/results")
+def test_object_storage_works_the_same(bucket: str) -> None:
+    store = Store(f"{bucket}/deep/results/")
+    assert store.ledger() == Ledger()
     store.claim("s", "name: s\n", Path("/somewhere"))
     pack_id = write(store, TRIALS)
     damaged = write(store, [trial(9)])
-    fs = fsspec.filesystem("memory")
-    fs.pipe_file(f"/bucket/results/trials/{damaged}.parquet", b"PAR1")
+    assert store.pack_ids() == sorted([pack_id, damaged]), "a listing is never of before"
+    fs = fsspec.filesystem("s3")
+    fs.pipe_file(f"{store.url}/trials/{damaged}.parquet", b"PAR1")
     with store.lock():
         ledger = store.ledger(repair=True)
     assert ledger.corrupt == [f"{damaged}.parquet"]
     assert store.pack_ids() == [pack_id]
+    assert fs.exists(f"{store.url}/trials/{damaged}.parquet.corrupt")
     assert ledger.counts(IDS)["completed"] == 4
-    assert store.compile(IDS, ledger) == "memory://bucket/results/results.parquet"
+    assert store.compile(IDS, store.ledger()) == f"{bucket}/deep/results/results.parquet"
     assert store.owner() == "s"
+    assert set(load_results(store.url)["trial_id"]) == set(IDS)
+    with pytest.raises(StoreError, match="holds the results of study 's', not of 'other'"):
+        store.claim("other", "", Path())
+
+
+def test_a_prefix_with_something_else_is_refused(bucket: str) -> None:
+    fsspec.filesystem("s3").pipe_file(f"{bucket}/thesis/chapter1.tex", b"years of work")
+    with pytest.raises(StoreError, match=r"is not empty and holds no study \(chapter1.tex\)"):
+        Store(f"{bucket}/thesis").claim("s", "", Path())
+
+
+def test_results_are_those_of_the_study_until_packs_come_that_are_not_compiled(
+    store: Store,
+) -> None:
+    write(store, TRIALS[:2])
+    write(store, TRIALS[2:])
+    store.compile(IDS[:3], store.ledger())
+    assert set(load_results(store.url)["trial_id"]) == set(IDS[:3])
+    late = trial(9)
+    write(store, [late])
+    assert set(load_results(store.url)["trial_id"]) == {*IDS, late.trial_id}
+
+
+def test_a_file_that_breaks_while_it_is_read_is_named(store: Store) -> None:
+    pack_id = write(store, TRIALS)
+    ledger = store.ledger()
+    pack_file(store, pack_id).write_bytes(b"PAR1")
+    with pytest.raises(StoreError, match=f"{pack_id}.parquet was damaged .* run the same command"):
+        store.compile(IDS, ledger)
 
 
 def test_a_store_travels_to_workers(store: Store) -> None:
     write(pickle.loads(pickle.dumps(store)), TRIALS)
     assert store.ledger().counts(IDS)["completed"] == 4
-
-
-# --- the lock ------------------------------------------------------------------------------------
-
-
-def test_a_second_driver_is_told_who_holds_the_directory(tmp_path: Path) -> None:
-    holder = f"in use by process {os.getpid()} on host"
-    with StorageLock(tmp_path), pytest.raises(StorageLockedError, match=holder):
-        StorageLock(tmp_path).__enter__()
-    with StorageLock(tmp_path):
-        pass
-
-
-def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
-    code = (
-        "import os, signal, sys; from pathlib import Path; from study.lock import StorageLock\n"
-        "with StorageLock(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=60)
-    assert json.loads((tmp_path / ".lock").read_text())["pid"] != os.getpid()
-    with StorageLock(tmp_path):
-        assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
-
-
-def test_a_fresh_heartbeat_from_another_host_keeps_out_and_a_stale_one_does_not(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / ".lock"
-    path.write_text(json.dumps({"pid": 1, "host": "elsewhere"}))
-    with pytest.raises(StorageLockedError, match="process 1 on host elsewhere"):
-        StorageLock(tmp_path).__enter__()
-    old = path.stat().st_mtime - STALE_SECONDS - 1
-    os.utime(path, (old, old))
-    with StorageLock(tmp_path):
-        pass
-
-
-def test_a_lock_file_of_rubbish_does_not_block(tmp_path: Path) -> None:
-    (tmp_path / ".lock").write_text("[1, 2")
-    with StorageLock(tmp_path):
-        pass

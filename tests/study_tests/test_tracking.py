@@ -3,11 +3,11 @@
 import math
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from services import MlflowServer, postgresql
 
 from analysis.mlflow_view import LOGGED_SERIES, SERIES, TAG_KIND, TAG_STATUS, TAG_TRIAL
 from analysis.results import ResultsError, load_results, table_from, tidy
-from study import tracking
-from study.tracking import PARENT, Tracker, TrackingError, ui_command, ui_environment
+from study import publisher, tracking
+from study.publisher import Publisher
+from study.store import Store
+from study.tracking import PARENT, Tracker, TrackingError
 from trainers.columns import COLUMNS
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed, recorded_steps
 
@@ -218,54 +221,87 @@ def test_environment_is_left_as_it_was(uri: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    command = ui_command(f"sqlite:///{folder / 'mlflow.db'}", "127.0.0.1", port)
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=ui_environment(os.environ),
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            try:
-                probe = f"{url}/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default"
-                with urllib.request.urlopen(probe, timeout=2):
-                    break
-            except OSError:
-                assert process.poll() is None, (folder / "log").read_text()
-                time.sleep(0.25)
-        else:
-            pytest.fail((folder / "log").read_text())
+def postgres() -> Iterator[str]:
+    """URL of a PostgreSQL database, password included."""
+    with postgresql() as url:
         yield url
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[MlflowServer]:
+    """MLflow's server on PostgreSQL, artifacts through it: what a cluster has."""
+    server = MlflowServer(tmp_path_factory.mktemp("server"), postgres)
+    server.start()
+    yield server
+    server.stop()
 
 
 def test_through_a_server_the_numbers_are_the_same(
-    server: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    server: MlflowServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    url = server.url
     frame = frame_of(trajectory(1), trajectory(2), diverged(3))
     folder = tmp_path / "results"
     folder.mkdir()
     frame.to_parquet(folder / "results.parquet")
-    tracker = opened(server)
+    tracker = opened(url)
     tracker.log_trials(frame)
-    assert_logged_columns_equal(frame, load_results(server, "test", from_metrics=True))
+    assert_logged_columns_equal(frame, load_results(url, "test", from_metrics=True))
     tracker.log_study(folder, [], frame)
     tracker.close("FINISHED")
-    pd.testing.assert_frame_equal(load_results(server, "test"), frame)
-    assert opened(server).logged == set(frame["trial_id"])
+    pd.testing.assert_frame_equal(load_results(url, "test"), frame)
+    assert opened(url).logged == set(frame["trial_id"])
     assert capfd.readouterr().out == ""
+    assert (server.folder / "mlartifacts").is_dir(), "artifacts go through the server"
+
+
+def test_a_server_that_dies_loses_no_trial_and_gets_none_twice(
+    server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(publisher, "BATCH_PACKS", 2)
+    store, errors, ids = Store(tmp_path), list[str](), list[str]()
+    told = Publisher(store, lambda: Tracker("down", server.url, "", ""), errors.append)
+    told.start([], store.ledger())
+    for seed in range(24):
+        pack = [trajectory(seed, n) for n in (16, 32)]
+        ids += [t.config.trial_id for t in pack]
+        told.pack_done(store.write_pack(table_from(pack, "down")))
+        if seed == 8:
+            server.stop(signal.SIGKILL)
+        if seed == 16:
+            while not errors:
+                time.sleep(0.05)
+            server.start()
+    tracker = told.finish()
+    tracker.close("FINISHED")
+    found = runs(server.url, study="down")
+    assert sorted(r.data.tags[TAG_TRIAL] for r in found) == sorted(ids)
+    assert {r.info.status for r in found} == {"FINISHED"}
+    assert [r.info.status for r in runs(server.url, "study", "down")] == ["FINISHED"]
+    assert len(errors) == 1
+    assert load_results(server.url, "down", from_metrics=True)["trial_id"].nunique() == len(ids)
+
+
+def test_the_databases_password_is_nowhere(server: MlflowServer, postgres: str) -> None:
+    password = postgres.split(":")[2].partition("@")[0]
+    opened(postgres, "direct").log_trials(frame_of(trajectory(1)))
+    assert len(runs(server.url, study="direct")) == 1
+    processes = [p for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists()]
+    assert password.encode() not in b"".join(p.read_bytes() for p in processes)
+    assert password not in server.log
+    (parent,) = runs(server.url, "study", "direct")
+    assert password not in str(parent)
+
+
+def test_a_run_that_a_lost_answer_left_open_goes(uri: str) -> None:
+    tracker = opened(uri)
+    tracker.log_trials(frame_of(trajectory(1)))
+    (whole,) = runs(uri)
+    tags = {TAG_KIND: "trial", TAG_TRIAL: config(1).trial_id}
+    MlflowClient(tracking_uri=uri).create_run(whole.info.experiment_id, tags=tags)
+    tracker.close("FINISHED")
+    assert [r.info.run_id for r in runs(uri)] == [whole.info.run_id]
 
 
 def test_only_finite_numbers_are_logged(uri: str) -> None:

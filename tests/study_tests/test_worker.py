@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fake_trainer import trajectory
 
 from study.store import Store
@@ -77,6 +78,92 @@ def test_a_pack_that_raises_is_trained_one_by_one(store: Store) -> None:
     assert messages[configs[1].trial_id] == "RuntimeError: out of memory"
 
 
+class Small:
+    """A trainer with room for `room` trials; what it says when it has none."""
+
+    def __init__(self, room: int, error: Exception) -> None:
+        self.room, self.error = room, error
+        self.sizes: list[int] = []
+
+    def __call__(
+        self, configs: Sequence[TrialConfig], device: str = "auto", **options: Any
+    ) -> list[Trajectory]:
+        self.sizes.append(len(configs))
+        if len(configs) > self.room:
+            raise self.error
+        return [trajectory(c) for c in configs]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_a_pack_too_large_for_the_memory_is_halved_until_it_fits(
+    store: Store, error: Exception
+) -> None:
+    configs = [trial(seed) for seed in range(7)]
+    trainer = Small(2, error)
+    counts = train_into_store(Job("s", store, "cpu", 1, trainer), configs, {})
+    assert trainer.sizes == [7, 4, 2, 2, 3, 2, 1]
+    assert counts["completed"] == 7
+    table = store.read_pack(counts["pack_id"])
+    assert list(dict.fromkeys(table["trial_id"].to_pylist())) == [c.trial_id for c in configs]
+
+
+def test_a_trial_too_large_alone_is_a_row(store: Store) -> None:
+    counts = train_into_store(
+        Job("s", store, "cpu", 1, Small(0, MemoryError("9 GiB"))), [trial(0), trial(1)], {}
+    )
+    assert counts["failed"] == 2
+    messages = store.read_pack(counts["pack_id"])["message"].to_pylist()
+    assert messages == ["MemoryError: 9 GiB"] * 2
+
+
+def test_a_real_allocation_that_fails_counts_as_out_of_memory(store: Store) -> None:
+    def greedy(configs: Sequence[TrialConfig], device: str = "", **_: Any) -> list[Trajectory]:
+        sizes.append(len(configs))
+        if len(configs) > 2:
+            torch.empty(2**60, dtype=torch.uint8)
+        return [trajectory(c) for c in configs]
+
+    sizes: list[int] = []
+    counts = train_into_store(Job("s", store, "cpu", 1, greedy), [trial(i) for i in range(4)], {})
+    assert (sizes, counts["completed"]) == ([4, 2, 2], 4)
+
+
+def test_a_pack_that_is_stored_is_not_trained_again_unless_a_trial_failed(store: Store) -> None:
+    configs = [trial(0), trial(1, step_size=5.0)]
+    first = train_into_store(Job("s", store, "cpu", 1, Trainer()), configs, {}, lambda _: None)
+    again = Trainer()
+    assert (
+        train_into_store(Job("s", store, "cpu", 1, again), configs[::-1], {}, lambda _: None)
+        == first
+    )
+    assert again.calls == []
+    assert store.local is not None
+    path = store.local / "trials" / f"{first['pack_id']}.parquet"
+    path.write_bytes(path.read_bytes()[:-50])
+    assert train_into_store(Job("s", store, "cpu", 1, again), configs, {}, lambda _: None) == first
+    assert again.calls == [(0, 1)]
+
+    bad, good = Trainer(7), Trainer()
+    assert (
+        train_into_store(Job("s", store, "cpu", 1, bad), [trial(7)], {}, lambda _: None)["failed"]
+        == 1
+    )
+    assert (
+        train_into_store(Job("s", store, "cpu", 1, good), [trial(7)], {}, lambda _: None)[
+            "completed"
+        ]
+        == 1
+    )
+    assert good.calls == [(7,)]
+
+
 def test_what_fails_only_together_loses_no_trial(store: Store) -> None:
     trainer = Trainer(1, alone=1)
     configs = [trial(seed) for seed in range(3)]
@@ -92,7 +179,7 @@ def test_a_trainer_that_mixes_up_trials_is_not_believed(store: Store) -> None:
     counts = train_into_store(Job("s", store, "cpu", 1, swapped), configs, {})
     assert counts["completed"] == 2, "alone, each trial is itself"
     wrong = Job("s", store, "cpu", 1, lambda *_, **__: [trajectory(trial(7))])
-    assert train_into_store(wrong, configs, {})["failed"] == 2
+    assert train_into_store(wrong, [trial(2), trial(3)], {})["failed"] == 2
 
 
 def test_failed_rows_name_the_reason(store: Store) -> None:

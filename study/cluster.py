@@ -1,0 +1,117 @@
+"""A Ray session for a run: one of its own on this machine, or a cluster's."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from study.plan import Slots, slots_of, usable_cpus
+from study.problems import SpecError
+from study.spec import StudySpec
+
+CONNECT_SECONDS = 10.0
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1e9",
+}
+
+
+@contextmanager
+def ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
+    """A Ray session, and the slots it has for packs of `spec`.
+
+    Connects to `address` (or RAY_ADDRESS); without one, starts Ray for this run alone, or uses the
+    session that the process already has. Raises SpecError where no pack fits.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    resources = spec.resources
+    with _environment(), _quiet():
+        if ray.is_initialized():
+            yield slots_of(_nodes(), spec.device, spec.resources, growing=False)
+            return
+        # Sockets live in Ray's own directory, and their paths may have 107 characters at most.
+        short = "/tmp" if os.path.isdir("/tmp") else None
+        folder = tempfile.mkdtemp(prefix="sr-", dir=short)
+        try:
+            if address:
+                _connect(address)
+            else:
+                workers = resources.workers or max(1, usable_cpus() // resources.cpus_per_pack)
+                ray.init(
+                    address="local",
+                    num_cpus=workers * resources.cpus_per_pack,
+                    num_gpus=0 if spec.device == "cpu" else None,
+                    include_dashboard=False,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    _temp_dir=folder,
+                )
+            yield slots_of(_nodes(), spec.device, spec.resources, growing=bool(address))
+        finally:
+            _leave_ray()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _leave_ray() -> None:
+    """Ends the session. No collection of garbage meanwhile: one in another thread that meets a
+    reference to Ray while it goes down makes Ray end the whole process."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        gc.collect()
+        ray.shutdown()
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _connect(address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        if host and port.isdigit():
+            # Ray itself would try for minutes.
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
+        raise SpecError(f"address: cannot reach a Ray cluster at {address!r}: {reason}") from None
+
+
+def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """Defaults for Ray, for this run only; what the user has set stays."""
+    added = [name for name in _ENVIRONMENT if name not in os.environ]
+    os.environ.update({name: _ENVIRONMENT[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Tune's log off the terminal: what it has to say, the tally and the store say."""
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,179 @@
+"""Files at a path or URL (`/data/x`, `s3://bucket/x`): whole or not there, and errors that say what
+to do. Through fsspec; on object storage a put is atomic, on a disk a rename is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+
+from analysis.mlflow_view import shown
+from study.lock import StorageLockedError
+
+RETRY_PAUSES = (1.0, 4.0, 16.0)
+"""Seconds before an operation is tried again that failed for a reason that may pass."""
+
+_PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+Result = TypeVar("Result")
+
+
+class StoreError(RuntimeError):
+    """The storage cannot be used; the message says why and what to do."""
+
+
+class Storage:
+    """The files below `url`. Picklable. Every method raises StoreError where it says nothing else.
+
+    place: the URL without its password, for messages. local: the directory, where it is one.
+    """
+
+    def __init__(self, storage: str | Path) -> None:
+        text = str(storage)
+        if text.startswith(("file://", "local://")):
+            text = text.partition("://")[2]
+        remote = "://" in text
+        self.url = text.rstrip("/") if remote else str(Path(text).expanduser().absolute())
+        self.place = shown(self.url)
+        self.local = None if remote else Path(self.url)
+
+    def files(self) -> tuple[Any, str]:
+        """The fsspec file system, and the path in it."""
+        try:
+            fs, root = fsspec.core.url_to_fs(self.url)
+        except ImportError as error:
+            package = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}.get(self.url.split(":")[0])
+            remedy = f"; pip install {package}" if package else ""
+            raise StoreError(f"cannot use storage {self.place}: {error}{remedy}") from None
+        except Exception as error:
+            raise StoreError(f"cannot use storage {self.place}: {shown(str(error))}") from None
+        return fs, root.rstrip("/")
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file, None where there is none."""
+        fs, root = self.files()
+
+        def read() -> bytes:
+            data: bytes = fs.cat_file(f"{root}/{name}")
+            return data
+
+        try:
+            return self._tried(read)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes a file, atomically."""
+        fs, root = self.files()
+
+        def write() -> None:
+            if self.local is not None:
+                (self.local / name).parent.mkdir(parents=True, exist_ok=True)
+                _replace(self.local / name, data)
+            else:
+                fs.pipe_file(f"{root}/{name}", data)
+
+        with self.reported():
+            self._tried(write)
+
+    def names(self, folder: str = "") -> list[str]:
+        """The names in a folder, sorted, without those that start with a dot."""
+        fs, root = self.files()
+
+        def names() -> list[str]:
+            fs.invalidate_cache()
+            return [str(path) for path in fs.ls(f"{root}/{folder}".rstrip("/"), detail=False)]
+
+        try:
+            found = [path.rstrip("/").rsplit("/", 1)[-1] for path in self._tried(names)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(name for name in found if not name.startswith("."))
+
+    def move(self, name: str, new: str) -> None:
+        """Renames a file."""
+        fs, root = self.files()
+        with self.reported():
+            fs.mv(f"{root}/{name}", f"{root}/{new}")
+
+    @contextlib.contextmanager
+    def reported(self) -> Iterator[None]:
+        """What goes wrong as a StoreError that says what to do."""
+        try:
+            yield
+        except (StoreError, StorageLockedError):
+            raise
+        except Exception as error:
+            if self.local is not None and not isinstance(error, OSError):
+                raise
+            raise StoreError(self._unusable(error)) from None
+
+    def _tried(self, operation: Callable[[], Result]) -> Result:
+        """Its result, tried again where the reason may pass. FileNotFoundError is left as it is,
+        and so are a directory's errors; a library's own become StoreError."""
+        for pause in (*RETRY_PAUSES, None):
+            try:
+                return operation()
+            except (FileNotFoundError, NotADirectoryError):
+                raise
+            except Exception as error:
+                if pause is None or not self._may_pass(error):
+                    if self.local is not None:
+                        raise
+                    raise StoreError(self._unusable(error)) from None
+                time.sleep(pause)
+        raise AssertionError("the last pause is None")
+
+    def _may_pass(self, error: Exception) -> bool:
+        number = getattr(error, "errno", None)
+        if self.local is not None:
+            return number in _PASSING
+        return not isinstance(error, PermissionError) and not _without_credentials(error)
+
+    def _unusable(self, error: Exception) -> str:
+        what = shown(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+        head = f"cannot use {self.place}: {what}"
+        if getattr(error, "errno", None) in _FULL:
+            return (
+                f"{head}; what is stored is safe: make room there, then run the same command again"
+            )
+        if self.local is not None:
+            return f"{head}; choose another --storage, or change its permissions"
+        if _without_credentials(error):
+            return (
+                f"{head}; give this process, and on a cluster every node, a role or credentials "
+                "(for s3:// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws)"
+            )
+        if isinstance(error, PermissionError):
+            return f"{head}; its credentials must be allowed to list, read, write and delete there"
+        if isinstance(error, FileNotFoundError):
+            return f"{head}; create the bucket first, or choose another --storage"
+        return f"{head}; check the address and the network, then run the same command again"
+
+
+def _without_credentials(error: Exception) -> bool:
+    names = {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}
+    return any(kind.__name__ in names for kind in type(error).__mro__)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Writes `path` so that it holds the old or the new content at any moment, whatever happens."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

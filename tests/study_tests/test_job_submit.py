@@ -1,0 +1,145 @@
+"""A study as a job on a cluster, as the steps in examples/cluster say: submitted, judged, fetched,
+and extended. Real networks, a token, and Ray's own job server on the loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from services import free_port
+
+from study import StudySpec
+from study.store import Entry, Store
+
+REPOSITORY = Path(__file__).parents[2]
+STUDY = """
+name: submitted
+law: {kind: cube, dimension: 2}
+steps: 30
+test_points: 64
+holdout_points: 16
+seeds: 2
+base: {samples: 64, width: 32, step_size: 1.0}
+sweeps:
+  - samples: [16, 32, 64, 128]
+audit: false
+resources: {workers: 1}
+"""
+READY_SECONDS = 90.0
+
+
+@contextmanager
+def cluster() -> Iterator[dict[str, str]]:
+    """Environment of those who know a cluster's address and token."""
+    folder = tempfile.mkdtemp(prefix="js-", dir="/tmp")
+    port, dashboard = free_port(), free_port()
+    known = {
+        **{k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"},
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+        "RAY_TMPDIR": folder,
+        "PYTHONPATH": str(REPOSITORY),
+    }
+    options = {
+        "port": port,
+        "dashboard-host": "127.0.0.1",
+        "dashboard-port": dashboard,
+        "dashboard-agent-listen-port": free_port(),
+        "ray-client-server-port": free_port(),
+        "num-cpus": 1,
+        "num-gpus": 0,
+        "temp-dir": folder,
+    }
+    head = subprocess.Popen(
+        [
+            *_ray("start", "--head", "--block", "--disable-usage-stats"),
+            *(f"--{name}={value}" for name, value in options.items()),
+        ],
+        env=known,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield known
+    finally:
+        os.killpg(head.pid, signal.SIGTERM)
+        try:
+            head.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(head.pid, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ray(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "ray.scripts.scripts", *arguments]
+
+
+def submit(folder: Path, storage: Path, known: dict[str, str]) -> str:
+    """What a job said that ran `folder`'s study to its end. The job server comes up in its own
+    time, and an error says that it has not."""
+    command = f"{sys.executable} -m study.cli run study.yaml --address auto --storage {storage}"
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        done = subprocess.run(
+            [*_ray("job", "submit", "--working-dir", str(folder), "--"),
+             *command.split(), "--no-tracking"],
+            env=known, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        said = done.stdout + done.stderr
+        if done.returncode == 0:
+            return said
+        started = "submitted successfully" in said
+        assert not started, said
+        assert time.monotonic() < deadline, said
+        time.sleep(1)
+
+
+def written(storage: Path) -> dict[str, Entry]:
+    return dict(Store(storage).ledger().entries)
+
+
+def test_a_submitted_study_ends_with_its_report_and_grows_by_what_is_new(tmp_path: Path) -> None:
+    folder, storage = tmp_path / "job", tmp_path / "results"
+    folder.mkdir()
+    (folder / "study.yaml").write_text(STUDY)
+    longer = STUDY.replace("64, 128]", "64, 128, 256]")
+    with cluster() as known:
+        said = submit(folder, storage, known)
+        assert "succeeded" in said
+        first = written(storage)
+        assert set(first) == {t.trial_id for t in StudySpec.from_text(STUDY).trials()}
+
+        (folder / "study.yaml").write_text(longer)
+        said = submit(folder, storage, known)
+        assert "8 of 10 trials are done, 2 to train" in said
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{known['RAY_API_SERVER_ADDRESS']}/api/jobs/", timeout=30)
+    second = written(storage)
+    assert {i: second[i] for i in first} == first, "a trial was trained again"
+    assert set(second) == {t.trial_id for t in StudySpec.from_text(longer).trials()}
+
+    (storage / "verdicts.json").unlink()
+    fetched = subprocess.run(
+        [sys.executable, "-m", "study.cli", "analyze", str(storage), "--json"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    verdicts = json.loads(fetched.stdout)
+    assert "samples" in {verdict["axis"] for verdict in verdicts}
+    assert (storage / "report.html").exists()
+    assert (storage / "verdicts.json").exists()
