@@ -1,65 +1,86 @@
 #!/usr/bin/env bash
-# A study on Slurm: one task a node, the first of them head and driver, all with their GPUs.
-#   sbatch --export=ALL,STUDY=examples/quickstart.yaml,STORAGE=/shared/quickstart examples/cluster/slurm.sh
-# Ends with the study. One that was cut short (--time, preemption) continues with the same command.
+# A study on Slurm: `sbatch examples/cluster/slurm.sh STUDY.yaml STORAGE` in the repository, after
+# `make install`; STORAGE is a directory that all nodes share. One Ray cluster, for this job alone,
+# one process a node. Preempted or out of time, it is queued again and goes on.
 #SBATCH --job-name=scorerates
-#SBATCH --nodes=2
+#SBATCH --nodes=4
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=8
 #SBATCH --gpus-per-node=1
 #SBATCH --time=24:00:00
 #SBATCH --requeue
+#SBATCH --open-mode=append
 #SBATCH --signal=B:TERM@120
 set -euo pipefail
 
-: "${STUDY:?the study, a YAML file}"
-: "${STORAGE:?a directory that all nodes share, or s3://...}"
-VENV=${VENV:-.venv}
-TRACKING=${TRACKING:-sqlite:///$HOME/mlflow.db} # written by the driver alone
-source "$VENV/bin/activate"
-
-# A token for this job alone, in the environment: a command line would show it to every user.
-export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
-RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
-
-# Ports of this job's own: nodes may be shared.
-port=$((20000 + SLURM_JOB_ID % 10000))
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-folder=$(mktemp -d /tmp/sr-XXXXXX)
+study=${1:?usage: slurm.sh STUDY.yaml STORAGE}
+storage=$(realpath -m "${2:?usage: slurm.sh STUDY.yaml STORAGE}")
+bin=${SCORERATES_BIN:-$PWD/.venv/bin}
+cpus=${SLURM_CPUS_PER_TASK:-2}
 gpus=${SLURM_GPUS_ON_NODE:-0}
 
-cleanup() {
-  kill "${pids[@]}" 2>/dev/null || true
-  wait || true
-  rm -rf "$folder"
-}
-pids=()
-trap cleanup EXIT
+# Nodes are shared with strangers: a token of this job alone, in a file that only you can read (mktemp).
+mkdir -p "$storage"
+token_file=$(mktemp "$storage/.ray-token.XXXXXX")
+"$bin/python" -c 'import secrets; print(secrets.token_hex(32), end="")' >"$token_file"
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$token_file
+export RAY_USAGE_STATS_ENABLED=0 OMP_NUM_THREADS=1
 
-start() { # NODE TASKS RAY-START-OPTIONS...
-  local node=$1 tasks=$2
-  shift 2
-  srun --overlap --nodes="$tasks" --ntasks="$tasks" $node \
-    ray start "$@" --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="$gpus" --block &
-  pids+=($!)
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${nodes[0]}
+address=$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname --ip-address | cut -d' ' -f1)
+port=$((20000 + SLURM_JOB_ID % 10000))
+folder=/tmp/ray-$SLURM_JOB_ID
+
+steps=()
+end() {
+  trap - EXIT TERM INT
+  # The driver first, so that it ends cleanly; then Ray, which goes with its steps.
+  [ -z "${driver:-}" ] || { kill -TERM "$driver" 2>/dev/null && wait "$driver"; } || true
+  [ ${#steps[@]} -eq 0 ] || kill -TERM "${steps[@]}" 2>/dev/null || true
+  wait || true
+  rm -f "$token_file"
 }
-start "--nodelist=$head" 1 --head --port="$port" --temp-dir="$folder" \
-  --dashboard-host=127.0.0.1 --dashboard-port=$((port + 10000))
-for _ in $(seq 60); do
-  srun --overlap --nodes=1 --ntasks=1 --nodelist="$head" ray health-check --address "$head:$port" && break
-  sleep 2
-done
-if [ "$SLURM_NNODES" -gt 1 ]; then
-  start "--exclude=$head" $((SLURM_NNODES - 1)) --address="$head:$port"
+trap end EXIT
+trap 'end; scontrol requeue "$SLURM_JOB_ID" || true; exit 143' TERM
+trap 'end; exit 130' INT
+
+srun --overlap --nodes=1 --ntasks=1 --nodelist="$head" \
+  "$bin/ray" start --head --block --node-ip-address="$address" --port="$port" \
+  --num-cpus="$cpus" --num-gpus="$gpus" --include-dashboard=false --temp-dir="$folder" &
+steps+=($!)
+if [ ${#nodes[@]} -gt 1 ]; then
+  for node in "${nodes[@]:1}"; do
+    srun --overlap --nodes=1 --ntasks=1 --nodelist="$node" \
+      "$bin/ray" start --block --address="$address:$port" --num-cpus="$cpus" --num-gpus="$gpus" &
+    steps+=($!)
+  done
 fi
 
-# The driver gets the warning that the time is up, and ends cleanly; what it has is stored.
-srun --overlap --nodes=1 --ntasks=1 --nodelist="$head" \
-  scorerates run "$STUDY" --address "$head:$port" --storage "$STORAGE" --tracking-uri "$TRACKING" &
+# Ray answers once all nodes are there; a driver started before would plan for fewer.
+"$bin/python" - "$address:$port" "${#nodes[@]}" <<'PYTHON'
+import sys, time
+import ray
+address, wanted = sys.argv[1], int(sys.argv[2])
+deadline = time.monotonic() + 300
+while True:
+    try:
+        ray.init(address, log_to_driver=False, logging_level="ERROR")
+        found = sum(node["Alive"] for node in ray.nodes())
+        ray.shutdown()
+    except Exception as error:
+        found, reason = 0, error
+    if found >= wanted:
+        break
+    if time.monotonic() > deadline:
+        sys.exit(f"{found} of {wanted} nodes joined {address} in 300 s")
+    time.sleep(2)
+PYTHON
+
+"$bin/scorerates" run "$study" --address "$address:$port" --storage "$storage" \
+  --tracking-uri "${TRACKING_URI:-sqlite:///$storage/../mlflow.db}" &
 driver=$!
-pids+=("$driver")
-trap 'kill -TERM "$driver" 2>/dev/null || true' TERM
-wait "$driver" && code=0 || code=$?
-# A trap cuts the first wait short; this one has the driver's own end.
-if kill -0 "$driver" 2>/dev/null; then wait "$driver" && code=0 || code=$?; fi
+code=0
+wait "$driver" || code=$?
+driver=
 exit "$code"
