@@ -50,7 +50,7 @@ TrackingUri = Annotated[
     str, typer.Option("--tracking-uri", help="MLflow: a database or the URL of a server.")
 ]
 Device = Annotated[
-    str | None, typer.Option(help="auto, cpu or cuda; by default what the study says.")
+    str | None, typer.Option(help="auto, cpu, cuda or mixed; by default what the study says.")
 ]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Packs trained at once; by default as many as fit.")
@@ -331,8 +331,8 @@ def _warn(messages: Sequence[str], prefix: str = "warning: ") -> None:
 
 def _overridden(spec: StudySpec, device: str | None, workers: int | None) -> StudySpec:
     """`spec` with what the command line says about device and workers."""
-    if device is not None and device not in ("auto", "cpu", "cuda"):
-        raise SpecError(f"--device {device}: must be auto, cpu or cuda")
+    if device is not None and device not in ("auto", "cpu", "cuda", "mixed"):
+        raise SpecError(f"--device {device}: must be auto, cpu, cuda or mixed")
     return spec.on(device, workers)
 
 

@@ -8,12 +8,14 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import ray
+from ray import tune
 
-from study.plan import Slots, slots_of, usable_cpus
+from study.plan import Pack, Slots, slots_of, usable_cpus
 from study.problems import SpecError
 from study.spec import StudySpec
 
@@ -62,6 +64,24 @@ def ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
         finally:
             _leave_ray()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def resources_of(packs: Sequence[Pack], slots: Slots) -> Any:
+    """What Tune shall ask Ray for, for `packs` on `slots`."""
+    request = {"cpu": slots.cpus, "gpu": slots.gpus}
+    if slots.beside is None:
+        return request
+    # A pack without a GPU on a node with one could take the cores that its own packs wait for.
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Resources"].get("GPU", 0)]
+    elsewhere = [{"ray.io/node-id": f"!in({','.join(nodes)})"}] if nodes else None
+    kinds = {
+        slots.device: tune.PlacementGroupFactory([{"CPU": slots.cpus, "GPU": slots.gpus}]),
+        slots.beside.device: tune.PlacementGroupFactory(
+            [{"CPU": slots.beside.cpus}], bundle_label_selector=elsewhere
+        ),
+    }
+    devices = [pack.device for pack in packs]
+    return lambda config: kinds[devices[config["pack"]]]
 
 
 def _leave_ray() -> None:

@@ -17,7 +17,7 @@ import heapq
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from study.axes import Resources
@@ -47,19 +47,35 @@ TRACKING_SECONDS = 0.03
 @dataclass(frozen=True)
 class Slots:
     """Where packs run: `workers` at once on `device` (cpu or cuda), each with `cpus` cores, a share
-    `gpus` of a GPU and `memory` bytes."""
+    `gpus` of a GPU and `memory` bytes. beside: slots on the CPUs of other nodes, where a study
+    trains on both."""
 
     workers: int
     device: str
     cpus: int = 1
     gpus: float = 0.0
     memory: float = math.inf
+    beside: Slots | None = None
+
+    @property
+    def kinds(self) -> tuple[Slots, ...]:
+        """These, and those beside them."""
+        return (self,) if self.beside is None else (self, self.beside)
+
+    @property
+    def text(self) -> str:
+        """`2 at once on cuda and 6 on cpu`."""
+        first, *others = self.kinds
+        return " and ".join(
+            [f"{first.workers} at once on {first.device}"]
+            + [f"{other.workers} on {other.device}" for other in others]
+        )
 
 
 def local_slots(device: str, cpus: int, gpus: float | None, workers: int | None) -> Slots:
     """What Ray will find on this machine, without starting it."""
     cards = len(glob.glob("/dev/nvidia[0-9]*")) if device != "cpu" else 0
-    if device == "cuda" or cards:
+    if device in ("cuda", "mixed") or cards:
         share = gpus or 1.0
         found = max(int(cards / share + 1e-9), 1)
         count = min(workers or found, found)
@@ -73,9 +89,17 @@ def slots_of(
 ) -> Slots:
     """The slots of a cluster's nodes, each given by its free resources as Ray names them.
 
-    asked: auto, cpu or cuda. growing: a cluster that may add nodes, up to `resources.workers`.
-    Raises SpecError where no pack fits: Ray would wait for room without a word.
+    asked: auto, cpu, cuda or mixed, which is cuda and, beside it, the cores of nodes without a GPU.
+    growing: a cluster that may add nodes, up to `resources.workers`. Raises SpecError where no pack
+    fits: Ray would wait for room without a word.
     """
+    if asked == "mixed":
+        slots = slots_of(nodes, "cuda", resources, growing)
+        others = [node for node in nodes if not node.get("GPU", 0)]
+        if any(node.get("CPU", 0) >= resources.cpus_per_pack for node in others):
+            plain = resources.model_copy(update={"gpus_per_pack": None, "workers": None})
+            slots = replace(slots, beside=slots_of(others, "cpu", plain, growing=False))
+        return slots
     has_gpu = any(node.get("GPU", 0) > 0 for node in nodes)
     device = ("cuda" if has_gpu else "cpu") if asked == "auto" else asked
     gpus = (resources.gpus_per_pack or 1.0) if device == "cuda" else 0.0
@@ -94,7 +118,8 @@ def slots_of(
         largest = max((int(node.get("CPU", 0)) for node in nodes), default=0)
         if device == "cuda" and not has_gpu:
             raise SpecError(
-                "device: cuda asked for, but Ray finds no GPU here: use --device auto or cpu"
+                "device: cuda or mixed needs a GPU, but Ray finds no GPU here: "
+                "use --device auto or cpu"
             )
         raise SpecError(
             f"no node has room for a pack of resources.cpus_per_pack = {resources.cpus_per_pack}"
@@ -106,11 +131,12 @@ def slots_of(
 
 @dataclass(frozen=True)
 class Pack:
-    """Trials that train together. cost: seconds of one worker; memory: bytes."""
+    """Trials that train together on a `device`. cost: seconds of one worker; memory: bytes."""
 
     trials: tuple[TrialConfig, ...]
     cost: float
     memory: int
+    device: str
 
     @cached_property
     def pack_id(self) -> str:
@@ -118,15 +144,15 @@ class Pack:
         return pack_id_of(trial.trial_id for trial in self.trials)
 
     @classmethod
-    def of(cls, trials: Sequence[TrialConfig], speeds: Speeds) -> Pack:
+    def of(cls, trials: Sequence[TrialConfig], speeds: Speeds, device: str) -> Pack:
         """The pack of these trials."""
-        return cls(tuple(trials), seconds_of(trials, speeds), memory_of(trials))
+        return cls(tuple(trials), seconds_of(trials, speeds), memory_of(trials), device)
 
     def halves(self) -> list[Pack]:
         """Two packs with the trials of this one, each with half of its cost."""
         half = len(self.trials) // 2
         parts = (self.trials[:half], self.trials[half:])
-        return [Pack(part, self.cost / 2, memory_of(part)) for part in parts]
+        return [Pack(part, self.cost / 2, memory_of(part), self.device) for part in parts]
 
 
 @dataclass(frozen=True)
@@ -160,7 +186,22 @@ class Plan:
     @property
     def memory(self) -> int:
         """Bytes that the workers hold at once, at most."""
-        return sum(heapq.nlargest(self.slots.workers, (pack.memory for pack in self.packs)))
+        return sum(
+            sum(heapq.nlargest(kind.workers, (p.memory for p in self.packs_on(kind))))
+            for kind in self.slots.kinds
+        )
+
+    def packs_on(self, slots: Slots) -> list[Pack]:
+        """The packs of one kind of slots."""
+        return [pack for pack in self.packs if pack.device == slots.device]
+
+    @property
+    def training_seconds(self) -> float:
+        """Estimated time until the last worker ends."""
+        return max(
+            makespan([p.cost for p in self.packs_on(kind)], kind.workers)
+            for kind in self.slots.kinds
+        )
 
     @property
     def seconds(self) -> float:
@@ -168,11 +209,10 @@ class Plan:
         if not self.packs:
             return 0.0
         slots, trials = self.slots, self.trials
-        training = makespan([p.cost for p in self.packs], slots.workers)
         idle = 0 if slots.device == "cuda" else usable_cpus() - slots.workers * slots.cpus
         tracking = trials * TRACKING_SECONDS / usable_cpus() if idle < 1 else 0.0
         concluding = CONCLUDING_SECONDS + trials * CONCLUDING_SECONDS_A_TRIAL
-        return RAY_SECONDS + self.speeds.startup + training + tracking + concluding
+        return RAY_SECONDS + self.speeds.startup + self.training_seconds + tracking + concluding
 
 
 def pack_id_of(trial_ids: Iterable[str]) -> str:
@@ -196,15 +236,16 @@ def make_plan(
     Deterministic.
     """
     limit = slots.memory if memory is None else memory
-    families = _families(trials)
-    total = math.fsum(seconds_of(family, speeds) for family in families)
+    found = families(trials)
+    total = math.fsum(seconds_of(family, speeds) for family in found)
     share = max(total / slots.workers, SMALLEST_SECONDS)
     target = min(max(total / (slots.workers * PACKS_PER_WORKER), MINIMUM_SECONDS), share)
     target = min(target, MAXIMUM_SECONDS)
     largest = min(share, MAXIMUM_SECONDS)
-    split = [group for family in families for group in _split(family, speeds, target, largest)]
+    split = [group for family in found for group in _split(family, speeds, target, largest)]
     groups = _joined(split, speeds, target)
-    packs = [Pack.of(part, speeds) for group in groups for part in _within_memory(group, limit)]
+    parts = (part for group in groups for part in _within_memory(group, limit))
+    packs = [Pack.of(part, speeds, slots.device) for part in parts]
     packs.sort(key=lambda pack: (-pack.cost, pack.pack_id))
     return Plan(tuple(packs), slots, speeds)
 
@@ -217,14 +258,15 @@ def makespan(costs: Sequence[float], workers: int) -> float:
     return max(loads)
 
 
-def _families(trials: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
+def families(trials: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
     """The trials of every (law, diffusion, N, study seed)."""
-    return _by(trials, lambda t: (t.law, t.diffusion, t.samples, t.study_seed))
+    return grouped(trials, lambda t: (t.law, t.diffusion, t.samples, t.study_seed))
 
 
-def _by(
+def grouped(
     trials: Iterable[TrialConfig], key: Callable[[TrialConfig], object]
 ) -> list[list[TrialConfig]]:
+    """`trials` by `key`, in the order in which keys appear."""
     found: dict[object, list[TrialConfig]] = {}
     for trial in trials:
         found.setdefault(key(trial), []).append(trial)
@@ -237,8 +279,8 @@ def _split(
     """A family in groups of about `target` seconds, at most `largest` where trials allow: whole
     data sets, or whole batches (of one width), or neither, whichever costs least."""
     units = (
-        _by(family, lambda t: t.seed),
-        _by(family, lambda t: (t.width, t.initialisation, t.bias, t.steps, t.trainer_label)),
+        grouped(family, lambda t: t.seed),
+        grouped(family, lambda t: (t.width, t.initialisation, t.bias, t.steps, t.trainer_label)),
         [[trial] for trial in family],
     )
     options = [_within(unit, speeds, target, largest) for unit in units]

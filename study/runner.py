@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ray.exceptions import RayError
 from rich.console import Console
 
 from study.audits import audit_into_store
-from study.cluster import ray_here
+from study.cluster import ray_here, resources_of
 from study.interruption import Interrupted, interruptible
 from study.plan import Pack, Slots
 from study.progress import ProgressDisplay, Tally
@@ -99,7 +100,7 @@ def _train(
     with ProgressDisplay(session.console, tally, plan.seconds) as display:
         watch = Watch(tally, display, session.stored, Trouble(check))
         while packs:
-            crashed = _fit(packs, job, atoms, slots, spec.resources.workers, watch)
+            crashed = _fit(packs, job, atoms, slots, _at_once(slots, spec), watch)
             packs = []
             for pack, reason in crashed:
                 if len(pack.trials) == 1:
@@ -107,6 +108,13 @@ def _train(
                 else:
                     session.halved(len(pack.trials), ATTEMPTS_AFTER_A_CRASH + 1, reason)
                     packs += pack.halves()
+
+
+def _at_once(slots: Slots, spec: StudySpec) -> int | None:
+    """The most packs that may train at once; None where the cluster's room is the limit."""
+    if spec.resources.workers is None:
+        return None
+    return spec.resources.workers + (slots.beside.workers if slots.beside else 0)
 
 
 def held_atoms(spec: StudySpec) -> dict[str, Any]:
@@ -149,12 +157,11 @@ def _fit(
 ) -> list[tuple[Pack, str]]:
     """Runs `packs` through Ray Tune; returns those whose worker died, and why."""
     watch.begin(packs)
-    trainable = tune.with_parameters(
-        PackTrainable, job=job, packs=[ray.put(pack.trials) for pack in packs], atoms=dict(atoms)
-    )
+    work = [ray.put((pack.device, pack.trials)) for pack in packs]
+    trainable = tune.with_parameters(PackTrainable, job=job, packs=work, atoms=dict(atoms))
     with tempfile.TemporaryDirectory(prefix="scorerates-", ignore_cleanup_errors=True) as folder:
         tune.Tuner(
-            tune.with_resources(trainable, {"cpu": slots.cpus, "gpu": slots.gpus}),
+            tune.with_resources(trainable, resources_of(packs, slots)),
             param_space={"pack": tune.grid_search(list(range(len(packs))))},
             tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=limit),
             run_config=tune.RunConfig(
@@ -195,7 +202,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         return thread
 
     def _work(self) -> tuple[Job, Sequence[TrialConfig]]:
-        return self._job, ray.get(self._packs[self.config["pack"]])
+        device, configs = ray.get(self._packs[self.config["pack"]])
+        return replace(self._job, device=device), configs
 
     def _train(self, job: Job, configs: Sequence[TrialConfig]) -> None:
         try:

@@ -20,6 +20,7 @@ from study.audits import missing_audits
 from study.calibration import speeds_of
 from study.conclude import Conclusion, conclude, print_verdicts, report_folder
 from study.cost import Speeds, seconds_of
+from study.mixed import make_mixed_plan
 from study.plan import Plan, Slots, make_plan
 from study.progress import duration_text, rate_text
 from study.publisher import Publisher
@@ -124,9 +125,12 @@ class Session:
         """The packs of what is missing; says what is about to happen."""
         speeds = speeds_of(slots, calibrate=False)
         plan = plan_on(slots, self.spec, self.missing, self.trials, self.ledger, speeds)
+        if slots.beside is not None:
+            others = speeds_of(slots.beside, calibrate=False)
+            plan = make_mixed_plan(self.missing, plan, others, memory_limit(self.spec))
         self.say(
-            f"{plan.trials} trials in {len(plan.packs)} packs, {slots.workers} at once on "
-            f"{slots.device}, about {duration_text(plan.seconds)}"
+            f"{plan.trials} trials in {len(plan.packs)} packs, {slots.text}, "
+            f"about {duration_text(plan.seconds)}"
         )
         self.training_begins()
         return plan
@@ -263,5 +267,10 @@ def plan_on(
         expected = sum(seconds_of(pack, speeds) for pack in finished.values())
         count = sum(map(len, finished.values()))
         speeds = speeds.slower(took / expected, f"measured on {count} finished trials")
+    return make_plan(missing, slots, speeds, memory_limit(spec))
+
+
+def memory_limit(spec: StudySpec) -> float | None:
+    """Bytes that a pack may hold, None where the study does not say."""
     limit = spec.resources.memory_per_pack
-    return make_plan(missing, slots, speeds, None if limit is None else limit * 2**30)
+    return None if limit is None else limit * 2**30

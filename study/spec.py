@@ -77,7 +77,7 @@ class StudySpec(Section):
     resources: Resources = Resources()
     search: SearchSection | None = None
     design: DesignSection | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mixed"] = "auto"
     _text: str = PrivateAttr(default="")
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
 

@@ -3,8 +3,8 @@
 The folder in FAKE_TRAINER holds `control.json` (sleep: seconds a trial; raise_width: a trial of
 that width raises; kill_width: its process dies; room, killed_above: more trials in a pack raise
 MemoryError, or kill the process as the system does; full: the worker's disk is), `calls/`, one file
-for every trial trained, and `workers/`, one for every process that trained, named by its id and
-holding FAKE_NODE, the node it is on.
+for every trial trained, holding the device asked for and FAKE_NODE, the node; and `workers/`, one
+for every process that trained, named by its id and holding FAKE_NODE.
 A step size above 2 diverges. Numbers follow from the configuration alone: the score error is lowest
 at effective time N^1/2, and there it is N^-1/2 and a little for each seed.
 """
@@ -52,7 +52,8 @@ def train(
         if config.width == control.get("raise_width"):
             raise ArithmeticError(f"planted at width {config.width}")
     for config in configs:
-        (folder / "calls" / f"{config.trial_id}.{uuid.uuid4().hex}").touch()
+        call = folder / "calls" / f"{config.trial_id}.{uuid.uuid4().hex}"
+        call.write_text(f"{device} {os.environ.get('FAKE_NODE', '')}")
         time.sleep(control.get("sleep", 0))
         if on_progress is not None:
             on_progress(config.training_operations)

@@ -1,6 +1,7 @@
 """`fault_driver.py SPEC STORAGE TRACKING_URI ADDRESS`: a driver for `test_faults`, with the fake
-trainer and without the report, which takes longer than all the rest. FAKE_CLOCK, a seed: its clock
-jumps by up to a day, forward and back, at every look."""
+trainer and without the report, which takes longer than all the rest. FAKE_CLOCK, a seed: once it is
+connected (Ray itself measures its patience by the clock), its clock jumps by up to a day, forward
+and back, at every look."""
 
 from __future__ import annotations
 
@@ -13,15 +14,20 @@ import fake_trainer
 from rich.console import Console
 
 import analysis.report
-from study import StudySpec, run
+from study import StudySpec, cluster, run
 from study.lock import StorageLockedError
 from study.store import StoreError
 
 
 def jumping(seed: int) -> None:
-    """Makes `time.time` wrong for this process."""
-    rng, clock = random.Random(seed), time.time
-    time.time = lambda: clock() + rng.uniform(-86400, 86400)
+    """Makes `time.time` wrong for this process from when it is connected to Ray."""
+    rng, clock, connect = random.Random(seed), time.time, cluster._connect
+
+    def connected(address: str) -> None:
+        connect(address)
+        time.time = lambda: clock() + rng.uniform(-86400, 86400)
+
+    cluster._connect = connected
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ def test_wrong_input_ends_with_2_and_one_message(study: Path, capsys: Capture) -
         (("run", "none.yaml"), "no such file: none.yaml"),
         (("plan", "bad.yaml"), "bad.yaml: "),
         (("run", "bad.yaml", "--no-tracking"), "unknown key base.sample: did you mean samples?"),
-        (("plan", study, "--device", "tpu"), "--device tpu: must be auto, cpu or cuda"),
+        (("plan", study, "--device", "tpu"), "--device tpu: must be auto, cpu, cuda or mixed"),
         (("plan", study, "--storage", other), "holds the results of study 'other'"),
         (("run", study, "--storage", other, "--no-tracking"), "holds the results of study 'other'"),
         (("run", study, "--storage", "foreign", "--no-tracking"), "holds no study (notes.txt)"),

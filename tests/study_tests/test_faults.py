@@ -210,6 +210,7 @@ def spec_edited(bench: Bench, study: Study, rng: random.Random) -> None:
 
 
 def clock_changed(bench: Bench, study: Study, rng: random.Random) -> None:
+    bench.control(sleep=2.0)  # still at work when the other one comes
     driver = study.start(FAKE_CLOCK=str(rng.randrange(1000)))
     bench.inject("clock changed")
     study.wait_for_packs(1, driver)

@@ -162,7 +162,7 @@ def test_many_trials_are_planned() -> None:
 
 
 def test_halves_hold_the_same_trials() -> None:
-    pack = Pack.of([trial(seed=s) for s in range(5)], SPEEDS)
+    pack = Pack.of([trial(seed=s) for s in range(5)], SPEEDS, "cpu")
     left, right = pack.halves()
     assert left.trials + right.trials == pack.trials
     assert left.trials
@@ -172,9 +172,9 @@ def test_halves_hold_the_same_trials() -> None:
 
 def test_pack_ids_name_the_set_of_trials() -> None:
     trials = [trial(seed=s) for s in range(3)]
-    assert Pack.of(trials, SPEEDS).pack_id == Pack.of(trials[::-1], SPEEDS).pack_id
-    assert Pack.of(trials, SPEEDS).pack_id == pack_id_of([t.trial_id for t in trials])
-    assert Pack.of(trials, SPEEDS).pack_id != Pack.of(trials[:2], SPEEDS).pack_id
+    assert Pack.of(trials, SPEEDS, "cpu").pack_id == Pack.of(trials[::-1], SPEEDS, "cpu").pack_id
+    assert Pack.of(trials, SPEEDS, "cpu").pack_id == pack_id_of([t.trial_id for t in trials])
+    assert Pack.of(trials, SPEEDS, "cpu").pack_id != Pack.of(trials[:2], SPEEDS, "cpu").pack_id
 
 
 def test_packs_fit_a_workers_memory_by_default() -> None:
