@@ -9,12 +9,10 @@ import base64
 import gzip
 import json
 import os
-import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +23,9 @@ from markupsafe import Markup
 from analysis import wording
 from analysis.assumptions import assumption_rows
 from analysis.drawing import Drawn, palette_css, render
+from analysis.facts import study_facts, versions
 from analysis.figures import Omitted, study_plots
-from analysis.plot import Plot, minus
+from analysis.plot import Plot
 from analysis.stop_figures import stopping_table
 from analysis.stops import stops
 from analysis.sweeps import PLAIN, Setting, law_names, settings
@@ -38,9 +37,7 @@ from analysis.typeset import typeset
 from analysis.verdicts import Verdict
 from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
 
-_PACKAGES = ("scorerates", "torch", "numpy", "scipy", "pandas", "matplotlib", "ray", "mlflow")
 _FINE = ("completed", "pruned")  # neither is trouble
-_VALUES = 16  # of an axis that the page lists one by one
 _LISTED = 40  # trials without a result that the page lists; the download holds all
 REDRAW = '''"""Redraws the figures of this folder from ../results.parquet.
 
@@ -55,6 +52,7 @@ from pathlib import Path
 
 from analysis.audit import load_audit
 from analysis.drawing import draw, save
+from analysis.facts import study_facts, versions
 from analysis.figures import study_plots
 from analysis.results import load_results
 from analysis.tuning import load_evaluations
@@ -95,6 +93,7 @@ def write_report(
     stopping: Sequence[str] | None = None,
     audit: pd.DataFrame | None = None,
     tuning: pd.DataFrame | None = None,
+    notes: Sequence[tuple[str, str]] = (),
 ) -> Path:
     """Writes `folder/report.html` and `folder/figures/` for a results table; returns the page.
 
@@ -103,7 +102,8 @@ def write_report(
     as it is. stopping: the stopping rules to compare with the oracle, default all. audit: as
     `load_audit` gives it; without one the page says that assumptions were not measured. tuning:
     a search's table, as `load_evaluations` gives it: the page then compares tuned with
-    theory-guided, and fits nothing to trials that were chosen by their results.
+    theory-guided, and fits nothing to trials that were chosen by their results. notes: more to say
+    of the study, as term and description.
     figures/ holds each figure as SVG and PDF, its numbers as CSV, and redraw.py, which makes them
     again from results.parquet in `folder`; and each trial's stops as stops.parquet and
     stops.csv.gz. Raises ValueError for a stopping rule that is none. Each file is written, then
@@ -129,7 +129,9 @@ def write_report(
     page = (
         _environment()
         .get_template("report.html")
-        .render(**_content(frame, verdicts, spec_text, shown, omitted, stopping, audit, tuning))
+        .render(
+            **_content(frame, verdicts, spec_text, shown, omitted, stopping, audit, tuning, notes)
+        )
     )
     path = folder / "report.html"
     _write(path, page.encode())
@@ -179,6 +181,7 @@ def _content(
     stopping: Sequence[str] | None,
     audit: pd.DataFrame | None,
     tuning: pd.DataFrame | None,
+    notes: Sequence[tuple[str, str]],
 ) -> dict[str, Any]:
     found = settings(frame) if tuning is None else []
     names = law_names(frame)
@@ -215,10 +218,10 @@ def _content(
         "status": trials["status"].value_counts().to_dict(),
         "trouble": _trouble(trials),
         "trouble_total": int((~trials["status"].isin(_FINE)).sum()),
-        "facts": _facts(frame, trials),
+        "facts": study_facts(frame, trials, notes),
         "spec": spec_text,
         "command": "run" if tuning is None else "search",
-        "versions": _versions(),
+        "versions": versions(),
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "downloads": [
             download("verdicts.json", as_json, "verdicts (JSON)"),
@@ -344,49 +347,6 @@ def _trouble(trials: pd.DataFrame) -> list[dict[str, Any]]:
                 "message": "" if pd.isna(t["message"]) else t["message"],
             }
         )
-    return rows
-
-
-def _facts(frame: pd.DataFrame, trials: pd.DataFrame) -> list[tuple[str, str]]:
-    """What was run, as term and description."""
-
-    def values(name: str) -> str:
-        found = sorted(trials[name].dropna().astype(float).unique())
-        if len(found) > _VALUES:
-            return f"{len(found)} values from {found[0]:.3g} to {found[-1]:.3g}"
-        return ", ".join(f"{v:g}" for v in found)
-
-    laws = sorted(
-        f"{a}, d = {b}" for a, b in set(zip(trials["law_label"], trials["dimension"], strict=True))
-    )
-    facts = [
-        ("Laws of X₀", "; ".join(laws)),
-        ("Samples N", values("samples")),
-        ("Widths m", values("width")),
-        ("Step sizes η", values("step_size")),
-        ("Steps τ", values("steps")),
-        ("Diffusion times", f"T₀ = {values('t_min')}, T = {values('t_max')}"),
-        ("Seeds", f"{trials['seed'].nunique()}"),
-        ("Units", "x² is the square of the data's unit; η, τ, N, m and ητ are pure numbers"),
-        ("Trials", f"{len(trials)}, {len(frame)} recorded rows"),
-    ]
-    seconds, operations = trials["seconds"].sum(), trials["operations"].sum()
-    if seconds > 0:
-        rate = f"{operations / seconds / 1e9:.3g} GFLOP/s" if operations > 0 else ""
-        facts.append(("Training", f"{seconds:.3g} s {rate}".strip()))
-    devices = sorted(trials["device"].dropna().astype(str).unique())
-    if devices:
-        facts.append(("Devices", ", ".join(devices)))
-    return [(term, minus(told)) for term, told in facts]
-
-
-def _versions() -> list[tuple[str, str]]:
-    rows = [("Python", platform.python_version())]
-    for package in _PACKAGES:
-        try:
-            rows.append((package, metadata.version(package)))
-        except metadata.PackageNotFoundError:
-            rows.append((package, "not installed"))
     return rows
 
 

@@ -73,6 +73,13 @@ class Status:
     closed: str
     trials: Mapping[int, int]
 
+    @property
+    def lines(self) -> tuple[str, str]:
+        """How it ended and how precise it is; where its seeds went."""
+        widths = ", ".join(f"{name} ± {w:.3g}" for name, w in self.half_widths.items())
+        counts = ", ".join(f"{n}: {count}" for n, count in self.trials.items())
+        return f"{self.closed or 'not done'}; {widths or '-'}", f"seeds by N: {counts}"
+
 
 class AdaptiveDesign:
     """The trials of a study with a design; `trials` are those asked for until now."""

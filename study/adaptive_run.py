@@ -119,7 +119,6 @@ def _train(
 
 def _say(session: Session, design: AdaptiveDesign) -> None:
     for status in design.status():
-        widths = ", ".join(f"{name} ± {w:.3g}" for name, w in status.half_widths.items())
-        counts = ", ".join(f"{n}: {count}" for n, count in status.trials.items())
-        session.say(f"design of {status.label}: {status.closed or 'not done'}; {widths or '-'}")
-        session.say(f"  seeds by N: {counts}")
+        ended, seeds = status.lines
+        session.say(f"design of {status.label}: {ended}")
+        session.say(f"  {seeds}")

@@ -61,7 +61,12 @@ def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Con
     """
     if spec.search is not None:
         return conclude_search(store, spec, ledger, folder)
-    trials = trials_of(store, spec, ledger)
+    if spec.design is None:
+        trials, notes = spec.trials(), []
+    else:
+        design = replayed(spec.points(), spec.design, store, ledger)
+        trials = design.trials
+        notes = [(f"Design of {s.label}", "; ".join(s.lines)) for s in design.status()]
     trial_ids = [trial.trial_id for trial in trials]
     if not any(ledger.finished(trial_id) for trial_id in trial_ids):
         raise StoreError(
@@ -69,7 +74,7 @@ def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Con
         )
     frame = load_results(store.compile(trial_ids, ledger))
     audit = audits.load(store, audits.settings_of(trials))
-    return judge_table(store, frame, spec.text, folder, spec.stopping, audit)
+    return judge_table(store, frame, spec.text, folder, spec.stopping, audit, notes)
 
 
 def conclude_search(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Conclusion:
@@ -96,15 +101,17 @@ def judge_table(
     folder: Path,
     stopping: Sequence[str] | None = None,
     audit: pd.DataFrame | None = None,
+    notes: Sequence[tuple[str, str]] = (),
 ) -> Conclusion:
     """Verdicts of a results table to verdicts.json; figures and report to `folder`. stopping: the
-    rules to compare, None for all. audit: the assumptions, measured, where they were."""
+    rules to compare, None for all. audit: the assumptions, measured, where they were. notes: more
+    to say of the study, as term and description."""
     from analysis.report import write_report  # loads matplotlib
 
     verdicts = evaluate(frame, audit=audit)
     described = [verdict.to_dict() for verdict in verdicts]
     store.write_text("verdicts.json", json.dumps(described, indent=2, allow_nan=False) + "\n")
-    write_report(folder, frame, verdicts, spec_text, stopping=stopping, audit=audit)
+    write_report(folder, frame, verdicts, spec_text, stopping=stopping, audit=audit, notes=notes)
     if store.local is None:
         for name in ("results.parquet", "verdicts.json", "spec.yaml"):
             (folder / name).write_bytes(store.read(name) or b"")

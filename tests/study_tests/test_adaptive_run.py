@@ -98,7 +98,9 @@ def test_a_killed_design_goes_on_and_every_view_agrees(
     assert json.loads((folder / "results/design.json").read_text())[0]["closed"] == "reached"
     (verdict,) = [v for v in result.verdicts if v.quantity == "best_score_error"]
     assert (verdict.ci_high - verdict.ci_low) / 2 <= 0.003
-    assert (folder / "results/report.html").exists()
+    page = (folder / "results/report.html").read_text()
+    assert "reached; best_score_error ± 0.00" in page
+    assert "seeds by N: 64: " in page
     client = MlflowClient("sqlite:///mlflow.db")
     (experiment,) = [e for e in client.search_experiments() if e.name == "narrow"]
     runs = client.search_runs(

@@ -1,0 +1,43 @@
+"""What the report says of the study."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.facts import study_facts
+
+
+def told(counts: dict[tuple[int, int], int]) -> dict[str, str]:
+    """The facts of a study with so many seeds at each (N, m)."""
+    rows = [
+        {"samples": n, "width": m, "seed": seed, "point_id": f"{n} {m}"}
+        for (n, m), count in counts.items()
+        for seed in range(count)
+    ]
+    constant = {
+        "law_label": "cube",
+        "dimension": 2,
+        "step_size": 0.5,
+        "steps": 10,
+        "t_min": 0.1,
+        "t_max": 1.0,
+        "seconds": 2.0,
+        "operations": 4e9,
+        "device": "cpu",
+    }
+    trials = pd.DataFrame([{**row, **constant} for row in rows])
+    return dict(study_facts(trials, trials, [("Design", "reached")]))
+
+
+def test_seeds_are_one_number_where_all_points_have_as_many() -> None:
+    facts = told({(64, 8): 3, (128, 8): 3})
+    assert facts["Seeds"] == "3"
+    assert facts["Samples N"] == "64, 128"
+    assert facts["Training"] == "12 s 2 GFLOP/s"
+    assert facts["Devices"] == "cpu"
+    assert facts["Design"] == "reached"
+
+
+def test_unequal_seeds_are_told_by_n() -> None:
+    facts = told({(64, 8): 5, (64, 16): 7, (128, 8): 2})
+    assert facts["Seeds"] == "2 to 7 a point: 5 to 7 at N = 64, 2 at N = 128"
