@@ -146,7 +146,8 @@ def descend(
 
     for step in range(recorded[-1] + 1):
         tick()
-        residual = predict(passes, W, A, Z, batch.scale) - Y
+        # The last step's gradient goes unused: one in all of a training.
+        residual, gradient = passes.step(W, A, Z, Y, batch.scale)
         loss = residual.square().sum((1, 2)) / (2 * batch.samples.flatten())
         if step == 0:
             limit = DIVERGENCE_FACTOR * torch.maximum(limit, loss)
@@ -167,8 +168,8 @@ def descend(
                 blank(flipped(batch, W, W0, passes), dead),
             )
         if step < recorded[-1]:
-            gradient = passes.backward(W, A, Z, residual).view(weights.shape)
-            weights.copy_(torch.where(alive.view(-1, 1), weights - rate * gradient, 0.0))
+            moved = weights - rate * gradient.view(weights.shape)
+            weights.copy_(torch.where(alive.view(-1, 1), moved, 0.0))
 
 
 def blank(values: Tensor, dead: Tensor) -> Tensor:

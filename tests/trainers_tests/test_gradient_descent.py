@@ -1,13 +1,16 @@
 """Packed descent against a plain float64 loop, one by one, through divergence and padding."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from trainers import network
 from trainers.gradient_descent import Batch, Problem, Record, descend
-from trainers.network import BLOCKED, fused_passes
+from trainers.network import BLOCKED, fused_passes, predict
 from trainers.sign_groups import grouped_passes
 from trainers.trial import recorded_steps
 
@@ -156,16 +159,38 @@ def test_tick_can_end_a_descent() -> None:
         next(descend(batch, STEPS, BLOCKED, stop))
 
 
-def test_recorded_losses_come_from_the_pass_that_trains() -> None:
+@pytest.mark.parametrize("path", ["blocked", "fused", "grouped_bias"])
+def test_recorded_losses_come_from_the_pass_that_trains(path: str) -> None:
     """One forward pass over the training set a step, recorded or not; one over z_eval a record."""
     sizes: list[int] = []
 
-    def forward(*tensors: torch.Tensor) -> torch.Tensor:
-        sizes.append(tensors[2].shape[2])
-        return BLOCKED.forward(*tensors)
+    def watched(name: str) -> Callable[..., Any]:
+        def call(*tensors: torch.Tensor) -> Any:
+            sizes.append(tensors[2].shape[2])
+            return getattr(passes, name)(*tensors)
 
-    batch = Batch.pack([problem(33, 20), problem(30, 16)], torch.float32, torch.device("cpu"))
+        return call
+
+    passes = PATHS[path](2)
+    seen = replace(passes, forward=watched("forward"))
+    if passes.together is not None:
+        seen = replace(seen, together=watched("together"))
+    problems = [problem(33, 20), problem(30, 16)]
+    batch = Batch.pack(problems, torch.float32, torch.device("cpu"), passes.grouped)
     n, n_eval = batch.Z.shape[2], batch.Z_eval.shape[2]
     assert n != n_eval
-    list(descend(batch, [0, 3, 10], replace(BLOCKED, forward=forward)))
+    list(descend(batch, [0, 3, 10], seen))
     assert (sizes.count(n), sizes.count(n_eval)) == (11, 3)
+
+
+@pytest.mark.parametrize(("block", "samples"), [(1, 1), (1, 7), (40 * 24 * 4, 8), (1 << 30, 64)])
+def test_the_blocked_step_is_its_passes_whatever_the_blocks(
+    block: int, samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "BLOCK_BYTES", block)
+    monkeypatch.setattr(network, "BLOCK_SAMPLES", samples)
+    problems = [problem(33, 20), problem(40, 24, seed=4), problem(21, 24, seed=5)]
+    b = Batch.pack(problems, torch.float64, torch.device("cpu"))
+    R, gradient = BLOCKED.step(b.W, b.A, b.Z, b.Y, b.scale)
+    torch.testing.assert_close(R, predict(BLOCKED, b.W, b.A, b.Z, b.scale) - b.Y)
+    torch.testing.assert_close(gradient, BLOCKED.backward(b.W, b.A, b.Z, R))
