@@ -30,6 +30,7 @@ from analysis.plot import Plot, minus
 from analysis.stop_figures import stopping_table
 from analysis.stops import stops
 from analysis.sweeps import PLAIN, Setting, law_names, settings
+from analysis.table import Table
 from analysis.term_figures import TERMS, dominance
 from analysis.tuning import comparisons
 from analysis.tuning_figures import GROUP as TUNING
@@ -89,7 +90,7 @@ class Shown:
 
 def write_report(
     folder: Path,
-    frame: pd.DataFrame,
+    frame: pd.DataFrame | Table,
     verdicts: Sequence[Verdict],
     spec_text: str = "",
     stopping: Sequence[str] | None = None,
@@ -109,9 +110,10 @@ def write_report(
     stops.csv.gz. Raises ValueError for a stopping rule that is none. Each file is written, then
     renamed: a reader never sees half a page.
     """
-    stopped = stops(frame, stopping)
-    plots, omitted = study_plots(frame, verdicts, stopping, audit) if tuning is None else ([], [])
-    plots += [] if tuning is None else tuning_plots(tuning, frame)
+    table = Table.of(frame)
+    stopped = stops(table, stopping)
+    plots, omitted = study_plots(table, verdicts, stopping, audit) if tuning is None else ([], [])
+    plots += [] if tuning is None else tuning_plots(tuning, table)
     place = folder / "figures"
     place.mkdir(parents=True, exist_ok=True)
     shown = []
@@ -129,7 +131,7 @@ def write_report(
     page = (
         _environment()
         .get_template("report.html")
-        .render(**_content(frame, verdicts, spec_text, shown, omitted, stopping, audit, tuning))
+        .render(**_content(table, verdicts, spec_text, shown, omitted, stopping, audit, tuning))
     )
     path = folder / "report.html"
     _write(path, page.encode())
@@ -171,7 +173,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _content(
-    frame: pd.DataFrame,
+    frame: Table,
     verdicts: Sequence[Verdict],
     spec_text: str,
     shown: Sequence[Shown],
@@ -188,7 +190,7 @@ def _content(
     entries = [v.to_dict() for v in verdicts]
     as_json = json.dumps(entries, indent=1, ensure_ascii=False).encode()
     return {
-        "study": ", ".join(sorted(frame["study"].dropna().astype(str).unique())) or "study",
+        "study": ", ".join(sorted(frame.trials["study"].dropna().astype(str).unique())) or "study",
         "palette": Markup(palette_css()),
         "answers": answers(verdicts, names),
         "tally": wording.tally(verdicts),
@@ -306,7 +308,7 @@ def stopping_rows(setting: Setting, rules: Sequence[str] | None) -> dict[str, An
     }
 
 
-def tuning_tables(tuning: pd.DataFrame | None, frame: pd.DataFrame) -> list[dict[str, Any]]:
+def tuning_tables(tuning: pd.DataFrame | None, frame: Table) -> list[dict[str, Any]]:
     """Tuned against theory-guided, a table a point, each with its download."""
     made = [] if tuning is None else [tuning_rows(one) for one in comparisons(tuning, frame)]
     for table in made:
@@ -315,13 +317,15 @@ def tuning_tables(tuning: pd.DataFrame | None, frame: pd.DataFrame) -> list[dict
     return made
 
 
-def trial_table(frame: pd.DataFrame) -> pd.DataFrame:
+def trial_table(frame: pd.DataFrame | Table) -> pd.DataFrame:
     """One row a trial: configuration, outcome, and its best and last recorded score error."""
-    names = [c.name for c in (*IDENTITY_COLUMNS, *TRIAL_COLUMNS) if c.name in frame]
-    table = frame.drop_duplicates("trial_id")[names].set_index("trial_id", drop=False)
-    known = frame.dropna(subset=["score_error"]).sort_values(["trial_id", "step"])
-    best = known.loc[known.groupby("trial_id")["score_error"].idxmin()].set_index("trial_id")
-    last = known.groupby("trial_id").tail(1).set_index("trial_id")
+    whole = Table.of(frame)
+    names = [c.name for c in (*IDENTITY_COLUMNS, *TRIAL_COLUMNS) if c.name in whole.trials]
+    table = whole.trials[names].set_index("trial_id", drop=False)
+    known = whole[["trial_id", "step", "score_error"]].dropna(subset=["score_error"])
+    each = known.groupby("trial_id")
+    best = known.loc[each["score_error"].idxmin()].set_index("trial_id")
+    last = each.tail(1).set_index("trial_id")
     table["best_recorded_score_error"] = best["score_error"]
     table["best_recorded_step"] = best["step"]
     table["last_score_error"] = last["score_error"]
@@ -347,7 +351,7 @@ def _trouble(trials: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _facts(frame: pd.DataFrame, trials: pd.DataFrame) -> list[tuple[str, str]]:
+def _facts(frame: Table, trials: pd.DataFrame) -> list[tuple[str, str]]:
     """What was run, as term and description."""
 
     def values(name: str) -> str:
