@@ -1,5 +1,5 @@
 """Time and memory of everything but training, as a study grows: spec, plan, store, ledger, table,
-fits; and, for fewer trials, Ray Tune and the MLflow view.
+verdicts, report; and, for fewer trials, Ray Tune and the MLflow view.
 
     python benchmarks/orchestration.py --trials 12500 25000 50000 100000 --through-ray 5000
 
@@ -101,7 +101,9 @@ class Stages:
 
 def measure(trials: int, analysed: bool) -> dict[str, tuple[float, float]]:
     """The stages of a study of about `trials` trials."""
-    from analysis.results import load_results, table_from
+    from analysis.report import write_report
+    from analysis.results import table_from
+    from analysis.table import load_table
     from analysis.verdicts import evaluate
     from study import StudySpec
     from study.calibration import speeds_of
@@ -134,9 +136,11 @@ def measure(trials: int, analysed: bool) -> dict[str, tuple[float, float]]:
             place = store.compile(trial_ids, ledger)
         if analysed:
             with stages.of("load"):
-                frame = load_results(place)
-            with stages.of("fits"):
-                evaluate(frame)
+                table = load_table(place)
+            with stages.of("verdicts"):
+                verdicts = evaluate(table)
+            with stages.of("report"):
+                write_report(Path(folder), table, verdicts, text)
     return {**stages.found, "packs": (float(len(plan.packs)), 0.0)}
 
 
