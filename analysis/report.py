@@ -24,9 +24,10 @@ from markupsafe import Markup
 
 from analysis import wording
 from analysis.assumptions import assumption_rows
-from analysis.drawing import Drawn, palette_css, render
+from analysis.drawing import palette_css, render
 from analysis.figures import Omitted, study_plots
-from analysis.plot import Plot, minus
+from analysis.overview import FINE, facts, trial_table, trouble
+from analysis.plot import Plot
 from analysis.stop_figures import stopping_table
 from analysis.stops import stops
 from analysis.sweeps import PLAIN, Setting, law_names, settings
@@ -37,12 +38,9 @@ from analysis.tuning_figures import GROUP as TUNING
 from analysis.tuning_figures import tuning_plots, tuning_rows
 from analysis.typeset import typeset
 from analysis.verdicts import Verdict
-from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
 
 _PACKAGES = ("scorerates", "torch", "numpy", "scipy", "pandas", "matplotlib", "ray", "mlflow")
-_FINE = ("completed", "pruned")  # neither is trouble
-_VALUES = 16  # of an axis that the page lists one by one
-_LISTED = 40  # trials without a result that the page lists; the download holds all
+_INLINE = 2**20  # bytes of a download that the page itself holds
 REDRAW = '''"""Redraws the figures of this folder from ../results.parquet.
 
     python redraw.py                     every figure, as SVG and PDF
@@ -81,10 +79,10 @@ for plot in plots:
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure on the page: its plot, drawn, and the link that holds its numbers."""
+    """A figure on the page: its plot, its panels drawn, and the link to its numbers."""
 
     plot: Plot
-    drawn: Drawn
+    inline: tuple[str, ...]
     numbers: Markup
 
 
@@ -111,11 +109,10 @@ def write_report(
     renamed: a reader never sees half a page.
     """
     table = Table.of(frame)
-    stopped = stops(table, stopping)
+    place = folder / "figures"
+    _write_stops(place, stops(table, stopping))
     plots, omitted = study_plots(table, verdicts, stopping, audit) if tuning is None else ([], [])
     plots += [] if tuning is None else tuning_plots(tuning, table)
-    place = folder / "figures"
-    place.mkdir(parents=True, exist_ok=True)
     shown = []
     for plot in plots:
         drawn = render(plot)
@@ -123,26 +120,36 @@ def write_report(
         _write(place / f"{plot.name}.svg", drawn.svg.encode())
         _write(place / f"{plot.name}.pdf", drawn.pdf)
         _write(place / f"{plot.name}.csv", numbers)
-        shown.append(Shown(plot, drawn, download(f"{plot.name}.csv", numbers, "numbers (CSV)")))
-    _write(place / "stops.parquet", stopped.to_parquet(index=False))
-    _write(place / "stops.csv.gz", gzip.compress(stopped.to_csv(index=False).encode(), mtime=0))
+        link = download(f"{plot.name}.csv", numbers, "numbers (CSV)", place)
+        shown.append(Shown(plot, drawn.inline, link))
     rules = f"rules = {None if stopping is None else list(stopping)}"
     _write(place / "redraw.py", REDRAW.replace("rules = None", rules).encode())
     page = (
         _environment()
         .get_template("report.html")
-        .render(**_content(table, verdicts, spec_text, shown, omitted, stopping, audit, tuning))
+        .render(
+            **_content(table, verdicts, spec_text, shown, omitted, stopping, audit, tuning, place)
+        )
     )
-    path = folder / "report.html"
-    _write(path, page.encode())
-    return path
+    _write(folder / "report.html", page.encode())
+    return folder / "report.html"
 
 
-def download(name: str, content: bytes, text: str) -> Markup:
-    """A link that saves `content` as a file, without a network."""
+def download(name: str, content: bytes, text: str, place: Path | None = None) -> Markup:
+    """A link that saves `content` as a file, without a network. What is more than a page should
+    hold is written to `place`, the folder figures/, and linked to."""
+    if place is not None and len(content) > _INLINE:
+        _write(place / name, content)
+        return Markup('<a download href="figures/{}">{}</a>').format(name, text)
     kind = "application/json" if name.endswith(".json") else "text/csv"
     data = base64.b64encode(content).decode()
     return Markup('<a download="{}" href="data:{};base64,{}">{}</a>').format(name, kind, data, text)
+
+
+def _write_stops(place: Path, stopped: pd.DataFrame) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    _write(place / "stops.parquet", stopped.to_parquet(index=False))
+    _write(place / "stops.csv.gz", gzip.compress(stopped.to_csv(index=False).encode(), mtime=0))
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -181,6 +188,7 @@ def _content(
     stopping: Sequence[str] | None,
     audit: pd.DataFrame | None,
     tuning: pd.DataFrame | None,
+    place: Path,
 ) -> dict[str, Any]:
     found = settings(frame) if tuning is None else []
     names = law_names(frame)
@@ -215,17 +223,17 @@ def _content(
             for group in groups
         ],
         "status": trials["status"].value_counts().to_dict(),
-        "trouble": _trouble(trials),
-        "trouble_total": int((~trials["status"].isin(_FINE)).sum()),
-        "facts": _facts(frame, trials),
+        "trouble": trouble(trials),
+        "trouble_total": int((~trials["status"].isin(FINE)).sum()),
+        "facts": facts(frame, trials),
         "spec": spec_text,
         "command": "run" if tuning is None else "search",
         "versions": _versions(),
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "downloads": [
-            download("verdicts.json", as_json, "verdicts (JSON)"),
-            download("verdicts.csv", _verdict_csv(entries), "verdicts (CSV)"),
-            download("trials.csv", trials.to_csv(index=False).encode(), "trials (CSV)"),
+            download("verdicts.json", as_json, "verdicts (JSON)", place),
+            download("verdicts.csv", _verdict_csv(entries), "verdicts (CSV)", place),
+            download("trials.csv", trials.to_csv(index=False).encode(), "trials (CSV)", place),
         ],
     }
 
@@ -315,73 +323,6 @@ def tuning_tables(tuning: pd.DataFrame | None, frame: Table) -> list[dict[str, A
         numbers = table["numbers"].to_csv(index=False).encode()
         table["link"] = download(f"{table['stem']}.csv", numbers, "this table (CSV)")
     return made
-
-
-def trial_table(frame: pd.DataFrame | Table) -> pd.DataFrame:
-    """One row a trial: configuration, outcome, and its best and last recorded score error."""
-    whole = Table.of(frame)
-    names = [c.name for c in (*IDENTITY_COLUMNS, *TRIAL_COLUMNS) if c.name in whole.trials]
-    table = whole.trials[names].set_index("trial_id", drop=False)
-    known = whole[["trial_id", "step", "score_error"]].dropna(subset=["score_error"])
-    each = known.groupby("trial_id")
-    best = known.loc[each["score_error"].idxmin()].set_index("trial_id")
-    last = each.tail(1).set_index("trial_id")
-    table["best_recorded_score_error"] = best["score_error"]
-    table["best_recorded_step"] = best["step"]
-    table["last_score_error"] = last["score_error"]
-    table["last_step"] = last["step"]
-    return table.reset_index(drop=True)
-
-
-def _trouble(trials: pd.DataFrame) -> list[dict[str, Any]]:
-    """Trials that did not complete, with what they said."""
-    rows = []
-    for _, t in trials[~trials["status"].isin(_FINE)].head(_LISTED).iterrows():
-        step = "" if pd.isna(t["diverged_step"]) else f"{t['diverged_step']:g}"
-        rows.append(
-            {
-                "id": str(t["trial_id"])[:8],
-                "what": f"{t['law']}, d = {t['dimension']}, N = {t['samples']:g}, "
-                f"m = {t['width']:g}, η = {t['step_size']:g}, seed {t['seed']}",
-                "status": t["status"],
-                "step": step,
-                "message": "" if pd.isna(t["message"]) else t["message"],
-            }
-        )
-    return rows
-
-
-def _facts(frame: Table, trials: pd.DataFrame) -> list[tuple[str, str]]:
-    """What was run, as term and description."""
-
-    def values(name: str) -> str:
-        found = sorted(trials[name].dropna().astype(float).unique())
-        if len(found) > _VALUES:
-            return f"{len(found)} values from {found[0]:.3g} to {found[-1]:.3g}"
-        return ", ".join(f"{v:g}" for v in found)
-
-    laws = sorted(
-        f"{a}, d = {b}" for a, b in set(zip(trials["law_label"], trials["dimension"], strict=True))
-    )
-    facts = [
-        ("Laws of X₀", "; ".join(laws)),
-        ("Samples N", values("samples")),
-        ("Widths m", values("width")),
-        ("Step sizes η", values("step_size")),
-        ("Steps τ", values("steps")),
-        ("Diffusion times", f"T₀ = {values('t_min')}, T = {values('t_max')}"),
-        ("Seeds", f"{trials['seed'].nunique()}"),
-        ("Units", "x² is the square of the data's unit; η, τ, N, m and ητ are pure numbers"),
-        ("Trials", f"{len(trials)}, {len(frame)} recorded rows"),
-    ]
-    seconds, operations = trials["seconds"].sum(), trials["operations"].sum()
-    if seconds > 0:
-        rate = f"{operations / seconds / 1e9:.3g} GFLOP/s" if operations > 0 else ""
-        facts.append(("Training", f"{seconds:.3g} s {rate}".strip()))
-    devices = sorted(trials["device"].dropna().astype(str).unique())
-    if devices:
-        facts.append(("Devices", ", ".join(devices)))
-    return [(term, minus(told)) for term, told in facts]
 
 
 def _versions() -> list[tuple[str, str]]:

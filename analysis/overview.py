@@ -1,0 +1,84 @@
+"""What was run, for the report: a row a trial, what went wrong, and the study's facts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from analysis.plot import minus
+from analysis.table import Table
+from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
+
+FINE = ("completed", "pruned")
+"""Statuses that are no trouble."""
+
+_VALUES = 16  # of an axis that the page lists one by one
+_LISTED = 40  # trials without a result that the page lists; the download holds all
+
+
+def trial_table(frame: pd.DataFrame | Table) -> pd.DataFrame:
+    """One row a trial: configuration, outcome, and its best and last recorded score error."""
+    whole = Table.of(frame)
+    names = [c.name for c in (*IDENTITY_COLUMNS, *TRIAL_COLUMNS) if c.name in whole.trials]
+    table = whole.trials[names].set_index("trial_id", drop=False)
+    known = whole[["trial_id", "step", "score_error"]].dropna(subset=["score_error"])
+    each = known.groupby("trial_id")
+    best = known.loc[each["score_error"].idxmin()].set_index("trial_id")
+    last = each.tail(1).set_index("trial_id")
+    table["best_recorded_score_error"] = best["score_error"]
+    table["best_recorded_step"] = best["step"]
+    table["last_score_error"] = last["score_error"]
+    table["last_step"] = last["step"]
+    return table.reset_index(drop=True)
+
+
+def trouble(trials: pd.DataFrame) -> list[dict[str, Any]]:
+    """Trials that did not complete, with what they said."""
+    rows = []
+    for _, t in trials[~trials["status"].isin(FINE)].head(_LISTED).iterrows():
+        step = "" if pd.isna(t["diverged_step"]) else f"{t['diverged_step']:g}"
+        rows.append(
+            {
+                "id": str(t["trial_id"])[:8],
+                "what": f"{t['law']}, d = {t['dimension']}, N = {t['samples']:g}, "
+                f"m = {t['width']:g}, η = {t['step_size']:g}, seed {t['seed']}",
+                "status": t["status"],
+                "step": step,
+                "message": "" if pd.isna(t["message"]) else t["message"],
+            }
+        )
+    return rows
+
+
+def facts(frame: Table, trials: pd.DataFrame) -> list[tuple[str, str]]:
+    """What was run, as term and description."""
+
+    def values(name: str) -> str:
+        found = sorted(trials[name].dropna().astype(float).unique())
+        if len(found) > _VALUES:
+            return f"{len(found)} values from {found[0]:.3g} to {found[-1]:.3g}"
+        return ", ".join(f"{v:g}" for v in found)
+
+    laws = sorted(
+        f"{a}, d = {b}" for a, b in set(zip(trials["law_label"], trials["dimension"], strict=True))
+    )
+    told = [
+        ("Laws of X₀", "; ".join(laws)),
+        ("Samples N", values("samples")),
+        ("Widths m", values("width")),
+        ("Step sizes η", values("step_size")),
+        ("Steps τ", values("steps")),
+        ("Diffusion times", f"T₀ = {values('t_min')}, T = {values('t_max')}"),
+        ("Seeds", f"{trials['seed'].nunique()}"),
+        ("Units", "x² is the square of the data's unit; η, τ, N, m and ητ are pure numbers"),
+        ("Trials", f"{len(trials)}, {len(frame)} recorded rows"),
+    ]
+    seconds, operations = trials["seconds"].sum(), trials["operations"].sum()
+    if seconds > 0:
+        rate = f"{operations / seconds / 1e9:.3g} GFLOP/s" if operations > 0 else ""
+        told.append(("Training", f"{seconds:.3g} s {rate}".strip()))
+    devices = sorted(trials["device"].dropna().astype(str).unique())
+    if devices:
+        told.append(("Devices", ", ".join(devices)))
+    return [(term, minus(text)) for term, text in told]
