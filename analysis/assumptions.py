@@ -51,7 +51,7 @@ def figure_name(setting: Setting, what: str) -> str:
 
 def setting_audit(setting: Setting, audit: pd.DataFrame | None) -> pd.DataFrame | None:
     """The audit of a setting; None where it was not made."""
-    first = setting.frame.iloc[0]
+    first = setting.frame.trials.iloc[0]
     return audit_of(audit, {key: first[key] for key in SETTING_KEYS})
 
 
@@ -62,8 +62,8 @@ def assumption_rows(setting: Setting, audit: pd.DataFrame | None = None) -> list
         *_law(setting, own),
         *_target(setting, own),
         *_kernel(setting, own),
-        _noise_of_rules(setting.frame),
-        _target_norm(setting.frame),
+        _noise_of_rules(setting.frame.trials),
+        _target_norm(setting.frame.trials),
         _movement(setting, "displacement", "‖W(τ) − W(0)‖_F at the last step"),
         _movement(setting, "flipped_fraction", "share of flipped activations at the last step"),
     ]
@@ -109,7 +109,7 @@ def _target(setting: Setting, own: pd.DataFrame | None) -> list[AuditRow]:
         typical = values_of(own, f"typical_slope_{axis}").groupby("x")["value"].mean()
         text = NOT_MEASURED
         if len(found):
-            t_min = float(setting.frame["t_min"].iloc[0])
+            t_min = float(setting.frame.trials["t_min"].iloc[0])
             times = [found.index[0], _nearest(found.index, t_min), found.index[-1]]
             text = "at least " + ", ".join(f"{found[t]:.3g} at t = {t:.3g}" for t in times)
             text += f"; 99 % of X_t meet at most {typical[times[1]]:.3g} at T₀"
@@ -152,7 +152,7 @@ def _kernel(setting: Setting, own: pd.DataFrame | None) -> list[AuditRow]:
     if len(smallest):
         text = _ends(smallest.mean(), f"; the smallest of all {smallest.min().min():.3g}")
     step = values_of(own, "largest_step_size").groupby("x")["value"].mean()
-    steps = sorted(setting.frame["step_size"].dropna().unique())
+    steps = sorted(setting.frame.trials["step_size"].dropna().unique())
     used = ", ".join(f"{v:g}" for v in steps)
     return [
         AuditRow(
@@ -275,8 +275,10 @@ def _movement(setting: Setting, column: str, name: str) -> AuditRow:
         return AuditRow(name, UNSEEN, reading)
     along = sweep(setting.frame, "width")
     if along is None:
-        return AuditRow(name, _span(at_end(setting.frame)[column].dropna()), "one width only")
-    last = at_end(along.frame).dropna(subset=[column])
+        return AuditRow(
+            name, _span(at_end(setting.frame, column)[column].dropna()), "one width only"
+        )
+    last = at_end(along.frame, "width", column).dropna(subset=[column])
     means = last.groupby("width")[column].mean()
     parts = [f"{value:.3g} at m = {width:g}" for width, value in means.items()]
     return AuditRow(

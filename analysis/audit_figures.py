@@ -193,7 +193,7 @@ def movement(setting: Setting) -> Plot | tuple[str, str]:
     along = sweep(setting.frame, "width")
     if along is None or not has(along.frame, "displacement", "flipped_fraction"):
         return title, "it needs two widths, all else fixed, and the trials' columns"
-    last = at_end(along.frame)
+    last = at_end(along.frame, "width", "displacement", "flipped_fraction")
     panels = []
     for column, label, name in (
         ("displacement", r"$\|W(\tau) - W(0)\|_F$", "displacement"),

@@ -72,7 +72,10 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "scorerates",
     "pdf.fonttype": 42,
     "path.simplify": False,
+    "savefig.dpi": 300,  # of what is drawn as an image
 }
+
+_MARKS = 2000  # of a cloud: more are drawn as one image, which a page can hold
 
 # Margins in inches: fixed, so that the axes of two figures line up in a paper.
 _LEFT, _RIGHT, _BOTTOM, _TOP, _GAP, _ROW = 0.66, 0.12, 0.42, 0.08, 0.76, 0.16
@@ -296,7 +299,7 @@ def _points(axes: Axes, series: Series) -> None:
 def _trials(axes: Axes, series: Series) -> None:
     axes.plot(
         series.x, series.y, ".", color=colour(series), ms=3.6, mew=0, alpha=0.6, zorder=2,
-        label=series.label or None,
+        label=series.label or None, rasterized=len(series.x) > _MARKS,
     )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from analysis.sweeps import (
     settings,
     sweep,
 )
+from analysis.table import Table
 from analysis.verdicts import Verdict
 from trainers.columns import TIME_BINS
 from trainers.trial import Diffusion, time_bin_edges
@@ -48,7 +49,7 @@ class Omitted:
 
 
 def study_plots(
-    frame: pd.DataFrame,
+    frame: pd.DataFrame | Table,
     verdicts: Sequence[Verdict] = (),
     stopping: Sequence[str] | None = None,
     audit: pd.DataFrame | None = None,
@@ -57,8 +58,9 @@ def study_plots(
     stopping rules that are compared, default all. audit: as `load_audit` gives it."""
     plots: list[Plot] = []
     omitted: list[Omitted] = []
-    found = [*curves(frame), *audit_curves(audit)]
-    for setting in settings(frame):
+    table = Table.of(frame)
+    found = [*curves(table), *audit_curves(audit)]
+    for setting in settings(table):
         items = [
             *rate_figures.rates(setting, found, verdicts),
             *_trajectories(setting),
@@ -102,7 +104,7 @@ def error_against_steps(setting: Setting, along: Sweep) -> Plot:
     for level, shade, rows in along.each():
         x, median, low, high = quartiles(rows, "score_error")
         lines.append(Series(f"$N$ = {level:g}", x, median, low, high, shade=shade))
-        table = trials(rows)
+        table = trials(rows, ("score_error",))
         times, errors, _ = best(table.time, table.series["score_error"])
         stars.append((np.nanmedian(times) / along.fixed["step_size"], np.nanmedian(errors), shade))
     marks = [Series("", np.array([x]), np.array([y]), role="mark", shade=s) for x, y, s in stars]
@@ -152,8 +154,9 @@ def time_bins(setting: Setting, along: Sweep) -> Plot | tuple[str, str]:
     names = [f"score_error_bin{i}" for i in range(1, TIME_BINS + 1)]
     if not has(along.frame, *names):
         return _TITLES["time_bins"], "the table has no values by bins of t"
-    stopped = at_best(along.frame)
-    first = along.frame.iloc[0]
+    names += [name.replace("error", "error_unweighted") for name in names]
+    stopped = at_best(along.frame, "samples", *(name for name in names if name in along.frame))
+    first = along.frame.trials.iloc[0]
     edges = time_bin_edges(Diffusion(t_min=first["t_min"], t_max=first["t_max"]))
     panels = []
     for stem, label, title in (

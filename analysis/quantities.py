@@ -13,7 +13,7 @@ Arrays here: B trials, T recorded steps, padded with NaN.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.intervals import Array
+from analysis.table import Table
 from analysis.theory import Quantity
 from trainers.columns import IDENTITY_COLUMNS
 from trainers.trial import TrialStatus
@@ -98,21 +99,20 @@ SERIES = (
 )
 
 
-def trials(frame: pd.DataFrame) -> Trials:
-    """One row per trial and padded [B, T] series, from one row per trial and recorded step."""
-    table = frame.drop_duplicates(["trial_id", "step"]).sort_values(["trial_id", "step"])
-    who = table["trial_id"].factorize()[0]
-    where = table.groupby("trial_id", sort=False).cumcount().to_numpy()
-    shape = (int(who.max()) + 1, int(where.max()) + 1) if len(table) else (0, 0)
+def trials(frame: pd.DataFrame | Table, series: Sequence[str] = SERIES) -> Trials:
+    """One row per trial, by trial_id, and padded [B, T] series, from one row per trial and recorded
+    step."""
+    table = Table.of(frame).by_id()
+    recorded = np.arange(table.counts.max(initial=0)) < table.counts[:, None]
 
     def padded(name: str) -> Array:
-        grid = np.full(shape, np.nan)
+        grid = np.full(recorded.shape, np.nan)
         if name in table:
-            grid[who, where] = pd.to_numeric(table[name]).to_numpy(dtype=float, na_value=np.nan)
+            values = pd.to_numeric(table[[name]][name])
+            grid[recorded] = values.to_numpy(dtype=float, na_value=np.nan)
         return grid
 
-    rows = table.groupby("trial_id", sort=False).head(1).reset_index(drop=True)
-    return Trials(rows, padded("effective_time"), {name: padded(name) for name in SERIES})
+    return Trials(table.trials, padded("effective_time"), {name: padded(name) for name in series})
 
 
 def _logs(values: Array) -> Array:
@@ -240,7 +240,7 @@ def _groups(rows: pd.DataFrame, axis: str) -> Iterator[NDArray[np.int64]]:
     yield from sorted(kept, key=lambda p: (-rows[axis].iloc[p].nunique(), -len(p), int(p.min())))
 
 
-def curves(frame: pd.DataFrame) -> list[Curve]:
+def curves(frame: pd.DataFrame | Table) -> list[Curve]:
     """Every curve in a results table: quantity by axis by group of trials.
 
     A group is the trials that agree in all of CONFIGURATION but the axis, with at least

@@ -106,7 +106,7 @@ def owns(setting: Setting, curve: Curve) -> bool:
     belongs to the one with the smallest."""
     if (curve.law_id, curve.dimension) != (setting.law_id, setting.dimension):
         return False
-    first = setting.frame.iloc[0]
+    first = setting.frame.trials.iloc[0]
     if curve.axis == "t_min" and first["t_min"] != curve.x.min():
         return False
     return all(first[k] == v for k, v in curve.fixed.items() if k in SETTING)

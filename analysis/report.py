@@ -22,23 +22,22 @@ from markupsafe import Markup
 
 from analysis import wording
 from analysis.assumptions import assumption_rows
-from analysis.drawing import Drawn, palette_css, render
-from analysis.facts import study_facts, versions
+from analysis.drawing import palette_css, render
 from analysis.figures import Omitted, study_plots
+from analysis.overview import FINE, facts, trial_table, trouble, versions
 from analysis.plot import Plot
 from analysis.stop_figures import stopping_table
 from analysis.stops import stops
 from analysis.sweeps import PLAIN, Setting, law_names, settings
+from analysis.table import Table
 from analysis.term_figures import TERMS, dominance
 from analysis.tuning import comparisons
 from analysis.tuning_figures import GROUP as TUNING
 from analysis.tuning_figures import tuning_plots, tuning_rows
 from analysis.typeset import typeset
 from analysis.verdicts import Verdict
-from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
 
-_FINE = ("completed", "pruned")  # neither is trouble
-_LISTED = 40  # trials without a result that the page lists; the download holds all
+_INLINE = 2**20  # bytes of a download that the page itself holds
 REDRAW = '''"""Redraws the figures of this folder from ../results.parquet.
 
     python redraw.py                     every figure, as SVG and PDF
@@ -78,16 +77,16 @@ for plot in plots:
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure on the page: its plot, drawn, and the link that holds its numbers."""
+    """A figure on the page: its plot, its panels drawn, and the link to its numbers."""
 
     plot: Plot
-    drawn: Drawn
+    inline: tuple[str, ...]
     numbers: Markup
 
 
 def write_report(
     folder: Path,
-    frame: pd.DataFrame,
+    frame: pd.DataFrame | Table,
     verdicts: Sequence[Verdict],
     spec_text: str = "",
     stopping: Sequence[str] | None = None,
@@ -109,11 +108,11 @@ def write_report(
     stops.csv.gz. Raises ValueError for a stopping rule that is none. Each file is written, then
     renamed: a reader never sees half a page.
     """
-    stopped = stops(frame, stopping)
-    plots, omitted = study_plots(frame, verdicts, stopping, audit) if tuning is None else ([], [])
-    plots += [] if tuning is None else tuning_plots(tuning, frame)
+    table = Table.of(frame)
     place = folder / "figures"
-    place.mkdir(parents=True, exist_ok=True)
+    _write_stops(place, stops(table, stopping))
+    plots, omitted = study_plots(table, verdicts, stopping, audit) if tuning is None else ([], [])
+    plots += [] if tuning is None else tuning_plots(tuning, table)
     shown = []
     for plot in plots:
         drawn = render(plot)
@@ -121,28 +120,38 @@ def write_report(
         _write(place / f"{plot.name}.svg", drawn.svg.encode())
         _write(place / f"{plot.name}.pdf", drawn.pdf)
         _write(place / f"{plot.name}.csv", numbers)
-        shown.append(Shown(plot, drawn, download(f"{plot.name}.csv", numbers, "numbers (CSV)")))
-    _write(place / "stops.parquet", stopped.to_parquet(index=False))
-    _write(place / "stops.csv.gz", gzip.compress(stopped.to_csv(index=False).encode(), mtime=0))
+        link = download(f"{plot.name}.csv", numbers, "numbers (CSV)", place)
+        shown.append(Shown(plot, drawn.inline, link))
     rules = f"rules = {None if stopping is None else list(stopping)}"
     _write(place / "redraw.py", REDRAW.replace("rules = None", rules).encode())
     page = (
         _environment()
         .get_template("report.html")
         .render(
-            **_content(frame, verdicts, spec_text, shown, omitted, stopping, audit, tuning, notes)
+            **_content(
+                table, verdicts, spec_text, shown, omitted, stopping, audit, tuning, notes, place
+            )
         )
     )
-    path = folder / "report.html"
-    _write(path, page.encode())
-    return path
+    _write(folder / "report.html", page.encode())
+    return folder / "report.html"
 
 
-def download(name: str, content: bytes, text: str) -> Markup:
-    """A link that saves `content` as a file, without a network."""
+def download(name: str, content: bytes, text: str, place: Path | None = None) -> Markup:
+    """A link that saves `content` as a file, without a network. What is more than a page should
+    hold is written to `place`, the folder figures/, and linked to."""
+    if place is not None and len(content) > _INLINE:
+        _write(place / name, content)
+        return Markup('<a download href="figures/{}">{}</a>').format(name, text)
     kind = "application/json" if name.endswith(".json") else "text/csv"
     data = base64.b64encode(content).decode()
     return Markup('<a download="{}" href="data:{};base64,{}">{}</a>').format(name, kind, data, text)
+
+
+def _write_stops(place: Path, stopped: pd.DataFrame) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    _write(place / "stops.parquet", stopped.to_parquet(index=False))
+    _write(place / "stops.csv.gz", gzip.compress(stopped.to_csv(index=False).encode(), mtime=0))
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -173,7 +182,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _content(
-    frame: pd.DataFrame,
+    frame: Table,
     verdicts: Sequence[Verdict],
     spec_text: str,
     shown: Sequence[Shown],
@@ -182,6 +191,7 @@ def _content(
     audit: pd.DataFrame | None,
     tuning: pd.DataFrame | None,
     notes: Sequence[tuple[str, str]],
+    place: Path,
 ) -> dict[str, Any]:
     found = settings(frame) if tuning is None else []
     names = law_names(frame)
@@ -191,7 +201,7 @@ def _content(
     entries = [v.to_dict() for v in verdicts]
     as_json = json.dumps(entries, indent=1, ensure_ascii=False).encode()
     return {
-        "study": ", ".join(sorted(frame["study"].dropna().astype(str).unique())) or "study",
+        "study": ", ".join(sorted(frame.trials["study"].dropna().astype(str).unique())) or "study",
         "palette": Markup(palette_css()),
         "answers": answers(verdicts, names),
         "tally": wording.tally(verdicts),
@@ -216,17 +226,17 @@ def _content(
             for group in groups
         ],
         "status": trials["status"].value_counts().to_dict(),
-        "trouble": _trouble(trials),
-        "trouble_total": int((~trials["status"].isin(_FINE)).sum()),
-        "facts": study_facts(frame, trials, notes),
+        "trouble": trouble(trials),
+        "trouble_total": int((~trials["status"].isin(FINE)).sum()),
+        "facts": facts(frame, trials, notes),
         "spec": spec_text,
         "command": "run" if tuning is None else "search",
         "versions": versions(),
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "downloads": [
-            download("verdicts.json", as_json, "verdicts (JSON)"),
-            download("verdicts.csv", _verdict_csv(entries), "verdicts (CSV)"),
-            download("trials.csv", trials.to_csv(index=False).encode(), "trials (CSV)"),
+            download("verdicts.json", as_json, "verdicts (JSON)", place),
+            download("verdicts.csv", _verdict_csv(entries), "verdicts (CSV)", place),
+            download("trials.csv", trials.to_csv(index=False).encode(), "trials (CSV)", place),
         ],
     }
 
@@ -309,45 +319,13 @@ def stopping_rows(setting: Setting, rules: Sequence[str] | None) -> dict[str, An
     }
 
 
-def tuning_tables(tuning: pd.DataFrame | None, frame: pd.DataFrame) -> list[dict[str, Any]]:
+def tuning_tables(tuning: pd.DataFrame | None, frame: Table) -> list[dict[str, Any]]:
     """Tuned against theory-guided, a table a point, each with its download."""
     made = [] if tuning is None else [tuning_rows(one) for one in comparisons(tuning, frame)]
     for table in made:
         numbers = table["numbers"].to_csv(index=False).encode()
         table["link"] = download(f"{table['stem']}.csv", numbers, "this table (CSV)")
     return made
-
-
-def trial_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a trial: configuration, outcome, and its best and last recorded score error."""
-    names = [c.name for c in (*IDENTITY_COLUMNS, *TRIAL_COLUMNS) if c.name in frame]
-    table = frame.drop_duplicates("trial_id")[names].set_index("trial_id", drop=False)
-    known = frame.dropna(subset=["score_error"]).sort_values(["trial_id", "step"])
-    best = known.loc[known.groupby("trial_id")["score_error"].idxmin()].set_index("trial_id")
-    last = known.groupby("trial_id").tail(1).set_index("trial_id")
-    table["best_recorded_score_error"] = best["score_error"]
-    table["best_recorded_step"] = best["step"]
-    table["last_score_error"] = last["score_error"]
-    table["last_step"] = last["step"]
-    return table.reset_index(drop=True)
-
-
-def _trouble(trials: pd.DataFrame) -> list[dict[str, Any]]:
-    """Trials that did not complete, with what they said."""
-    rows = []
-    for _, t in trials[~trials["status"].isin(_FINE)].head(_LISTED).iterrows():
-        step = "" if pd.isna(t["diverged_step"]) else f"{t['diverged_step']:g}"
-        rows.append(
-            {
-                "id": str(t["trial_id"])[:8],
-                "what": f"{t['law']}, d = {t['dimension']}, N = {t['samples']:g}, "
-                f"m = {t['width']:g}, η = {t['step_size']:g}, seed {t['seed']}",
-                "status": t["status"],
-                "step": step,
-                "message": "" if pd.isna(t["message"]) else t["message"],
-            }
-        )
-    return rows
 
 
 def _verdict_csv(entries: Sequence[dict[str, Any]]) -> bytes:

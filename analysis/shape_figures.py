@@ -16,6 +16,7 @@ from analysis.joint_fit import JointFit, fit_joint
 from analysis.plot import Panel, Plot, Series, minus, positive
 from analysis.surface import BIAS_VARIANCE
 from analysis.sweeps import Setting, Sweep, level_means
+from analysis.table import Table
 
 TITLE = "Bias and variance in time"
 REACH = 4.0
@@ -28,9 +29,10 @@ _GRID = 40
 _EXPONENTS = (("p", (0, "time"), 1), ("q", (1, "time"), -1), ("r", (1, "samples"), 1))
 
 
-def around_best(rows: pd.DataFrame, column: str = "score_error") -> pd.DataFrame:
-    """The rows of `rows` within REACH of the best effective time of their N (median over seeds),
-    at TIMES of their effective times or fewer."""
+def around_best(frame: pd.DataFrame | Table, column: str = "score_error") -> pd.DataFrame:
+    """trial_id, data_id, samples, effective_time and `column` of the rows within REACH of the best
+    effective time of their N (median over seeds), at TIMES of their effective times or fewer."""
+    rows = Table.of(frame)[["trial_id", "data_id", "samples", "effective_time", column]]
     known = rows[(rows["effective_time"] > 0) & (rows[column] > 0)]
     at = known.loc[known.groupby("trial_id")[column].idxmin()]
     best = known["samples"].map(at.groupby("samples")["effective_time"].median())

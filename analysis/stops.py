@@ -25,6 +25,7 @@ from scipy import stats
 from analysis.intervals import Array
 from analysis.quantities import CONFIGURATION
 from analysis.sweeps import SETTING
+from analysis.table import Table
 from trainers.stopping import RULES as _RULES
 from trainers.stopping import Recorded, Stop, a_priori_constant, regret, stop
 from trainers.trial import TrialStatus
@@ -67,7 +68,7 @@ def check_rules(rules: Sequence[str] | None) -> tuple[str, ...]:
     return RULES if rules is None else tuple(name for name in RULES if name in rules)
 
 
-def stops(frame: pd.DataFrame, rules: Sequence[str] | None = None) -> pd.DataFrame:
+def stops(frame: pd.DataFrame | Table, rules: Sequence[str] | None = None) -> pd.DataFrame:
     """One row per completed trial and rule; trials that diverged or failed are left out.
 
     frame: columns of trainers.columns, one row per trial and recorded step. rules: names in
@@ -83,10 +84,10 @@ def stops(frame: pd.DataFrame, rules: Sequence[str] | None = None) -> pd.DataFra
     `pilot` and have no regret.
     """
     chosen = check_rules(rules)
-    done = frame[frame["status"] == TrialStatus.COMPLETED]
-    table = done.drop_duplicates(["trial_id", "step"]).sort_values(["trial_id", "step"])
-    first = table.drop_duplicates("trial_id").reset_index(drop=True)
-    trials = list(_recorded(table, first))
+    table = Table.of(frame)
+    table = table.only(table.trials["status"] == TrialStatus.COMPLETED).by_id()
+    first = table.trials
+    trials = list(_recorded(table))
     oracles = [stop("oracle", one) for one in trials]
     group, pilots = _pilots(first, trials, oracles) if "a_priori" in chosen else (None, [])
     rows = [
@@ -104,13 +105,14 @@ def _numbers(column: pd.Series[Any]) -> Array:
     return np.asarray(pd.to_numeric(column).to_numpy(dtype=float, na_value=np.nan))
 
 
-def _recorded(table: pd.DataFrame, first: pd.DataFrame) -> Iterator[Recorded]:
-    """The trajectories in the order of `first`; rows of a trial stand together in `table`."""
-    steps = table["step"].to_numpy(dtype=np.int64)
-    series = {name: _numbers(table[name]) for name in _SERIES if name in table}
+def _recorded(table: Table) -> Iterator[Recorded]:
+    """The trajectories in the order of the table's trials."""
+    first = table.trials
+    steps = table[["step"]]["step"].to_numpy(dtype=np.int64)
+    series = {name: _numbers(table[[name]][name]) for name in _SERIES if name in table}
     unknown = pd.Series(np.nan, first.index)
     sigma2 = _numbers(first.get("noise_variance", unknown)).tolist()
-    ends = np.cumsum(table.groupby("trial_id", sort=False).size().to_numpy()).tolist()
+    ends = np.cumsum(table.counts).tolist()
     eta, n, d = (first[name].tolist() for name in ("step_size", "samples", "dimension"))
     start = 0
     for i, end in enumerate(ends):

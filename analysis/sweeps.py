@@ -15,6 +15,7 @@ from scipy import stats
 
 from analysis.intervals import summarise
 from analysis.plot import FloatArray
+from analysis.table import Table
 
 SYMBOLS = {"samples": "N", "width": "m", "step_size": "η"}
 PLAIN = {**SYMBOLS, "t_min": "T₀", "norm": "R_H", "index": "i"}
@@ -40,28 +41,28 @@ class Setting:
     law: str
     law_id: str
     dimension: int
-    frame: pd.DataFrame
+    frame: Table
 
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """Rows along one axis, the rest held at `fixed` (axis -> value)."""
+    """Trials along one axis, the rest held at `fixed` (axis -> value)."""
 
     axis: str
     levels: tuple[float, ...]
     fixed: dict[str, float]
-    frame: pd.DataFrame
+    frame: Table
 
     @property
     def held(self) -> str:
         """The fixed values in words: `m = 4096, η = 1`."""
         return held(self.fixed)
 
-    def each(self) -> Iterator[tuple[float, float, pd.DataFrame]]:
-        """(level, its place from 0 to 1, its rows)."""
+    def each(self) -> Iterator[tuple[float, float, Table]]:
+        """(level, its place from 0 to 1, its trials)."""
         last = max(len(self.levels) - 1, 1)
         for place, level in enumerate(self.levels):
-            yield level, place / last, self.frame[self.frame[self.axis] == level]
+            yield level, place / last, self.frame.only(self.frame.trials[self.axis] == level)
 
 
 def held(fixed: dict[str, float]) -> str:
@@ -69,19 +70,22 @@ def held(fixed: dict[str, float]) -> str:
     return ", ".join(f"{SYMBOLS.get(k, k)} = {v:g}" for k, v in fixed.items())
 
 
-def law_names(frame: pd.DataFrame) -> dict[str, str]:
+def law_names(frame: pd.DataFrame | Table) -> dict[str, str]:
     """law_id -> the law's kind, with its parameters where the table holds several of that kind and
     dimension."""
-    laws = frame.drop_duplicates("law_id")[["law_id", "law", "law_label", "dimension"]]
+    rows = frame.trials if isinstance(frame, Table) else frame
+    laws = rows.drop_duplicates("law_id")
     shared = laws.duplicated(["law", "dimension"], keep=False)
     names = laws["law_label"].where(shared, laws["law"])
     return dict(zip(laws["law_id"].astype(str), names.astype(str), strict=True))
 
 
-def settings(frame: pd.DataFrame) -> list[Setting]:
+def settings(frame: pd.DataFrame | Table) -> list[Setting]:
     """The settings of a table, completed trials only, by law and dimension."""
-    done = frame[frame["status"] == "completed"]
-    names = law_names(frame)
+    table = Table.of(frame)
+    names = law_names(table)
+    table = table.only(table.trials["status"] == "completed")
+    done = table.trials
     varying = [name for name in _NAMES if done[name].nunique(dropna=False) > 1]
     found = []
     for place, (_, rows) in enumerate(done.groupby(SETTING, dropna=False, sort=True)):
@@ -91,36 +95,38 @@ def settings(frame: pd.DataFrame) -> list[Setting]:
         numbered = bool(varying) or names[law_id] != law
         stem = f"{law}_d{d}_{place}" if numbered else f"{law}_d{d}"
         label = f"{names[law_id]}, d = {d}{extra}"
-        found.append(Setting(label, stem, law, law_id, d, rows))
+        found.append(Setting(label, stem, law, law_id, d, table.take(rows.index.to_numpy())))
     return sorted(found, key=lambda s: (s.law, s.dimension, s.stem))
 
 
-def sweep(frame: pd.DataFrame, axis: str) -> Sweep | None:
+def sweep(frame: pd.DataFrame | Table, axis: str) -> Sweep | None:
     """The sweep along `axis` with the most levels (then the largest m, N, eta); None where no two
     trials differ in `axis` alone."""
     others = [name for name in ("width", "samples", "step_size") if name != axis]
+    table = Table.of(frame)
+    trials = table.trials
     best: tuple[int, tuple[float, ...]] | None = None
-    for key, rows in frame.groupby(others):
+    for key, rows in trials.groupby(others):
         rank = (rows[axis].nunique(), tuple(map(float, np.asarray(key))))
         best = rank if best is None or rank > best else best
     if best is None or best[0] < 2:
         return None
     fixed = dict(zip(others, best[1], strict=True))
-    rows = frame[(frame[list(fixed)] == list(fixed.values())).all(axis=1)]
-    return Sweep(axis, tuple(sorted(float(v) for v in rows[axis].unique())), fixed, rows)
+    along = table.only((trials[list(fixed)] == list(fixed.values())).all(axis=1))
+    return Sweep(axis, tuple(sorted(map(float, along.trials[axis].unique()))), fixed, along)
 
 
-def has(frame: pd.DataFrame, *columns: str) -> bool:
+def has(frame: pd.DataFrame | Table, *columns: str) -> bool:
     """Whether every one of `columns` is there with at least one value."""
-    return all(c in frame and bool(frame[c].notna().any()) for c in columns)
+    return all(c in frame and bool(frame[[c]][c].notna().any()) for c in columns)
 
 
 def quartiles(
-    rows: pd.DataFrame, column: str, by: str = "step"
+    rows: pd.DataFrame | Table, column: str, by: str = "step"
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Over seeds, at each value of `by`: its values, then median, lower and upper quartile of
     `column`, each [n]."""
-    grouped = rows.dropna(subset=[column]).groupby(by)[column]
+    grouped = rows[[by, column]].dropna(subset=[column]).groupby(by)[column]
     x = np.array(list(grouped.groups), dtype=float)
     median, low, high = (grouped.quantile(q).to_numpy(dtype=float) for q in (0.5, 0.25, 0.75))
     return x, median, low, high
@@ -140,13 +146,16 @@ def level_means(
     return means.x, means.mean, ends[0], ends[1]
 
 
-def at_best(rows: pd.DataFrame, column: str = "score_error") -> pd.DataFrame:
-    """The row of each trial at the recorded step with the smallest `column` (oracle stopping, no
-    interpolation between recorded steps)."""
-    known = rows.dropna(subset=[column])
-    return known.loc[known.groupby("trial_id")[column].idxmin()]
+def at_best(frame: pd.DataFrame | Table, *columns: str, least: str = "score_error") -> pd.DataFrame:
+    """trial_id, `least` and `columns` of each trial, by trial_id, at the recorded step with the
+    smallest `least` (oracle stopping, no interpolation between recorded steps)."""
+    rows = Table.of(frame)[list(dict.fromkeys(["trial_id", least, *columns]))]
+    known = rows[["trial_id", least]].dropna()
+    return rows.loc[known.groupby("trial_id")[least].idxmin()]
 
 
-def at_end(rows: pd.DataFrame) -> pd.DataFrame:
-    """The last recorded row of each trial: no stopping."""
-    return rows.loc[rows.groupby("trial_id")["step"].idxmax()]
+def at_end(frame: pd.DataFrame | Table, *columns: str) -> pd.DataFrame:
+    """trial_id and `columns` of each trial, by trial_id, at its last recorded step: no stopping."""
+    table = Table.of(frame)
+    last = Table(table.trials, table.starts + table.counts - 1, table.counts * 0 + 1, table.source)
+    return last[["trial_id", *columns]].sort_values("trial_id", ignore_index=True)

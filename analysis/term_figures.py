@@ -19,6 +19,7 @@ from analysis.sweeps import (
     quartiles,
     sweep,
 )
+from analysis.table import Table
 
 STEPS = r"gradient steps $\tau$"
 TERMS = {
@@ -45,21 +46,20 @@ def terms(setting: Setting) -> Iterator[Plot | tuple[str, str]]:
         yield "Bias and variance", "the kernel's bias and variance were not computed"
 
 
-def middle_point(setting: Setting) -> tuple[dict[str, float], pd.DataFrame]:
-    """The point where the sweeps cross (most sweeps, then most trials), and its rows."""
+def middle_point(setting: Setting) -> tuple[dict[str, float], Table]:
+    """The point where the sweeps cross (most sweeps, then most trials), and its trials."""
     along = [s for axis in SYMBOLS if (s := sweep(setting.frame, axis)) is not None]
     axes = list(SYMBOLS)
-    frame = setting.frame
     best: tuple[int, int] = (-1, -1)
     chosen: dict[str, float] = {}
-    rows = frame
-    for key, group in frame.groupby(axes):
+    table = setting.frame
+    for key, group in setting.frame.trials.groupby(axes):
         point = dict(zip(axes, map(float, np.asarray(key)), strict=True))
         crossed = sum(all(point[k] == v for k, v in s.fixed.items()) for s in along)
-        rank = (crossed, group["trial_id"].nunique())
+        rank = (crossed, len(group))
         if rank > best:
-            best, chosen, rows = rank, point, group
-    return chosen, rows
+            best, chosen, table = rank, point, setting.frame.take(group.index.to_numpy())
+    return chosen, table
 
 
 def terms_against_steps(setting: Setting) -> Plot:
@@ -127,7 +127,7 @@ def terms_at_stop(setting: Setting) -> Plot | None:
 def term_shares(along: Sweep) -> pd.DataFrame:
     """Index: the axis' levels; columns: the terms' shares of their sum, of means over seeds at
     each trial's best recorded step."""
-    stopped = at_best(along.frame).dropna(subset=list(TERMS))
+    stopped = at_best(along.frame, along.axis, *TERMS).dropna(subset=list(TERMS))
     means = stopped.groupby(along.axis)[list(TERMS)].mean()
     return means.div(means.sum(axis=1), axis=0)
 
@@ -137,7 +137,7 @@ def dominance(setting: Setting) -> pd.DataFrame | None:
     recorded step, the largest one's name, and the number of trials; None where columns are null."""
     if not has(setting.frame, *TERMS):
         return None
-    stopped = at_best(setting.frame).dropna(subset=list(TERMS))
+    stopped = at_best(setting.frame, *SYMBOLS, *TERMS).dropna(subset=list(TERMS))
     grouped = stopped.groupby(list(SYMBOLS))
     means = grouped[list(TERMS)].mean()
     shares = means.div(means.sum(axis=1), axis=0)
@@ -162,7 +162,7 @@ def bias_variance(setting: Setting) -> Plot:
     panels = [Panel(STEPS, r"error ($x^2$)", positive(lines), "against steps")]
     along = sweep(setting.frame, "samples")
     if along is not None:
-        stopped = at_best(along.frame)
+        stopped = at_best(along.frame, "samples", *parts)
         series = []
         for hue, (column, label) in enumerate(parts.items()):
             known = stopped[stopped[column] > 0]

@@ -25,6 +25,7 @@ from scipy import stats
 
 from analysis.intervals import Array
 from analysis.results import ResultsError
+from analysis.table import Table
 from trainers.stopping import Recorded, stop
 
 FILE = "evaluations.parquet"
@@ -48,6 +49,8 @@ GUIDED_RULES = ("a_priori", "discrepancy", "rademacher", "holdout", "oracle")
 
 WHOLE = ("holdout", "oracle")
 """Rules that look at the whole trajectory: it all counts as their cost."""
+
+_SERIES = ("score_error", "holdout_loss", "train_loss", "kernel_complexity")
 
 
 def load_evaluations(source: str) -> pd.DataFrame | None:
@@ -119,22 +122,20 @@ def incumbents(evaluations: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def guided(evaluations: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+def guided(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> pd.DataFrame:
     """Where each stopping rule stops the theory-guided trials, and the score error there.
 
     frame: the results table, with those trials. Columns: POINT, repetition, rule, score_error,
     operations (pilots apart), pilot_operations, width, step_size, step, message.
     """
     rows: list[dict[str, Any]] = []
+    table = Table.of(frame)
     for _, one in evaluations[evaluations["method"] == THEORY].iterrows():
-        own = frame[frame["trial_id"] == one["trial_id"]].sort_values("step")
-        if own.empty:
+        mine = table.only(table.trials["trial_id"] == one["trial_id"])
+        if not len(mine):
             continue
-        first = own.iloc[0]
-        series = {
-            name: own[name].to_numpy(dtype=float, na_value=np.nan)
-            for name in ("score_error", "holdout_loss", "train_loss", "kernel_complexity")
-        }
+        first, own = mine.trials.iloc[0], mine[["step", *_SERIES]]
+        series = {name: own[name].to_numpy(dtype=float, na_value=np.nan) for name in _SERIES}
         recorded = Recorded(
             steps=own["step"].to_numpy(dtype=np.int64),
             step_size=float(first["step_size"]),
@@ -203,7 +204,7 @@ class Comparison:
     stopped: pd.DataFrame
 
 
-def comparisons(evaluations: pd.DataFrame, frame: pd.DataFrame) -> list[Comparison]:
+def comparisons(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> list[Comparison]:
     """The comparison at every point, by law, dimension and N."""
     found, stopped = incumbents(evaluations), guided(evaluations, frame)
     made = []

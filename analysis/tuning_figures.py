@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.plot import Panel, Plot, Series, minus, positive
+from analysis.table import Table
 from analysis.tuning import (
     GUIDED_RULES,
     Comparison,
@@ -21,7 +22,7 @@ from analysis.tuning import (
 GROUP = "Tuned against theory-guided"
 
 
-def tuning_plots(evaluations: pd.DataFrame, frame: pd.DataFrame) -> list[Plot]:
+def tuning_plots(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> list[Plot]:
     """Score error against evaluations and against operations, a figure for every point."""
     return [_plot(one) for one in comparisons(evaluations, frame) if len(one.found)]
 

@@ -25,6 +25,7 @@ from analysis.power_law import PowerLawFit, fit_power_law
 from analysis.quantities import INTERPOLATED, Curve, curves, trials
 from analysis.rules import Word, counted, decide, percent, word_at
 from analysis.sweeps import PLAIN
+from analysis.table import Table
 from analysis.theory import Kind, Prediction, Quantity, predictions
 
 __all__ = ["Verdict", "Word", "evaluate", "fit_curve", "judge", "usable"]
@@ -195,7 +196,7 @@ def fit_curve(curve: Curve, level: float = 0.95, growth: Growth | None = None) -
 
 
 def evaluate(
-    frame: pd.DataFrame,
+    frame: pd.DataFrame | Table,
     level: float = 0.95,
     extra: Sequence[Prediction] = (),
     audit: pd.DataFrame | None = None,
@@ -240,7 +241,7 @@ def _word_at(prediction: Prediction, fit: PowerLawFit, verdict: Verdict, level: 
 
 
 def _with_infinite_width(
-    verdicts: Sequence[Verdict], frame: pd.DataFrame, every: Sequence[Curve], level: float
+    verdicts: Sequence[Verdict], frame: pd.DataFrame | Table, every: Sequence[Curve], level: float
 ) -> list[Verdict]:
     """Verdicts on the best error over N get the rate at infinite width beside the plain one."""
     rates: dict[tuple[str, str], InfiniteWidth | None] = {}

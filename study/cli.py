@@ -240,9 +240,10 @@ def sync(
         with report_folder(store) as folder:
             conclusion = conclude(store, spec, ledger, folder)
             before = len(tracker.logged)
-            tracker.log_trials(conclusion.frame)
+            for rows in conclusion.table.parts():
+                tracker.log_trials(rows)
             added = len(tracker.logged) - before
-            tracker.log_study(folder, conclusion.verdicts, conclusion.frame)
+            tracker.log_study(folder, conclusion.verdicts, conclusion.table)
             tracker.close("FINISHED")
     except TrackingError as error:
         raise StoreError(str(error)) from None

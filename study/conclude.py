@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Printed
 
 from analysis.audit import load_audit
 from analysis.results import load_results
+from analysis.table import Table, load_table
 from analysis.tuning import load_evaluations
 from analysis.verdicts import Verdict, evaluate
 from study import audits
@@ -26,9 +27,9 @@ from trainers.trial import TrialConfig
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What the results say. frame: the results table as `load_results` gives it."""
+    """What the results say."""
 
-    frame: pd.DataFrame
+    table: Table
     verdicts: list[Verdict]
 
 
@@ -72,9 +73,9 @@ def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Con
         raise StoreError(
             f"{store.place}: no trial of study {spec.name!r} has finished: run it first"
         )
-    frame = load_results(store.compile(trial_ids, ledger))
+    table = compiled(store, trial_ids, ledger, folder)
     audit = audits.load(store, audits.settings_of(trials))
-    return judge_table(store, frame, spec.text, folder, spec.stopping, audit, notes)
+    return judge_table(store, table, spec.text, folder, spec.stopping, audit, notes)
 
 
 def conclude_search(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Conclusion:
@@ -88,15 +89,22 @@ def conclude_search(store: Store, spec: StudySpec, ledger: Ledger, folder: Path)
             f"{store.place}: no evaluation of search {spec.name!r} has finished: start it with "
             "`scorerates search` first"
         )
-    frame = load_results(store.compile(trial_ids, ledger))
+    table = compiled(store, trial_ids, ledger, folder)
     store.write_text("verdicts.json", "[]\n")
-    write_report(folder, frame, [], spec.text, tuning=evaluations)
-    return Conclusion(frame, [])
+    write_report(folder, table, [], spec.text, tuning=evaluations)
+    return Conclusion(table, [])
+
+
+def compiled(store: Store, trial_ids: Sequence[str], ledger: Ledger, folder: Path) -> Table:
+    """The table of these trials, compiled to results.parquet; a copy of which is in `folder` where
+    the storage is not on this machine."""
+    place = store.compile(trial_ids, ledger)
+    return load_table(place if store.local else str(store.fetch("results.parquet", folder)))
 
 
 def judge_table(
     store: Store,
-    frame: pd.DataFrame,
+    table: Table,
     spec_text: str,
     folder: Path,
     stopping: Sequence[str] | None = None,
@@ -108,14 +116,14 @@ def judge_table(
     to say of the study, as term and description."""
     from analysis.report import write_report  # loads matplotlib
 
-    verdicts = evaluate(frame, audit=audit)
+    verdicts = evaluate(table, audit=audit)
     described = [verdict.to_dict() for verdict in verdicts]
     store.write_text("verdicts.json", json.dumps(described, indent=2, allow_nan=False) + "\n")
-    write_report(folder, frame, verdicts, spec_text, stopping=stopping, audit=audit, notes=notes)
+    write_report(folder, table, verdicts, spec_text, stopping=stopping, audit=audit, notes=notes)
     if store.local is None:
-        for name in ("results.parquet", "verdicts.json", "spec.yaml"):
+        for name in ("verdicts.json", "spec.yaml"):
             (folder / name).write_bytes(store.read(name) or b"")
-    return Conclusion(frame, verdicts)
+    return Conclusion(table, verdicts)
 
 
 def analyze_store(store: Store, spec: StudySpec | None = None) -> Conclusion:
@@ -123,8 +131,8 @@ def analyze_store(store: Store, spec: StudySpec | None = None) -> Conclusion:
     a results table came without its study, the whole table. Raises StoreError, ResultsError."""
     with report_folder(store) as folder:
         if spec is None and not store.exists():
-            frame = load_results(store.url)
-            return judge_table(store, frame, "", folder, audit=load_audit(store.url))
+            table = Table.of(load_results(store.url))
+            return judge_table(store, table, "", folder, audit=load_audit(store.url))
         spec = spec or stored_spec(store)
         store.check_owner(spec.name)
         return conclude(store, spec, store.ledger(), folder)
@@ -139,13 +147,13 @@ def report_folder(store: Store) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="scorerates-") as folder:
         yield Path(folder)
         for path in sorted(Path(folder).rglob("*")):
-            if path.is_file():
+            if path.is_file() and path.name not in ("results.parquet", "spec.yaml"):
                 store.write_bytes(path.relative_to(folder).as_posix(), path.read_bytes())
 
 
 def print_verdicts(console: Console, verdicts: list[Verdict]) -> None:
     """The verdict table."""
-    table = Table(pad_edge=False)
+    table = Printed(pad_edge=False)
     for name in ("law", "d", "quantity", "axis", "theory", "measured", "interval", "verdict"):
         table.add_column(name, justify="right" if name in ("d", "theory", "measured") else "left")
     for v in sorted(verdicts, key=lambda v: (v.law, v.dimension)):

@@ -206,7 +206,7 @@ class Session:
             return
         try:
             if folder is not None and conclusion is not None:
-                tracker.log_study(folder, conclusion.verdicts, conclusion.frame)
+                tracker.log_study(folder, conclusion.verdicts, conclusion.table)
             tracker.close(status)
         except Exception as error:  # the results are safe: a view of them must not fail the run
             self._untracked(str(error) or type(error).__name__)

@@ -7,11 +7,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import fsspec
 
@@ -25,6 +26,7 @@ _PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Result = TypeVar("Result")
+Writer = Callable[[IO[bytes]], object]
 
 
 class StoreError(RuntimeError):
@@ -71,19 +73,31 @@ class Storage:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def write(self, name: str, data: bytes) -> None:
-        """Writes a file, atomically."""
+    def write(self, name: str, data: bytes | Writer) -> None:
+        """Writes a file, atomically: `data`, or what it writes to the file that it is given, which
+        may be more than fits the memory."""
         fs, root = self.files()
 
         def write() -> None:
             if self.local is not None:
                 (self.local / name).parent.mkdir(parents=True, exist_ok=True)
                 _replace(self.local / name, data)
+            elif callable(data):
+                with tempfile.NamedTemporaryFile() as file:
+                    data(file)
+                    file.flush()
+                    fs.put_file(file.name, f"{root}/{name}")
             else:
                 fs.pipe_file(f"{root}/{name}", data)
 
         with self.reported():
             self._tried(write)
+
+    def fetch(self, name: str, path: Path) -> None:
+        """Copies a file to `path` on this machine."""
+        fs, root = self.files()
+        with self.reported():
+            self._tried(lambda: fs.get_file(f"{root}/{name}", str(path)))
 
     def names(self, folder: str = "") -> list[str]:
         """The names in a folder, sorted, without those that start with a dot."""
@@ -123,7 +137,7 @@ class Storage:
         for pause in (*RETRY_PAUSES, None):
             try:
                 return operation()
-            except (FileNotFoundError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError, StoreError):
                 raise
             except Exception as error:
                 if pause is None or not self._may_pass(error):
@@ -165,12 +179,12 @@ def _without_credentials(error: Exception) -> bool:
     return any(kind.__name__ in names for kind in type(error).__mro__)
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _replace(path: Path, data: bytes | Writer) -> None:
     """Writes `path` so that it holds the old or the new content at any moment, whatever happens."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            data(file) if callable(data) else file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

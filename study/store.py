@@ -19,11 +19,11 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,6 +39,9 @@ __all__ = ["CorruptPackError", "Entry", "Ledger", "Store", "StoreError"]
 
 READERS = 8
 """Packs read at once: what their tables hold stays in memory meanwhile."""
+
+GROUP = 2**16
+"""Rows of a row group of results.parquet, which is written one after the other."""
 
 _WRITTEN, _SECONDS = b"written", b"seconds"
 
@@ -274,12 +277,15 @@ class Store:
     def compile(self, trial_ids: Collection[str], ledger: Ledger) -> str:
         """Writes results.parquet for these trials, atomically; returns its path or URL. The file
         says which packs there were, so that a reader sees when it is no longer up to date."""
-        sink = pa.BufferOutputStream()
         schema = SCHEMA.with_metadata({**SCHEMA.metadata, COMPILED_OF: packs_id(ledger.packs)})
-        with pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer:
-            for table in self.rows(trial_ids, ledger):
-                writer.write_table(table)
-        self.write_bytes("results.parquet", sink.getvalue().to_pybytes())
+
+        def write(file: IO[bytes]) -> None:
+            options = {"compression": "zstd", "write_page_checksum": True}
+            with pq.ParquetWriter(file, schema, **options) as writer:
+                for table in _in_groups(self.rows(trial_ids, ledger)):
+                    writer.write_table(table)
+
+        self._storage.write("results.parquet", write)
         return f"{self.url}/results.parquet"
 
     # --- files -----------------------------------------------------------------------------------
@@ -291,6 +297,11 @@ class Store:
     def write_bytes(self, name: str, data: bytes) -> None:
         """Writes a file, atomically."""
         self._storage.write(name, data)
+
+    def fetch(self, name: str, folder: Path) -> Path:
+        """Copies a file to a folder of this machine."""
+        self._storage.fetch(name, folder / name)
+        return folder / name
 
     def read(self, name: str) -> bytes | None:
         """The content of a file, None where there is none."""
@@ -307,6 +318,19 @@ def _ahead(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterato
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(items), READERS):
             yield from pool.map(function, items[start : start + READERS])
+
+
+def _in_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of GROUP rows or somewhat more: a column of many small ones is slow
+    to read."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(map(len, waiting)) >= GROUP:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 def _in_schema(table: pa.Table) -> pa.Table:

@@ -37,6 +37,7 @@ from analysis.mlflow_view import (
     steps_as_params,
 )
 from analysis.quantities import curves
+from analysis.table import Table
 from analysis.theory import Quantity
 from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
 from trainers.trial import TrialStatus
@@ -110,7 +111,9 @@ class Tracker:
                 if trial_id not in self.logged:
                     self._log_trial(str(trial_id), rows.sort_values("step"))
 
-    def log_study(self, folder: Path, verdicts: Sequence[VerdictLike], frame: pd.DataFrame) -> None:
+    def log_study(
+        self, folder: Path, verdicts: Sequence[VerdictLike], table: pd.DataFrame | Table
+    ) -> None:
         """Logs the study's files, verdicts and rate curves to the parent run."""
         described = [verdict.to_dict() for verdict in verdicts]
         metrics, tags = _verdict_metrics(described), _verdict_tags(described)
@@ -119,7 +122,7 @@ class Tracker:
                 if key.startswith("verdict ") and key not in tags:
                     self._client.delete_tag(self._parent, key)
             self._log(self._parent, metrics, {}, tags)
-            self._log_curves(frame)
+            self._log_curves(table)
             for name in ("report.html", "results.parquet", "verdicts.json", "spec.yaml"):
                 if (Path(folder) / name).is_file():
                     self._client.log_artifact(self._parent, str(Path(folder) / name))
@@ -209,13 +212,13 @@ class Tracker:
         if trial_id in self._failed:
             self._client.delete_run(self._failed.pop(trial_id))
 
-    def _log_curves(self, frame: pd.DataFrame) -> None:
+    def _log_curves(self, table: pd.DataFrame | Table) -> None:
         """Rate curves with step = the axis: the pages have logarithmic axes on line charts only.
         A curve is logged once: a step written again would be a second point."""
         there = set(self._client.get_run(self._parent).data.metrics)
         logged = [
             curve
-            for curve in curves(frame)
+            for curve in curves(table)
             if curve.axis in ("samples", "width") and curve.quantity in _CURVES
         ]
         names = _distinct_names(

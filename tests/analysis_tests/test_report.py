@@ -20,8 +20,9 @@ import pytest
 
 from analysis.assumptions import assumption_rows
 from analysis.figures import study_plots
+from analysis.overview import trial_table
 from analysis.plot import minus
-from analysis.report import answers, trial_table, write_report
+from analysis.report import answers, write_report
 from analysis.results import load_results
 from analysis.sweeps import law_names, settings
 from analysis.verdicts import Verdict, evaluate

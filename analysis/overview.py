@@ -1,21 +1,62 @@
-"""What the report says of the study itself: what was run, on what, with which versions."""
+"""What was run, for the report: a row a trial, what went wrong, the study's facts, and versions."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
 from importlib import metadata
+from typing import Any
 
 import pandas as pd
 
 from analysis.plot import minus
+from analysis.table import Table
+from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
+
+FINE = ("completed", "pruned")
+"""Statuses that are no trouble."""
 
 _PACKAGES = ("scorerates", "torch", "numpy", "scipy", "pandas", "matplotlib", "ray", "mlflow")
 _VALUES = 16  # of an axis that the page lists one by one
+_LISTED = 40  # trials without a result that the page lists; the download holds all
 
 
-def study_facts(
-    frame: pd.DataFrame, trials: pd.DataFrame, notes: Sequence[tuple[str, str]] = ()
+def trial_table(frame: pd.DataFrame | Table) -> pd.DataFrame:
+    """One row a trial: configuration, outcome, and its best and last recorded score error."""
+    whole = Table.of(frame)
+    names = [c.name for c in (*IDENTITY_COLUMNS, *TRIAL_COLUMNS) if c.name in whole.trials]
+    table = whole.trials[names].set_index("trial_id", drop=False)
+    known = whole[["trial_id", "step", "score_error"]].dropna(subset=["score_error"])
+    each = known.groupby("trial_id")
+    best = known.loc[each["score_error"].idxmin()].set_index("trial_id")
+    last = each.tail(1).set_index("trial_id")
+    table["best_recorded_score_error"] = best["score_error"]
+    table["best_recorded_step"] = best["step"]
+    table["last_score_error"] = last["score_error"]
+    table["last_step"] = last["step"]
+    return table.reset_index(drop=True)
+
+
+def trouble(trials: pd.DataFrame) -> list[dict[str, Any]]:
+    """Trials that did not complete, with what they said."""
+    rows = []
+    for _, t in trials[~trials["status"].isin(FINE)].head(_LISTED).iterrows():
+        step = "" if pd.isna(t["diverged_step"]) else f"{t['diverged_step']:g}"
+        rows.append(
+            {
+                "id": str(t["trial_id"])[:8],
+                "what": f"{t['law']}, d = {t['dimension']}, N = {t['samples']:g}, "
+                f"m = {t['width']:g}, η = {t['step_size']:g}, seed {t['seed']}",
+                "status": t["status"],
+                "step": step,
+                "message": "" if pd.isna(t["message"]) else t["message"],
+            }
+        )
+    return rows
+
+
+def facts(
+    frame: pd.DataFrame | Table, trials: pd.DataFrame, notes: Sequence[tuple[str, str]] = ()
 ) -> list[tuple[str, str]]:
     """What was run, as term and description: of the results table, of its `trials` (a row each),
     and `notes`."""
@@ -29,7 +70,7 @@ def study_facts(
     laws = sorted(
         f"{a}, d = {b}" for a, b in set(zip(trials["law_label"], trials["dimension"], strict=True))
     )
-    facts = [
+    told = [
         ("Laws of X₀", "; ".join(laws)),
         ("Samples N", values("samples")),
         ("Widths m", values("width")),
@@ -43,11 +84,11 @@ def study_facts(
     seconds, operations = trials["seconds"].sum(), trials["operations"].sum()
     if seconds > 0:
         rate = f"{operations / seconds / 1e9:.3g} GFLOP/s" if operations > 0 else ""
-        facts.append(("Training", f"{seconds:.3g} s {rate}".strip()))
+        told.append(("Training", f"{seconds:.3g} s {rate}".strip()))
     devices = sorted(trials["device"].dropna().astype(str).unique())
     if devices:
-        facts.append(("Devices", ", ".join(devices)))
-    return [(term, minus(told)) for term, told in (*facts, *notes)]
+        told.append(("Devices", ", ".join(devices)))
+    return [(term, minus(text)) for term, text in (*told, *notes)]
 
 
 def _seeds(trials: pd.DataFrame) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.facts import study_facts
+from analysis.overview import facts
 
 
 def told(counts: dict[tuple[int, int], int]) -> dict[str, str]:
@@ -26,18 +26,18 @@ def told(counts: dict[tuple[int, int], int]) -> dict[str, str]:
         "device": "cpu",
     }
     trials = pd.DataFrame([{**row, **constant} for row in rows])
-    return dict(study_facts(trials, trials, [("Design", "reached")]))
+    return dict(facts(trials, trials, [("Design", "reached")]))
 
 
 def test_seeds_are_one_number_where_all_points_have_as_many() -> None:
-    facts = told({(64, 8): 3, (128, 8): 3})
-    assert facts["Seeds"] == "3"
-    assert facts["Samples N"] == "64, 128"
-    assert facts["Training"] == "12 s 2 GFLOP/s"
-    assert facts["Devices"] == "cpu"
-    assert facts["Design"] == "reached"
+    found = told({(64, 8): 3, (128, 8): 3})
+    assert found["Seeds"] == "3"
+    assert found["Samples N"] == "64, 128"
+    assert found["Training"] == "12 s 2 GFLOP/s"
+    assert found["Devices"] == "cpu"
+    assert found["Design"] == "reached"
 
 
 def test_unequal_seeds_are_told_by_n() -> None:
-    facts = told({(64, 8): 5, (64, 16): 7, (128, 8): 2})
-    assert facts["Seeds"] == "2 to 7 a point: 5 to 7 at N = 64, 2 at N = 128"
+    found = told({(64, 8): 5, (64, 16): 7, (128, 8): 2})
+    assert found["Seeds"] == "2 to 7 a point: 5 to 7 at N = 64, 2 at N = 128"
