@@ -37,7 +37,7 @@ from analysis.tuning_figures import tuning_plots, tuning_rows
 from analysis.typeset import typeset
 from analysis.verdicts import Verdict
 
-_INLINE = 2**20  # bytes of a download that the page itself holds
+_INLINE = 2**18  # bytes of a download that the page itself holds
 REDRAW = '''"""Redraws the figures of this folder from ../results.parquet.
 
     python redraw.py                     every figure, as SVG and PDF
