@@ -131,45 +131,45 @@ def descend(
 
     `tick` is called before every step; what it raises ends the descent.
 
-    A trial whose loss stops being finite or passes DIVERGENCE_FACTOR is frozen at once and leaves
-    the others untouched; the step at which that was seen is in the records that follow.
+    A trial whose loss stops being finite or passes DIVERGENCE_FACTOR is blank from there on, and
+    the step at which that was seen is in the records that follow. Its weights go on, to infinity
+    or not: no trial enters another's sums, and a mask would be the dearest pass over the weights.
     """
     W, A, Z, Y = batch.W, batch.A, batch.Z, batch.Y
     W0 = W.clone()
     # A trial may be several entries of W's first axis: what follows has one row for each trial.
     weights, start = (v.view(Y.shape[0], -1) for v in (W, W0))
-    rate = (batch.step_size * batch.scale / batch.samples).view(-1, 1)
-    alive = torch.ones_like(batch.scale, dtype=torch.bool)
-    diverged = torch.full((Y.shape[0],), -1, dtype=torch.long, device=W.device)
-    limit = Y.square().sum((1, 2)) / (2 * batch.samples.flatten())
+    minus_rate = -(batch.step_size * batch.scale / batch.samples).view(-1, 1)
+    twice_samples = 2 * batch.samples.flatten()
+    alive = torch.ones(Y.shape[0], dtype=torch.bool, device=W.device)
+    survived = torch.zeros(Y.shape[0], dtype=torch.long, device=W.device)
+    limit = Y.square().sum((1, 2)) / twice_samples
     wanted = set(recorded)
 
     for step in range(recorded[-1] + 1):
         tick()
         # The last step's gradient goes unused: one in all of a training.
         residual, gradient = passes.step(W, A, Z, Y, batch.scale)
-        loss = residual.square().sum((1, 2)) / (2 * batch.samples.flatten())
+        loss = residual.square().sum((1, 2)) / twice_samples
         if step == 0:
             limit = DIVERGENCE_FACTOR * torch.maximum(limit, loss)
         # Written so that NaN fails the comparison.
-        fine = loss <= limit
-        diverged = torch.where(alive.flatten() & ~fine, step, diverged)
-        alive = alive & fine.view(-1, 1, 1)
+        alive.logical_and_(loss <= limit)
+        survived.add_(alive)
         if step in wanted:
-            dead = ~alive.flatten()
+            dead = ~alive
             yield Record(
                 step,
                 blank(predict(passes, W, A, batch.Z_eval, batch.scale), dead)[
                     :, :, : batch.evaluated
                 ],
                 blank(loss, dead),
-                diverged,
+                torch.where(alive, -1, survived),
                 blank((weights - start).norm(dim=1), dead),
                 blank(flipped(batch, W, W0, passes), dead),
             )
         if step < recorded[-1]:
-            moved = weights - rate * gradient.view(weights.shape)
-            weights.copy_(torch.where(alive.view(-1, 1), moved, 0.0))
+            weights.addcmul_(gradient.view(weights.shape), minus_rate)
 
 
 def blank(values: Tensor, dead: Tensor) -> Tensor:

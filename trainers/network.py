@@ -50,7 +50,7 @@ BLOCK_BYTES = 1 << 20
 """Size of the N x m block that the blocked path holds: it fits in a core's L2 cache."""
 
 BLOCK_SAMPLES = 64
-"""Least samples of a block of one trial, of however many neurons: products of fewer are slower."""
+"""Samples of a block of one trial, at the cost of up to four times its size: fewer are slower."""
 
 Array = NDArray[np.float64]
 
@@ -170,7 +170,8 @@ def _blocked_step(
     B, m, n = W.shape[0], W.shape[2], Z.shape[2]
     bytes_of_block = BLOCK_BYTES if W.device.type == "cpu" else 2**28
     row = m * W.element_size()
-    size = min(n, max(BLOCK_SAMPLES, bytes_of_block // row))
+    least = min(BLOCK_SAMPLES, 4 * bytes_of_block // row)
+    size = min(n, max(1, least, bytes_of_block // row))
     count = min(B, max(1, bytes_of_block // (n * row)))
     R, gradient = torch.empty_like(Y), torch.zeros_like(W)
     buffers = W.new_empty((2, count * size * m))
