@@ -51,7 +51,6 @@ from pathlib import Path
 
 from analysis.audit import load_audit
 from analysis.drawing import draw, save
-from analysis.facts import study_facts, versions
 from analysis.figures import study_plots
 from analysis.results import load_results
 from analysis.tuning import load_evaluations
