@@ -87,20 +87,24 @@ class Batch:
         n = padded_length(max(len(p.z) for p in problems))
         n_eval = padded_length(len(problems[0].z_eval))
 
+        def joined(values: Array) -> Tensor:
+            return torch.as_tensor(values, dtype=dtype).to(device)
+
         def tensor(values: list[Array]) -> Tensor:
-            return torch.as_tensor(np.stack(values), dtype=dtype).to(device)
+            return joined(np.stack(values))
 
         def each(values: list[float]) -> Tensor:
             return tensor([np.array(v) for v in values]).view(-1, 1, 1)
 
         def points(values: list[Array]) -> Tensor:
             copies = 2 ** (len(problems[0].a) - 1) if grouped else 1
-            return tensor(values).repeat_interleave(copies, 0)
+            return joined(np.stack(values).repeat(copies, 0))
 
         if grouped:
             length = group_length([p.a for p in problems])
             both = [group(p.w, p.a, length) for p in problems]
-            W, A = (tensor(list(arrays)).flatten(0, 1) for arrays in zip(*both, strict=True))
+            # Not views: the compiler compiles again for what is a view of another shape.
+            W, A = (joined(np.concatenate(arrays)) for arrays in zip(*both, strict=True))
         else:
             m = max(2, *(p.w.shape[1] for p in problems))
             W, A = (
