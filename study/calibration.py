@@ -24,7 +24,7 @@ from study.cost import DEFAULT_SPEEDS, Speeds
 from study.plan import Slots
 from trainers.trial import NUMERICS_VERSION, GaussianMixture, TrialConfig, content_id
 
-FORMAT = 3
+FORMAT = 4
 """Raise it when what is measured, or the training step's speed, changes."""
 
 MEASURED_AT_ONCE = 8

@@ -17,8 +17,8 @@ BATCH_BYTES = 1 << 30
 """Memory that the tensors of one batch may take; a single trial may take more."""
 
 GROUPED_MAX_OUTPUTS = 4
-"""Largest d whose neurons are grouped by their output signs (trainers.sign_groups): the copies of
-the features double with each output."""
+"""Largest d whose neurons are grouped by their output signs (trainers.sign_groups): the groups
+double with each output, and what they are padded with."""
 
 
 def batches(configs: Sequence[TrialConfig]) -> list[list[int]]:
@@ -52,11 +52,10 @@ def bytes_of_trial(config: TrialConfig, samples: int, width: int) -> int:
     k, d = config.features, config.dimension
     evaluated = config.test_points + config.holdout_points
     grouped = config.trainer == DESCENT and d <= GROUPED_MAX_OUTPUTS
-    copies = 2 ** (d - 1) if grouped else 1
     # float32: W, W(0), gradient and the new W; A; Z and Y, residual, prediction and one temporary.
-    packed = width * (5 * k + d) + samples * (copies * k + 4 * d) + evaluated * (copies * k + 2 * d)
+    packed = width * (5 * k + d) + samples * (k + 4 * d) + evaluated * (k + 2 * d)
     if grouped:  # sums of each group, in either pass
-        packed += copies * (samples + evaluated)
+        packed += 2 ** (d - 1) * (samples + evaluated)
     if config.trainer == "mlp_adamw":  # weights, gradient, two moments, average, and the new ones
         packed += 6 * config.parameters
     # float64: predictions, residuals and labels; weights of the errors.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 
 import torch
 
@@ -14,13 +15,14 @@ from trainers.gradient_descent import Batch, Record, descend
 from trainers.network import (
     BLOCKED,
     FUSED_MAX_FEATURES,
+    SAMPLES_MULTIPLE,
     Passes,
     compiler_problem,
     fused_passes,
-    warm_up,
+    predict,
 )
 from trainers.protocol import Task
-from trainers.sign_groups import grouped_passes, worthwhile
+from trainers.sign_groups import grouped_passes, grouped_shapes, worthwhile
 from trainers.trial import TrialConfig
 
 log = logging.getLogger("trainers.pack")
@@ -68,3 +70,24 @@ def choose_passes(config: TrialConfig, device: torch.device) -> tuple[Passes, st
         log.warning("torch.compile does not work here, training on the blocked path: %s", problem)
         return BLOCKED, "blocked"
     return fused_passes(config.bias), "fused"
+
+
+@cache
+def warm_up(
+    passes: Passes, k: int, d: int, batch: int, dtype: torch.dtype, device: torch.device
+) -> None:
+    """Compiles what a batch of these sizes will call, so that its timing holds training alone.
+
+    All sizes here differ from each other and from k and d: the compiler would take two equal ones
+    for one and the same, and compile again for the first batch in which they are not.
+    """
+    B, m, n = 1 if batch == 1 else 17 + k + d, 32 * (5 + k + d), SAMPLES_MULTIPLE * (41 + k + d)
+
+    def zeros(*shape: int) -> torch.Tensor:
+        return torch.zeros(shape, dtype=dtype, device=device)
+
+    shapes = grouped_shapes(B, k, d, m, n) if passes.grouped else ((B, k, m), (B, d, m), (B, k, n))
+    W, A, Z = (zeros(*shape) for shape in shapes)
+    predict(passes, W, A, Z, zeros(B, 1, 1))
+    passes.step(W, A, Z, zeros(B, d, n), zeros(B, 1, 1))
+    passes.flips(W, W.clone(), Z)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainers import diffusion as forward
-from trainers.columns import TIME_BINS
+from trainers.columns import ERROR_COLUMNS, TIME_BINS
 from trainers.distributions import Distribution
 from trainers.regression import Samples, draw, draw_holdout_set, draw_test_set, stream
 from trainers.trial import TrialConfig
@@ -95,22 +95,28 @@ class Evaluator:
 
     def __init__(self, sets: list[EvaluationSet], device: torch.device) -> None:
         """`sets`: one evaluation set for each trial of the batch, all of the same sizes."""
+
+        def tensor(values: Array) -> Tensor:
+            return torch.as_tensor(values, dtype=torch.float64).to(device)
+
         distinct = list({id(s): s for s in sets}.values())
-        self._which = torch.tensor([distinct.index(s) for s in sets], device=device)
-
-        def stacked(arrays: list[Array]) -> Tensor:
-            return torch.as_tensor(np.stack(arrays), dtype=torch.float64).to(device)
-
-        self._target = stacked([s.test.fstar.T for s in distinct])
-        self._labels = stacked([s.holdout.x0.T for s in distinct])
-        self._weights = stacked([s.weights for s in distinct])
-        self._test = self._target.shape[2]
+        self._groups = []
+        for one in distinct:
+            # The trials of the set; all of them, which copies nothing, where it is the only one.
+            members: Tensor | slice = slice(None)
+            if len(distinct) > 1:
+                members = torch.tensor([i for i, s in enumerate(sets) if s is one], device=device)
+            target, labels = tensor(one.test.fstar.T), tensor(one.holdout.x0.T)
+            self._groups.append((members, target, labels, tensor(one.weights)))
 
     def measure(self, predictions: Tensor) -> tuple[Tensor, Tensor]:
         """Of predictions [B, d, n_test + n_holdout]: the ERROR_COLUMNS [B, C] and the holdout
         loss [B], 1/2 mean ||f - X_0||^2."""
         exact = predictions.double()
-        squared = (exact[:, :, : self._test] - self._target[self._which]).square().sum(1)
-        errors = torch.einsum("bn,bnc->bc", squared, self._weights[self._which])
-        residual = exact[:, :, self._test :] - self._labels[self._which]
-        return errors, residual.square().sum(1).mean(1) / 2
+        errors = exact.new_empty((len(exact), len(ERROR_COLUMNS)))
+        holdout = exact.new_empty(len(exact))
+        for members, target, labels, weights in self._groups:
+            own, n = exact[members], target.shape[1]
+            errors[members] = (own[:, :, :n] - target).square().sum(1) @ weights
+            holdout[members] = (own[:, :, n:] - labels).square().sum(1).mean(1) / 2
+        return errors, holdout

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainers.network import Passes, pad_samples, padded_length, predict
-from trainers.sign_groups import group, group_length
+from trainers.sign_groups import features_last, group, group_length
 
 DIVERGENCE_FACTOR = 1e3
 """A training loss above this multiple of the larger of L(W(0)) and L(0) counts as divergence.
@@ -96,15 +96,16 @@ class Batch:
         def each(values: list[float]) -> Tensor:
             return tensor([np.array(v) for v in values]).view(-1, 1, 1)
 
-        def points(values: list[Array]) -> Tensor:
-            copies = 2 ** (len(problems[0].a) - 1) if grouped else 1
-            return joined(np.stack(values).repeat(copies, 0))
+        def points(values: list[Array], length: int) -> Tensor:
+            if not grouped:
+                return tensor([pad_samples(z, length) for z in values])
+            return tensor([features_last(z, length) for z in values])
 
         if grouped:
             length = group_length([p.a for p in problems])
             both = [group(p.w, p.a, length) for p in problems]
             # Not views: the compiler compiles again for what is a view of another shape.
-            W, A = (joined(np.concatenate(arrays)) for arrays in zip(*both, strict=True))
+            W, A = (tensor(list(arrays)) for arrays in zip(*both, strict=True))
         else:
             m = max(2, *(p.w.shape[1] for p in problems))
             W, A = (
@@ -114,9 +115,9 @@ class Batch:
         return cls(
             W=W,
             A=A,
-            Z=points([pad_samples(p.z, n) for p in problems]),
+            Z=points([p.z for p in problems], n),
             Y=tensor([pad_samples(p.x0, n) for p in problems]),
-            Z_eval=points([pad_samples(p.z_eval, n_eval) for p in problems]),
+            Z_eval=points([p.z_eval for p in problems], n_eval),
             scale=each([p.w.shape[1] ** -0.5 for p in problems]),
             step_size=each([p.step_size for p in problems]),
             samples=each([float(len(p.z)) for p in problems]),
@@ -153,8 +154,8 @@ def descend(
     for step in range(recorded[-1] + 1):
         tick()
         # The last step's gradient goes unused: one in all of a training.
-        residual, gradient = passes.step(W, A, Z, Y, batch.scale)
-        loss = residual.square().sum((1, 2)) / twice_samples
+        squares, gradient = passes.step(W, A, Z, Y, batch.scale)
+        loss = squares / twice_samples
         if step == 0:
             limit = DIVERGENCE_FACTOR * torch.maximum(limit, loss)
         # Written so that NaN fails the comparison.

@@ -165,8 +165,7 @@ def _blocked_backward(W: Tensor, A: Tensor, Z: Tensor, R: Tensor) -> Tensor:
 def _blocked_step(
     W: Tensor, A: Tensor, Z: Tensor, Y: Tensor, scale: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """R and the gradient's sum of `Passes.step`, block by block: some samples of one trial, or all
-    of several trials."""
+    """`Passes.step` block by block: some samples of one trial, or all of several trials."""
     B, m, n = W.shape[0], W.shape[2], Z.shape[2]
     bytes_of_block = BLOCK_BYTES if W.device.type == "cpu" else 2**28
     row = m * W.element_size()
@@ -188,7 +187,7 @@ def _blocked_step(
             torch.bmm(Rb.mT, Ab, out=passed)
             _keep_where_active(passed, active)
             sums.baddbmm_(Zb, passed)
-    return R, gradient
+    return R.square().sum((1, 2)), gradient
 
 
 def _keep_where_active(passed: Tensor, pre: Tensor) -> None:
@@ -227,11 +226,12 @@ class Passes:
     def step(
         self, W: Tensor, A: Tensor, Z: Tensor, Y: Tensor, scale: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """R = f_W - Y [B, d, n] and backward's sum at that R; `scale` [B, 1, 1] holds m^(-1/2)."""
+        """sum_j ||R_j||^2 [B] of R = f_W - Y, and backward's sum at that R; `scale` [B, 1, 1] holds
+        m^(-1/2)."""
         if self.together is not None:
             return self.together(W, A, Z, Y, scale)
         R = predict(self, W, A, Z, scale) - Y
-        return R, self.backward(W, A, Z, R)
+        return R.square().sum((1, 2)), self.backward(W, A, Z, R)
 
 
 BLOCKED = Passes(
@@ -239,13 +239,16 @@ BLOCKED = Passes(
 )
 
 
-def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The pass compiled for every size at once."""
     # Past this limit dynamo raises (fullgraph): it never falls back to a pass that stores N x m.
     torch._dynamo.config.recompile_limit = 64
     # a * b + c in one instruction, rounded once: left out of compiled CPU code unless asked for.
-    contracted: dict[str, Any] = {"cpp.enable_floating_point_contract_flag": "fast"}
-    return torch.compile(function, dynamic=True, fullgraph=True, options=contracted)
+    options: dict[str, Any] = {"cpp.enable_floating_point_contract_flag": "fast"}
+    # What several sums share is computed again in each, which common subexpressions undo, and never
+    # stored: it is N x m.
+    options |= {"realize_reads_threshold": 10_000, "realize_opcount_threshold": 10_000}
+    return torch.compile(function, dynamic=True, fullgraph=True, options=options)
 
 
 @cache
@@ -258,7 +261,7 @@ def fused_passes(bias: bool) -> Passes:
 
     def forward(W: Tensor, A: Tensor, Z: Tensor) -> Tensor:
         (B, k, n), d = Z.shape, A.shape[1]
-        sums = unrolled(W, A, Z.view(B, k, UNROLL, n // UNROLL))
+        sums: Tensor = unrolled(W, A, Z.view(B, k, UNROLL, n // UNROLL))
         return sums.view(B, UNROLL, d, -1).transpose(1, 2).reshape(B, d, n)
 
     backward = compiled(_fused_backward_bias if bias else _fused_backward)
@@ -274,28 +277,6 @@ def compiler_problem(device: str) -> str:
     except Exception as error:  # any failure to compile means the other path
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
     return ""
-
-
-@cache
-def warm_up(
-    passes: Passes, k: int, d: int, batch: int, dtype: torch.dtype, device: torch.device
-) -> None:
-    """Compiles what a batch of these sizes will call, so that its timing holds training alone.
-
-    All sizes here differ from each other and from k and d: the compiler would take two equal ones
-    for one and the same, and compile again for the first batch in which they are not.
-    """
-    B, m, n = 1 if batch == 1 else 17 + k + d, 2 * (97 + k + d), SAMPLES_MULTIPLE * (41 + k + d)
-
-    def zeros(*shape: int) -> Tensor:
-        return torch.zeros(shape, dtype=dtype, device=device)
-
-    G = B * 2 ** (d - 1) if passes.grouped else B
-    W, Z = zeros(G, k, m), zeros(G, k, n)
-    A = zeros(G, m) if passes.grouped else zeros(B, d, m)
-    R = predict(passes, W, A, Z, zeros(B, 1, 1))
-    passes.backward(W, A, Z, R)
-    passes.flips(W, W.clone(), Z)
 
 
 def predict(passes: Passes, W: Tensor, A: Tensor, Z: Tensor, scale: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from trainers.batches import batches
 from trainers.columns import ERROR_COLUMNS
-from trainers.decomposition import KernelReference, RkhsElement, mean_square
+from trainers.decomposition import KernelReference, RkhsElement
 from trainers.descent import choose_passes
 from trainers.distributions import Distribution, make_distribution
 from trainers.evaluation import EvaluationSet, Evaluator
@@ -320,14 +320,18 @@ def _row(record: Record, evaluator: Evaluator) -> torch.Tensor:
 
 def _coupling(record: Record, kernels: Sequence[KernelColumns | None], index: int) -> list[float]:
     """E||f_W - f^K||^2 over the test set, for each trial of the batch; NaN without a kernel."""
-    predictions = record.predictions.double().cpu().numpy()
+    if not any(kernels):
+        return [math.nan] * len(kernels)
+    predictions = record.predictions.cpu().numpy()
+    found = []
     with np.errstate(over="ignore", invalid="ignore"):
-        return [
-            float(mean_square(f[:, : kernel.test.shape[1]].T - kernel.test[index]))
-            if kernel
-            else math.nan
-            for f, kernel in zip(predictions, kernels, strict=True)
-        ]
+        for f, kernel in zip(predictions, kernels, strict=True):
+            if kernel is None:
+                found.append(math.nan)
+                continue
+            difference = f[:, : kernel.test.shape[1]].T - kernel.test[index]
+            found.append(float(np.square(difference).sum()) / len(difference))
+    return found
 
 
 def _trajectory(

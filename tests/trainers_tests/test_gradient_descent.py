@@ -164,9 +164,12 @@ def test_recorded_losses_come_from_the_pass_that_trains(path: str) -> None:
     """One forward pass over the training set a step, recorded or not; one over z_eval a record."""
     sizes: list[int] = []
 
+    def samples_of(Z: torch.Tensor) -> int:
+        return Z.shape[1] * Z.shape[2] if passes.grouped else Z.shape[2]
+
     def watched(name: str) -> Callable[..., Any]:
         def call(*tensors: torch.Tensor) -> Any:
-            sizes.append(tensors[2].shape[2])
+            sizes.append(samples_of(tensors[2]))
             return getattr(passes, name)(*tensors)
 
         return call
@@ -177,7 +180,7 @@ def test_recorded_losses_come_from_the_pass_that_trains(path: str) -> None:
         seen = replace(seen, together=watched("together"))
     problems = [problem(33, 20), problem(30, 16)]
     batch = Batch.pack(problems, torch.float32, torch.device("cpu"), passes.grouped)
-    n, n_eval = batch.Z.shape[2], batch.Z_eval.shape[2]
+    n, n_eval = samples_of(batch.Z), samples_of(batch.Z_eval)
     assert n != n_eval
     list(descend(batch, [0, 3, 10], seen))
     assert (sizes.count(n), sizes.count(n_eval)) == (11, 3)
@@ -191,6 +194,7 @@ def test_the_blocked_step_is_its_passes_whatever_the_blocks(
     monkeypatch.setattr(network, "BLOCK_SAMPLES", samples)
     problems = [problem(33, 20), problem(40, 24, seed=4), problem(21, 24, seed=5)]
     b = Batch.pack(problems, torch.float64, torch.device("cpu"))
-    R, gradient = BLOCKED.step(b.W, b.A, b.Z, b.Y, b.scale)
-    torch.testing.assert_close(R, predict(BLOCKED, b.W, b.A, b.Z, b.scale) - b.Y)
+    squares, gradient = BLOCKED.step(b.W, b.A, b.Z, b.Y, b.scale)
+    R = predict(BLOCKED, b.W, b.A, b.Z, b.scale) - b.Y
+    torch.testing.assert_close(squares, R.square().sum((1, 2)))
     torch.testing.assert_close(gradient, BLOCKED.backward(b.W, b.A, b.Z, R))

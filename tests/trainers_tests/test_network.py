@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from trainers.descent import warm_up
 from trainers.network import (
     BLOCKED,
     SAMPLES_MULTIPLE,
@@ -14,7 +15,6 @@ from trainers.network import (
     pad_samples,
     padded_length,
     predict,
-    warm_up,
 )
 from trainers.trial import TrialConfig
 

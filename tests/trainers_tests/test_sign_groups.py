@@ -6,13 +6,16 @@ import torch
 from torch._dynamo.utils import counters
 
 from trainers.batches import GROUPED_MAX_OUTPUTS
-from trainers.descent import Descent
+from trainers.descent import Descent, warm_up
 from trainers.gradient_descent import Batch, Problem, descend
-from trainers.network import BLOCKED, initial_weights, warm_up
+from trainers.network import BLOCKED, initial_weights
 from trainers.sign_groups import (
+    NEURONS_MULTIPLE,
+    features_last,
     group,
     group_length,
     grouped_passes,
+    grouped_shapes,
     pattern_of,
     patterns,
     worthwhile,
@@ -37,9 +40,11 @@ def test_a_neuron_has_its_first_sign_times_its_pattern(d: int) -> None:
 def test_groups_hold_every_neuron_once_and_zeros(d: int) -> None:
     a, w = signs(d, 101), np.random.default_rng(1).normal(size=(d + 2, 101))
     length = group_length([a, signs(d, 60)])
+    assert length % NEURONS_MULTIPLE == 0
+    assert length < np.bincount(pattern_of(a)).max() + NEURONS_MULTIPLE
     W, S = group(w, a, length)
-    assert length % 2 == 0
-    assert W.shape == (2 ** (d - 1), d + 2, length)
+    assert (W[None].shape, S[None].shape) == grouped_shapes(1, d + 2, d, length, 8)[:2]
+    W, S = W.reshape(*W.shape[:2], -1), S.reshape(len(S), -1)
     real = S != 0
     assert real.sum() == 101
     assert not W.transpose(0, 2, 1)[~real].any()
@@ -58,41 +63,44 @@ def test_groups_hold_every_neuron_once_and_zeros(d: int) -> None:
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("d", [1, 3])
 def test_passes_equal_the_formulas(bias: bool, d: int) -> None:
-    """F, the gradient's sum and the flips, by plain float64 products, on a padded batch of two."""
+    """F, the step, the gradient's sum and the flips, by plain float64 products, on a padded batch
+    of two."""
     rng = np.random.default_rng(2)
     k, n, real = d + 2, 24, 19
-    z = np.zeros((2, k, n))
-    z[:, :, :real] = rng.normal(size=(2, k, real))
+    z = rng.normal(size=(2, real, k))
     if bias:
-        z[:, -1, :real] = 1
+        z[:, :, -1] = 1
     w, a = rng.normal(size=(2, k, 30)), np.stack([signs(d, 30, s) for s in (3, 4)])
-    residual = np.where(np.arange(n) < real, rng.normal(size=(2, d, n)), 0.0)
+    y = np.zeros((2, d, n))
+    y[:, :, :real] = rng.normal(size=(2, d, real))
     length = group_length(list(a))
-    W, S = (
-        np.concatenate(x)
-        for x in zip(*[group(*wa, length) for wa in zip(w, a, strict=True)], strict=True)
-    )
-    copies = 2 ** (d - 1)
+    both = [group(*wa, length) for wa in zip(w, a, strict=True)]
+    W, S = (torch.tensor(np.stack(x)) for x in zip(*both, strict=True))
+    Z = torch.tensor(np.stack([features_last(one, n) for one in z]))
+    assert (W.shape, S.shape, Z.shape) == grouped_shapes(2, k, d, length, n)
+    scale = torch.tensor([0.3, 0.7], dtype=torch.float64)[:, None, None]
     passes = grouped_passes(bias, d)
-    tensors = [torch.tensor(x) for x in (W, S, z.repeat(copies, 0))]
-    F = passes.forward(*tensors)
-    G = passes.backward(*tensors, torch.tensor(residual))
-    moved = torch.tensor(W) + 0.3 * torch.tensor(S)[:, None, :]
-    flips = passes.flips(tensors[0], moved, tensors[2])
+    F = passes.forward(W, S, Z)
+    R = F * scale - torch.tensor(y)
+    squares, gradient = passes.step(W, S, Z, torch.tensor(y), scale)
+    flips = passes.flips(W, W + 0.3 * S[:, :, None], Z)
     for b in range(2):
-        pre = z[b].T @ w[b]
-        np.testing.assert_allclose(F[b], a[b] @ np.maximum(pre, 0).T, atol=1e-12)
-        expected = z[b] @ ((residual[b].T @ a[b]) * (pre > 0))
-        grouped, _ = group(expected, a[b], length)
-        np.testing.assert_allclose(G.view(2, copies, k, -1)[b], grouped, atol=1e-12)
-        changed = (pre > 0) != (z[b].T @ (w[b] + 0.3 * a[b][0]) > 0)
+        pre = z[b] @ w[b]
+        np.testing.assert_allclose(F[b, :, :real], a[b] @ np.maximum(pre, 0).T, atol=1e-12)
+        assert not F[b, :, real:].any()
+        torch.testing.assert_close(squares[b], R[b].square().sum())
+        expected = z[b].T @ ((R[b, :, :real].numpy().T @ a[b]) * (pre > 0))
+        np.testing.assert_allclose(gradient[b], group(expected, a[b], length)[0], atol=1e-12)
+        changed = (pre > 0) != (z[b] @ (w[b] + 0.3 * a[b][0]) > 0)
         counts, _ = group(changed.sum(0)[None].astype(float), a[b], length)
-        np.testing.assert_array_equal(flips.view(2, copies, -1)[b], counts[:, 0])
+        np.testing.assert_array_equal(flips[b].flatten(), counts.flatten())
+    torch.testing.assert_close(passes.backward(W, S, Z, R), gradient)
 
 
 def test_only_small_dimensions_and_even_groups_are_grouped() -> None:
     assert worthwhile([signs(2, 4096), signs(2, 4000, 1)])
-    assert worthwhile([signs(1, 8)])
+    assert worthwhile([signs(1, 64)])
+    assert not worthwhile([signs(1, 8)])
     assert not worthwhile([signs(GROUPED_MAX_OUTPUTS + 1, 100_000)])
     assert not worthwhile([np.ones((2, 64))])
 
@@ -101,23 +109,24 @@ def test_a_new_size_compiles_nothing_new() -> None:
     passes = grouped_passes(True, 2)
 
     def call(B: int, n: int, g: int) -> None:
-        W, S, Z = torch.randn(2 * B, 4, g), torch.ones(2 * B, g), torch.randn(2 * B, 4, n)
+        W, S, Z = (torch.randn(shape) for shape in grouped_shapes(B, 4, 2, g, n))
         passes.forward(W, S, Z)
-        passes.backward(W, S, Z, torch.randn(B, 2, n))
+        passes.step(W, S, Z, torch.randn(B, 2, n), torch.randn(B, 1, 1))
         passes.flips(W, W + 0.1, Z)
 
     warm_up(passes, 4, 2, 8, torch.float32, torch.device("cpu"))
     before = counters["stats"]["unique_graphs"]
-    for size in [(1, 16, 4), (2, 16, 4), (3, 40, 6), (4, 64, 10), (7, 1024, 300), (1, 4096, 64)]:
+    for size in [(2, 16, 32), (3, 40, 64), (4, 64, 96), (7, 1024, 320), (2, 4096, 64)]:
         call(*size)
     assert counters["stats"]["unique_graphs"] == before
 
 
 def test_float32_stays_close_to_float64_over_600_steps() -> None:
-    config = TrialConfig(law=Cube(dimension=2), samples=512, width=512, step_size=1.0)
+    n = m = 4096
+    config = TrialConfig(law=Cube(dimension=2), samples=n, width=m, step_size=1.0)
     rng = np.random.default_rng(5)
-    z = np.concatenate([rng.normal(size=(512, 3)), np.ones((512, 1))], axis=1)
-    x0 = np.tanh(z[:, :2]) + rng.normal(size=(512, 2))
+    z = np.concatenate([rng.normal(size=(n, 3)), np.ones((n, 1))], axis=1)
+    x0 = np.tanh(z[:, :2]) + rng.normal(size=(n, 2))
     problem = Problem(z, x0, *initial_weights(config), z[:64], 0.5)
     passes = grouped_passes(True, 2)
     last = []
