@@ -49,7 +49,7 @@ BITS = {torch.float32: (torch.int32, 31), torch.float64: (torch.int64, 63)}
 
 MAX_PADDING = 1.4
 """Groups of a trial are padded to one length. Above this factor of work added it is not worth it:
-the grouped passes take about 0.7 times as long a neuron (64 trials of 128 x 64 to 256, d = 2, 3)."""
+the grouped passes take about 0.7 times as long a neuron (64 trials, N = 128, m = 64 to 256)."""
 
 Array = NDArray[np.float64]
 
