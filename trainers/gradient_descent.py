@@ -87,25 +87,22 @@ class Batch:
         n = padded_length(max(len(p.z) for p in problems))
         n_eval = padded_length(len(problems[0].z_eval))
 
-        def joined(values: Array) -> Tensor:
-            return torch.as_tensor(values, dtype=dtype).to(device)
-
-        def tensor(values: list[Array]) -> Tensor:
-            return joined(np.stack(values))
+        def tensor(values: Sequence[Array]) -> Tensor:
+            # In the order of its axes, and no view: the compiler would compile again.
+            joined = np.ascontiguousarray(np.stack(values))
+            return torch.as_tensor(joined, dtype=dtype).to(device)
 
         def each(values: list[float]) -> Tensor:
             return tensor([np.array(v) for v in values]).view(-1, 1, 1)
 
         def points(values: list[Array], length: int) -> Tensor:
-            if not grouped:
-                return tensor([pad_samples(z, length) for z in values])
-            return tensor([features_last(z, length) for z in values])
+            layout = features_last if grouped else pad_samples
+            return tensor([layout(z, length) for z in values])
 
         if grouped:
             length = group_length([p.a for p in problems])
             both = [group(p.w, p.a, length) for p in problems]
-            # Not views: the compiler compiles again for what is a view of another shape.
-            W, A = (tensor(list(arrays)) for arrays in zip(*both, strict=True))
+            W, A = (tensor(arrays) for arrays in zip(*both, strict=True))
         else:
             m = max(2, *(p.w.shape[1] for p in problems))
             W, A = (
