@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.growth import Growth, log_power
-    from analysis.joint_fit import fit_joint
-    from analysis.power_law import fit_power_law
-    from analysis.results import load_results
-    from analysis.theory import Prediction, predictions
-    from analysis.verdicts import evaluate, judge
+    from analysis.data.results import load_results
+    from analysis.fits.growth import Growth, log_power
+    from analysis.fits.joint import fit_joint
+    from analysis.fits.power_law import fit_power_law
+    from analysis.theory.registry import Prediction, predictions
+    from analysis.verdicts.judging import evaluate, judge
 
 __all__ = [
     "Growth",
@@ -29,15 +29,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Growth": "analysis.growth",
-    "Prediction": "analysis.theory",
-    "fit_joint": "analysis.joint_fit",
-    "log_power": "analysis.growth",
-    "evaluate": "analysis.verdicts",
-    "fit_power_law": "analysis.power_law",
-    "judge": "analysis.verdicts",
-    "load_results": "analysis.results",
-    "predictions": "analysis.theory",
+    "Growth": "analysis.fits.growth",
+    "Prediction": "analysis.theory.registry",
+    "fit_joint": "analysis.fits.joint",
+    "log_power": "analysis.fits.growth",
+    "evaluate": "analysis.verdicts.judging",
+    "fit_power_law": "analysis.fits.power_law",
+    "judge": "analysis.verdicts.judging",
+    "load_results": "analysis.data.results",
+    "predictions": "analysis.theory.registry",
 }
 
 

@@ -25,11 +25,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis import load_results
-from analysis.design import Design, next_round, pilot_counts
-from analysis.intervals import summarise
-from analysis.quantities import curves
-from study.adaptive import families, prices
-from study.spec import StudySpec
+from analysis.data.quantities import curves
+from analysis.fits.half_width import Design, next_round, pilot_counts
+from analysis.fits.intervals import summarise
+from study.choosing.adaptive import families, prices
+from study.spec.sections import StudySpec
 
 Array = NDArray[np.float64]
 

@@ -45,11 +45,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.joint_fit import fit_joint
-from analysis.power_law import fit_power_law
-from analysis.rules import DRIFT_P
-from analysis.theory import MARGIN, Kind, Prediction
-from analysis.verdicts import judge
+from analysis.fits.joint import fit_joint
+from analysis.fits.power_law import fit_power_law
+from analysis.theory.registry import MARGIN, Kind, Prediction
+from analysis.verdicts.judging import judge
+from analysis.verdicts.rules import DRIFT_P
 
 Array = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, int, Array], Array]

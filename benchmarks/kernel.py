@@ -36,10 +36,10 @@ def measure(samples: int, threads: int, file: str, route: str) -> dict[str, Any]
     import numpy as np
     import torch
 
-    from trainers.decomposition import KernelReference, RidgeFamily
-    from trainers.distributions import make_distribution
-    from trainers.kernel_product import KernelProduct
-    from trainers.regression import draw, stream
+    from trainers.kernel.product import KernelProduct
+    from trainers.kernel.terms import KernelReference, RidgeFamily
+    from trainers.problem.distributions import make_distribution
+    from trainers.problem.regression import draw, stream
     from trainers.trial import Diffusion, GaussianMixture, recorded_steps
 
     torch.set_num_threads(threads)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.power_law import PowerLawFit, fit_power_law
+from analysis.fits.power_law import PowerLawFit, fit_power_law
 
 COLUMNS = ("domain", "task", "model", "examples", "loss", "held_out")
 

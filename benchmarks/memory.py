@@ -5,7 +5,8 @@
 Training holds numbers for N and for m, never for N x m (which is 15 GiB here in float32). Each size
 is trained for a few steps through `train_pack` in a fresh process, whose peak is what the kernel
 calls VmHWM: all of it, Python, torch and the compiler included. `predicted` is what the planner
-believes of the same trial (study/memory.py), without Python and torch. The last size has a target.
+believes of the same trial (study/planning/memory.py), without Python and torch. The last size has a
+target.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def measure(samples: int, width: int, dimension: int) -> dict[str, Any]:
     """Trains one trial of that size in this process."""
     import torch
 
-    from study.memory import memory_of
+    from study.planning.memory import memory_of
     from trainers import train_pack
     from trainers.trial import GaussianMixture, TrialConfig
 

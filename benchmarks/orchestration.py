@@ -104,14 +104,14 @@ class Stages:
 
 def measure(trials: int, analysed: bool) -> dict[str, tuple[float, float]]:
     """The stages of a study of about `trials` trials."""
-    from analysis.report import write_report
-    from analysis.results import table_from
-    from analysis.table import load_table
-    from analysis.verdicts import evaluate
+    from analysis.data.results import table_from
+    from analysis.data.table import load_table
+    from analysis.report.page import write_report
+    from analysis.verdicts.judging import evaluate
     from study import StudySpec
-    from study.calibration import speeds_of
-    from study.plan import Slots, make_plan
-    from study.store import Store
+    from study.planning.calibration import speeds_of
+    from study.planning.plan import Slots, make_plan
+    from study.storage.store import Store
 
     stages = Stages(time.process_time)
     text = STUDY.replace("SEEDS", str(round(trials / POINTS))).replace("WORKERS", str(WORKERS))
@@ -151,11 +151,11 @@ def through_ray(trials: int) -> dict[str, tuple[float, float]]:
     """A run of about `trials` trials, without and with MLflow, and nothing to train but packs."""
     from rich.console import Console
 
-    import analysis.report
+    import analysis.report.page
     from study import StudySpec, run
 
     stages = Stages(time.perf_counter)
-    analysis.report.write_report = lambda *_arguments, **_options: None  # type: ignore[assignment]
+    analysis.report.page.write_report = lambda *_arguments, **_options: None  # type: ignore[assignment]
     text = STUDY.replace("SEEDS", str(max(2, round(trials / POINTS)))).replace("WORKERS", "2")
     console = Console(quiet=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -191,7 +191,7 @@ def main() -> None:
     if options.measure_ray:
         print(json.dumps(through_ray(options.measure_ray)))
         return
-    from analysis.power_law import fit_power_law
+    from analysis.fits.power_law import fit_power_law
 
     further = ["--no-analysis"] if options.no_analysis else []
     runs = {n: fresh_process("--measure", str(n), *further) for n in options.trials}

@@ -104,7 +104,7 @@ def fresh_process(*arguments: int) -> dict[str, Any]:
 
 def growth(sizes: list[int], values: list[list[float]]) -> dict[str, float]:
     """Exponent b of size^b and its 95 % interval, from the repeats of each size."""
-    from analysis.power_law import fit_power_law
+    from analysis.fits.power_law import fit_power_law
 
     x = [float(size) for size, repeats in zip(sizes, values, strict=True) for _ in repeats]
     fit = fit_power_law(x, [value for repeats in values for value in repeats])

@@ -28,7 +28,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from trainers.descent import Descent, choose_passes
+from trainers.methods.full_batch import Descent, choose_passes
 from trainers.pack import resolve_device
 from trainers.protocol import Task
 from trainers.trial import Cube, TrialConfig

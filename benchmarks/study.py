@@ -48,16 +48,16 @@ def plain_study(folder: Path, workers: int) -> None:
     from ray import tune
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-    from study.spec import StudySpec
+    from study.spec.sections import StudySpec
 
     trials = StudySpec.load(folder / "study.yaml").trials()
 
     def train(config: dict[str, Any]) -> None:
         import torch
 
-        from trainers.distributions import make_distribution
-        from trainers.network import initial_weights
-        from trainers.regression import draw_holdout_set, draw_test_set, draw_training_set
+        from trainers.network.passes import initial_weights
+        from trainers.problem.distributions import make_distribution
+        from trainers.problem.regression import draw_holdout_set, draw_test_set, draw_training_set
         from trainers.trial import recorded_steps
 
         torch.set_num_threads(1)
@@ -130,7 +130,7 @@ def plain_study(folder: Path, workers: int) -> None:
 
 def our_errors(folder: Path) -> dict[str, float]:
     """Score error at the last step of each trial, from the table that `scorerates run` wrote."""
-    from analysis.results import load_results
+    from analysis.data.results import load_results
 
     table = load_results(folder / "results")
     last = table[table["step"] == table["step"].max()]

@@ -8,19 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from study.runner import run
-    from study.spec import StudySpec
+    from study.running.runner import run
+    from study.spec.sections import StudySpec
 
 __all__ = ["StudySpec", "run"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "StudySpec":
-        from study.spec import StudySpec
+        from study.spec.sections import StudySpec
 
         return StudySpec
     if name == "run":
-        from study.runner import run
+        from study.running.runner import run
 
         return run
     raise AttributeError(f"module 'study' has no attribute {name!r}")

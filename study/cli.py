@@ -16,11 +16,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from study import fit_command
-from study.interruption import Interrupted, interruptible
-from study.problems import SpecError
-from study.progress import duration_text, rate_text
-from study.spec import StudySpec
+from study.commands import fit as fit_command
+from study.running.interruption import Interrupted, interruptible
+from study.running.progress import duration_text, rate_text
+from study.spec.messages import SpecError
+from study.spec.sections import StudySpec
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 
@@ -73,13 +73,13 @@ def plan(
     ] = None,
 ) -> None:
     """Say what a study costs: trials, packs, arithmetic, memory, time. Trains nothing of it."""
-    from study.calibration import speeds_of
-    from study.conclude import trials_of
-    from study.cost import DEFAULT_SPEEDS
-    from study.plan import local_slots
-    from study.session import plan_on
-    from study.stability import stability_warnings
-    from study.store import Store
+    from study.planning.calibration import speeds_of
+    from study.planning.cost import DEFAULT_SPEEDS
+    from study.planning.plan import local_slots
+    from study.planning.stability import stability_warnings
+    from study.running.conclude import trials_of
+    from study.running.session import plan_on
+    from study.storage.store import Store
 
     spec = _overridden(StudySpec.load(study), device, workers)
     store = Store(storage or Path("results") / spec.name)
@@ -133,8 +133,8 @@ def run(
 
     Interrupt it at any time: the same command continues. Exit code 3: some trials failed.
     """
-    from study.runner import run as run_study
-    from study.stability import stability_warnings
+    from study.planning.stability import stability_warnings
+    from study.running.runner import run as run_study
 
     spec = _overridden(StudySpec.load(study), device, workers)
     _warn(stability_warnings(spec.points() if spec.design else spec.trials()))
@@ -167,7 +167,7 @@ def search(
 
     Interrupt it at any time: the same command continues. Exit code 3: some evaluations failed.
     """
-    from study.search_command import search as run_search
+    from study.commands.search import search as run_search
 
     spec = _overridden(StudySpec.load(study), device, workers)
     result = run_search(
@@ -185,7 +185,7 @@ def analyze(
     ] = False,
 ) -> None:
     """Judge the results of a study: verdicts.json, report.html and figures/. Trains nothing."""
-    from study.conclude import analyze_store, print_verdicts
+    from study.running.conclude import analyze_store, print_verdicts
 
     store, spec = _located(source, storage)
     conclusion = analyze_store(store, spec)
@@ -201,7 +201,7 @@ def analyze(
 @app.command()
 def status(source: Source, storage: Storage = None) -> None:
     """Say how many trials of a study are done, failed, diverged and missing."""
-    from study.conclude import known_trials, stored_spec
+    from study.running.conclude import known_trials, stored_spec
 
     store, spec = _located(source, storage)
     spec = spec or stored_spec(store)
@@ -225,10 +225,10 @@ def sync(
     source: Source, storage: Storage = None, tracking_uri: TrackingUri = DEFAULT_TRACKING_URI
 ) -> None:
     """Bring MLflow up to date with the stored results of a study."""
-    from analysis.mlflow_view import shown
-    from study.conclude import conclude, report_folder, stored_spec
-    from study.store import StoreError
-    from study.tracking import Tracker, TrackingError
+    from analysis.data.mlflow_view import shown
+    from study.mlflow_view.tracking import Tracker, TrackingError
+    from study.running.conclude import conclude, report_folder, stored_spec
+    from study.storage.store import StoreError
 
     store, spec = _located(source, storage)
     spec = spec or stored_spec(store)
@@ -261,8 +261,8 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen.")] = 5000,
 ) -> None:
     """Open MLflow on the tracked studies; prints the URL, ends with Ctrl-C."""
-    from analysis.mlflow_view import shown
-    from study.tracking import ui_command, ui_environment
+    from analysis.data.mlflow_view import shown
+    from study.mlflow_view.tracking import ui_command, ui_environment
 
     if tracking_uri.startswith(("http://", "https://")):
         print(f"MLflow is served at {shown(tracking_uri)} already: open that in a browser")
@@ -290,7 +290,7 @@ def theory(
     import math
     from dataclasses import asdict
 
-    from analysis.theory import predictions
+    from analysis.theory.registry import predictions
 
     found = predictions(dimension)
     if as_json:
@@ -339,7 +339,7 @@ def _overridden(spec: StudySpec, device: str | None, workers: int | None) -> Stu
 
 def _located(source: str, storage: str | None) -> tuple[Any, StudySpec | None]:
     """The store that `source` means, and the study where it is a file."""
-    from study.store import Store
+    from study.storage.store import Store
 
     path = Path(source)
     if path.suffix in (".yaml", ".yml") or path.is_file():
@@ -369,10 +369,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _is_users(error: Exception) -> bool:
     """Whether `error` says what the user can do: a traceback would only hide it."""
-    from analysis.results import ResultsError
-    from study.lock import StorageLockedError
-    from study.store import StoreError
-    from trainers.atoms_file import LawError
+    from analysis.data.results import ResultsError
+    from study.storage.lock import StorageLockedError
+    from study.storage.store import StoreError
+    from trainers.problem.atoms_file import LawError
 
     kinds = (SpecError, StoreError, StorageLockedError, ResultsError, LawError)
     return isinstance(error, kinds)

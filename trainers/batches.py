@@ -17,8 +17,8 @@ BATCH_BYTES = 1 << 30
 """Memory that the tensors of one batch may take; a single trial may take more."""
 
 GROUPED_MAX_OUTPUTS = 4
-"""Largest d whose neurons are grouped by their output signs (trainers.sign_groups): the groups
-double with each output, and what they are padded with."""
+"""Largest d whose neurons are grouped by their output signs (trainers.network.sign_groups): the
+groups double with each output, and what they are padded with."""
 
 
 def batches(configs: Sequence[TrialConfig]) -> list[list[int]]:

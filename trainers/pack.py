@@ -20,13 +20,7 @@ from numpy.typing import NDArray
 
 from trainers.batches import batches
 from trainers.columns import ERROR_COLUMNS
-from trainers.decomposition import KernelReference, RkhsElement
-from trainers.descent import choose_passes
-from trainers.distributions import Distribution, make_distribution
-from trainers.evaluation import EvaluationSet, Evaluator
-from trainers.gradient_descent import Record
-from trainers.protocol import Task, trainer_of
-from trainers.reference import (
+from trainers.kernel.reference import (
     KernelColumns,
     ReferenceCache,
     kernel_columns,
@@ -34,7 +28,13 @@ from trainers.reference import (
     shared_reference,
     start_of,
 )
-from trainers.regression import Samples, draw_training_set
+from trainers.kernel.terms import KernelReference, RkhsElement
+from trainers.methods.full_batch import choose_passes
+from trainers.network.gradient_descent import Record
+from trainers.problem.distributions import Distribution, make_distribution
+from trainers.problem.evaluation import EvaluationSet, Evaluator
+from trainers.problem.regression import Samples, draw_training_set
+from trainers.protocol import Task, trainer_of
 from trainers.trial import (
     DESCENT,
     Trajectory,

@@ -29,9 +29,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainers.custom import TrainerError, load_custom
-from trainers.gradient_descent import Problem, Record
-from trainers.network import initial_weights
+from trainers.methods.custom import TrainerError, load_custom
+from trainers.network.gradient_descent import Problem, Record
+from trainers.network.passes import initial_weights
 from trainers.trial import DESCENT, TrialConfig
 
 Array = NDArray[np.float64]
@@ -80,9 +80,9 @@ class Trainer(Protocol):
         Tasks share d, k, the number of evaluation points, `steps`, `precision` and the trainer;
         N, m, eta, data and seed may differ. A task's numbers depend on the task alone, not on its
         company, and not on how far `recorded` goes. All randomness comes from
-        `trainers.regression.stream`, labelled with the configuration's seeds. `tick` is called
-        before every step; what it raises ends the training. A task whose loss diverges gets NaN
-        and its step in `diverged_step`, and leaves the others alone.
+        `trainers.problem.regression.stream`, labelled with the configuration's seeds. `tick` is
+        called before every step; what it raises ends the training. A task whose loss diverges gets
+        NaN and its step in `diverged_step`, and leaves the others alone.
         """
 
 
@@ -98,9 +98,9 @@ def trainer_of(config: TrialConfig) -> Trainer:
             )
         return found
     # Here, since these modules need what is defined above.
-    from trainers.descent import Descent
-    from trainers.minibatch import Adam, Sgd
-    from trainers.mlp import MlpAdamW
+    from trainers.methods.full_batch import Descent
+    from trainers.methods.minibatch import Adam, Sgd
+    from trainers.methods.mlp import MlpAdamW
 
     made: dict[str, Callable[[], Trainer]] = {
         DESCENT: Descent,

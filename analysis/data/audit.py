@@ -1,7 +1,7 @@
 """The audit's table: how it is stored and read, and the curves and exponents that it gives.
 
 One Parquet file a setting, in `audit/` of a results directory; columns and quantities are those of
-trainers.audit_columns. What the numbers mean for the theory's assumptions is in `assumptions`.
+trainers.audit.columns. What the numbers mean for the theory's assumptions is in `assumptions`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.quantities import Curve
-from analysis.results import ResultsError, is_tracking_uri
-from analysis.theory import Quantity
-from trainers.audit_columns import (
+from analysis.data.quantities import Curve
+from analysis.data.results import ResultsError, is_tracking_uri
+from analysis.theory.registry import Quantity
+from trainers.audit.columns import (
     APPROXIMATION_SAMPLES,
     AUDIT_COLUMNS,
     FIRST_INDEX,
@@ -54,8 +54,8 @@ Exponents = tuple[float | None, float | None]
 
 
 def audit_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows of `trainers.audit.audit` as a table in AUDIT_SCHEMA. Raises ValueError for a row that
-    lacks a column or has another, or a value of another type."""
+    """Rows of `trainers.audit.measure.audit` as a table in AUDIT_SCHEMA. Raises ValueError for a
+    row that lacks a column or has another, or a value of another type."""
     names = set(AUDIT_SCHEMA.names)
     for row in rows:
         if set(row) != names:

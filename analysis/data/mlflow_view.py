@@ -1,6 +1,7 @@
 """The MLflow view of a study: what its names are, and the results table read back from it.
 
-`study.tracking` writes the view. mlflow is imported where it is used: it takes a second to load.
+`study.mlflow_view.tracking` writes the view. mlflow is imported where it is used: it takes a second
+to load.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from urllib.parse import unquote
 import numpy as np
 import pyarrow as pa
 
-from analysis.results import SCHEMA, TYPES, ResultsError, listed, read_parquet
+from analysis.data.results import SCHEMA, TYPES, ResultsError, listed, read_parquet
 from trainers.columns import COLUMNS
 
 LOGGED_SERIES: tuple[str, ...] = (
@@ -89,7 +90,7 @@ def shown(text: str) -> str:
 
 
 def load_view(tracking_uri: str, study: str | None, from_metrics: bool) -> pa.Table:
-    """`analysis.results.load_results` for MLflow, unsorted. Raises ResultsError."""
+    """`analysis.data.results.load_results` for MLflow, unsorted. Raises ResultsError."""
     database, place = sqlite_file(tracking_uri), shown(tracking_uri)
     if database is not None and not database.is_file():  # mlflow would create it
         raise ResultsError(f"{place}: no such database")

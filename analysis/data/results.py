@@ -173,7 +173,7 @@ def load_results(
     """
     text = str(source)
     if is_tracking_uri(text):
-        from analysis.mlflow_view import load_view
+        from analysis.data.mlflow_view import load_view
 
         return tidy(load_view(text, study, from_metrics).to_pandas())
     frame = tidy(_read_files(text).to_pandas())

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.intervals import summarise
-from analysis.plot import FloatArray
-from analysis.table import Table
+from analysis.data.table import Table
+from analysis.figures.plot import FloatArray
+from analysis.fits.intervals import summarise
 
 SYMBOLS = {"samples": "N", "width": "m", "step_size": "η"}
 PLAIN = {**SYMBOLS, "t_min": "T₀", "norm": "R_H", "index": "i"}

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analysis.results import SCHEMA, load_results, tidy
+from analysis.data.results import SCHEMA, load_results, tidy
 from trainers.columns import COLUMNS
 
 Positions = NDArray[np.integer[Any]]

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.assumptions import figure_name, setting_audit
-from analysis.audit import trusted_norms, values_of
-from analysis.plot import Panel, Plot, Series, positive
-from analysis.power_law import fit_power_law
-from analysis.sweeps import Setting, at_end, has, level_means, sweep
-from trainers.audit_columns import (
+from analysis.data.audit import trusted_norms, values_of
+from analysis.data.sweeps import Setting, at_end, has, level_means, sweep
+from analysis.figures.plot import Panel, Plot, Series, positive
+from analysis.fits.power_law import fit_power_law
+from analysis.report.assumptions import figure_name, setting_audit
+from trainers.audit.columns import (
     APPROXIMATION_SAMPLES,
     FIRST_INDEX,
     LAST_INDEX,

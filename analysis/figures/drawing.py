@@ -36,7 +36,7 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
-from analysis.plot import Panel, Plot, Series, plain
+from analysis.figures.plot import Panel, Plot, Series, plain
 
 SINGLE, DOUBLE = 3.4, 7.0
 """Widths of a column and of a page, inches."""

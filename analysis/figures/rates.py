@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.plot import Panel, Plot, Series, minus
-from analysis.power_law import PowerLawFit
-from analysis.quantities import Curve
-from analysis.rules import percent
-from analysis.sweeps import MATH, PLAIN, SETTING, Setting, held, level_means
-from analysis.theory import Kind, Quantity, predictions
-from analysis.verdicts import Verdict, Word, fit_curve, usable
+from analysis.data.quantities import Curve
+from analysis.data.sweeps import MATH, PLAIN, SETTING, Setting, held, level_means
+from analysis.figures.plot import Panel, Plot, Series, minus
+from analysis.fits.power_law import PowerLawFit
+from analysis.theory.registry import Kind, Quantity, predictions
+from analysis.verdicts.judging import Verdict, Word, fit_curve, usable
+from analysis.verdicts.rules import percent
 
 ERROR = r"score error ($x^2$)"
 NAMES: dict[str, tuple[str, str, str]] = {

@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.joint_fit import JointFit, fit_joint
-from analysis.plot import Panel, Plot, Series, minus, positive
-from analysis.surface import BIAS_VARIANCE
-from analysis.sweeps import Setting, Sweep, level_means
-from analysis.table import Table
+from analysis.data.sweeps import Setting, Sweep, level_means
+from analysis.data.table import Table
+from analysis.figures.plot import Panel, Plot, Series, minus, positive
+from analysis.fits.joint import JointFit, fit_joint
+from analysis.fits.surface import BIAS_VARIANCE
 
 TITLE = "Bias and variance in time"
 REACH = 4.0

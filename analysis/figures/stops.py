@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import wording
-from analysis.plot import Panel, Plot, Role, Series
-from analysis.stops import RULES, check_rules, regrets, stops
-from analysis.sweeps import Setting, has, sweep
+from analysis.data.sweeps import Setting, has, sweep
+from analysis.figures.plot import Panel, Plot, Role, Series
+from analysis.report import wording
+from analysis.verdicts.stops import RULES, check_rules, regrets, stops
 
 USES = {
     "holdout": "the loss on held-out pairs, more than the N",
@@ -29,8 +29,9 @@ TITLE = "What stopping without the truth costs"
 class Compared:
     """The stops that a setting's rules are compared on: along N where the study has that sweep.
 
-    stops: as `analysis.stops.stops` gives it. levels: the values of N. pilot: the N that gave
-    `a_priori` its constant, None where it was not asked for or there is no other N. held: in words.
+    stops: as `analysis.verdicts.stops.stops` gives it. levels: the values of N. pilot: the N that
+    gave `a_priori` its constant, None where it was not asked for or there is no other N. held: in
+    words.
     """
 
     stops: pd.DataFrame

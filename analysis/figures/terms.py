@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from analysis.plot import Panel, Plot, Series, positive
-from analysis.sweeps import (
+from analysis.data.sweeps import (
     MATH,
     SYMBOLS,
     Setting,
@@ -19,7 +18,8 @@ from analysis.sweeps import (
     quartiles,
     sweep,
 )
-from analysis.table import Table
+from analysis.data.table import Table
+from analysis.figures.plot import Panel, Plot, Series, positive
 
 STEPS = r"gradient steps $\tau$"
 TERMS = {

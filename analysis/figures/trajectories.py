@@ -12,12 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis import audit_figures, rate_figures, stop_figures, term_figures
-from analysis.audit import audit_curves
-from analysis.plot import Panel, Plot, Series, positive
-from analysis.quantities import best, curves, trials
-from analysis.shape_figures import TITLE, bias_variance
-from analysis.sweeps import (
+from analysis.data.audit import audit_curves
+from analysis.data.quantities import best, curves, trials
+from analysis.data.sweeps import (
     PLAIN,
     Setting,
     Sweep,
@@ -28,8 +25,14 @@ from analysis.sweeps import (
     settings,
     sweep,
 )
-from analysis.table import Table
-from analysis.verdicts import Verdict
+from analysis.data.table import Table
+from analysis.figures import audit as audit_figures
+from analysis.figures import rates as rate_figures
+from analysis.figures import stops as stop_figures
+from analysis.figures import terms as term_figures
+from analysis.figures.plot import Panel, Plot, Series, positive
+from analysis.figures.shapes import TITLE, bias_variance
+from analysis.verdicts.judging import Verdict
 from trainers.columns import TIME_BINS
 from trainers.trial import Diffusion, time_bin_edges
 

@@ -1,4 +1,5 @@
-"""Figures and table of tuned against theory-guided; the numbers are those of `analysis.tuning`."""
+"""Figures and table of tuned against theory-guided; the numbers are those of
+`analysis.verdicts.tuning`."""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.plot import Panel, Plot, Series, minus, positive
-from analysis.table import Table
-from analysis.tuning import (
+from analysis.data.table import Table
+from analysis.figures.plot import Panel, Plot, Series, minus, positive
+from analysis.verdicts.tuning import (
     GUIDED_RULES,
     Comparison,
     budgets,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from analysis.intervals import Array, Contrast, LevelMeans, Method
+from analysis.fits.intervals import Array, Contrast, LevelMeans, Method
 
 REFUSAL_P = 1e-3
 """Significance, after Bonferroni over levels, below which a break in the curve is believed."""

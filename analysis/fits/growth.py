@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.intervals import Array
+from analysis.fits.intervals import Array
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Where to put the next trials, so that an exponent's interval narrows most for their cost.
 
 The exponent of y ~ x^-b is a contrast of log level means in which all levels weigh the same
-(analysis.intervals), so its variance follows from the numbers of trials alone:
+(analysis.fits.intervals), so its variance follows from the numbers of trials alone:
 
 | symbol | name      | meaning                                               | shape |
 |--------|-----------|-------------------------------------------------------|-------|
@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from analysis.intervals import Array, summarise
+from analysis.fits.intervals import Array, summarise
 
 Counts = NDArray[np.int64]
 
@@ -60,7 +60,8 @@ GROWTH = 1.0
 class Design:
     """What is known of one curve. x [L] rising; counts, costs and variances as in the module.
 
-    own: the levels' own variances, those of the final interval (jackknifed, analysis.intervals).
+    own: the levels' own variances, those of the final interval (jackknifed,
+    analysis.fits.intervals).
     """
 
     x: Array

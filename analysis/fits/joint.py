@@ -34,9 +34,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from analysis.intervals import Array, Contrast, jackknife
-from analysis.power_law import NAN_PAIR, FitStatus
-from analysis.surface import (
+from analysis.fits.intervals import Array, Contrast, jackknife
+from analysis.fits.power_law import NAN_PAIR, FitStatus
+from analysis.fits.surface import (
     B_LIMIT,
     BIAS_VARIANCE,
     SMALLEST,

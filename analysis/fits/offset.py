@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from analysis.intervals import Array, Contrast, LevelMeans
+from analysis.fits.intervals import Array, Contrast, LevelMeans
 
 B_LIMIT = 10.0
 """|b| is sought up to here."""

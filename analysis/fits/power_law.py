@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis import diagnostics, offset_fit
-from analysis.diagnostics import Curvature, Holdout, LocalSlope, Spread
-from analysis.growth import OFFSET, POWER, Growth
-from analysis.intervals import Array, Contrast, LevelMeans, Method, summarise
+from analysis.fits import diagnostics
+from analysis.fits import offset as offset_fit
+from analysis.fits.diagnostics import Curvature, Holdout, LocalSlope, Spread
+from analysis.fits.growth import OFFSET, POWER, Growth
+from analysis.fits.intervals import Array, Contrast, LevelMeans, Method, summarise
 
 MINIMUM_LEVELS = 3
 MINIMUM_LEVELS_OFFSET = 4

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.audit import SETTING_KEYS, audit_of, trusted_norms, values_of
-from analysis.plot import minus
-from analysis.sweeps import Setting, at_end, has, sweep
-from trainers.audit_columns import (
+from analysis.data.audit import SETTING_KEYS, audit_of, trusted_norms, values_of
+from analysis.data.sweeps import Setting, at_end, has, sweep
+from analysis.figures.plot import minus
+from trainers.audit.columns import (
     APPROXIMATION_SAMPLES,
     FIRST_INDEX,
     LAST_INDEX,

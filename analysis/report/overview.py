@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.plot import minus
-from analysis.table import Table
+from analysis.data.table import Table
+from analysis.figures.plot import minus
 from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
 
 FINE = ("completed", "pruned")

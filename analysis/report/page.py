@@ -20,22 +20,22 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from analysis import wording
-from analysis.assumptions import assumption_rows
-from analysis.drawing import palette_css, render
-from analysis.figures import Omitted, study_plots
-from analysis.overview import FINE, facts, trial_table, trouble, versions
-from analysis.plot import Plot
-from analysis.stop_figures import stopping_table
-from analysis.stops import stops
-from analysis.sweeps import PLAIN, Setting, law_names, settings
-from analysis.table import Table
-from analysis.term_figures import TERMS, dominance
-from analysis.tuning import comparisons
-from analysis.tuning_figures import GROUP as TUNING
-from analysis.tuning_figures import tuning_plots, tuning_rows
-from analysis.typeset import typeset
-from analysis.verdicts import Verdict
+from analysis.data.sweeps import PLAIN, Setting, law_names, settings
+from analysis.data.table import Table
+from analysis.figures.drawing import palette_css, render
+from analysis.figures.plot import Plot
+from analysis.figures.stops import stopping_table
+from analysis.figures.terms import TERMS, dominance
+from analysis.figures.trajectories import Omitted, study_plots
+from analysis.figures.tuning import GROUP as TUNING
+from analysis.figures.tuning import tuning_plots, tuning_rows
+from analysis.report import wording
+from analysis.report.assumptions import assumption_rows
+from analysis.report.overview import FINE, facts, trial_table, trouble, versions
+from analysis.report.typeset import typeset
+from analysis.verdicts.judging import Verdict
+from analysis.verdicts.stops import stops
+from analysis.verdicts.tuning import comparisons
 
 _INLINE = 2**18  # bytes of a download that the page itself holds
 REDRAW = '''"""Redraws the figures of this folder from ../results.parquet.
@@ -49,13 +49,13 @@ REDRAW = '''"""Redraws the figures of this folder from ../results.parquet.
 import sys
 from pathlib import Path
 
-from analysis.audit import load_audit
-from analysis.drawing import draw, save
-from analysis.figures import study_plots
-from analysis.results import load_results
-from analysis.tuning import load_evaluations
-from analysis.tuning_figures import tuning_plots
-from analysis.verdicts import evaluate
+from analysis.data.audit import load_audit
+from analysis.figures.drawing import draw, save
+from analysis.figures.trajectories import study_plots
+from analysis.data.results import load_results
+from analysis.verdicts.tuning import load_evaluations
+from analysis.figures.tuning import tuning_plots
+from analysis.verdicts.judging import evaluate
 
 here = Path(__file__).resolve().parent
 frame = load_results(here.parent / "results.parquet")

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from analysis.rules import counted, percent
-from analysis.sweeps import PLAIN, SYMBOLS, held
-from analysis.theory import Kind, Quantity
-from analysis.typeset import typeset
-from analysis.verdicts import Verdict, Word
+from analysis.data.sweeps import PLAIN, SYMBOLS, held
+from analysis.report.typeset import typeset
+from analysis.theory.registry import Kind, Quantity
+from analysis.verdicts.judging import Verdict, Word
+from analysis.verdicts.rules import counted, percent
 
 QUANTITIES: dict[str, str] = {
     Quantity.BEST_ERROR: "best-stopped score error",

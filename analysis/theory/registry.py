@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.growth import Growth
+    from analysis.fits.growth import Growth
 
 
 class Kind(StrEnum):

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.joint_fit import JointFit, fit_joint
-from analysis.quantities import CONFIGURATION, Curve, Trials, per_trial
-from analysis.rules import p_text
-from analysis.theory import Quantity
+from analysis.data.quantities import CONFIGURATION, Curve, Trials, per_trial
+from analysis.fits.joint import JointFit, fit_joint
+from analysis.theory.registry import Quantity
+from analysis.verdicts.rules import p_text
 from trainers.trial import TrialStatus
 
 

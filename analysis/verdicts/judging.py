@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.audit import audit_curves, exponents_for
-from analysis.diagnostics import LocalSlope
-from analysis.growth import POWER, Growth
-from analysis.infinite_width import InfiniteWidth, infinite_width
-from analysis.multiplicity import adjusted_level
-from analysis.power_law import PowerLawFit, fit_power_law
-from analysis.quantities import INTERPOLATED, Curve, curves, trials
-from analysis.rules import Word, counted, decide, percent, word_at
-from analysis.sweeps import PLAIN
-from analysis.table import Table
-from analysis.theory import Kind, Prediction, Quantity, predictions
+from analysis.data.audit import audit_curves, exponents_for
+from analysis.data.quantities import INTERPOLATED, Curve, curves, trials
+from analysis.data.sweeps import PLAIN
+from analysis.data.table import Table
+from analysis.fits.diagnostics import LocalSlope
+from analysis.fits.growth import POWER, Growth
+from analysis.fits.multiplicity import adjusted_level
+from analysis.fits.power_law import PowerLawFit, fit_power_law
+from analysis.theory.registry import Kind, Prediction, Quantity, predictions
+from analysis.verdicts.infinite_width import InfiniteWidth, infinite_width
+from analysis.verdicts.rules import Word, counted, decide, percent, word_at
 
 __all__ = ["Verdict", "Word", "evaluate", "fit_curve", "judge", "usable"]
 
@@ -92,7 +92,7 @@ def plain_json(value: Any) -> Any:
 
 
 def judge(prediction: Prediction, fit: PowerLawFit) -> Verdict:
-    """The verdict of `fit` on `prediction`, by the rules of `analysis.rules`."""
+    """The verdict of `fit` on `prediction`, by the rules of `analysis.verdicts.rules`."""
     word, reason = decide(prediction, fit)
     if fit.ok and fit.message and fit.message not in reason:
         reason = f"{reason}; {fit.message}"

@@ -40,8 +40,8 @@ from enum import StrEnum
 import numpy as np
 from scipy import stats
 
-from analysis.power_law import FitStatus, PowerLawFit
-from analysis.theory import Kind, Prediction
+from analysis.fits.power_law import FitStatus, PowerLawFit
+from analysis.theory.registry import Kind, Prediction
 
 MINIMUM_DECADES = 1.2
 MINIMUM_LEVELS = 5

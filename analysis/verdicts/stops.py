@@ -22,10 +22,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.intervals import Array
-from analysis.quantities import CONFIGURATION
-from analysis.sweeps import SETTING
-from analysis.table import Table
+from analysis.data.quantities import CONFIGURATION
+from analysis.data.sweeps import SETTING
+from analysis.data.table import Table
+from analysis.fits.intervals import Array
 from trainers.stopping import RULES as _RULES
 from trainers.stopping import Recorded, Stop, a_priori_constant, regret, stop
 from trainers.trial import TrialStatus

@@ -23,9 +23,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.intervals import Array
-from analysis.results import ResultsError
-from analysis.table import Table
+from analysis.data.results import ResultsError
+from analysis.data.table import Table
+from analysis.fits.intervals import Array
 from trainers.stopping import Recorded, stop
 
 FILE = "evaluations.parquet"

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from analysis import load_results
-from analysis.quantities import curves
-from analysis.verdicts import fit_curve
+from analysis.data.quantities import curves
+from analysis.verdicts.judging import fit_curve
 
 if len(sys.argv) < 3:
     sys.exit(__doc__)

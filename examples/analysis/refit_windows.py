@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import fit_power_law, load_results
-from analysis.growth import OFFSET, POWER, log_power
-from analysis.quantities import curves
-from analysis.verdicts import usable
+from analysis.data.quantities import curves
+from analysis.fits.growth import OFFSET, POWER, log_power
+from analysis.verdicts.judging import usable
 
 given = dict(enumerate(sys.argv[1:]))
 frame = load_results(given.get(0, "results/quickstart"))

@@ -1,9 +1,9 @@
-"""An adaptive design as a participant of study.allocation: rounds of trials, each a function of the
-stored results of those before.
+"""An adaptive design as a participant of study.choosing.allocation: rounds of trials, each a
+function of the stored results of those before.
 
 A family is the points of a study that differ in N only: one curve for each quantity. Its pilot has
-trials at every N; then `analysis.design` says which N get more. Only spreads, costs and the rules
-of what a fit may use decide; no exponent and no verdict does.
+trials at every N; then `analysis.fits.half_width` says which N get more. Only spreads, costs and
+the rules of what a fit may use decide; no exponent and no verdict does.
 
 Costs are those of the cost model at its default speeds, so that a study that another machine goes
 on with makes the same rounds. Minutes are those that the stored packs took, of one worker.
@@ -19,14 +19,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.design import PILOT, Design, Round, next_round, pilot_counts
-from analysis.quantities import Curve, curves
-from analysis.results import tidy
-from analysis.verdicts import usable
-from study.allocation import Outcome, Request
-from study.cost import DEFAULT_SPEEDS, seconds_of
-from study.design_spec import DesignSection
-from study.store import Ledger, Store
+from analysis.data.quantities import Curve, curves
+from analysis.data.results import tidy
+from analysis.fits.half_width import PILOT, Design, Round, next_round, pilot_counts
+from analysis.verdicts.judging import usable
+from study.choosing.allocation import Outcome, Request
+from study.planning.cost import DEFAULT_SPEEDS, seconds_of
+from study.spec.design import DesignSection
+from study.storage.store import Ledger, Store
 from trainers.trial import TrialConfig, TrialStatus
 
 BATCH = 8

@@ -5,7 +5,8 @@ again, and asks for more or is done. The **scheduler** turns what all of them as
 gives them what comes back. A result that the store has already is never trained again, so a
 participant that starts over after a kill asks for the same things and runs through what is there.
 
-Knows neither Ray nor Optuna: `study.suggest` trains the packs, `study.search` is a participant.
+Knows neither Ray nor Optuna: `study.running.suggest` trains the packs, `study.choosing.search` is a
+participant.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from study.cost import DEFAULT_SPEEDS, Speeds
-from study.plan import Slots, make_plan
+from study.planning.cost import DEFAULT_SPEEDS, Speeds
+from study.planning.plan import Slots, make_plan
 from trainers.trial import TrialConfig, TrialStatus
 
 Array = NDArray[np.float64]

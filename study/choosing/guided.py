@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from study.allocation import Outcome, Request
-from study.search_spec import Guided
+from study.choosing.allocation import Outcome, Request
+from study.spec.search import Guided
 from trainers.guided import Choice, guided_choice
 from trainers.stopping import a_priori_constant
 from trainers.trial import TrialConfig, TrialStatus

@@ -30,9 +30,9 @@ from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 
-from study.allocation import Outcome, Request
-from study.search_spec import SearchSection, Space, StepRange, WidthRange
-from trainers.custom import trainer_fields
+from study.choosing.allocation import Outcome, Request
+from study.spec.search import SearchSection, Space, StepRange, WidthRange
+from trainers.methods.custom import trainer_fields
 from trainers.trial import TrialConfig, TrialStatus, content_id, recorded_steps
 
 DATABASE = "optuna.db"
@@ -103,7 +103,7 @@ _CHOSEN = ("width", "step_size", "initialisation", "bias", "trainer", "trainer_s
 
 
 class Search:
-    """One Optuna study, as a participant of study.allocation."""
+    """One Optuna study, as a participant of study.choosing.allocation."""
 
     def __init__(
         self, storage: RDBStorage, study: str, where: Where, section: SearchSection

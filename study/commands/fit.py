@@ -14,18 +14,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from analysis.theory import MARGIN, Kind, Prediction
-from study.problems import SpecError
+from analysis.theory.registry import MARGIN, Kind, Prediction
+from study.spec.messages import SpecError
 
 if TYPE_CHECKING:  # loaded on use: every other command starts without them
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
-    from analysis.diagnostics import LocalSlope
-    from analysis.growth import Growth
-    from analysis.power_law import PowerLawFit
-    from analysis.verdicts import Verdict
+    from analysis.fits.diagnostics import LocalSlope
+    from analysis.fits.growth import Growth
+    from analysis.fits.power_law import PowerLawFit
+    from analysis.verdicts.judging import Verdict
 
 KINDS = (Kind.BOUND, Kind.SHARP)
 
@@ -55,9 +55,9 @@ def fit(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Fit a power law to a CSV table: exponent with interval, diagnostics, and a verdict."""
-    from analysis.growth import log_power
-    from analysis.power_law import fit_power_law
-    from analysis.verdicts import judge
+    from analysis.fits.growth import log_power
+    from analysis.fits.power_law import fit_power_law
+    from analysis.verdicts.judging import judge
 
     prediction = _prediction(csv.stem, x, y, theory, kind, margin)
     if not 0 < level < 1:
@@ -202,7 +202,7 @@ def _resampled(
     or the form has an offset."""
     import numpy as np
 
-    from analysis.bootstrap import bootstrap_exponents
+    from analysis.fits.bootstrap import bootstrap_exponents
 
     if seed is None or growth.offset or len(np.unique(seed)) < 3:
         return None
@@ -216,7 +216,7 @@ def _resampled(
 def _described(
     fit: PowerLawFit, verdict: Verdict | None, resampled: tuple[float, float] | None
 ) -> dict[str, Any]:
-    from analysis.verdicts import plain_json
+    from analysis.verdicts.judging import plain_json
 
     keep = (
         "status", "message", "exponent", "ci", "amplitude", "offset", "level", "method", "seeds",

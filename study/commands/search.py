@@ -12,22 +12,22 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from analysis.tuning import COLUMNS, FILE, NOT_SEARCHED, PILOT, POINT, THEORY
-from study.allocation import Outcome, Scheduler, outcomes_of
-from study.calibration import speeds_of
-from study.cluster import ray_here
-from study.guided import TheoryGuided
-from study.interruption import Interrupted, interruptible
-from study.problems import SpecError
-from study.progress import ProgressDisplay, Tally
-from study.runner import DEFAULT_TRACKING_URI
-from study.search import DATABASE, Search, Where, open_storage
-from study.session import Session
-from study.spec import StudySpec
-from study.store import Store
-from study.suggest import train_as_suggested
-from study.worker import Job, Trainer
-from trainers.atoms_file import load_atoms
+from analysis.verdicts.tuning import COLUMNS, FILE, NOT_SEARCHED, PILOT, POINT, THEORY
+from study.choosing.allocation import Outcome, Scheduler, outcomes_of
+from study.choosing.guided import TheoryGuided
+from study.choosing.search import DATABASE, Search, Where, open_storage
+from study.planning.calibration import speeds_of
+from study.running.cluster import ray_here
+from study.running.interruption import Interrupted, interruptible
+from study.running.progress import ProgressDisplay, Tally
+from study.running.runner import DEFAULT_TRACKING_URI
+from study.running.session import Session
+from study.running.suggest import train_as_suggested
+from study.running.worker import Job, Trainer
+from study.spec.messages import SpecError
+from study.spec.sections import StudySpec
+from study.storage.store import Store
+from trainers.problem.atoms_file import load_atoms
 from trainers.trial import TrialConfig
 
 
@@ -64,7 +64,7 @@ def search(
     Raises SpecError, StoreError and StorageLockedError. SIGINT and SIGTERM end it cleanly.
     """
     if spec.search is None:
-        raise SpecError("search is missing: say what to search over, see study/search_spec.py")
+        raise SpecError("search is missing: say what to search over, see study/spec/search.py")
     console = console or Console()
     store = Store(storage if storage is not None else Path("results") / spec.name)
     if store.local is None:
@@ -130,7 +130,7 @@ class _Work:
         on_ray: Callable[[], None],
         check: Callable[[], None],
     ) -> None:
-        """Trains until every participant is done. check: as of `study.watch.Trouble`."""
+        """Trains until every participant is done. check: as of `study.running.watch.Trouble`."""
         spec, session = self._spec, self._session
         done = self._done
         session.say(
@@ -183,7 +183,7 @@ class _Work:
                 "continues"
             )
             return result
-        from study.conclude import conclude_search, report_folder
+        from study.running.conclude import conclude_search, report_folder
 
         ledger = store.ledger()
         with report_folder(store) as folder:

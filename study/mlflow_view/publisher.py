@@ -17,8 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.results import tidy
-from study.store import Ledger, Store
+from analysis.data.results import tidy
+from study.storage.store import Ledger, Store
 
 BATCH_PACKS = 8
 RETRY_SECONDS = 30.0
@@ -30,8 +30,9 @@ _Item = tuple[str, Collection[str] | None]
 class Publisher:
     """Hands packs to a tracker in the background; every method returns at once but `finish`.
 
-    make_tracker: gives a `study.tracking.Tracker`. It is called in the thread (it loads mlflow),
-    and again after every failure. on_error: told what went wrong, once until it works again.
+    make_tracker: gives a `study.mlflow_view.tracking.Tracker`. It is called in the thread (it loads
+    mlflow), and again after every failure. on_error: told what went wrong, once until it works
+    again.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag, ViewType
 
-from analysis.mlflow_view import (
+from analysis.data.mlflow_view import (
     LOGGED_SERIES,
     MAX_PARAM,
     SERIES,
@@ -36,9 +36,9 @@ from analysis.mlflow_view import (
     sqlite_file,
     steps_as_params,
 )
-from analysis.quantities import curves
-from analysis.table import Table
-from analysis.theory import Quantity
+from analysis.data.quantities import curves
+from analysis.data.table import Table
+from analysis.theory.registry import Quantity
 from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
 from trainers.trial import TrialStatus
 
@@ -62,7 +62,7 @@ class TrackingError(Exception):
 
 
 class VerdictLike(Protocol):
-    """What is logged of `analysis.verdicts.Verdict`."""
+    """What is logged of `analysis.verdicts.judging.Verdict`."""
 
     def to_dict(self) -> dict[str, Any]:
         """The verdict as JSON data."""

@@ -20,8 +20,8 @@ from pathlib import Path
 from subprocess import PIPE, Popen, SubprocessError
 from typing import Any
 
-from study.cost import DEFAULT_SPEEDS, Speeds
-from study.plan import Slots
+from study.planning.cost import DEFAULT_SPEEDS, Speeds
+from study.planning.plan import Slots
 from trainers.trial import NUMERICS_VERSION, GaussianMixture, TrialConfig, content_id
 
 FORMAT = 4
@@ -92,7 +92,7 @@ def _file(slots: Slots) -> Path:
 
 def _measured(slots: Slots) -> Speeds:
     count = min(slots.workers, MEASURED_AT_ONCE)
-    command = [sys.executable, "-m", "study.calibration", slots.device, str(slots.cpus)]
+    command = [sys.executable, "-m", "study.planning.calibration", slots.device, str(slots.cpus)]
     root = str(Path(__file__).resolve().parents[1])
     environment = {
         **os.environ,
@@ -167,7 +167,7 @@ def _kernel_rates(device: str) -> dict[str, float]:
     import numpy as np
     import torch
 
-    from trainers.kernel_product import KernelProduct
+    from trainers.kernel.product import KernelProduct
 
     n = 1024
     rows = torch.ones((1, n), dtype=torch.float64, device=device)

@@ -24,7 +24,7 @@ from trainers.trial import DESCENT, TrialConfig
 
 EIGEN_SAMPLES, STORED_SAMPLES, INTERPOLATION_SAMPLES = 512, 5792, 8192
 """Largest N with an eigendecomposition, with a stored kernel matrix, and whose never-stopped limit
-is computed (as in trainers.kernel_descent, .kernel_product and .reference)."""
+is computed (as in trainers.kernel.solution, .kernel_product and .reference)."""
 
 TILE = 512
 LANCZOS_PRODUCTS = 16
@@ -35,10 +35,10 @@ THIN = 1.5
 """The kernel's matrices are long and thin, and float64 products of such take this much longer."""
 
 CLEAN_POINTS = 1024
-"""M, behind f_H (as in trainers.reference)."""
+"""M, behind f_H (as in trainers.kernel.reference)."""
 
 FUSED_MAX_FEATURES = 12
-"""Largest k + d of the fused passes (as in trainers.network)."""
+"""Largest k + d of the fused passes (as in trainers.network.passes)."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from study.cost import (
+from study.planning.cost import (
     EIGEN_SAMPLES,
     FUSED_MAX_FEATURES,
     INTERPOLATION_SAMPLES,

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from study.cost import Speeds, seconds_of
-from study.memory import memory_of
-from study.plan import Plan, families, grouped, make_plan
+from study.planning.cost import Speeds, seconds_of
+from study.planning.memory import memory_of
+from study.planning.plan import Plan, families, grouped, make_plan
 from trainers.trial import TrialConfig
 
 SHARES = (1.0, 0.6, 0.3)

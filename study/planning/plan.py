@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from study.axes import Resources
-from study.cost import Speeds, seconds_of
-from study.memory import memory_of, memory_of_a_worker
-from study.problems import SpecError
+from study.planning.cost import Speeds, seconds_of
+from study.planning.memory import memory_of, memory_of_a_worker
+from study.spec.axes import Resources
+from study.spec.messages import SpecError
 from trainers.trial import TrialConfig, content_id
 
 PACKS_PER_WORKER = 6

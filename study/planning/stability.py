@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.sparse.linalg import eigsh
 
-from trainers import diffusion as forward
-from trainers.distributions import make_distribution
-from trainers.ntk import relu_ntk
-from trainers.regression import features, stream
+from trainers.kernel.ntk import relu_ntk
+from trainers.problem import diffusion as forward
+from trainers.problem.distributions import make_distribution
+from trainers.problem.regression import features, stream
 from trainers.trial import TrialConfig
 
 SAMPLES = 2048

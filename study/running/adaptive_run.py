@@ -10,21 +10,21 @@ from pathlib import Path
 
 from rich.console import Console
 
-from study.adaptive import AdaptiveDesign, replayed, results_in
-from study.allocation import Outcome, Scheduler, outcomes_of
-from study.audits import missing_audits
-from study.calibration import speeds_of
-from study.cluster import ray_here
-from study.interruption import Interrupted, interruptible
-from study.plan import Slots
-from study.progress import ProgressDisplay, Tally
-from study.runner import audit_settings, held_atoms
-from study.session import RunResult, Session
-from study.spec import StudySpec
-from study.store import Store
-from study.suggest import train_as_suggested
-from study.worker import Job, Trainer
-from trainers.atoms_file import load_atoms
+from study.choosing.adaptive import AdaptiveDesign, replayed, results_in
+from study.choosing.allocation import Outcome, Scheduler, outcomes_of
+from study.planning.calibration import speeds_of
+from study.planning.plan import Slots
+from study.running.audits import missing_audits
+from study.running.cluster import ray_here
+from study.running.interruption import Interrupted, interruptible
+from study.running.progress import ProgressDisplay, Tally
+from study.running.runner import audit_settings, held_atoms
+from study.running.session import RunResult, Session
+from study.running.suggest import train_as_suggested
+from study.running.worker import Job, Trainer
+from study.spec.sections import StudySpec
+from study.storage.store import Store
+from trainers.problem.atoms_file import load_atoms
 
 FILE = "design.json"
 """Beside the results: each family's trials by N, its half-widths, and how it ended."""

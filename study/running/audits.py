@@ -1,7 +1,7 @@
 """The audit of a study's assumptions (THEORY section 9): one table a setting, beside the trials.
 
 A setting is what trials have in common when only N, m, eta, the initialisation and the seed differ.
-Knows nothing of Ray: `study.runner` calls `audit_into_store` in workers.
+Knows nothing of Ray: `study.running.runner` calls `audit_into_store` in workers.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analysis.audit import audit_table, read_audits
-from analysis.results import ResultsError
-from study.store import Store
-from trainers.audit_columns import audit_id
+from analysis.data.audit import audit_table, read_audits
+from analysis.data.results import ResultsError
+from study.storage.store import Store
+from trainers.audit.columns import audit_id
 from trainers.trial import TrialConfig
 
 
@@ -64,7 +64,7 @@ def audit_into_store(
     # Only here, in a worker, is torch loaded.
     import torch
 
-    from trainers.audit import audit
+    from trainers.audit.measure import audit
 
     torch.set_num_threads(threads)
     key = audit_id(config)

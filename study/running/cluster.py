@@ -15,9 +15,9 @@ from typing import Any
 import ray
 from ray import tune
 
-from study.plan import Pack, Slots, slots_of, usable_cpus
-from study.problems import SpecError
-from study.spec import StudySpec
+from study.planning.plan import Pack, Slots, slots_of, usable_cpus
+from study.spec.messages import SpecError
+from study.spec.sections import StudySpec
 
 CONNECT_SECONDS = 10.0
 _ENVIRONMENT = {

@@ -13,15 +13,15 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table as Printed
 
-from analysis.audit import load_audit
-from analysis.results import load_results
-from analysis.table import Table, load_table
-from analysis.tuning import load_evaluations
-from analysis.verdicts import Verdict, evaluate
-from study import audits
-from study.adaptive import replayed
-from study.spec import StudySpec
-from study.store import Ledger, Store, StoreError
+from analysis.data.audit import load_audit
+from analysis.data.results import load_results
+from analysis.data.table import Table, load_table
+from analysis.verdicts.judging import Verdict, evaluate
+from analysis.verdicts.tuning import load_evaluations
+from study.choosing.adaptive import replayed
+from study.running import audits
+from study.spec.sections import StudySpec
+from study.storage.store import Ledger, Store, StoreError
 from trainers.trial import TrialConfig
 
 
@@ -81,7 +81,7 @@ def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Con
 def conclude_search(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Conclusion:
     """The same for a search: the trials of its table of evaluations. No rate is fitted to trials
     that were chosen by their results, so there are no verdicts. Raises StoreError."""
-    from analysis.report import write_report  # loads matplotlib
+    from analysis.report.page import write_report  # loads matplotlib
 
     evaluations, trial_ids = load_evaluations(store.url), known_trials(store, spec)
     if evaluations is None or not trial_ids:
@@ -114,7 +114,7 @@ def judge_table(
     """Verdicts of a results table to verdicts.json; figures and report to `folder`. stopping: the
     rules to compare, None for all. audit: the assumptions, measured, where they were. notes: more
     to say of the study, as term and description."""
-    from analysis.report import write_report  # loads matplotlib
+    from analysis.report.page import write_report  # loads matplotlib
 
     verdicts = evaluate(table, audit=audit)
     described = [verdict.to_dict() for verdict in verdicts]

@@ -1,5 +1,5 @@
-"""Ray Tune over packs: `run(spec)`. Besides it only `study.cluster`, `study.suggest` and
-`study.watch` import ray.
+"""Ray Tune over packs: `run(spec)`. Besides it only `study.running.cluster`,
+`study.running.suggest` and `study.running.watch` import ray.
 
 One Tune trial a pack, actors reused, longest pack first. Tune orchestrates and nothing more: it
 keeps no checkpoints of ours, its experiment directory is thrown away, and what is done is what the
@@ -20,17 +20,17 @@ from ray import tune
 from ray.exceptions import RayError
 from rich.console import Console
 
-from study.audits import audit_into_store
-from study.cluster import ray_here, resources_of
-from study.interruption import Interrupted, interruptible
-from study.plan import Pack, Slots
-from study.progress import ProgressDisplay, Tally
-from study.session import RunResult, Session
-from study.spec import StudySpec
-from study.store import Store, StoreError
-from study.watch import Trouble, Watch
-from study.worker import Job, Trainer, failed_rows, train_into_store
-from trainers.atoms_file import load_atoms
+from study.planning.plan import Pack, Slots
+from study.running.audits import audit_into_store
+from study.running.cluster import ray_here, resources_of
+from study.running.interruption import Interrupted, interruptible
+from study.running.progress import ProgressDisplay, Tally
+from study.running.session import RunResult, Session
+from study.running.watch import Trouble, Watch
+from study.running.worker import Job, Trainer, failed_rows, train_into_store
+from study.spec.sections import StudySpec
+from study.storage.store import Store, StoreError
+from trainers.problem.atoms_file import load_atoms
 from trainers.trial import TrialConfig
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
@@ -58,7 +58,7 @@ def run(
     """
     console = console or Console()
     if spec.design is not None:
-        from study.adaptive_run import run_adaptive  # it needs this module
+        from study.running.adaptive_run import run_adaptive  # it needs this module
 
         return run_adaptive(spec, storage, tracking_uri, address, trainer, console)
     store = Store(storage if storage is not None else Path("results") / spec.name)

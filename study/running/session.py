@@ -1,6 +1,6 @@
 """One run of a study around its training: what is missing before, what to make of it after.
 
-Knows nothing of Ray: `study.runner` trains in between.
+Knows nothing of Ray: `study.running.runner` trains in between.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 import pyarrow.compute as pc
 from rich.console import Console
 
-from analysis.verdicts import Verdict
-from study.audits import missing_audits
-from study.calibration import speeds_of
-from study.conclude import Conclusion, conclude, print_verdicts, report_folder
-from study.cost import Speeds, seconds_of
-from study.mixed import make_mixed_plan
-from study.plan import Plan, Slots, make_plan
-from study.progress import duration_text, rate_text
-from study.publisher import Publisher
-from study.spec import StudySpec
-from study.store import Ledger, Store, StoreError
+from analysis.verdicts.judging import Verdict
+from study.mlflow_view.publisher import Publisher
+from study.planning.calibration import speeds_of
+from study.planning.cost import Speeds, seconds_of
+from study.planning.mixed import make_mixed_plan
+from study.planning.plan import Plan, Slots, make_plan
+from study.running.audits import missing_audits
+from study.running.conclude import Conclusion, conclude, print_verdicts, report_folder
+from study.running.progress import duration_text, rate_text
+from study.spec.sections import StudySpec
+from study.storage.store import Ledger, Store, StoreError
 from trainers.trial import TrialConfig
 
 FAILURES_SHOWN = 3
@@ -78,7 +78,7 @@ class Session:
 
     def _tracker(self, uri: str) -> Callable[[], Any]:
         def make() -> Any:
-            from study.tracking import Tracker
+            from study.mlflow_view.tracking import Tracker
 
             return Tracker(self.spec.name, uri, self.spec.text, self.spec.description)
 

@@ -1,7 +1,8 @@
 """Ray Tune for studies whose trials depend on results: a searcher that suggests whole packs.
 
-`study.allocation.Scheduler` says what to train next; each Tune trial is one of its packs. Tune's
-own state is thrown away, as in `study.runner`: what is done is what the store and Optuna hold.
+`study.choosing.allocation.Scheduler` says what to train next; each Tune trial is one of its packs.
+Tune's own state is thrown away, as in `study.running.runner`: what is done is what the store and
+Optuna hold.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from numpy.typing import NDArray
 from ray import tune
 from ray.tune.search import Searcher
 
-from study.allocation import Batch, Scheduler, outcomes_of
-from study.plan import Slots
-from study.progress import ProgressDisplay, Tally
-from study.runner import ATTEMPTS_AFTER_A_CRASH, PackTrainable
-from study.watch import Trouble, reason_of
-from study.worker import Job, failed_rows
+from study.choosing.allocation import Batch, Scheduler, outcomes_of
+from study.planning.plan import Slots
+from study.running.progress import ProgressDisplay, Tally
+from study.running.runner import ATTEMPTS_AFTER_A_CRASH, PackTrainable
+from study.running.watch import Trouble, reason_of
+from study.running.worker import Job, failed_rows
 from trainers.trial import TrialConfig
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from ray import tune
 
-from study.lock import StorageLockedError
-from study.plan import Pack
-from study.progress import ProgressDisplay, Tally
-from study.store import StoreError
+from study.planning.plan import Pack
+from study.running.progress import ProgressDisplay, Tally
+from study.storage.lock import StorageLockedError
+from study.storage.store import StoreError
 
 
 class Trouble(tune.Stopper):  # type: ignore[misc]  # ray is untyped

@@ -20,10 +20,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.results import table_from
-from study.plan import pack_id_of
-from study.store import Store, StoreError
-from trainers.custom import place
+from analysis.data.results import table_from
+from study.planning.plan import pack_id_of
+from study.storage.store import Store, StoreError
+from trainers.methods.custom import place
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed
 
 Atoms = Mapping[str, NDArray[np.float64]]
@@ -49,7 +49,7 @@ class Trainer(Protocol):
 
 
 class References:
-    """A `trainers.reference.ReferenceCache` in the store, which any worker can reach."""
+    """A `trainers.kernel.reference.ReferenceCache` in the store, which any worker can reach."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

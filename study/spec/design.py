@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from study.axes import Count, Positive, Section
+from study.spec.axes import Count, Positive, Section
 
 Exponent = Literal[
     "best_score_error",
@@ -25,7 +25,7 @@ Exponent = Literal[
     "interpolation_error",
     "kernel_best_score_error",
 ]
-"""Quantities whose value at a trial depends on that trial alone (analysis.quantities)."""
+"""Quantities whose value at a trial depends on that trial alone (analysis.data.quantities)."""
 
 
 class Budget(Section):
@@ -42,7 +42,7 @@ class Budget(Section):
 
 
 class DesignSection(Section):
-    """See the module. pilot: by default that of analysis.design."""
+    """See the module. pilot: by default that of analysis.fits.half_width."""
 
     kind: Literal["adaptive"]
     half_width: Annotated[dict[Exponent, Positive], Field(min_length=1)]

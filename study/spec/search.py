@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from study.axes import Count, Positive, Section, Values
+from study.spec.axes import Count, Positive, Section, Values
 
 Sampler = Literal["tpe", "gp", "cmaes", "random", "qmc"]
 SPACE_AXES = ("width", "step_size", "initialisation", "bias", "trainer")

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, PrivateAttr, ValidationError
 
-from study.axes import (
+from study.spec.axes import (
     AXES,
     REQUIRED_AXES,
     Axes,
@@ -27,10 +27,10 @@ from study.axes import (
     Seeds,
     Values,
 )
-from study.design_spec import Budget, DesignSection
-from study.laws import read_laws
-from study.problems import SpecError, keys_of, problems_of, without_empty
-from study.search_spec import (
+from study.spec.design import Budget, DesignSection
+from study.spec.laws import read_laws
+from study.spec.messages import SpecError, keys_of, problems_of, without_empty
+from study.spec.search import (
     SPACE_AXES,
     Guided,
     Pruner,
@@ -39,8 +39,8 @@ from study.search_spec import (
     StepRange,
     WidthRange,
 )
-from study.strict_yaml import YamlError, read_yaml
-from trainers.custom import TrainerError, make_importable, source_files, trainer_fields
+from study.spec.strict_yaml import YamlError, read_yaml
+from trainers.methods.custom import TrainerError, make_importable, source_files, trainer_fields
 from trainers.trial import DESCENT, Atoms, Diffusion, Law, Subspace, TrialConfig
 
 __all__ = ["SpecError", "StudySpec"]
@@ -291,7 +291,7 @@ class StudySpec(Section):
             raise SpecError(f"the study asks for {size:,} trials, more than {MAXIMUM_TRIALS:,}")
         _ = self._points
         if self.design is not None and self.design.budget.trials is not None:
-            from study.adaptive import pilot_trials  # loads pandas
+            from study.choosing.adaptive import pilot_trials  # loads pandas
 
             pilot = pilot_trials(self._points, self.design)
             if self.design.budget.trials < pilot:

@@ -16,8 +16,8 @@ from typing import IO, Any, TypeVar
 
 import fsspec
 
-from analysis.mlflow_view import shown
-from study.lock import StorageLockedError
+from analysis.data.mlflow_view import shown
+from study.storage.lock import StorageLockedError
 
 RETRY_PAUSES = (1.0, 4.0, 16.0)
 """Seconds before an operation is tried again that failed for a reason that may pass."""

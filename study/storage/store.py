@@ -3,7 +3,7 @@
     <storage>/spec.yaml               the study as last run
     <storage>/study.json              its name, and the folder its CSV files are relative to
     <storage>/trials/<pack>.parquet   the rows of a pack; the name is the content id of its trials
-    <storage>/audit/<id>.parquet      the assumptions of a setting, measured (see study.audits)
+    <storage>/audit/<id>.parquet      the assumptions of a setting, measured (study.running.audits)
     <storage>/references/<id>.npz     kernel references of large data sets, for other packs: a cache
     <storage>/results.parquet         compiled from the packs, for the trials of the spec
 
@@ -29,10 +29,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis.results import COMPILED_OF, SCHEMA, packs_id
-from study.lock import StorageLock
-from study.plan import pack_id_of
-from study.storage import Storage, StoreError
+from analysis.data.results import COMPILED_OF, SCHEMA, packs_id
+from study.planning.plan import pack_id_of
+from study.storage.files import Storage, StoreError
+from study.storage.lock import StorageLock
 from trainers.trial import TrialStatus
 
 __all__ = ["CorruptPackError", "Entry", "Ledger", "Store", "StoreError"]
@@ -163,7 +163,7 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, say: Callable[[str], None] = lambda _: None) -> Iterator[StorageLock]:
-        """Keeps a second driver out while it is held (see study.lock), or raises
+        """Keeps a second driver out while it is held (see study.storage.lock), or raises
         StorageLockedError. say: told that it may take a while."""
         fs, root = self._storage.files()
         with contextlib.ExitStack() as stack:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.results import tidy
+from analysis.data.results import tidy
 from trainers.trial import Atoms, GaussianMixture, TrialConfig, recorded_steps
 
 BIAS_POWER, VARIANCE_POWER = 0.8125, 0.4375

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.assumptions import NOT_MEASURED, assumption_rows
-from analysis.audit import (
+from analysis.data.audit import (
     AUDIT_SCHEMA,
     audit_curves,
     audit_table,
@@ -21,17 +20,18 @@ from analysis.audit import (
     load_audit,
     trusted_norms,
 )
-from analysis.audit_figures import audit_plots
-from analysis.drawing import draw
-from analysis.figures import study_plots
-from analysis.plot import Plot
-from analysis.quantities import curves
-from analysis.report import write_report
-from analysis.results import ResultsError
-from analysis.sweeps import settings
-from analysis.theory import Quantity
-from analysis.verdicts import Word, evaluate, fit_curve
-from trainers.audit_columns import (
+from analysis.data.quantities import curves
+from analysis.data.results import ResultsError
+from analysis.data.sweeps import settings
+from analysis.figures.audit import audit_plots
+from analysis.figures.drawing import draw
+from analysis.figures.plot import Plot
+from analysis.figures.trajectories import study_plots
+from analysis.report.assumptions import NOT_MEASURED, assumption_rows
+from analysis.report.page import write_report
+from analysis.theory.registry import Quantity
+from analysis.verdicts.judging import Word, evaluate, fit_curve
+from trainers.audit.columns import (
     AUDIT_COLUMNS,
     AUDIT_QUANTITIES,
     FIRST_INDEX,

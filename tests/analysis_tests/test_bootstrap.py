@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.bootstrap import bootstrap_exponents
-from analysis.power_law import fit_power_law
+from analysis.fits.bootstrap import bootstrap_exponents
+from analysis.fits.power_law import fit_power_law
 
 X = np.array([64.0, 128, 256, 512, 1024, 2048, 4096])
 

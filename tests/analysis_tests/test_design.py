@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.design import (
+from analysis.fits.half_width import (
     MOST_PILOT,
     PILOT,
     Design,
@@ -16,7 +16,7 @@ from analysis.design import (
     pilot_counts,
     planning_variances,
 )
-from analysis.power_law import fit_power_law
+from analysis.fits.power_law import fit_power_law
 
 LEVELS = 2.0 ** np.arange(6, 13)
 COSTS = LEVELS + 64
@@ -60,7 +60,7 @@ def test_planning_recovers_planted_spreads_that_fall_with_x() -> None:
 
 
 def test_the_half_width_is_that_of_the_fit() -> None:
-    """The same intervals by another route: analysis.power_law."""
+    """The same intervals by another route: analysis.fits.power_law."""
     rng = np.random.default_rng(2)
     for counts in (np.full(7, 30), pilot_counts(COSTS)):
         x, y = drawn(rng, counts, 0.2)

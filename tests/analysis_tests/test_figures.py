@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.drawing import DOUBLE, SINGLE, draw, palette_css, render
-from analysis.figures import Omitted, study_plots
-from analysis.plot import Panel, Plot, Series, plain, positive
-from analysis.sweeps import at_best, level_means, quartiles, settings, sweep
-from analysis.term_figures import TERMS, dominance
-from analysis.verdicts import evaluate
+from analysis.data.sweeps import at_best, level_means, quartiles, settings, sweep
+from analysis.figures.drawing import DOUBLE, SINGLE, draw, palette_css, render
+from analysis.figures.plot import Panel, Plot, Series, plain, positive
+from analysis.figures.terms import TERMS, dominance
+from analysis.figures.trajectories import Omitted, study_plots
+from analysis.verdicts.judging import evaluate
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from analysis import growth
-from analysis.growth import OFFSET, POWER, Growth, log_power
-from analysis.power_law import fit_power_law
-from analysis.theory import predictions
-from analysis.verdicts import Word, evaluate, judge
+from analysis.fits import growth
+from analysis.fits.growth import OFFSET, POWER, Growth, log_power
+from analysis.fits.power_law import fit_power_law
+from analysis.theory.registry import predictions
+from analysis.verdicts.judging import Word, evaluate, judge
 
 X = np.geomspace(64, 8192, 8)
 

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.infinite_width import infinite_width
-from analysis.joint_fit import JointFit, fit_joint
-from analysis.power_law import FitStatus
-from analysis.quantities import curves, trials
-from analysis.surface import BIAS_VARIANCE, SURFACE, Surface, target_at
-from analysis.theory import Quantity
-from analysis.verdicts import evaluate
+from analysis.data.quantities import curves, trials
+from analysis.fits.joint import JointFit, fit_joint
+from analysis.fits.power_law import FitStatus
+from analysis.fits.surface import BIAS_VARIANCE, SURFACE, Surface, target_at
+from analysis.theory.registry import Quantity
+from analysis.verdicts.infinite_width import infinite_width
+from analysis.verdicts.judging import evaluate
 
 N = 2.0 ** np.arange(6, 13)
 M = 2.0 ** np.arange(6, 14)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.multiplicity import adjusted_level
-from analysis.rules import Word, word_for
-from analysis.theory import MARGIN, Kind, Prediction, Quantity
+from analysis.fits.multiplicity import adjusted_level
+from analysis.theory.registry import MARGIN, Kind, Prediction, Quantity
+from analysis.verdicts.rules import Word, word_for
 
 
 def decided_to(p_value: float) -> Callable[[float], bool]:

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from analysis import offset_fit
-from analysis.intervals import summarise
-from analysis.power_law import FitStatus, fit_power_law
+from analysis.fits import offset as offset_fit
+from analysis.fits.intervals import summarise
+from analysis.fits.power_law import FitStatus, fit_power_law
 
 X = np.geomspace(64, 4096, 7)
 

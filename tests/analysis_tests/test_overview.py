@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.overview import facts
+from analysis.report.overview import facts
 
 
 def told(counts: dict[tuple[int, int], int]) -> dict[str, str]:

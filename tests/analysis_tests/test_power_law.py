@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis import power_law
-from analysis.intervals import Method, summarise
-from analysis.power_law import FitStatus, fit_power_law
+from analysis.fits import power_law
+from analysis.fits.intervals import Method, summarise
+from analysis.fits.power_law import FitStatus, fit_power_law
 
 X = np.array([64.0, 128, 256, 512, 1024, 2048, 4096])
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.quantities import (
+from analysis.data.quantities import (
     INTERPOLATED,
     Curve,
     at_time,
@@ -17,7 +17,7 @@ from analysis.quantities import (
     curves,
     trials,
 )
-from analysis.theory import Quantity
+from analysis.theory.registry import Quantity
 
 TIME = np.array([0.0, *np.logspace(0, 3, 39)])
 

@@ -18,16 +18,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.assumptions import assumption_rows
-from analysis.figures import study_plots
-from analysis.overview import trial_table
-from analysis.plot import minus
-from analysis.report import answers, write_report
-from analysis.results import load_results
-from analysis.sweeps import law_names, settings
-from analysis.verdicts import Verdict, evaluate
-from analysis.verdicts import Word as W
-from analysis.wording import badge, interval, number, power, sentence, tally
+from analysis.data.results import load_results
+from analysis.data.sweeps import law_names, settings
+from analysis.figures.plot import minus
+from analysis.figures.trajectories import study_plots
+from analysis.report.assumptions import assumption_rows
+from analysis.report.overview import trial_table
+from analysis.report.page import answers, write_report
+from analysis.report.wording import badge, interval, number, power, sentence, tally
+from analysis.verdicts.judging import Verdict, evaluate
+from analysis.verdicts.judging import Word as W
 
 SPEC = "name: <b>bold</b>\nlaw: {kind: gaussian_mixture}\n# </code><script>alert(1)</script>\n"
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -249,7 +249,7 @@ def test_figures_can_be_redrawn_by_their_script(folder: Path) -> None:
 
 
 def test_the_report_loads_neither_torch_nor_ray() -> None:
-    code = "import sys, analysis.report; print({'torch', 'ray', 'mlflow'} & set(sys.modules))"
+    code = "import sys, analysis.report.page; print({'torch', 'ray', 'mlflow'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         check=True,

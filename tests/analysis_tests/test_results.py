@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.results import (
+from analysis.data.results import (
     SCHEMA,
     ResultsError,
     is_tracking_uri,
@@ -167,7 +167,7 @@ def test_analysis_loads_neither_torch_nor_ray_nor_mlflow() -> None:
     code = (
         "import sys, analysis\n"
         "from analysis import evaluate, fit_power_law, judge, load_results, predictions\n"
-        "import analysis.report\n"
+        "import analysis.report.page\n"
         "print([m for m in ('torch', 'ray', 'mlflow', 'optuna') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.figures import study_plots
-from analysis.plot import Plot
-from analysis.shape_figures import REACH, TIMES, TITLE, around_best, bias_variance, fit_shape
-from analysis.sweeps import settings, sweep
+from analysis.data.sweeps import settings, sweep
+from analysis.figures.plot import Plot
+from analysis.figures.shapes import REACH, TIMES, TITLE, around_best, bias_variance, fit_shape
+from analysis.figures.trajectories import study_plots
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 from scipy import stats as distributions
 
-from analysis.plot import Plot
-from analysis.report import write_report
-from analysis.stop_figures import compared, stopping, stopping_table
-from analysis.stops import RULES, regrets, stops
-from analysis.sweeps import settings
+from analysis.data.sweeps import settings
+from analysis.figures.plot import Plot
+from analysis.figures.stops import compared, stopping, stopping_table
+from analysis.report.page import write_report
+from analysis.verdicts.stops import RULES, regrets, stops
 from trainers.stopping import time_exponent
 
 STEPS = np.unique(np.round(np.geomspace(1, 4000, 120)).astype(int))

@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import report, table
-from analysis.plot import Panel, Plot, Series
-from analysis.report import write_report
-from analysis.results import SCHEMA, load_results, tidy
-from analysis.sweeps import at_best, at_end, settings
-from analysis.table import Table, load_table
-from analysis.verdicts import evaluate
+from analysis.data import table
+from analysis.data.results import SCHEMA, load_results, tidy
+from analysis.data.sweeps import at_best, at_end, settings
+from analysis.data.table import Table, load_table
+from analysis.figures.plot import Panel, Plot, Series
+from analysis.report import page as report
+from analysis.report.page import write_report
+from analysis.verdicts.judging import evaluate
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from analysis.theory import Kind, Prediction, Quantity, predictions
+from analysis.theory.registry import Kind, Prediction, Quantity, predictions
 
 
 def row(dimension: int, quantity: Quantity, **kernel: float) -> Prediction:

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.report import write_report
-from analysis.results import SCHEMA, ResultsError, table_from, tidy
-from analysis.tuning import (
+from analysis.data.results import SCHEMA, ResultsError, table_from, tidy
+from analysis.figures.tuning import tuning_plots, tuning_rows
+from analysis.report.page import write_report
+from analysis.verdicts.tuning import (
     COLUMNS,
     FILE,
     budgets,
@@ -23,7 +24,6 @@ from analysis.tuning import (
     summary,
     worth,
 )
-from analysis.tuning_figures import tuning_plots, tuning_rows
 from trainers.trial import Trajectory, TrialConfig, recorded_steps
 
 LAW = {"kind": "gaussian_mixture", "dimension": 2}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from markupsafe import Markup
 
-from analysis.typeset import typeset
+from analysis.report.typeset import typeset
 
 
 @pytest.mark.parametrize(

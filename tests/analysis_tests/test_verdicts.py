@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.power_law import PowerLawFit, fit_power_law
-from analysis.quantities import curves
-from analysis.theory import Kind, Prediction, Quantity, predictions
-from analysis.verdicts import Verdict, Word, evaluate, fit_curve, judge, usable
+from analysis.data.quantities import curves
+from analysis.fits.power_law import PowerLawFit, fit_power_law
+from analysis.theory.registry import Kind, Prediction, Quantity, predictions
+from analysis.verdicts.judging import Verdict, Word, evaluate, fit_curve, judge, usable
 
 X = np.geomspace(64, 8192, 8)
 DESIGN_FIELDS = {

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from study import storage
+from study.storage import files as storage
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, recorded_steps
 
 

@@ -23,10 +23,10 @@ from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 from services import MlflowServer
 
-from analysis.mlflow_view import TAG_KIND, TAG_TRIAL
-from analysis.results import load_results, table_from
+from analysis.data.mlflow_view import TAG_KIND, TAG_TRIAL
+from analysis.data.results import load_results, table_from
 from study import StudySpec
-from study.store import Store
+from study.storage.store import Store
 
 HERE = Path(__file__).parent
 DRIVER_SECONDS = 120.0

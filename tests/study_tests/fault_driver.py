@@ -13,10 +13,11 @@ import time
 import fake_trainer
 from rich.console import Console
 
-import analysis.report
-from study import StudySpec, cluster, run
-from study.lock import StorageLockedError
-from study.store import StoreError
+import analysis.report.page
+from study import StudySpec, run
+from study.running import cluster
+from study.storage.lock import StorageLockedError
+from study.storage.store import StoreError
 
 
 def jumping(seed: int) -> None:
@@ -33,7 +34,7 @@ def jumping(seed: int) -> None:
 if __name__ == "__main__":
     if "FAKE_CLOCK" in os.environ:
         jumping(int(os.environ["FAKE_CLOCK"]))
-    analysis.report.write_report = lambda *_arguments, **_options: None  # type: ignore[assignment]
+    analysis.report.page.write_report = lambda *_arguments, **_options: None  # type: ignore[assignment]
     spec_file, storage, tracking_uri, address = sys.argv[1:]
     try:
         result = run(

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from study.tracking import ui_command, ui_environment
+from study.mlflow_view.tracking import ui_command, ui_environment
 
 START_SECONDS = 120.0
 

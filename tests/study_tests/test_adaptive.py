@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.power_law import fit_power_law
-from analysis.quantities import curves
-from analysis.results import load_results, table_from
-from study.adaptive import AdaptiveDesign, families, pilot_trials, replayed, results_in
-from study.problems import SpecError
-from study.spec import StudySpec
-from study.store import Store
+from analysis.data.quantities import curves
+from analysis.data.results import load_results, table_from
+from analysis.fits.power_law import fit_power_law
+from study.choosing.adaptive import AdaptiveDesign, families, pilot_trials, replayed, results_in
+from study.spec.messages import SpecError
+from study.spec.sections import StudySpec
+from study.storage.store import Store
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed, recorded_steps
 
 SPEC: dict[str, Any] = {

@@ -17,12 +17,12 @@ import yaml
 from mlflow import MlflowClient
 from rich.console import Console
 
-from analysis.results import load_results
-from study.adaptive import replayed
+from analysis.data.results import load_results
+from study.choosing.adaptive import replayed
 from study.cli import main
-from study.runner import run
-from study.spec import StudySpec
-from study.store import Store
+from study.running.runner import run
+from study.spec.sections import StudySpec
+from study.storage.store import Store
 
 HERE = Path(__file__).parent
 SPEC: dict[str, Any] = {
@@ -43,8 +43,8 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {here!r})
 from fake_trainer import train
-from study.runner import run
-from study.spec import StudySpec
+from study.running.runner import run
+from study.spec.sections import StudySpec
 run(StudySpec.load("study.yaml"), "results", "sqlite:///mlflow.db", trainer=train)
 """
 

@@ -11,8 +11,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from analysis.verdicts import evaluate
-from study.tracking import Tracker
+from analysis.verdicts.judging import evaluate
+from study.mlflow_view.tracking import Tracker
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "examples" / "analysis"

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from analysis.audit import load_audit
+from analysis.data.audit import load_audit
 from study import StudySpec
-from study.audits import audit_into_store, load, missing_audits, settings_of
-from study.store import Store
-from trainers.audit_columns import audit_id, audit_identity
+from study.running.audits import audit_into_store, load, missing_audits, settings_of
+from study.storage.store import Store
+from trainers.audit.columns import audit_id, audit_identity
 from trainers.trial import TrialConfig
 
 STUDY = """
@@ -42,7 +42,7 @@ def test_settings_are_what_differs_beyond_the_axes_of_a_trial() -> None:
 def test_an_audit_is_stored_once_and_a_damaged_one_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainers.audit.audit", cheap)
+    monkeypatch.setattr("trainers.audit.measure.audit", cheap)
     store = Store(tmp_path / "results")
     trials = StudySpec.from_text(STUDY).trials()
     wanted = missing_audits(store, trials)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from study import calibration
-from study.calibration import speeds_of
-from study.cost import DEFAULT_SPEEDS, Speeds
-from study.plan import Slots
+from study.planning import calibration
+from study.planning.calibration import speeds_of
+from study.planning.cost import DEFAULT_SPEEDS, Speeds
+from study.planning.plan import Slots
 
 SLOTS = Slots(1, "cpu")
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from fake_trainer import trajectory
 
-from analysis.results import table_from
-from study import StudySpec, calibration, cli
-from study.cost import DEFAULT_SPEEDS, Speeds
-from study.plan import Slots
-from study.store import Store
+from analysis.data.results import table_from
+from study import StudySpec, cli
+from study.planning import calibration
+from study.planning.cost import DEFAULT_SPEEDS, Speeds
+from study.planning.plan import Slots
+from study.storage.store import Store
 from trainers.trial import failed
 
 REPOSITORY = Path(__file__).parents[2]

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from study import cost
-from study.cost import DEFAULT_SPEEDS, Speeds, has_kernel, kernel_work, seconds_of
+from study.planning import cost
+from study.planning.cost import DEFAULT_SPEEDS, Speeds, has_kernel, kernel_work, seconds_of
 from trainers.trial import Cube, TrialConfig
 
 NOTHING = Speeds(math.inf, math.inf, 0, 0, math.inf, math.inf, 0, 0, 0)
@@ -97,10 +97,10 @@ def test_a_measured_pace_scales_what_depends_on_it() -> None:
 
 
 def test_the_model_knows_the_trainers_sizes() -> None:
-    network = importlib.import_module("trainers.network")
-    reference = importlib.import_module("trainers.reference")
-    descent = importlib.import_module("trainers.kernel_descent")
-    product = importlib.import_module("trainers.kernel_product")
+    network = importlib.import_module("trainers.network.passes")
+    reference = importlib.import_module("trainers.kernel.reference")
+    descent = importlib.import_module("trainers.kernel.solution")
+    product = importlib.import_module("trainers.kernel.product")
     assert network.FUSED_MAX_FEATURES == cost.FUSED_MAX_FEATURES
     assert reference.INTERPOLATION_SAMPLES == cost.INTERPOLATION_SAMPLES
     assert reference.CLEAN_POINTS == cost.CLEAN_POINTS

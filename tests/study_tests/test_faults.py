@@ -20,8 +20,8 @@ import pytest
 from fault_bench import Bench, Driver, Study
 from services import MlflowServer
 
-from study.lock import StorageLockedError
-from study.store import Store
+from study.storage.lock import StorageLockedError
+from study.storage.store import Store
 
 SEEDS = int(os.environ.get("FAULT_SEEDS", "0"))
 

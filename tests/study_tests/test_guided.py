@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.results import table_from
-from study.allocation import outcomes_of
-from study.guided import TheoryGuided
-from study.search_spec import Guided
+from analysis.data.results import table_from
+from study.choosing.allocation import outcomes_of
+from study.choosing.guided import TheoryGuided
+from study.spec.search import Guided
 from trainers.guided import guided_choice
 from trainers.stopping import time_exponent
 from trainers.trial import TrialConfig, failed

@@ -22,7 +22,7 @@ import pytest
 from services import free_port
 
 from study import StudySpec
-from study.store import Entry, Store
+from study.storage.store import Entry, Store
 
 REPOSITORY = Path(__file__).parents[2]
 STUDY = """

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from study import lock as module
-from study.lock import StorageLock, StorageLockedError
-from study.store import Store, StoreError
+from study.storage import lock as module
+from study.storage.lock import StorageLock, StorageLockedError
+from study.storage.store import Store, StoreError
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +110,7 @@ def test_of_many_drivers_one_gets_in(store: Store) -> None:
 
 KILLED = """
 import os, signal, sys
-from study.store import Store
+from study.storage.store import Store
 with Store(sys.argv[1]).lock(): os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from study.memory import COMPILER_BYTES, memory_of, memory_of_a_worker
+from study.planning.memory import COMPILER_BYTES, memory_of, memory_of_a_worker
 from trainers.batches import BATCH_BYTES
 from trainers.trial import Cube, TrialConfig
 

@@ -17,12 +17,12 @@ from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from study import StudySpec, run
-from study.cost import DEFAULT_SPEEDS
-from study.mixed import make_mixed_plan
-from study.plan import Plan, Slots, make_plan, makespan, slots_of
-from study.problems import SpecError
-from study.spec import Resources
-from study.store import Store
+from study.planning.cost import DEFAULT_SPEEDS
+from study.planning.mixed import make_mixed_plan
+from study.planning.plan import Plan, Slots, make_plan, makespan, slots_of
+from study.spec.messages import SpecError
+from study.spec.sections import Resources
+from study.storage.store import Store
 from trainers.trial import Cube, TrialConfig
 
 REPOSITORY = Path(__file__).parents[2]

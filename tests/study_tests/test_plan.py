@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from study import StudySpec
-from study.cost import DEFAULT_SPEEDS, seconds_of
-from study.plan import (
+from study.planning.cost import DEFAULT_SPEEDS, seconds_of
+from study.planning.plan import (
     MAXIMUM_SECONDS,
     MINIMUM_SECONDS,
     WASTE,

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from study.progress import ProgressDisplay, Tally, duration_text, rate_text
+from study.running.progress import ProgressDisplay, Tally, duration_text, rate_text
 
 
 class Clock:

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from fake_trainer import trajectory
 
-from analysis.results import table_from
-from study import publisher as module
-from study.publisher import Publisher
-from study.store import Ledger, Store
+from analysis.data.results import table_from
+from study.mlflow_view import publisher as module
+from study.mlflow_view.publisher import Publisher
+from study.storage.store import Ledger, Store
 from trainers.trial import Cube, TrialConfig
 
 

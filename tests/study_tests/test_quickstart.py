@@ -11,16 +11,16 @@ import pytest
 import torch
 from rich.console import Console
 
-from analysis.audit import load_audit
-from analysis.results import load_results
+from analysis.data.audit import load_audit
+from analysis.data.results import load_results
 from study import StudySpec, run
-from trainers.decomposition import KernelReference, differences, mean_square
-from trainers.distributions import make_distribution
-from trainers.evaluation import EvaluationSet
-from trainers.gradient_descent import Batch, Problem, descend
-from trainers.network import fused_passes, initial_weights
-from trainers.reference import rkhs_elements
-from trainers.regression import draw_training_set
+from trainers.kernel.reference import rkhs_elements
+from trainers.kernel.terms import KernelReference, differences, mean_square
+from trainers.network.gradient_descent import Batch, Problem, descend
+from trainers.network.passes import fused_passes, initial_weights
+from trainers.problem.distributions import make_distribution
+from trainers.problem.evaluation import EvaluationSet
+from trainers.problem.regression import draw_training_set
 from trainers.trial import TrialConfig, recorded_steps
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.yaml"

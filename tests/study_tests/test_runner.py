@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import os
@@ -22,16 +21,16 @@ import pytest
 import ray
 from rich.console import Console
 
-from analysis.audit import load_audit
-from analysis.results import load_results
-from study import StudySpec, cli, lock, run
-from study.cluster import _connect
-from study.lock import StorageLockedError
-from study.problems import SpecError
-from study.session import RunResult
-from study.store import Store, StoreError
-
-runner = importlib.import_module("study.runner")  # `study.runner` of the package is shadowed by run
+from analysis.data.audit import load_audit
+from analysis.data.results import load_results
+from study import StudySpec, cli, run
+from study.running import runner
+from study.running.cluster import _connect
+from study.running.session import RunResult
+from study.spec.messages import SpecError
+from study.storage import lock
+from study.storage.lock import StorageLockedError
+from study.storage.store import Store, StoreError
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -99,7 +98,7 @@ def trainer(session: Trainer) -> Trainer:
 def _report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves out the report, which takes longer than all the rest, but in one test."""
     if "real_report" not in request.fixturenames:
-        monkeypatch.setattr("analysis.report.write_report", lambda *_args, **_options: None)
+        monkeypatch.setattr("analysis.report.page.write_report", lambda *_args, **_options: None)
 
 
 @pytest.fixture
@@ -294,9 +293,9 @@ def test_a_tracking_server_that_fails_costs_no_result(
         def open(self) -> None:
             raise ConnectionError("nobody answers at http://nowhere")
 
-    module = type(sys)("study.tracking")
+    module = type(sys)("study.mlflow_view.tracking")
     module.Tracker = Broken  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "study.tracking", module)
+    monkeypatch.setitem(sys.modules, "study.mlflow_view.tracking", module)
     result, said = train(tmp_path / "r", tracking_uri="http://nowhere")
     assert result.exit_code == 0
     assert said.count("nobody answers at http://nowhere") == 1

@@ -11,10 +11,10 @@ import numpy as np
 import optuna
 import pytest
 
-from analysis.results import table_from
-from study.allocation import Outcome, Scheduler, outcomes_of
-from study.search import Search, Where, best_until, open_storage, rungs_of
-from study.spec import StudySpec
+from analysis.data.results import table_from
+from study.choosing.allocation import Outcome, Scheduler, outcomes_of
+from study.choosing.search import Search, Where, best_until, open_storage, rungs_of
+from study.spec.sections import StudySpec
 from trainers.trial import TrialConfig, recorded_steps
 
 SPEC: dict[str, Any] = {

@@ -19,12 +19,12 @@ import yaml
 from mlflow import MlflowClient
 from rich.console import Console
 
-from analysis.results import load_results
-from analysis.tuning import load_evaluations
+from analysis.data.results import load_results
+from analysis.verdicts.tuning import load_evaluations
 from study.cli import main
-from study.problems import SpecError
-from study.search_command import search
-from study.spec import StudySpec
+from study.commands.search import search
+from study.spec.messages import SpecError
+from study.spec.sections import StudySpec
 from trainers.trial import TrialConfig
 
 HERE = Path(__file__).parent
@@ -49,8 +49,8 @@ import sys
 sys.path.insert(0, {here!r})
 from search_trainer import train
 from rich.console import Console
-from study.search_command import search
-from study.spec import StudySpec
+from study.commands.search import search
+from study.spec.sections import StudySpec
 search(StudySpec.load("study.yaml"), "results", "sqlite:///mlflow.db", trainer=train)
 """
 

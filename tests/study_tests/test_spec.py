@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study import StudySpec
-from study.axes import AXES, Axes
-from study.problems import SpecError
-from study.spec import _sections
-from study.strict_yaml import YamlError, read_yaml
+from study.spec.axes import AXES, Axes
+from study.spec.messages import SpecError
+from study.spec.sections import _sections
+from study.spec.strict_yaml import YamlError, read_yaml
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from study.stability import stability_limit, stability_warnings
-from trainers.distributions import make_distribution
-from trainers.ntk import relu_ntk
-from trainers.regression import draw_training_set
+from study.planning.stability import stability_limit, stability_warnings
+from trainers.kernel.ntk import relu_ntk
+from trainers.problem.distributions import make_distribution
+from trainers.problem.regression import draw_training_set
 from trainers.trial import Cube, GaussianMixture, TrialConfig
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import fsspec
 import pytest
 
-from study import storage as module
-from study.storage import Storage, StoreError
+from study.storage import files as module
+from study.storage.files import Storage, StoreError
 
 
 @pytest.fixture(params=["directory", "object storage"])
@@ -30,7 +30,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that were made: none is waited for."""
     made = list[float]()
-    monkeypatch.setattr("study.storage.time.sleep", made.append)
+    monkeypatch.setattr("study.storage.files.time.sleep", made.append)
     return made
 
 
@@ -79,7 +79,7 @@ def test_a_bucket_that_is_not_there(s3_server: str) -> None:
 
 SCRIPT = """
 import sys
-from study.storage import Storage, StoreError
+from study.storage.files import Storage, StoreError
 try:
     Storage(sys.argv[1]).write("x", b"")
 except StoreError as error:
@@ -162,7 +162,7 @@ def test_a_file_that_does_not_fit_leaves_the_old_one_and_no_rest(tmp_path: Path)
     storage = Storage(tmp_path)
     storage.write("x/file", b"old")
     code = (
-        "import resource, sys; from study.storage import Storage, StoreError\n"
+        "import resource, sys; from study.storage.files import Storage, StoreError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"
         "try: Storage(sys.argv[1]).write('x/file', bytes(5000))\n"
         "except StoreError as error: print(error)"

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from fake_trainer import trajectory
 
-from analysis.results import SCHEMA, load_results, table_from
-from study.plan import pack_id_of
-from study.store import CorruptPackError, Entry, Ledger, Store, StoreError
+from analysis.data.results import SCHEMA, load_results, table_from
+from study.planning.plan import pack_id_of
+from study.storage.store import CorruptPackError, Entry, Ledger, Store, StoreError
 from trainers.trial import Cube, TrialConfig, failed
 
 

@@ -18,12 +18,12 @@ import pytest
 from mlflow import MlflowClient
 from services import MlflowServer, postgresql
 
-from analysis.mlflow_view import LOGGED_SERIES, SERIES, TAG_KIND, TAG_STATUS, TAG_TRIAL
-from analysis.results import ResultsError, load_results, table_from, tidy
-from study import publisher, tracking
-from study.publisher import Publisher
-from study.store import Store
-from study.tracking import PARENT, Tracker, TrackingError
+from analysis.data.mlflow_view import LOGGED_SERIES, SERIES, TAG_KIND, TAG_STATUS, TAG_TRIAL
+from analysis.data.results import ResultsError, load_results, table_from, tidy
+from study.mlflow_view import publisher, tracking
+from study.mlflow_view.publisher import Publisher
+from study.mlflow_view.tracking import PARENT, Tracker, TrackingError
+from study.storage.store import Store
 from trainers.columns import COLUMNS
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed, recorded_steps
 
@@ -417,7 +417,9 @@ def test_verdicts_on_like_curves_do_not_overwrite_each_other(uri: str, tmp_path:
 
 def test_two_drivers_may_create_one_database(tmp_path: Path) -> None:
     place = tmp_path / "new" / "mlflow.db"
-    code = "import sys; from study.tracking import Tracker; Tracker(*sys.argv[1:]).open()"
+    code = (
+        "import sys; from study.mlflow_view.tracking import Tracker; Tracker(*sys.argv[1:]).open()"
+    )
     drivers = [
         subprocess.Popen(
             [sys.executable, "-c", code, study, f"sqlite:///{place}"], stderr=subprocess.PIPE

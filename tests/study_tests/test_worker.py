@@ -11,9 +11,9 @@ import pytest
 import torch
 from fake_trainer import trajectory
 
-from study.store import Store
-from study.worker import Job, References, failed_rows, train_into_store
-from trainers.custom import source_files, trainer_fields
+from study.running.worker import Job, References, failed_rows, train_into_store
+from study.storage.store import Store
+from trainers.methods.custom import source_files, trainer_fields
 from trainers.trial import Cube, Trajectory, TrialConfig
 
 
@@ -212,7 +212,7 @@ def test_references_come_back_as_they_were_and_damaged_ones_not_at_all(store: St
 def test_the_default_trainer_leaves_references_in_the_store(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainers.reference.KEPT_SAMPLES", 1)
+    monkeypatch.setattr("trainers.kernel.reference.KEPT_SAMPLES", 1)
     train_into_store(Job("s", store, "cpu", 1), [trial(0, steps=3, test_points=20)], {})
     assert store.local is not None
     (file,) = (store.local / "references").iterdir()

@@ -11,13 +11,13 @@ import scipy.optimize
 from numpy.typing import NDArray
 from scipy import stats
 
-from trainers import audit as module
-from trainers.audit import AUDIT_COLUMNS, Measured, audit, audit_id
-from trainers.audit_columns import AUDIT_QUANTITIES
-from trainers.decomposition import source_capacity
-from trainers.distributions import make_distribution
-from trainers.kernel_descent import Descent
-from trainers.ntk import relu_ntk
+from trainers.audit import measure as module
+from trainers.audit.columns import AUDIT_QUANTITIES
+from trainers.audit.measure import AUDIT_COLUMNS, Measured, audit, audit_id
+from trainers.kernel.ntk import relu_ntk
+from trainers.kernel.solution import Descent
+from trainers.kernel.terms import source_capacity
+from trainers.problem.distributions import make_distribution
 from trainers.trial import Atoms, Cube, Diffusion, GaussianMixture, Law, Subspace, TrialConfig
 
 Array = NDArray[np.float64]

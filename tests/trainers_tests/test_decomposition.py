@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from trainers.decomposition import (
+from trainers.kernel.ntk import relu_ntk
+from trainers.kernel.solution import Descent, decompose
+from trainers.kernel.terms import (
     KernelReference,
     RidgeFamily,
     RkhsElement,
@@ -20,8 +22,6 @@ from trainers.decomposition import (
     smallest_eigenvalues,
     source_capacity,
 )
-from trainers.kernel_descent import Descent, decompose
-from trainers.ntk import relu_ntk
 
 Array = NDArray[np.float64]
 STEPS = [0, 1, 4, 20, 100, 400]

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from trainers import TrialConfig, TrialStatus, descent, train_pack
-from trainers.descent import Descent, choose_passes, warm_up
-from trainers.network import FUSED_MAX_FEATURES
+from trainers import TrialConfig, TrialStatus, train_pack
+from trainers.methods import full_batch as descent
+from trainers.methods.full_batch import Descent, choose_passes, warm_up
+from trainers.network.passes import FUSED_MAX_FEATURES
+from trainers.network.sign_groups import grouped_passes, worthwhile
 from trainers.protocol import Task
-from trainers.sign_groups import grouped_passes, worthwhile
 from trainers.trial import Cube
 
 CPU = torch.device("cpu")

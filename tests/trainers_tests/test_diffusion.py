@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from trainers.columns import TIME_BINS
-from trainers.diffusion import (
+from trainers.problem.diffusion import (
     alpha,
     forward_sample,
     h,

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from trainers import distributions
-from trainers.diffusion import score_from_posterior_mean
-from trainers.distributions import Distribution, make_distribution
+from trainers.problem import distributions
+from trainers.problem.diffusion import score_from_posterior_mean
+from trainers.problem.distributions import Distribution, make_distribution
 from trainers.trial import Atoms, Cube, GaussianMixture, Law, Sphere, Subspace
 
 FloatArray = NDArray[np.float64]

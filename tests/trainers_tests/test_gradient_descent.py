@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from trainers import network
-from trainers.gradient_descent import Batch, Problem, Record, descend
-from trainers.network import BLOCKED, fused_passes, predict
-from trainers.sign_groups import grouped_passes
+from trainers.network import passes as network
+from trainers.network.gradient_descent import Batch, Problem, Record, descend
+from trainers.network.passes import BLOCKED, fused_passes, predict
+from trainers.network.sign_groups import grouped_passes
 from trainers.trial import recorded_steps
 
 STEPS = recorded_steps(60, 12)

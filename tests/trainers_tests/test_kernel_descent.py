@@ -8,17 +8,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from trainers.kernel_descent import (
+from trainers.kernel.lanczos import block_lanczos
+from trainers.kernel.ntk import relu_ntk
+from trainers.kernel.product import KernelProduct
+from trainers.kernel.solution import (
     Descent,
     Predictions,
     decompose,
     descent_filter,
     residual_filter,
 )
-from trainers.kernel_product import KernelProduct
-from trainers.lanczos import block_lanczos
-from trainers.network import compiler_problem
-from trainers.ntk import relu_ntk
+from trainers.network.passes import compiler_problem
 
 Array = NDArray[np.float64]
 

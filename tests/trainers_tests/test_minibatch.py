@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from trainers import TrialConfig, TrialStatus, train_pack
-from trainers.minibatch import Adam, Minibatches, Sgd
-from trainers.mlp import MlpAdamW
+from trainers.methods.minibatch import Adam, Minibatches, Sgd
+from trainers.methods.mlp import MlpAdamW
+from trainers.problem.regression import stream
 from trainers.protocol import Task
-from trainers.regression import stream
 from trainers.trial import MINIBATCH
 
 LAW = {"kind": "gaussian_mixture", "dimension": 2, "seed": 5}

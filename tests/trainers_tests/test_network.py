@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from trainers.descent import warm_up
-from trainers.network import (
+from trainers.methods.full_batch import warm_up
+from trainers.network.passes import (
     BLOCKED,
     SAMPLES_MULTIPLE,
     compiler_problem,

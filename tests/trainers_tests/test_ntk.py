@@ -4,7 +4,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from trainers.ntk import relu_ntk, relu_ntk_diagonal, unit_rows
+from trainers.kernel.ntk import relu_ntk, relu_ntk_diagonal, unit_rows
 
 # Computed once by neural-tangents 0.6.5 on jax 0.4.30 in float64, as the "ntk" of stax.serial of
 # Dense(1, W_std=sqrt(k), b_std=None) and Relu(): W_std = sqrt(k) undoes that library's division by

@@ -6,11 +6,11 @@ import pytest
 from trainers import TrialConfig, TrialStatus, train_pack
 from trainers.batches import batches
 from trainers.columns import ERROR_COLUMNS
-from trainers.distributions import make_distribution
-from trainers.evaluation import EvaluationSet
-from trainers.network import FUSED_MAX_FEATURES, initial_weights
+from trainers.network.passes import FUSED_MAX_FEATURES, initial_weights
 from trainers.pack import SERIES, PackStopped
-from trainers.regression import draw_holdout_set, draw_test_set, draw_training_set
+from trainers.problem.distributions import make_distribution
+from trainers.problem.evaluation import EvaluationSet
+from trainers.problem.regression import draw_holdout_set, draw_test_set, draw_training_set
 from trainers.trial import recorded_steps
 
 LAW = {"kind": "gaussian_mixture", "dimension": 2, "seed": 5}

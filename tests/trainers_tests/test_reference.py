@@ -7,18 +7,18 @@ import pytest
 import torch
 
 from trainers import Trajectory, TrialConfig, train_pack
-from trainers.decomposition import KernelReference, differences
-from trainers.distributions import make_distribution
-from trainers.evaluation import EvaluationSet
-from trainers.network import initial_weights
-from trainers.reference import (
+from trainers.kernel.reference import (
     initial_predictions,
     interpolation_error,
     kernel_columns,
     rkhs_elements,
     start_of,
 )
-from trainers.regression import draw_training_set
+from trainers.kernel.terms import KernelReference, differences
+from trainers.network.passes import initial_weights
+from trainers.problem.distributions import make_distribution
+from trainers.problem.evaluation import EvaluationSet
+from trainers.problem.regression import draw_training_set
 from trainers.trial import recorded_steps
 
 LAW = {"kind": "gaussian_mixture", "dimension": 2, "seed": 5}
@@ -174,7 +174,7 @@ class Cache(dict[str, Mapping[str, np.ndarray]]):
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch) -> Cache:
     """A cache, for data sets of any size."""
-    monkeypatch.setattr("trainers.reference.KEPT_SAMPLES", 1)
+    monkeypatch.setattr("trainers.kernel.reference.KEPT_SAMPLES", 1)
     return Cache()
 
 
@@ -183,7 +183,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("decomposed again")
 
     monkeypatch.setattr(KernelReference, "build", build)
-    monkeypatch.setattr("trainers.reference.interpolation_error", build)
+    monkeypatch.setattr("trainers.kernel.reference.interpolation_error", build)
 
 
 @pytest.mark.parametrize("samples", [60, 600])

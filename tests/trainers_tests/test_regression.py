@@ -2,9 +2,15 @@
 
 import numpy as np
 
-from trainers.diffusion import alpha, h
-from trainers.distributions import make_distribution
-from trainers.regression import draw_holdout_set, draw_test_set, draw_training_set, features, stream
+from trainers.problem.diffusion import alpha, h
+from trainers.problem.distributions import make_distribution
+from trainers.problem.regression import (
+    draw_holdout_set,
+    draw_test_set,
+    draw_training_set,
+    features,
+    stream,
+)
 from trainers.trial import TrialConfig
 
 

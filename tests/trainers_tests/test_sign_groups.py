@@ -6,10 +6,10 @@ import torch
 from torch._dynamo.utils import counters
 
 from trainers.batches import GROUPED_MAX_OUTPUTS
-from trainers.descent import Descent, warm_up
-from trainers.gradient_descent import Batch, Problem, descend
-from trainers.network import BLOCKED, initial_weights
-from trainers.sign_groups import (
+from trainers.methods.full_batch import Descent, warm_up
+from trainers.network.gradient_descent import Batch, Problem, descend
+from trainers.network.passes import BLOCKED, initial_weights
+from trainers.network.sign_groups import (
     NEURONS_MULTIPLE,
     features_last,
     group,

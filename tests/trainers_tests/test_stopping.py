@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainers.kernel_descent import Descent, decompose
+from trainers.kernel.solution import Descent, decompose
 from trainers.stopping import (
     RULES,
     Recorded,
@@ -233,5 +233,5 @@ def test_neighbours_survive_duplicate_points() -> None:
 
 
 def test_loads_without_torch() -> None:
-    code = "import sys, trainers.stopping, trainers.ntk; sys.exit('torch' in sys.modules)"
+    code = "import sys, trainers.stopping, trainers.kernel.ntk; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -28,8 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers import diffusion as forward
-from trainers.audit_columns import (
+from trainers.audit.columns import (
     APPROXIMATION_SAMPLES,
     AUDIT_COLUMNS,
     AUDIT_QUANTITIES,
@@ -39,11 +38,12 @@ from trainers.audit_columns import (
     audit_id,
     audit_identity,
 )
-from trainers.decomposition import RidgeFamily, evaluate, mean_square, source_capacity
-from trainers.distributions import Distribution, make_distribution
-from trainers.kernel_descent import Descent, decompose
-from trainers.ntk import relu_ntk
-from trainers.regression import Samples, draw, stream
+from trainers.kernel.ntk import relu_ntk
+from trainers.kernel.solution import Descent, decompose
+from trainers.kernel.terms import RidgeFamily, evaluate, mean_square, source_capacity
+from trainers.problem import diffusion as forward
+from trainers.problem.distributions import Distribution, make_distribution
+from trainers.problem.regression import Samples, draw, stream
 from trainers.trial import Law, TrialConfig
 
 __all__ = ["AUDIT_COLUMNS", "audit", "audit_id"]

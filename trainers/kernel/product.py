@@ -2,8 +2,8 @@
 
 A tile of kernel entries is evaluated once, while it is in cache, for all vectors at once and for
 both halves of the symmetric matrix: K[I, J] serves rows I and rows J. Its formula is that of
-`trainers.ntk`, on torch tensors, features first; torch.compile turns it into one loop that keeps
-everything in registers (`fused`). Without a compiler the same function runs as it stands
+`trainers.kernel.ntk`, on torch tensors, features first; torch.compile turns it into one loop that
+keeps everything in registers (`fused`). Without a compiler the same function runs as it stands
 (`blocked`, about five times slower), which is announced and recorded.
 
 | symbol | meaning                                   | shape            |
@@ -24,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainers.network import compiler_problem
-from trainers.ntk import unit_rows
+from trainers.kernel.ntk import unit_rows
+from trainers.network.passes import compiler_problem
 
 TILE = {"cpu": 512, "cuda": 4096}
 """Edge of a tile: 2 MiB of float64 on a CPU; wide enough to fill a GPU. Points are padded to it."""
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 def kernel_tile(Z1: Tensor, U1: Tensor, Z2: Tensor, U2: Tensor) -> Tensor:
-    """kappa between the columns of Z1 [k, n] and Z2 [k, m]: [n, m]; see `trainers.ntk`."""
+    """kappa between the columns of Z1 [k, n] and Z2 [k, m]: [n, m]; see `trainers.kernel.ntk`."""
     c = Z1[0, :, None] * Z2[0, None, :]
     for j in range(1, Z1.shape[0]):
         c = c + Z1[j, :, None] * Z2[j, None, :]

@@ -15,7 +15,8 @@ import scipy.linalg
 import torch
 from numpy.typing import NDArray
 
-from trainers.decomposition import (
+from trainers.kernel.product import KernelProduct
+from trainers.kernel.terms import (
     KernelReference,
     KernelTrajectory,
     RidgeFamily,
@@ -23,10 +24,9 @@ from trainers.decomposition import (
     Start,
     mean_square,
 )
-from trainers.evaluation import EvaluationSet
-from trainers.kernel_product import KernelProduct
-from trainers.network import BLOCKED, initial_weights, pad_samples, padded_length, predict
-from trainers.regression import Samples, draw, stream
+from trainers.network.passes import BLOCKED, initial_weights, pad_samples, padded_length, predict
+from trainers.problem.evaluation import EvaluationSet
+from trainers.problem.regression import Samples, draw, stream
 from trainers.trial import TrialConfig
 
 CLEAN_POINTS = 1024

@@ -29,8 +29,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from trainers.kernel_product import KernelProduct
-from trainers.lanczos import block_lanczos
+from trainers.kernel.lanczos import block_lanczos
+from trainers.kernel.product import KernelProduct
 
 EIGEN_SAMPLES = 512
 """`auto` takes the eigendecomposition up to this N: no dearer there, and it has the spectrum."""

@@ -26,8 +26,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
-from trainers.kernel_descent import HORIZON, Descent, Route, decompose, descent_filter
-from trainers.kernel_product import KernelProduct
+from trainers.kernel.product import KernelProduct
+from trainers.kernel.solution import HORIZON, Descent, Route, decompose, descent_filter
 
 STABLE_RIDGE = 1e-12
 """Smallest ridge, as a share of the largest eigenvalue: below it weights are rounding."""

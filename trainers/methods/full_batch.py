@@ -1,6 +1,6 @@
 """The default trainer: the paper's network under full-batch gradient descent, packed and compiled.
 
-What it computes is in `trainers.gradient_descent`; here it is fitted to the protocol.
+What it computes is in `trainers.network.gradient_descent`; here it is fitted to the protocol.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from functools import cache
 
 import torch
 
-from trainers.gradient_descent import Batch, Record, descend
-from trainers.network import (
+from trainers.network.gradient_descent import Batch, Record, descend
+from trainers.network.passes import (
     BLOCKED,
     FUSED_MAX_FEATURES,
     SAMPLES_MULTIPLE,
@@ -21,8 +21,8 @@ from trainers.network import (
     fused_passes,
     predict,
 )
+from trainers.network.sign_groups import grouped_passes, grouped_shapes, worthwhile
 from trainers.protocol import Task
-from trainers.sign_groups import grouped_passes, grouped_shapes, worthwhile
 from trainers.trial import TrialConfig
 
 log = logging.getLogger("trainers.pack")

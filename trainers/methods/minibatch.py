@@ -8,7 +8,7 @@ gradient's mean is grad L: the `g` below estimates it without bias, at any N.
   V <- b2 V + (1 - b2) g^2, W <- W - eta (M / (1 - b1^tau)) / (sqrt(V / (1 - b2^tau)) + eps).
 
 The stream of minibatches depends on (study seed, N, seed), not on m, eta or the method. Shapes and
-padding are those of `trainers.network`: padded neurons have zero gradients, and stay zero.
+padding are those of `trainers.network.passes`: padded neurons have zero gradients, and stay zero.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.descent import dtype_of
-from trainers.gradient_descent import DIVERGENCE_FACTOR, Batch, Record, blank, flipped
-from trainers.network import BLOCKED, predict
+from trainers.methods.full_batch import dtype_of
+from trainers.network.gradient_descent import DIVERGENCE_FACTOR, Batch, Record, blank, flipped
+from trainers.network.passes import BLOCKED, predict
+from trainers.problem.regression import stream
 from trainers.protocol import Task
-from trainers.regression import stream
 from trainers.trial import MINIBATCH, TrialConfig
 
 DRAWN = 64

@@ -7,10 +7,10 @@
 | h_l    | [B, n, m]    | silu((x, c) V_1 + b_1); then h_l = h_(l-1) + silu((h_(l-1),c) V_l + b_l) |
 | f      | [B, n, d]    | h_L V_out + b_out: estimates E[X_0 | X_t], as the paper's network does   |
 
-The loss is the same 1/2 ||f - X_0||^2, on minibatches as in `trainers.minibatch`. Hidden layers
-start uniform on +-fan_in^(-1/2), the last one at 0, so f = 0 at tau = 0. AdamW (Loshchilov and
-Hutter 2019) with a constant step size; predictions and losses are those of the moving average of
-the weights, whose decay rises to EMA_DECAY as (1 + tau) / (10 + tau). A trial's `initialisation`
+The loss is the same 1/2 ||f - X_0||^2, on minibatches as in `trainers.methods.minibatch`. Hidden
+layers start uniform on +-fan_in^(-1/2), the last one at 0, so f = 0 at tau = 0. AdamW (Loshchilov
+and Hutter 2019) with a constant step size; predictions and losses are those of the moving average
+of the weights, whose decay rises to EMA_DECAY as (1 + tau) / (10 + tau). A trial's `initialisation`
 and `bias` are about the paper's network and change nothing here.
 
 Networks of different widths are padded with zero weights: silu(0) = 0, so a padded neuron passes
@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import silu
 
-from trainers import diffusion as forward
-from trainers.descent import dtype_of
-from trainers.gradient_descent import DIVERGENCE_FACTOR, Record, blank
-from trainers.minibatch import Minibatches
+from trainers.methods.full_batch import dtype_of
+from trainers.methods.minibatch import Minibatches
+from trainers.network.gradient_descent import DIVERGENCE_FACTOR, Record, blank
+from trainers.problem import diffusion as forward
+from trainers.problem.regression import stream
 from trainers.protocol import Task
-from trainers.regression import stream
 from trainers.trial import MINIBATCH, MLP_LAYERS, MLP_TIME_FEATURES, TrialConfig
 
 FREQUENCIES = np.geomspace(0.5, 16.0, MLP_TIME_FEATURES // 2)

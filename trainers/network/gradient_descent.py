@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainers.network import Passes, pad_samples, padded_length, predict
-from trainers.sign_groups import features_last, group, group_length
+from trainers.network.passes import Passes, pad_samples, padded_length, predict
+from trainers.network.sign_groups import features_last, group, group_length
 
 DIVERGENCE_FACTOR = 1e3
 """A training loss above this multiple of the larger of L(W(0)) and L(0) counts as divergence.
@@ -61,8 +61,8 @@ class Record:
 
 @dataclass
 class Batch:
-    """The packed tensors of a list of problems; see trainers.network for shapes and padding, and
-    trainers.sign_groups for those of W, A, Z and Z_eval where neurons are grouped."""
+    """The packed tensors of a list of problems; see trainers.network.passes for shapes and padding,
+    and trainers.network.sign_groups for those of W, A, Z and Z_eval where neurons are grouped."""
 
     W: Tensor
     A: Tensor

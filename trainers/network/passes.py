@@ -17,9 +17,9 @@ label 0, and both then add exact zeros to every sum below.
 The same passes exist on two paths. `fused`: broadcast products and sums over the last axis, which
 torch.compile turns into loops that keep everything in registers; no N x m tensor is ever stored.
 Where d is small they take fewer operations with the neurons in another order (see
-trainers.sign_groups). `blocked`: matrix products over blocks of samples small enough to stay in
-cache; a sample's residual needs all neurons but no other sample, so a step takes each block once,
-forward and backward.
+trainers.network.sign_groups). `blocked`: matrix products over blocks of samples small enough to
+stay in cache; a sample's residual needs all neurons but no other sample, so a step takes each block
+once, forward and backward.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainers.regression import stream
+from trainers.problem.regression import stream
 from trainers.trial import TrialConfig
 
 UNROLL = 4
@@ -211,7 +211,8 @@ class Passes:
     forward(W, A, Z) -> F [B, d, n]; backward(W, A, Z, R) -> sum_j R . a_r 1[w_r . z_j > 0] z_j,
     [B, k, m]; flips(W, W0, Z) -> number of samples whose activation differs, [B, m].
     together(W, A, Z, Y, scale) is `step` where a path has a faster way than pass by pass.
-    grouped: W, A, Z and these results have the shapes of trainers.sign_groups, F and R the above.
+    grouped: W, A, Z and these results have the shapes of trainers.network.sign_groups, F and R the
+    above.
     """
 
     name: str

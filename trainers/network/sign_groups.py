@@ -14,7 +14,7 @@ each pass become one in the forward and none in the backward.
 | W      | [B, P, k, u, g/u] | first layer, each pattern's g neurons by themselves       |
 | S      | [B, P, u, g/u]    | s_r, 0 for a neuron of padding                            |
 | Z      | [B, n/U, U, k]    | features                                                  |
-| F, R   | [B, d, n]         | as in trainers.network                                    |
+| F, R   | [B, d, n]         | as in trainers.network.passes                                    |
 
 Neurons are the vector axis of both passes. The layouts tell the compiler so: features last, since
 it would else take the samples, and pay for a sum across lanes at every neuron; u and U apart, since
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainers.batches import GROUPED_MAX_OUTPUTS
-from trainers.network import Passes, compiled
+from trainers.network.passes import Passes, compiled
 
 SAMPLES_AT_ONCE = 8
 """U: samples that share one load of a neuron's weights in the forward pass; divides every n."""
@@ -134,7 +134,7 @@ def _negative(W: Tensor, Z: Tensor, u: int, bias: bool) -> Tensor:
 
 
 def _flips(W: Tensor, W0: Tensor, Z: Tensor) -> Tensor:
-    """As in trainers.network, [B, P, g]."""
+    """As in trainers.network.passes, [B, P, g]."""
     (B, P, k), g, Z = W.shape[:3], W.shape[3] * W.shape[4], _samples(Z)
     active = []
     for V in (W.view(B, P, k, g), W0.view(B, P, k, g)):

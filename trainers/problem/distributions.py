@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trainers.atoms_file import LawError, load_atoms, resolve_atoms, sha256_of
-from trainers.special_functions import bessel_ratio, truncated_normal
+from trainers.problem.atoms_file import LawError, load_atoms, resolve_atoms, sha256_of
+from trainers.problem.special_functions import bessel_ratio, truncated_normal
 from trainers.trial import Atoms, Cube, GaussianMixture, Law, Sphere
 
 __all__ = ["Distribution", "LawError", "load_atoms", "make_distribution", "resolve_atoms"]

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainers import diffusion as forward
 from trainers.columns import ERROR_COLUMNS, TIME_BINS
-from trainers.distributions import Distribution
-from trainers.regression import Samples, draw, draw_holdout_set, draw_test_set, stream
+from trainers.problem import diffusion as forward
+from trainers.problem.distributions import Distribution
+from trainers.problem.regression import Samples, draw, draw_holdout_set, draw_test_set, stream
 from trainers.trial import TrialConfig
 
 Array = NDArray[np.float64]

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers import diffusion as forward
-from trainers.distributions import Distribution
+from trainers.problem import diffusion as forward
+from trainers.problem.distributions import Distribution
 from trainers.trial import Diffusion, TrialConfig
 
 Array = NDArray[np.float64]

@@ -1,0 +1,1 @@
+"""Results tables: schema and loading, columns read lazily, curves and sweeps."""

@@ -1,0 +1,1 @@
+"""Predictions judged on fits."""

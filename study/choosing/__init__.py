@@ -1,0 +1,1 @@
+"""Who asks for trials: designs, searches, the theory-guided choice."""

@@ -1,0 +1,1 @@
+"""MLflow's view of a study, which the store can rebuild."""

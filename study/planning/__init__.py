@@ -1,0 +1,1 @@
+"""Packs, arithmetic, memory and time before anything trains."""

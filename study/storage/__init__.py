@@ -1,0 +1,1 @@
+"""The store: packs on disk or on object storage, and who may write."""

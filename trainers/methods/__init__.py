@@ -1,0 +1,1 @@
+"""Training methods, one file each: full batch, minibatch, MLP, and the user's own."""
