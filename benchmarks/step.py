@@ -3,7 +3,7 @@
     python benchmarks/step.py --out step.json        # every size and dimension
     python benchmarks/step.py --quick                # the four cases with a target
 
-A step of B trials is 4 N m (k + d) operations a trial (THEORY section 3), and is timed inside the
+A step of B trials is 4 N m (k + d) operations a trial (docs/theory.md, section 3), timed inside the
 trainer itself: from one of its ticks to the next. The matrix product is 2048 x 2048 x 2048. Plain
 autograd is the same step as one writes it, of the whole pack as batched tensors (`autograd`, which
 the targets are about), and of one trial after the other (`one by one`: less memory at a time, so

@@ -4,14 +4,14 @@
 |----------|------------------|------------------------------------------------------------------|
 | c        | constant         | one pilot N: best eta tau / N^((d+2)/(d+3)), see `stopping`      |
 | eta      | step_size        | half the largest stable one, 2 N / lambda_max(K), of the pilots  |
-| eta tau  | effective_time   | c N^((d+2)/(d+3)): THEORY section 6, rule 5                      |
+| eta tau  | effective_time   | c N^((d+2)/(d+3)): docs/theory.md, section 6, rule 5             |
 | m        | width            | the power of two at or above eta tau N^(2/(d+3))                 |
 
 The width: along gradient flow d/dt ||W - W(0)|| <= ||grad L|| and dL/dt = -||grad L||^2, so
 ||W(t) - W(0)||^2 <= t (L(0) - L(t)) with t = eta tau. The distance of network and kernel is of the
-order of that squared movement over m (coupling falls as 1/m, THEORY section 7), relative to L(0) at
-most eta tau / m. The rule makes it the relative error N^(-2/(d+3)) that theory promises at N. It
-fixes an order, not a constant: the constant is taken as 1.
+order of that squared movement over m (coupling falls as 1/m), relative to L(0) at most eta tau / m.
+The rule makes it the relative error N^(-2/(d+3)) that theory promises at N. It fixes an order, not
+a constant: the constant is taken as 1 (docs/theory.md, section 6).
 
 Nothing here uses the truth: the pilots' best times are those of their held-out loss.
 """

@@ -364,7 +364,7 @@ def _trajectory(
         )
     if diverged_step < 0:
         return Trajectory(config, recorded, values=everything, series=series)
-    above = "above the stability limit 2N / lambda_max(K) (THEORY section 4)"
+    above = "above the stability limit 2N / lambda_max(K)"
     why = above if config.trainer == DESCENT else "too large"
     return Trajectory(
         config,

@@ -1,4 +1,4 @@
-"""Stopping rules: each maps one recorded trajectory to a step (THEORY section 6).
+"""Stopping rules: each maps one recorded trajectory to a step (docs/theory.md, section 6).
 
 | symbol   | name              | meaning                                             | unit |
 |----------|-------------------|-----------------------------------------------------|------|
@@ -128,8 +128,9 @@ def rademacher(recorded: Recorded) -> Stop:
 
 
 def a_priori(recorded: Recorded) -> Stop:
-    """eta tau = c N^((d+2)/(d+3)), the minimax schedule for Lipschitz targets, at the recorded
-    step that is nearest in log eta tau; c from a pilot, see `a_priori_constant`."""
+    """eta tau = c N^((d+2)/(d+3)), which balances bias and variance for Lipschitz targets
+    (docs/theory.md, 7.2), at the recorded step nearest in log eta tau; c from a pilot, see
+    `a_priori_constant`."""
     name, c = "a_priori", recorded.a_priori_constant
     if c is None:
         return _silent(name, "needs its constant, calibrated at a pilot N")
@@ -154,7 +155,7 @@ RULES: dict[str, Callable[[Recorded], Stop]] = {
 
 
 def time_exponent(dimension: int) -> float:
-    """(d + 2)/(d + 3): best eta tau ~ N to this power for Lipschitz targets (THEORY section 7)."""
+    """(d + 2)/(d + 3): best eta tau ~ N to this power, Lipschitz targets (docs/theory.md, 7.2)."""
     return (dimension + 2) / (dimension + 3)
 
 

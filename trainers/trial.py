@@ -58,7 +58,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-# --- laws of X_0 (THEORY section 8) -------------------------------------------------------------
+# --- laws of X_0 (docs/theory.md, section 8) ----------------------------------------------------
 
 
 class _Law(_Frozen):
@@ -168,7 +168,7 @@ Law = Annotated[
 ]
 
 
-# --- forward process (THEORY section 1) ---------------------------------------------------------
+# --- forward process (docs/theory.md, section 1) ------------------------------------------------
 
 
 class Diffusion(_Frozen):
@@ -285,7 +285,7 @@ class TrialConfig(_Frozen):
 
     @property
     def training_operations(self) -> float:
-        """Floating-point operations of training. Descent: 4 N m (k + d) a step (THEORY section 3),
+        """Floating-point operations of training. Descent: 4 N m (k + d) a step (docs/theory.md, 3),
         with the minibatch in place of N for `sgd` and `adam`; the MLP: 6 for every parameter and
         sample of a minibatch. A trainer of your own says its own when it trains; here, before that,
         it counts as descent."""

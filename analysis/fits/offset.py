@@ -121,7 +121,7 @@ def _polish(b: float, r: float, u: Array, ell: Array, w: Array) -> tuple[float, 
 
 
 def fit(means: LevelMeans) -> OffsetFit:
-    """Least squares of log level means over (a, b, r), weighted by n_l."""
+    """Least squares of log level means over (a, b, r); levels weigh as in a plain fit."""
     u, ell, w = means.u - means.u.mean(), means.log_mean - means.log_mean.mean(), means.weights
     reach = u[-1] - u[0]
     small = np.concatenate([np.linspace(0, 1, 21)[1:] * min(B_LIMIT, 2 / reach), [0.0]])

@@ -1,9 +1,10 @@
 """Power laws y = A x^-b (+ c) with intervals that hold, or a reason why there is none.
 
 One value of y per trial; several trials at a level x. The exponent b is minus the slope of the
-logs of the level means, every level weighing by its number of trials. Which interval is used
-follows from the design of the data alone (`intervals.summarise`), never from the values: choosing
-a form or an interval by the values and then using it as if given is what makes intervals lie.
+logs of the level means. Levels weigh equally, whatever their numbers of trials (where one holds a
+single value, by those numbers: `LevelMeans.weights`). Which interval is used follows from the
+design of the data alone (`intervals.summarise`), never from the values: choosing a form or an
+interval by the values and then using it as if given is what makes intervals lie.
 
 Example:
     >>> fit = fit_power_law([64, 64, 256, 256, 1024, 1024], [1.0, 1.1, 0.5, 0.54, 0.26, 0.25])

@@ -1,7 +1,7 @@
-"""The theory's assumptions in words, a row each: what is assumed, what was measured (THEORY 9).
+"""The theory's assumptions in words, a row each (docs/theory.md, section 9).
 
-The rows are those of the audit of a setting, then what its trials measured themselves. A row that
-was not measured says so.
+A row says what is assumed, and what was measured, or that nothing was. The rows are those of the
+audit of a setting, then what its trials measured themselves.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def setting_audit(setting: Setting, audit: pd.DataFrame | None) -> pd.DataFrame 
 
 
 def assumption_rows(setting: Setting, audit: pd.DataFrame | None = None) -> list[AuditRow]:
-    """Every assumption of THEORY section 9, for one setting; audit: as `load_audit` gives it."""
+    """Every assumption of docs/theory.md, section 9, in a setting; audit: as `load_audit` gives."""
     own = setting_audit(setting, audit)
     rows = [
         *_law(setting, own),

@@ -85,16 +85,16 @@ MARGIN = 0.15
 MARGIN_OF_ZERO = 0.05
 
 MINIMAX = (
-    "minimax rate N^(-2/(2+D)) for Lipschitz functions of D = d+1 variables; Han, Razaviyayn and "
-    "Xu (2024) claim minimax-optimal bounds; Kuzborskij and Szepesvari (2022) reach the rate with "
-    "early-stopped gradient descent for scalar regression"
+    "minimax rate N^(-2/(2+D)) for Lipschitz functions of D = d+1 variables (Stone 1982); version "
+    "4 (2026) of the preprint by Han, Razaviyayn and Xu claims minimax-optimal bounds; Kuzborskij "
+    "and Szepesvari (2022) reach the rate with early-stopped gradient descent for scalar regression"
 )
 
 
 def predictions(
     dimension: int, capacity: float | None = None, source: float | None = None
 ) -> list[Prediction]:
-    """Every prediction at dimension d, as THEORY section 7 lists them.
+    """Every prediction at dimension d; docs/theory.md, section 7, derives them.
 
     capacity, source: b and s of the kernel's spectrum and the target's coefficients, fitted from a
     run; the row that needs them has exponent NaN without them. Raises ValueError for d < 1.

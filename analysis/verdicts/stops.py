@@ -8,8 +8,8 @@
 |            | regret              | E(tau) / E(tau*) - 1                                   | 1    |
 |            | time_ratio          | tau / tau*                                             | 1    |
 
-The rules are those of `trainers.stopping` (THEORY section 6), applied to the network's own
-trajectory. A rule that does not fire has no step and no regret: it is counted, never imputed.
+The rules are those of `trainers.stopping` (docs/theory.md, section 6), applied to the network's
+own trajectory. A rule that does not fire has no step and no regret: it is counted, never imputed.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ COLUMNS: dict[str, str] = {
 Optuna's), for every theory-guided trial (`method` is `theory`) and for each of its `pilot`s.
 `steps`: of the search."""
 
-THEORY, PILOT = "theory", "pilot"
-NOT_SEARCHED = (THEORY, PILOT)
+GUIDED, PILOT = "theory", "pilot"
+NOT_SEARCHED = (GUIDED, PILOT)
 GUIDED_RULES = ("a_priori", "discrepancy", "rademacher", "holdout", "oracle")
 """The stopping rules applied to the theory-guided trial; `a_priori` is the choice itself."""
 
@@ -130,7 +130,7 @@ def guided(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> pd.DataFra
     """
     rows: list[dict[str, Any]] = []
     table = Table.of(frame)
-    for _, one in evaluations[evaluations["method"] == THEORY].iterrows():
+    for _, one in evaluations[evaluations["method"] == GUIDED].iterrows():
         mine = table.only(table.trials["trial_id"] == one["trial_id"])
         if not len(mine):
             continue

@@ -12,7 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from analysis.verdicts.tuning import COLUMNS, FILE, NOT_SEARCHED, PILOT, POINT, THEORY
+from analysis.verdicts.tuning import COLUMNS, FILE, GUIDED, NOT_SEARCHED, PILOT, POINT
 from study.choosing.allocation import Outcome, Scheduler, outcomes_of
 from study.choosing.guided import TheoryGuided
 from study.choosing.search import DATABASE, Search, Where, open_storage
@@ -229,7 +229,7 @@ class _Work:
             rows.append(
                 {
                     **_point(guided.point),
-                    "method": THEORY,
+                    "method": GUIDED,
                     "repetition": guided.repetition,
                     "number": 0,
                     "trial_id": guided.trial.trial_id,

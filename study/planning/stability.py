@@ -20,7 +20,7 @@ SAMPLES = 2048
 def stability_limit(config: TrialConfig) -> float:
     """2N / lambda_max(K), estimated from SAMPLES draws of the trial's law, whatever its own N.
 
-    K is the kernel matrix of THEORY section 4; gradient descent on the kernel diverges above it.
+    K is the kernel matrix (docs/theory.md, section 4); descent on the kernel diverges above it.
     """
     rng = stream("stability", config.law.identity())
     t = forward.sample_times(config.diffusion, SAMPLES, rng)

@@ -87,7 +87,7 @@ class DiffusionSection(Section):
 
 
 class DecompositionSection(Section):
-    """Squared norms R_H at which the four error terms are measured (THEORY section 5)."""
+    """Squared norms R_H at which the four error terms are measured (docs/theory.md, section 5)."""
 
     norms: Values[Positive] = Field(default=())
 

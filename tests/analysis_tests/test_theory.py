@@ -1,13 +1,18 @@
-"""The registry against THEORY section 7 and against the sums that its exponents come from."""
+"""The registry against docs/theory.md, section 7, and the sums that its exponents come from."""
 
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from analysis.theory.registry import Kind, Prediction, Quantity, predictions
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
 
 
 def row(dimension: int, quantity: Quantity, **kernel: float) -> Prediction:
@@ -99,3 +104,36 @@ def test_a_kind_given_as_text_is_judged_by_its_own_rule() -> None:
     assert made.kind is Kind.SHARP
     with pytest.raises(ValueError, match="at least"):
         Prediction("p", "error", "samples", 0.5, "at least", **given)  # type: ignore[arg-type]
+
+
+def test_the_page_has_the_registrys_exponents() -> None:
+    """The table of docs/theory.md, row by row in the registry's order, its formulas evaluated."""
+    table = PAGE.split("| quantity | axis | $b$ | kind | from |")[1].split("\n\n")[0]
+    cells = [line.split("|") for line in table.splitlines()[2:]]
+    for d in (1, 2, 7):
+        rows = predictions(d, capacity=1.5, source=0.4)
+        assert len(cells) == len(rows)
+        for cell, p in zip(cells, rows, strict=True):
+            formula = cell[3].split(",")[0].strip(" $").replace("sb", "0.4*1.5")
+            assert re.fullmatch(r"[-+*/().\dd]+", formula)
+            assert eval(formula, {"d": d}) == pytest.approx(p.exponent), p.name
+            assert cell[4].split(",")[0].strip() == p.kind
+
+
+def test_the_page_names_modules_and_anchors_that_exist() -> None:
+    for path in re.findall(r"`((?:trainers|analysis|study)/[\w/]+\.py)`", PAGE):
+        assert (ROOT / path).is_file(), path
+    anchors = set(re.findall(r'<a id="([\w-]+)"></a>', PAGE))
+    assert set(re.findall(r"\]\(#([\w-]+)\)", PAGE)) == anchors
+
+
+def test_the_code_cites_sections_that_exist() -> None:
+    sections = set(re.findall(r"^## (\d+)\.", PAGE, re.M))
+    sections |= set(re.findall(r"^\*\*(\d+\.\d+) ", PAGE, re.M))
+    cited = set()
+    for package in ("trainers", "analysis", "study", "tests", "benchmarks"):
+        for file in (ROOT / package).rglob("*.py"):
+            text = file.read_text(encoding="utf-8")
+            cited |= set(re.findall(r"docs/theory\.md, (?:sections? )?(\d+(?:\.\d+)?)", text))
+    assert len(cited) >= 9
+    assert cited <= sections

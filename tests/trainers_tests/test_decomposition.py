@@ -229,7 +229,7 @@ def test_reference_without_norms_and_with_divergence() -> None:
 
 
 def test_early_stopping_dominates_and_mismatch_is_smallest(elements: list[RkhsElement]) -> None:
-    # At a late step noise is fitted: the prototype's picture (THEORY section 5).
+    # At a late step noise is fitted: the early-stopping term outweighs the others.
     made = reference(elements)
     got = made.at(STEPS, 1.0)
     fstar = draw(80, 4)[1]

@@ -35,7 +35,7 @@ def problem(n: int, m: int, d: int = 2, eta: float = 0.7, seed: int = 0) -> Prob
 
 
 def reference(p: Problem, steps: list[int]) -> dict[str, np.ndarray]:
-    """THEORY section 3 as one reads it: a loop over steps in plain numpy, float64."""
+    """docs/theory.md, section 3, as one reads it: a loop over steps in plain numpy, float64."""
     w, (n, m) = p.w.copy(), (len(p.z), p.w.shape[1])
     out: dict[str, list] = {"predictions": [], "loss": [], "displacement": [], "flips": []}
     for step in range(steps[-1] + 1):

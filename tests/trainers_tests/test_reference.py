@@ -1,4 +1,4 @@
-"""The kernel's columns of real trials: identities of THEORY sections 4 and 5, and their limits."""
+"""The kernel's columns of real trials: identities of docs/theory.md, 4 and 5, and their limits."""
 
 from collections.abc import Mapping
 

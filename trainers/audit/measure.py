@@ -1,4 +1,4 @@
-"""The assumptions of the theory, measured on one setting (THEORY section 9).
+"""The assumptions of the theory, measured on one setting (docs/theory.md, section 9).
 
 A setting is a law, a diffusion, the features and a study seed: what does not depend on a trial's
 N, m or eta. Everything is float64 on the CPU. A **replicate** is an independent sample.

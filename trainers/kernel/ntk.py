@@ -1,4 +1,4 @@
-"""The neural tangent kernel of the network, first layer trained, in closed form (THEORY section 4).
+"""The network's tangent kernel, first layer trained, in closed form (docs/theory.md, section 4).
 
 kappa(z, z') = z . z' (pi - theta) / (2 pi), theta the angle between z and z'; this is
 E_w[1[w.z > 0] 1[w.z' > 0]] z . z' over w ~ N(0, I_k), the arc-cosine kernel of order 0 times

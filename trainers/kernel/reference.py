@@ -1,7 +1,7 @@
 """The kernel's side of a trial: what its columns say of kernel descent on the same data.
 
-One decomposition serves every width, step size and step of a data set (THEORY section 4); here it
-is turned into the columns of the results table. Everything is float64.
+One decomposition serves every width, step size and step of a data set (docs/theory.md, section 4).
+Here it is turned into the columns of the results table. Everything is float64.
 """
 
 from __future__ import annotations

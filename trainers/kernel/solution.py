@@ -1,4 +1,4 @@
-"""Gradient descent in the kernel's function space, at any step and step size (THEORY section 4).
+"""Gradient descent in the kernel's function space, at any step and step size (docs/theory.md, 4).
 
 f_tau(z) = kappa(z, Z) phi_tau(K) Y with phi_tau(l) = (1 - (1 - eta l/N)^tau) / l, the limit
 eta tau / N at l = 0, and at the data f_tau(Z) = Y - (1 - eta K/N)^tau Y. From f_0 the same holds

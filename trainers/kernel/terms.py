@@ -1,4 +1,4 @@
-"""The four error terms of a trial, and the kernel reference they need (THEORY section 5).
+"""The four error terms of a trial, and the kernel reference they need (docs/theory.md, section 5).
 
 | symbol | name      | meaning                                                    | shape        |
 |--------|-----------|------------------------------------------------------------|--------------|
@@ -336,7 +336,7 @@ def expected_variance(
         return np.asarray(np.einsum("ri,ik,rk->r", phi, mixed, phi, optimize=True))
 
 
-# --- audit of assumptions (THEORY section 9) ------------------------------------------------------
+# --- audit of assumptions (docs/theory.md, section 9) ---------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -352,7 +352,7 @@ class SourceCapacity:
 
     @property
     def rate(self) -> float:
-        """s b / (s b + 1) (Caponnetto and De Vito 2007; THEORY section 7)."""
+        """s b / (s b + 1) (Caponnetto and De Vito 2007; docs/theory.md, section 7)."""
         sb = self.source * self.capacity
         return sb / (sb + 1)
 

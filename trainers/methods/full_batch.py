@@ -34,7 +34,7 @@ class Descent:
     kernel_limit = True
 
     def operations(self, config: TrialConfig) -> float:
-        """4 N m (k + d) of a step (THEORY section 3)."""
+        """4 N m (k + d) of a step (docs/theory.md, section 3)."""
         return config.training_operations / config.steps
 
     def train(

@@ -1,4 +1,4 @@
-"""Packed full-batch gradient descent: many trials, one batch of tensors (THEORY section 3).
+"""Packed full-batch gradient descent: many trials, one batch of tensors (docs/theory.md, 3).
 
 L(W) = 1/(2N) sum_j ||f_W(z_j) - X_{0,j}||^2, W(tau+1) = W(tau) - eta grad L, where
 grad_{w_r} L = m^(-1/2)/N sum_j (R_j . a_r) 1[w_r . z_j > 0] z_j and relu'(0) = 0.

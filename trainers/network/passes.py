@@ -1,6 +1,7 @@
 """Two-layer ReLU networks, packed: initialisation, prediction, and the passes of one descent step.
 
-f_W^i(z) = m^(-1/2) sum_r a_r^i relu(w_r . z), i = 1..d (THEORY section 3). Only W is trained.
+f_W^i(z) = m^(-1/2) sum_r a_r^i relu(w_r . z), i = 1..d (docs/theory.md, section 3). Only W is
+trained.
 
 Feature-major, so that the last axis is long and contiguous. A pack of B networks may mix widths
 and sample counts: a neuron of padding has w = 0 and a = 0, a sample of padding has z = 0 and

@@ -1,4 +1,4 @@
-"""The forward process, and the maps between score and posterior mean (THEORY section 1).
+"""The forward process, and the maps between score and posterior mean (docs/theory.md, section 1).
 
 | symbol | meaning                                        | shape  | unit |
 |--------|------------------------------------------------|--------|------|

@@ -1,4 +1,4 @@
-"""Laws of X_0 whose posterior mean f* = E[X_0 | X_t = x] is known (THEORY section 8).
+"""Laws of X_0 with known posterior mean f* = E[X_0 | X_t = x] (docs/theory.md, section 8).
 
 | symbol | meaning                                       | shape  | unit |
 |--------|-----------------------------------------------|--------|------|

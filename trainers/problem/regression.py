@@ -1,6 +1,6 @@
 """The regression problem of a trial: streams of randomness, features, training and evaluation sets.
 
-Notation (THEORY section 2); all arrays float64, samples first:
+Notation (docs/theory.md, section 2); all arrays float64, samples first:
 
 | symbol | name | shape  | meaning                                                        |
 |--------|------|--------|----------------------------------------------------------------|
