@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.data.quantities import Curve
-from analysis.data.results import ResultsError, is_tracking_uri
+from analysis.data.results import ResultsError, is_tracking_uri, opened
 from analysis.theory.registry import Quantity
 from trainers.audit.columns import (
     APPROXIMATION_SAMPLES,
@@ -85,7 +85,7 @@ def load_audit(source: str | Path, audit_ids: Collection[str] | None = None) -> 
     if not names:
         return None
     with ExitStack() as stack:
-        return read_audits([(n, stack.enter_context(filesystem.open(n, "rb"))) for n in names])
+        return read_audits([(n, stack.enter_context(opened(filesystem, n))) for n in names])
 
 
 def read_audits(files: Iterable[tuple[str, Any]]) -> pd.DataFrame:

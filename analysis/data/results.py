@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import fsspec
 import numpy as np
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from analysis.data.files import open_file
 from trainers.columns import COLUMNS, IDENTITY_COLUMNS, STEP_COLUMNS, TRIAL_COLUMNS
 from trainers.trial import DESCENT, Trajectory, TrialConfig, TrialStatus, content_id
 
@@ -259,9 +260,20 @@ def _read_files(source: str) -> pa.Table:
     filesystem, path = fsspec.core.url_to_fs(source)
     tables = []
     for name in _files(filesystem, path, source):
-        with filesystem.open(name, "rb") as file:
+        with opened(filesystem, name) as file:
             tables.append(read_parquet(file, name))
     return pa.concat_tables(tables)
+
+
+def opened(filesystem: fsspec.AbstractFileSystem, name: str) -> IO[bytes]:
+    """`analysis.data.files.open_file`, but raises ResultsError."""
+    try:
+        return open_file(filesystem, name)
+    except OSError as error:
+        raise ResultsError(
+            f"{name}: cannot be read ({error.strerror or error}); remove it, and run the study "
+            "again to train what it held"
+        ) from None
 
 
 def packs_id(names: Iterable[str]) -> str:
@@ -291,7 +303,7 @@ def _compiled_of(filesystem: fsspec.AbstractFileSystem, whole: str, trials: Sequ
     """Whether the table `whole` was compiled from exactly these files."""
     names = (str(name).rsplit("/", 1)[-1].removesuffix(".parquet") for name in trials)
     try:
-        with filesystem.open(whole, "rb") as file:
+        with open_file(filesystem, whole) as file:
             metadata = pq.read_schema(file).metadata or {}
     except (pa.ArrowException, OSError):
         return False

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from analysis.data.files import open_file
 from analysis.data.results import SCHEMA, load_results, tidy
 from trainers.columns import COLUMNS
 
@@ -158,7 +159,7 @@ def load_table(source: str) -> Table:
     filesystem, path = fsspec.core.url_to_fs(source)
     texts = [name for name in _ONCE if pa.types.is_string(SCHEMA.field(name).type)]
     try:
-        file = pq.ParquetFile(filesystem.open(path, "rb"), read_dictionary=texts)
+        file = pq.ParquetFile(open_file(filesystem, path), read_dictionary=texts)
     except (pa.ArrowException, OSError):
         return Table.of(load_results(source))
     found = _trials(file) if file.schema_arrow.names == SCHEMA.names else None

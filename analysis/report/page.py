@@ -8,8 +8,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +18,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from analysis.data.files import write_whole
 from analysis.data.sweeps import PLAIN, Setting, law_names, settings
 from analysis.data.table import Table
 from analysis.figures.drawing import palette_css, render
@@ -116,13 +115,13 @@ def write_report(
     for plot in plots:
         drawn = render(plot)
         numbers = plot.table.to_csv(index=False).encode()
-        _write(place / f"{plot.name}.svg", drawn.svg.encode())
-        _write(place / f"{plot.name}.pdf", drawn.pdf)
-        _write(place / f"{plot.name}.csv", numbers)
+        write_whole(place / f"{plot.name}.svg", drawn.svg.encode())
+        write_whole(place / f"{plot.name}.pdf", drawn.pdf)
+        write_whole(place / f"{plot.name}.csv", numbers)
         link = download(f"{plot.name}.csv", numbers, "numbers (CSV)", place)
         shown.append(Shown(plot, drawn.inline, link))
     rules = f"rules = {None if stopping is None else list(stopping)}"
-    _write(place / "redraw.py", REDRAW.replace("rules = None", rules).encode())
+    write_whole(place / "redraw.py", REDRAW.replace("rules = None", rules).encode())
     page = (
         _environment()
         .get_template("report.html")
@@ -132,7 +131,7 @@ def write_report(
             )
         )
     )
-    _write(folder / "report.html", page.encode())
+    write_whole(folder / "report.html", page.encode())
     return folder / "report.html"
 
 
@@ -140,7 +139,7 @@ def download(name: str, content: bytes, text: str, place: Path | None = None) ->
     """A link that saves `content` as a file, without a network. What is more than a page should
     hold is written to `place`, the folder figures/, and linked to."""
     if place is not None and len(content) > _INLINE:
-        _write(place / name, content)
+        write_whole(place / name, content)
         return Markup('<a download href="figures/{}">{}</a>').format(name, text)
     kind = "application/json" if name.endswith(".json") else "text/csv"
     data = base64.b64encode(content).decode()
@@ -148,21 +147,10 @@ def download(name: str, content: bytes, text: str, place: Path | None = None) ->
 
 
 def _write_stops(place: Path, stopped: pd.DataFrame) -> None:
-    place.mkdir(parents=True, exist_ok=True)
-    _write(place / "stops.parquet", stopped.to_parquet(index=False))
-    _write(place / "stops.csv.gz", gzip.compress(stopped.to_csv(index=False).encode(), mtime=0))
-
-
-def _write(path: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_whole(place / "stops.parquet", stopped.to_parquet(index=False))
+    write_whole(
+        place / "stops.csv.gz", gzip.compress(stopped.to_csv(index=False).encode(), mtime=0)
+    )
 
 
 def _environment() -> jinja2.Environment:

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.data.results import ResultsError
+from analysis.data.results import ResultsError, opened
 from analysis.data.table import Table
 from analysis.fits.intervals import Array
 from trainers.stopping import Recorded, stop
@@ -59,7 +59,7 @@ def load_evaluations(source: str) -> pd.DataFrame | None:
     name = f"{path.rstrip('/')}/{FILE}"
     if not filesystem.isfile(name):
         return None
-    with filesystem.open(name, "rb") as file:
+    with opened(filesystem, name) as file:
         frame = pd.read_parquet(file)
     missing = [name for name in COLUMNS if name not in frame]
     if missing:

@@ -20,6 +20,7 @@ from pathlib import Path
 from subprocess import PIPE, Popen, SubprocessError
 from typing import Any
 
+from analysis.data.files import write_whole
 from study.planning.cost import DEFAULT_SPEEDS, Speeds
 from study.planning.plan import Slots
 from trainers.trial import NUMERICS_VERSION, GaussianMixture, TrialConfig, content_id
@@ -64,15 +65,8 @@ def read(slots: Slots) -> Speeds | None:
 
 
 def _write(slots: Slots, speeds: Speeds) -> None:
-    path = _file(slots)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(speeds.to_dict()) + "\n")
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):  # no cache folder here: measured again next time
-            temporary.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # no cache folder here: measured again next time
+        write_whole(_file(slots), (json.dumps(speeds.to_dict()) + "\n").encode())
 
 
 def _file(slots: Slots) -> Path:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from analysis.data.audit import audit_table, read_audits
+from analysis.data.files import NotAFileError
 from analysis.data.results import ResultsError
 from study.storage.store import Store
 from trainers.audit.columns import audit_id
@@ -45,14 +46,14 @@ def load(store: Store, audit_ids: Iterable[str]) -> pd.DataFrame | None:
     counts as missing: the next run measures it anew."""
     tables = []
     for key in audit_ids:
-        data = store.read(f"audit/{key}.parquet")
-        if data is None:
-            continue
         try:
+            data = store.read(f"audit/{key}.parquet")
+            if data is None:
+                continue
             tables.append(
                 read_audits([(f"{store.place}/audit/{key}.parquet", pa.BufferReader(data))])
             )
-        except ResultsError:
+        except (ResultsError, NotAFileError):
             continue
     return pd.concat(tables, ignore_index=True) if tables else None
 

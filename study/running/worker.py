@@ -56,10 +56,10 @@ class References:
 
     def get(self, key: str) -> dict[str, NDArray[Any]] | None:
         """The arrays; a damaged file counts as none, and is replaced by the next `put`."""
-        data = self._store.read(f"references/{key}.npz")
-        if data is None:
-            return None
         try:
+            data = self._store.read(f"references/{key}.npz")
+            if data is None:
+                return None
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 return dict(file)
         except (ValueError, OSError, EOFError, zipfile.BadZipFile):

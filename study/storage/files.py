@@ -9,13 +9,13 @@ import errno
 import os
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import fsspec
 
+from analysis.data.files import TEMPORARY, NotAFileError, Writer, check_is_file, write_whole
 from analysis.data.mlflow_view import shown
 from study.storage.lock import StorageLockedError
 
@@ -26,7 +26,6 @@ _PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Result = TypeVar("Result")
-Writer = Callable[[IO[bytes]], object]
 
 
 class StoreError(RuntimeError):
@@ -61,10 +60,12 @@ class Storage:
         return fs, root.rstrip("/")
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file, None where there is none."""
+        """The content of a file, None where there is none. Raises NotAFileError too."""
         fs, root = self.files()
 
         def read() -> bytes:
+            if self.local is not None:
+                check_is_file(self.local / name)
             data: bytes = fs.cat_file(f"{root}/{name}")
             return data
 
@@ -80,8 +81,9 @@ class Storage:
 
         def write() -> None:
             if self.local is not None:
-                (self.local / name).parent.mkdir(parents=True, exist_ok=True)
-                _replace(self.local / name, data)
+                if (self.local / name).is_dir():  # nobody put it there on purpose
+                    self.move(name, f"{name}.corrupt")
+                write_whole(self.local / name, data)
             elif callable(data):
                 with tempfile.NamedTemporaryFile() as file:
                     data(file)
@@ -114,10 +116,28 @@ class Storage:
         return sorted(name for name in found if not name.startswith("."))
 
     def move(self, name: str, new: str) -> None:
-        """Renames a file."""
+        """Renames a file, or whatever has its name."""
         fs, root = self.files()
         with self.reported():
-            fs.mv(f"{root}/{name}", f"{root}/{new}")
+            if self.local is None:
+                fs.mv(f"{root}/{name}", f"{root}/{new}")
+                return
+            aside = self.local / new
+            number = 1
+            while os.path.lexists(aside):  # an earlier one, which may be a folder
+                number += 1
+                aside = self.local / f"{new}.{number}"
+            os.rename(self.local / name, aside)
+
+    def tidy(self) -> None:
+        """Removes what writers left that were killed, in this folder and those below it."""
+        if self.local is None:
+            return
+        older = ("figures/.*", ".report.html.*")  # as versions before 0.2 named them
+        for pattern in (TEMPORARY, f"*/{TEMPORARY}", *older):
+            for leftover in self.local.glob(pattern):
+                with contextlib.suppress(OSError):
+                    leftover.unlink()
 
     @contextlib.contextmanager
     def reported(self) -> Iterator[None]:
@@ -137,7 +157,7 @@ class Storage:
         for pause in (*RETRY_PAUSES, None):
             try:
                 return operation()
-            except (FileNotFoundError, NotADirectoryError, StoreError):
+            except (FileNotFoundError, NotADirectoryError, NotAFileError, StoreError):
                 raise
             except Exception as error:
                 if pause is None or not self._may_pass(error):
@@ -177,17 +197,3 @@ class Storage:
 def _without_credentials(error: Exception) -> bool:
     names = {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}
     return any(kind.__name__ in names for kind in type(error).__mro__)
-
-
-def _replace(path: Path, data: bytes | Writer) -> None:
-    """Writes `path` so that it holds the old or the new content at any moment, whatever happens."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            data(file) if callable(data) else file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

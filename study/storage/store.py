@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from analysis.data.files import NotAFileError
 from analysis.data.results import COMPILED_OF, SCHEMA, packs_id
 from study.planning.plan import pack_id_of
 from study.storage.files import Storage, StoreError
@@ -39,6 +40,10 @@ __all__ = ["CorruptPackError", "Entry", "Ledger", "Store", "StoreError"]
 
 READERS = 8
 """Packs read at once: what their tables hold stays in memory meanwhile."""
+
+MOST_ROWS = 2**22
+"""Rows of a file that can be a pack: more are not read. A pack has a row a trial and recorded step,
+some ten thousand of them."""
 
 GROUP = 2**16
 """Rows of a row group of results.parquet, which is written one after the other."""
@@ -122,14 +127,12 @@ class Store:
 
     def exists(self) -> bool:
         """Whether a study was run here."""
-        return self.read("study.json") is not None
+        return self._own("study.json") is not None
 
     def claim(self, name: str, text: str, folder: Path) -> None:
         """Makes this the storage of study `name`, or raises StoreError where it is not."""
         self.check_owner(name)
-        if self.local is not None:
-            for leftover in self.local.glob("*/.*.tmp"):
-                leftover.unlink(missing_ok=True)
+        self._storage.tidy()
         self.write_text("study.json", json.dumps({"name": name, "folder": str(folder)}) + "\n")
         self.write_text("spec.yaml", text)
 
@@ -156,7 +159,7 @@ class Store:
 
     def spec_source(self) -> tuple[str, Path]:
         """Text of the spec as last run, and the folder it was in. Raises StoreError."""
-        text, about = self.read("spec.yaml"), self._about()
+        text, about = self._own("spec.yaml"), self._about()
         if text is None or about is None:
             raise StoreError(f"{self.place} holds no study: run one there first")
         return text.decode(), Path(str(about.get("folder", ".")))
@@ -174,7 +177,7 @@ class Store:
             yield lock
 
     def _about(self) -> dict[str, Any] | None:
-        data = self.read("study.json")
+        data = self._own("study.json")
         if data is None:
             return None
         try:
@@ -184,6 +187,15 @@ class Store:
         if not isinstance(about, dict):
             raise StoreError(f"{self.place}/study.json is damaged: remove it, and run again")
         return about
+
+    def _own(self, name: str) -> bytes | None:
+        """A file without which nothing goes on."""
+        try:
+            return self.read(name)
+        except NotAFileError as error:
+            raise StoreError(
+                f"{self.place}/{name} is {error.strerror}, not a file: remove it, and run again"
+            ) from None
 
     # --- packs -----------------------------------------------------------------------------------
 
@@ -204,14 +216,20 @@ class Store:
 
     def read_pack(self, pack_id: str) -> pa.Table:
         """The rows of a pack, verified. Raises CorruptPackError, or FileNotFoundError."""
-        data = self.read(f"trials/{pack_id}.parquet")
+        try:
+            data = self.read(f"trials/{pack_id}.parquet")
+        except NotAFileError as error:
+            raise CorruptPackError(f"{error.strerror}, not a file") from None
         if data is None:
             raise FileNotFoundError(f"{self.place}/trials/{pack_id}.parquet")
         try:
             file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-            table = file.read()
+            rows = file.metadata.num_rows
+            table = file.read() if rows <= MOST_ROWS else None
         except (pa.ArrowException, OSError, ValueError) as error:
             raise CorruptPackError(str(error)) from None
+        if table is None:
+            raise CorruptPackError(f"a pack does not have {rows:,} rows")
         table = _in_schema(table)
         if pack_id_of(pc.unique(table["trial_id"]).to_pylist()) != pack_id:
             raise CorruptPackError("its trials are not those of its name")
@@ -304,7 +322,7 @@ class Store:
         return folder / name
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file, None where there is none."""
+        """The content of a file, None where there is none. Raises NotAFileError too."""
         return self._storage.read(name)
 
 

@@ -141,7 +141,7 @@ def test_a_failure_that_passes_is_tried_again(
     storage: Storage, failures: int, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
 ) -> None:
     left = failures
-    owner, name = (module, "_replace") if storage.local else (storage.files()[0], "pipe_file")
+    owner, name = (module, "write_whole") if storage.local else (storage.files()[0], "pipe_file")
     kind = getattr(owner, name)
 
     def failing(*arguments: Any, **options: Any) -> Any:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
+import re
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_trainer import trajectory
 
-from analysis.data.results import SCHEMA, load_results, table_from
+from analysis.data.results import SCHEMA, ResultsError, load_results, table_from
 from study.planning.plan import pack_id_of
 from study.storage.store import CorruptPackError, Entry, Ledger, Store, StoreError
 from trainers.trial import Cube, TrialConfig, failed
@@ -272,3 +278,90 @@ def test_a_file_that_breaks_while_it_is_read_is_named(store: Store) -> None:
 def test_a_store_travels_to_workers(store: Store) -> None:
     write(pickle.loads(pickle.dumps(store)), TRIALS)
     assert store.ledger().counts(IDS)["completed"] == 4
+
+
+def _folder(path: Path) -> None:
+    (path / "inside").mkdir(parents=True)
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        here = Path.cwd()
+        os.chdir(path.parent)  # a socket's path is short
+        made.bind(path.name)
+        os.chdir(here)
+
+
+NOT_FILES: dict[str, Callable[[Path], None]] = {
+    "folder": _folder,
+    "pipe": os.mkfifo,
+    "socket": _socket,
+    "link in a circle": lambda path: path.symlink_to(path.name),
+    "link to nothing": lambda path: path.symlink_to("nothing"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_FILES)
+def test_what_is_no_file_is_damaged_and_never_opened(store: Store, kind: str) -> None:
+    pack_id, other = write(store, TRIALS[:2]), write(store, TRIALS[2:])
+    path = pack_file(store, pack_id)
+    for _ in range(2):  # the second time something lies at the side already
+        path.unlink()
+        NOT_FILES[kind](path)
+        with pytest.raises(CorruptPackError, match="not a file"):
+            store.read_pack(pack_id)
+        with pytest.raises(ResultsError, match=re.escape(path.name)):
+            load_results(store.url)
+        assert [store.ledger().finished(i) for i in IDS] == [False, False, True, True]
+        ledger = store.ledger(repair=True)
+        assert ledger.corrupt == [path.name]
+        assert write(store, TRIALS[:2]) == pack_id
+        assert store.ledger().packs == sorted([pack_id, other])
+
+
+@pytest.mark.parametrize("kind", NOT_FILES)
+@pytest.mark.parametrize("name", ["study.json", "spec.yaml"])
+def test_a_study_whose_own_file_is_no_file(store: Store, kind: str, name: str) -> None:
+    path = Path(store.url) / name
+    path.unlink()
+    NOT_FILES[kind](path)
+    with pytest.raises(StoreError, match=f"{name} is a .*: remove it"):
+        store.spec_source()
+
+
+@pytest.mark.parametrize("kind", NOT_FILES)
+def test_a_table_is_written_over_what_is_no_file(store: Store, kind: str) -> None:
+    write(store, TRIALS)
+    NOT_FILES[kind](Path(store.url) / "results.parquet")
+    store.compile(IDS, store.ledger())
+    assert sorted(load_results(store.url)["trial_id"].unique()) == sorted(IDS)
+
+
+def test_thirty_million_rows_in_place_of_a_pack_are_not_read(store: Store) -> None:
+    pack_id = write(store, TRIALS)
+    table = pa.table({"trial_id": pa.array(["x"]).take(pa.array(np.zeros(30_000_000, np.int32)))})
+    pq.write_table(table, pack_file(store, pack_id), compression="zstd")
+    del table
+    before = pa.total_allocated_bytes()
+    with pytest.raises(CorruptPackError, match="30,000,000 rows"):
+        store.read_pack(pack_id)
+    assert pa.total_allocated_bytes() - before < 2**24
+
+
+def test_what_a_killed_driver_left_goes_with_the_next_run(store: Store, tmp_path: Path) -> None:
+    root = Path(store.url)
+    write(store, TRIALS)
+    left = [
+        ".results.parquet.0a.tmp",
+        "trials/.x.parquet.1.tmp",
+        "figures/.a.svg.k2",
+        "audit/.y.tmp",
+    ]
+    for name in left:
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"half")
+    with store.lock():
+        store.claim("s", "name: s\n", tmp_path)
+        assert not [name for name in left if (root / name).exists()]
+        assert (root / ".lock").exists()
+    assert store.ledger().finished(IDS[0])
