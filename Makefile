@@ -21,7 +21,7 @@ test: install
 # Every fault under SEEDS seeds, about a quarter of a minute to a minute each.
 SEEDS ?= 3
 faults: install
-	FAULT_SEEDS=$(SEEDS) $(BIN)/python -m pytest -s tests/study_tests/test_faults.py
+	FAULT_SEEDS=$(SEEDS) $(BIN)/python -m pytest -s tests/study_tests/running/test_faults.py
 
 lint: install
 	$(BIN)/ruff check .

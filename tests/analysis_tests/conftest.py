@@ -25,7 +25,7 @@ def _load(name: str, folder: Path) -> ModuleType:
 @pytest.fixture(scope="session")
 def synthetic() -> ModuleType:
     """The module that builds results tables with planted exponents."""
-    return _load("synthetic", Path(__file__).parent)
+    return _load("synthetic", Path(__file__).parents[1] / "support")
 
 
 @pytest.fixture(scope="session")

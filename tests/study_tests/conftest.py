@@ -1,20 +1,14 @@
-"""Makes `fake_trainer` importable here and in workers that inherit PYTHONPATH; an S3 server."""
+"""An S3 server."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import fsspec
 import pytest
 from moto.server import ThreadedMotoServer
-
-HERE = str(Path(__file__).parent)
-if HERE not in sys.path:
-    sys.path.insert(0, HERE)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from study.running.runner import run
 from study.spec.sections import StudySpec
 from study.storage.store import Store
 
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parents[2] / "support"
 SPEC: dict[str, Any] = {
     "name": "narrow",
     "law": {"kind": "gaussian_mixture", "dimension": 2},
@@ -41,7 +41,7 @@ SPEC: dict[str, Any] = {
 }
 SCRIPT = """
 import sys
-sys.path.insert(0, {here!r})
+sys.path.insert(0, {support!r})
 from fake_trainer import train
 from study.running.runner import run
 from study.spec.sections import StudySpec
@@ -56,7 +56,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(SPEC))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FAKE_TRAINER", str(tmp_path))
-    paths = [str(HERE), str(HERE.parents[1])]
+    paths = [str(SUPPORT), str(SUPPORT.parents[1])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     return tmp_path
 
@@ -65,7 +65,7 @@ def test_a_killed_design_goes_on_and_every_view_agrees(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "control.json").write_text(json.dumps({"sleep": 0.1}))
-    script = SCRIPT.format(here=str(HERE))
+    script = SCRIPT.format(support=str(SUPPORT))
     driver = subprocess.Popen(
         [sys.executable, "-c", script], start_new_session=True, stdout=subprocess.DEVNULL
     )

@@ -235,7 +235,7 @@ def test_figures_can_be_redrawn_by_their_script(folder: Path) -> None:
     before = picture.read_bytes(), paper.read_bytes()
     picture.unlink()
     paper.unlink()
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, str(folder / "figures" / "redraw.py"), "collapse"],
         check=True,
@@ -255,7 +255,7 @@ def test_the_report_loads_neither_torch_nor_ray() -> None:
         check=True,
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     assert done.stdout.strip() == "set()"
 

@@ -16,7 +16,7 @@ from study.spec.messages import SpecError
 from study.spec.sections import _sections
 from study.spec.strict_yaml import YamlError, read_yaml
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 GOOD = """
 name: quick

@@ -11,7 +11,7 @@ import pytest
 
 from analysis.theory.registry import Kind, Prediction, Quantity, predictions
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
 
 

@@ -32,7 +32,8 @@ from study.storage import lock
 from study.storage.lock import StorageLockedError
 from study.storage.store import Store, StoreError
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
+SUPPORT = REPOSITORY / "tests" / "support"
 
 STUDY = """
 name: fake
@@ -74,7 +75,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
     trainer = Trainer(tmp_path_factory.mktemp("fake"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAKE_TRAINER", str(trainer.folder))
-        patch.setenv("PYTHONPATH", f"{REPOSITORY}{os.pathsep}{Path(__file__).parent}")
+        patch.setenv("PYTHONPATH", f"{REPOSITORY}{os.pathsep}{SUPPORT}")
         ray.init(
             address="local",
             num_cpus=2,
@@ -356,7 +357,7 @@ def test_a_driver_that_is_stopped_loses_nothing_that_was_finished(
     environment = {
         **os.environ,
         "FAKE_TRAINER": str(theirs.folder),
-        "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{Path(__file__).parent}",
+        "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{SUPPORT}",
     }
     with subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(tmp_path / "s.yaml"), str(storage)],

@@ -222,7 +222,7 @@ def test_the_default_trainer_leaves_references_in_the_store(
 def test_a_worker_need_not_have_the_file_of_a_trainer(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = (Path(__file__).parents[2] / "examples/trainers/momentum.py").read_text()
+    text = (Path(__file__).parents[3] / "examples/trainers/momentum.py").read_text()
     (tmp_path / "only_the_driver_has_it.py").write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
     name = "only_the_driver_has_it:Momentum"

@@ -27,7 +27,7 @@ from study.planning.plan import (
 )
 from trainers.trial import Cube, TrialConfig
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 SPEEDS = DEFAULT_SPEEDS["cpu"]
 
 

@@ -25,7 +25,8 @@ from study.spec.sections import Resources
 from study.storage.store import Store
 from trainers.trial import Cube, TrialConfig
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
+SUPPORT = REPOSITORY / "tests" / "support"
 CPU, CUDA = DEFAULT_SPEEDS["cpu"], DEFAULT_SPEEDS["cuda"]
 GPU_NODE, CPU_NODE = {"CPU": 4.0, "GPU": 2.0}, {"CPU": 3.0, "memory": 6.0 * 2**30}
 
@@ -108,7 +109,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (folder / "calls").mkdir(parents=True)
     (folder / "control.json").write_text(json.dumps({"sleep": 0.02}))
     monkeypatch.setenv("FAKE_TRAINER", str(folder))
-    monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}{os.pathsep}{Path(__file__).parent}")
+    monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}{os.pathsep}{SUPPORT}")
     # Sockets lie there, and their paths may have 107 characters at most.
     place = tempfile.mkdtemp(prefix="mx-", dir="/tmp")
     (Path(place) / "ray").mkdir()

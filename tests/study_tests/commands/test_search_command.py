@@ -27,7 +27,7 @@ from study.spec.messages import SpecError
 from study.spec.sections import StudySpec
 from trainers.trial import TrialConfig
 
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parents[2] / "support"
 SPEC: dict[str, Any] = {
     "name": "tuned",
     "law": {"kind": "gaussian_mixture", "dimension": 2},
@@ -46,7 +46,7 @@ SPEC: dict[str, Any] = {
 }
 SCRIPT = """
 import sys
-sys.path.insert(0, {here!r})
+sys.path.insert(0, {support!r})
 from search_trainer import train
 from rich.console import Console
 from study.commands.search import search
@@ -61,7 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(SPEC))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEARCH_TRAINER", str(tmp_path))
-    paths = [str(HERE), str(HERE.parents[1])]
+    paths = [str(SUPPORT), str(SUPPORT.parents[1])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     return tmp_path
 
@@ -84,7 +84,7 @@ def any_finished(database: Path) -> bool:
 
 def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(folder: Path) -> None:
     (folder / "sleep").write_text("0.5")
-    script = SCRIPT.format(here=str(HERE))
+    script = SCRIPT.format(support=str(SUPPORT))
     driver = subprocess.Popen(
         [sys.executable, "-c", script], start_new_session=True, stdout=subprocess.DEVNULL
     )
