@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ import ray
 from ray import tune
 
 from study.planning.plan import Pack, Slots, slots_of, usable_cpus
+from study.running.ray_token import token_for_this_run
 from study.spec.messages import SpecError
 from study.spec.sections import StudySpec
 
@@ -39,10 +40,11 @@ def ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
     """
     address = address or os.environ.get("RAY_ADDRESS") or None
     resources = spec.resources
-    with _environment(), _quiet():
-        if ray.is_initialized():
+    if ray.is_initialized():
+        with _environment(_ENVIRONMENT), _quiet():
             yield slots_of(_nodes(), spec.device, spec.resources, growing=False)
-            return
+        return
+    with _environment(_ENVIRONMENT | token_for_this_run(own_session=not address)), _quiet():
         # Sockets live in Ray's own directory, and their paths may have 107 characters at most.
         short = "/tmp" if os.path.isdir("/tmp") else None
         folder = tempfile.mkdtemp(prefix="sr-", dir=short)
@@ -114,10 +116,10 @@ def _nodes() -> list[dict[str, float]]:
 
 
 @contextmanager
-def _environment() -> Iterator[None]:
+def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
     """Defaults for Ray, for this run only; what the user has set stays."""
-    added = [name for name in _ENVIRONMENT if name not in os.environ]
-    os.environ.update({name: _ENVIRONMENT[name] for name in added})
+    added = [name for name in defaults if name not in os.environ]
+    os.environ.update({name: defaults[name] for name in added})
     try:
         yield
     finally:
