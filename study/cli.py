@@ -21,6 +21,7 @@ from study.running.interruption import Interrupted, interruptible
 from study.running.progress import duration_text, rate_text
 from study.spec.messages import SpecError
 from study.spec.sections import StudySpec
+from trainers.errors import UserError
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 
@@ -360,22 +361,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Whoever read our output has had enough of it; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except Exception as error:
-        if not _is_users(error):
-            raise
+    except UserError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
-
-
-def _is_users(error: Exception) -> bool:
-    """Whether `error` says what the user can do: a traceback would only hide it."""
-    from analysis.data.results import ResultsError
-    from study.storage.lock import StorageLockedError
-    from study.storage.store import StoreError
-    from trainers.problem.atoms_file import LawError
-
-    kinds = (SpecError, StoreError, StorageLockedError, ResultsError, LawError)
-    return isinstance(error, kinds)
 
 
 if __name__ == "__main__":

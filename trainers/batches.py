@@ -8,17 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainers.columns import ERROR_COLUMNS
-from trainers.trial import DESCENT, TrialConfig
+from trainers.registry import facts_of
+from trainers.trial import TrialConfig
 
 MAX_PADDING = 1.15
 """Trials of different N or m share a batch while padding adds at most this factor of work."""
 
 BATCH_BYTES = 1 << 30
 """Memory that the tensors of one batch may take; a single trial may take more."""
-
-GROUPED_MAX_OUTPUTS = 4
-"""Largest d whose neurons are grouped by their output signs (trainers.network.sign_groups): the
-groups double with each output, and what they are padded with."""
 
 
 def batches(configs: Sequence[TrialConfig]) -> list[list[int]]:
@@ -51,13 +48,9 @@ def bytes_of_trial(config: TrialConfig, samples: int, width: int) -> int:
     """Bytes that a trial padded to N = samples and m = width holds in its batch."""
     k, d = config.features, config.dimension
     evaluated = config.test_points + config.holdout_points
-    grouped = config.trainer == DESCENT and d <= GROUPED_MAX_OUTPUTS
     # float32: W, W(0), gradient and the new W; A; Z and Y, residual, prediction and one temporary.
     packed = width * (5 * k + d) + samples * (k + 4 * d) + evaluated * (k + 2 * d)
-    if grouped:  # sums of each group, in either pass
-        packed += 2 ** (d - 1) * (samples + evaluated)
-    if config.trainer == "mlp_adamw":  # weights, gradient, two moments, average, and the new ones
-        packed += 6 * config.parameters
+    packed += facts_of(config.trainer).values(config, samples + evaluated)
     # float64: predictions, residuals and labels; weights of the errors.
     measured = 3 * evaluated * d + config.test_points * len(ERROR_COLUMNS)
     return packed * (4 if config.precision == "float32" else 8) + measured * 8

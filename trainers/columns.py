@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from trainers.registry import TRAINERS
+
 TIME_BINS = 4
 """Number of log-spaced bins of t in which the score error is also reported."""
 
@@ -64,7 +66,7 @@ IDENTITY_COLUMNS: tuple[Column, ...] = tuple(
             ("schedule", "string", "", "g: constant or linear"),
             ("seed", "int", "", "seed of data and weights"),
             ("precision", "string", "", "floating-point type of the training"),
-            ("trainer", "string", "", "descent, sgd, adam, mlp_adamw, or module:Class@file's hash"),
+            ("trainer", "string", "", f"{', '.join(TRAINERS)}, or module:Class@file's hash"),
         ],
     )
 )

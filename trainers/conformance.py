@@ -29,11 +29,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainers.methods.custom import TrainerError, trainer_fields
+from trainers.errors import TrainerError
+from trainers.methods.custom import trainer_fields
+from trainers.methods.load import trainer_of
 from trainers.pack import train_pack
 from trainers.problem.distributions import make_distribution
 from trainers.problem.regression import draw_holdout_set, draw_training_set
-from trainers.protocol import Task, Trainer, trainer_of
+from trainers.protocol import Task, Trainer
 from trainers.trial import TrialConfig, TrialStatus, recorded_steps
 
 TOLERANCE = 1e-6

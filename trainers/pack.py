@@ -30,13 +30,14 @@ from trainers.kernel.reference import (
 )
 from trainers.kernel.terms import KernelReference, RkhsElement
 from trainers.methods.full_batch import choose_passes
+from trainers.methods.load import trainer_of
 from trainers.network.gradient_descent import Record
 from trainers.problem.distributions import Distribution, make_distribution
 from trainers.problem.evaluation import EvaluationSet, Evaluator
 from trainers.problem.regression import Samples, draw_training_set
-from trainers.protocol import Task, trainer_of
+from trainers.protocol import Task
+from trainers.registry import facts_of
 from trainers.trial import (
-    DESCENT,
     Trajectory,
     TrialConfig,
     TrialStatus,
@@ -230,8 +231,8 @@ def _train_batch(
     until: int | None,
 ) -> list[Trajectory]:
     sets = [shared.evaluation(c) for c in configs]
-    trainer = trainer_of(configs[0])
-    path = choose_passes(configs[0], device)[1] if configs[0].trainer == DESCENT else None
+    trainer, facts = trainer_of(configs[0]), facts_of(configs[0].trainer)
+    path = choose_passes(configs[0], device)[1] if facts.full_batch else None
     recorded = recorded_steps(configs[0].steps, configs[0].recorded)
     if until is not None:
         recorded = [step for step in recorded if step <= until]
@@ -365,7 +366,7 @@ def _trajectory(
     if diverged_step < 0:
         return Trajectory(config, recorded, values=everything, series=series)
     above = "above the stability limit 2N / lambda_max(K)"
-    why = above if config.trainer == DESCENT else "too large"
+    why = above if facts_of(config.trainer).full_batch else "too large"
     return Trajectory(
         config,
         recorded,

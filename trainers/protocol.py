@@ -1,4 +1,4 @@
-"""What a trainer is: the protocol behind every training method, and the ones that come along.
+"""What a trainer is: the protocol behind every training method.
 
 A trainer gets the training sets and the points where its networks are looked at. It never sees f*,
 nor the labels of those points: what is measured there, it cannot know. Every method is so measured
@@ -29,14 +29,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainers.methods.custom import TrainerError, load_custom
+from trainers.errors import TrainerError
 from trainers.network.gradient_descent import Problem, Record
 from trainers.network.passes import initial_weights
-from trainers.trial import DESCENT, TrialConfig
+from trainers.trial import TrialConfig
 
 Array = NDArray[np.float64]
 
-__all__ = ["Record", "Task", "Trainer", "TrainerError", "trainer_of"]
+__all__ = ["Record", "Task", "Trainer", "TrainerError"]
 
 
 @dataclass(frozen=True)
@@ -84,28 +84,3 @@ class Trainer(Protocol):
         called before every step; what it raises ends the training. A task whose loss diverges gets
         NaN and its step in `diverged_step`, and leaves the others alone.
         """
-
-
-def trainer_of(config: TrialConfig) -> Trainer:
-    """The trainer that a trial names. Raises TrainerError for one of your own that cannot be loaded
-    or lacks a part of the protocol."""
-    if config.trainer_sha256 is not None:
-        found = load_custom(config.trainer, config.trainer_sha256)
-        if not isinstance(found, Trainer):
-            raise TrainerError(
-                f"trainer {config.trainer}: its class must have kernel_limit, operations and train "
-                "(trainers.protocol.Trainer)"
-            )
-        return found
-    # Here, since these modules need what is defined above.
-    from trainers.methods.full_batch import Descent
-    from trainers.methods.minibatch import Adam, Sgd
-    from trainers.methods.mlp import MlpAdamW
-
-    made: dict[str, Callable[[], Trainer]] = {
-        DESCENT: Descent,
-        "sgd": Sgd,
-        "adam": Adam,
-        "mlp_adamw": MlpAdamW,
-    }
-    return made[config.trainer]()

@@ -30,18 +30,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trainers.columns import TIME_BINS
+from trainers.registry import DESCENT, TRAINERS, facts_of
 
 NUMERICS_VERSION = 1
 """Part of every content id. Raise it when a change alters the numbers a configuration gives."""
-
-DESCENT = "descent"
-TRAINERS = (DESCENT, "sgd", "adam", "mlp_adamw")
-"""The trainers that come with the project (trainers.protocol); others are `module:Class`."""
-
-MINIBATCH = 64
-"""Training triples in each step of the trainers that use minibatches."""
-MLP_LAYERS, MLP_TIME_FEATURES = 3, 16
-"""Hidden layers, and features of the time embedding, of `mlp_adamw`."""
 
 
 def content_id(value: Any) -> str:
@@ -278,22 +270,17 @@ class TrialConfig(_Frozen):
     @property
     def parameters(self) -> int:
         """Number of trained parameters: m k of the paper's network, others of the MLP's layers."""
-        if self.trainer != "mlp_adamw":
-            return self.width * self.features
-        m, e, d = self.width, MLP_TIME_FEATURES, self.dimension
-        return m * (d + e + 1) + (MLP_LAYERS - 1) * m * (m + e + 1) + d * (m + 1)
+        return facts_of(self.trainer).parameters(self)
+
+    @property
+    def step_operations(self) -> float:
+        """Floating-point operations of one step (see `trainers.registry`)."""
+        return float(facts_of(self.trainer).operations(self))
 
     @property
     def training_operations(self) -> float:
-        """Floating-point operations of training. Descent: 4 N m (k + d) a step (docs/theory.md, 3),
-        with the minibatch in place of N for `sgd` and `adam`; the MLP: 6 for every parameter and
-        sample of a minibatch. A trainer of your own says its own when it trains; here, before that,
-        it counts as descent."""
-        used = MINIBATCH if self.trainer in TRAINERS[1:] else self.samples
-        if self.trainer == "mlp_adamw":
-            return float(6 * used * self.parameters * self.steps)
-        per_step = 4 * used * self.width * (self.features + self.dimension)
-        return float(per_step * self.steps)
+        """Floating-point operations of training to the last step."""
+        return float(facts_of(self.trainer).operations(self) * self.steps)
 
     def identity(self) -> dict[str, Any]:
         """What the content id hashes, as JSON data. The default trainer stays unsaid, so that the

@@ -21,7 +21,9 @@ import pyarrow.parquet as pq
 
 from analysis.data.files import open_file
 from trainers.columns import COLUMNS, IDENTITY_COLUMNS, STEP_COLUMNS, TRIAL_COLUMNS
-from trainers.trial import DESCENT, Trajectory, TrialConfig, TrialStatus, content_id
+from trainers.errors import UserError
+from trainers.registry import DESCENT
+from trainers.trial import Trajectory, TrialConfig, TrialStatus, content_id
 
 FORMAT_VERSION = 1
 """Version of the table's layout. Raise it when a column changes its meaning."""
@@ -50,7 +52,7 @@ SORT_KEYS = (
 _BATCH = 2000  # trials built at a time: bounds the Python objects alive to a few million
 
 
-class ResultsError(ValueError):
+class ResultsError(UserError, ValueError):
     """There is no results table at the source, or it cannot be read; the message says which."""
 
 

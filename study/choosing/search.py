@@ -33,6 +33,7 @@ from optuna.trial import Trial, TrialState
 from study.choosing.allocation import Outcome, Request
 from study.spec.search import SearchSection, Space, StepRange, WidthRange
 from trainers.methods.custom import trainer_fields
+from trainers.registry import facts_of
 from trainers.trial import TrialConfig, TrialStatus, content_id, recorded_steps
 
 DATABASE = "optuna.db"
@@ -345,5 +346,5 @@ def configure(trial: Trial, spaces: Sequence[Space], where: Where) -> TrialConfi
     # They are of the paper's network: of another they would only be two names for one trial.
     for name in ("initialisation", "bias"):
         values = getattr(space, name)
-        fields[name] = values[0] if trainer == "mlp_adamw" else choose(name, values)
+        fields[name] = choose(name, values) if facts_of(trainer).paper_network else values[0]
     return where.point.changed(**fields)

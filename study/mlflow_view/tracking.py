@@ -40,6 +40,7 @@ from analysis.data.quantities import curves
 from analysis.data.table import Table
 from analysis.theory.registry import Quantity
 from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
+from trainers.errors import UserError
 from trainers.trial import TrialStatus
 
 PARENT = "mlflow.parentRunId"
@@ -56,7 +57,7 @@ them, exactly."""
 MAX_METRICS, MAX_PARAMS, PAGE = 1000, 100, 1000
 
 
-class TrackingError(Exception):
+class TrackingError(UserError):
     """MLflow could not be reached or refused; results are in the store, `scorerates sync` logs
     them later."""
 

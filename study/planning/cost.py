@@ -20,25 +20,23 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from trainers.batches import batches
-from trainers.trial import DESCENT, TrialConfig
+from trainers.limits import (
+    CLEAN_POINTS,
+    EIGEN_SAMPLES,
+    FUSED_MAX_FEATURES,
+    INTERPOLATION_SAMPLES,
+    STORED_SAMPLES,
+    TILE,
+)
+from trainers.registry import facts_of
+from trainers.trial import TrialConfig
 
-EIGEN_SAMPLES, STORED_SAMPLES, INTERPOLATION_SAMPLES = 512, 5792, 8192
-"""Largest N with an eigendecomposition, with a stored kernel matrix, and whose never-stopped limit
-is computed (as in trainers.kernel.solution, .kernel_product and .reference)."""
-
-TILE = 512
 LANCZOS_PRODUCTS = 16
 EIGH_OPERATIONS = 10.0
 """A float64 eigh takes as long as this many N^3 operations of a matrix product."""
 
 THIN = 1.5
 """The kernel's matrices are long and thin, and float64 products of such take this much longer."""
-
-CLEAN_POINTS = 1024
-"""M, behind f_H (as in trainers.kernel.reference)."""
-
-FUSED_MAX_FEATURES = 12
-"""Largest k + d of the fused passes (as in trainers.network.passes)."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +121,9 @@ def _batch_seconds(batch: Sequence[TrialConfig], speeds: Speeds) -> float:
     k, d = first.features, first.dimension
     recorded = min(first.recorded, first.steps + 1)
     evaluated = first.test_points + first.holdout_points
-    fused = first.trainer == DESCENT and k + d <= FUSED_MAX_FEATURES
-    if first.trainer == DESCENT:
+    full_batch = facts_of(first.trainer).full_batch
+    fused = full_batch and k + d <= FUSED_MAX_FEATURES
+    if full_batch:
         trained = 4.0 * count * n * m * (k + d) * first.steps
     else:
         trained = math.fsum(t.training_operations for t in batch)
@@ -137,7 +136,7 @@ def _batch_seconds(batch: Sequence[TrialConfig], speeds: Speeds) -> float:
 
 def has_kernel(trial: TrialConfig) -> bool:
     """Whether the trial has a kernel reference: asked for, and its trainer has a kernel limit."""
-    return trial.kernel and trial.trainer not in ("adam", "mlp_adamw")
+    return trial.kernel and facts_of(trial.trainer).kernel_limit
 
 
 def _data_sets(trials: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
@@ -157,8 +156,9 @@ def kernel_work(data_set: Sequence[TrialConfig]) -> tuple[float, float]:
     t = data_set[0]
     n, evaluated = t.samples, t.test_points + t.holdout_points
     labels = t.dimension * (2 + len(t.norms))
-    rows, points = (math.ceil(x / TILE) * TILE for x in (n, evaluated))
-    gram, at_points = rows * (rows + TILE) / 2, float(rows * points)
+    edge = TILE["cpu"]
+    rows, points = (math.ceil(x / edge) * edge for x in (n, evaluated))
+    gram, at_points = rows * (rows + edge) / 2, float(rows * points)
     if n <= EIGEN_SAMPLES:
         basis = n
         entries = gram + at_points
@@ -175,7 +175,7 @@ def kernel_work(data_set: Sequence[TrialConfig]) -> tuple[float, float]:
     if plain:  # each has its own start, decomposed anew
         entries, operations = entries * (1 + plain), operations * (1 + plain)
     if n <= INTERPOLATION_SAMPLES:
-        entries += gram + rows * math.ceil(t.test_points / TILE) * TILE
+        entries += gram + rows * math.ceil(t.test_points / edge) * edge
         operations += n**3 / 3
     if t.norms:
         entries += (n + evaluated) * CLEAN_POINTS

@@ -9,14 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from study.planning.cost import (
-    EIGEN_SAMPLES,
-    FUSED_MAX_FEATURES,
-    INTERPOLATION_SAMPLES,
     LANCZOS_PRODUCTS,
-    STORED_SAMPLES,
     has_kernel,
 )
 from trainers.batches import batches, bytes_of_trial
+from trainers.limits import EIGEN_SAMPLES, FUSED_MAX_FEATURES, INTERPOLATION_SAMPLES, STORED_SAMPLES
 from trainers.trial import TrialConfig
 
 COMPILER_BYTES = 190 << 20

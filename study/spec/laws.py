@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from study.spec.messages import problems_of, unknown_key
-from trainers.problem.atoms_file import LawError, resolve_atoms
+from trainers.errors import LawError
+from trainers.problem.atoms_file import resolve_atoms
 from trainers.trial import Atoms, Cube, GaussianMixture, Law, Sphere, Subspace
 
 _LAW: TypeAdapter[Any] = TypeAdapter(Law)

@@ -9,10 +9,12 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from trainers.errors import UserError
+
 MAXIMUM_SHOWN = 12
 
 
-class SpecError(ValueError):
+class SpecError(UserError, ValueError):
     """A study that cannot be run as written. `problems` has one message each."""
 
     def __init__(self, *problems: str, source: str = "") -> None:

@@ -40,8 +40,10 @@ from study.spec.search import (
     WidthRange,
 )
 from study.spec.strict_yaml import YamlError, read_yaml
-from trainers.methods.custom import TrainerError, make_importable, source_files, trainer_fields
-from trainers.trial import DESCENT, Atoms, Diffusion, Law, Subspace, TrialConfig
+from trainers.errors import TrainerError
+from trainers.methods.custom import make_importable, source_files, trainer_fields
+from trainers.registry import DESCENT
+from trainers.trial import Atoms, Diffusion, Law, Subspace, TrialConfig
 
 __all__ = ["SpecError", "StudySpec"]
 

@@ -18,6 +18,7 @@ import fsspec
 from analysis.data.files import TEMPORARY, NotAFileError, Writer, check_is_file, write_whole
 from analysis.data.mlflow_view import shown
 from study.storage.lock import StorageLockedError
+from trainers.errors import UserError
 
 RETRY_PAUSES = (1.0, 4.0, 16.0)
 """Seconds before an operation is tried again that failed for a reason that may pass."""
@@ -28,7 +29,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Result = TypeVar("Result")
 
 
-class StoreError(RuntimeError):
+class StoreError(UserError, RuntimeError):
     """The storage cannot be used; the message says why and what to do."""
 
 

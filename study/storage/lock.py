@@ -26,13 +26,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from trainers.errors import UserError
+
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
 POLL_SECONDS = 2.0
 RELEASED = b"{}"
 
 
-class StorageLockedError(RuntimeError):
+class StorageLockedError(UserError, RuntimeError):
     """Another driver works on the storage; the message says which."""
 
 

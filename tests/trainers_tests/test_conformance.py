@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from trainers.conformance import CHECKS, ConformanceError, Subject, check_trainer, main, results
-from trainers.methods.custom import TrainerError, load_custom, trainer_fields
+from trainers.errors import TrainerError
+from trainers.methods.custom import load_custom, trainer_fields
 
 EXAMPLE = (Path(__file__).parents[2] / "examples/trainers/momentum.py").read_text()
 STEP_SIZES = {"descent": 0.5, "sgd": 0.3, "adam": 0.02, "mlp_adamw": 0.003}

@@ -6,7 +6,8 @@ import pytest
 from trainers import TrialConfig, TrialStatus, train_pack
 from trainers.batches import batches
 from trainers.columns import ERROR_COLUMNS
-from trainers.network.passes import FUSED_MAX_FEATURES, initial_weights
+from trainers.limits import FUSED_MAX_FEATURES
+from trainers.network.passes import initial_weights
 from trainers.pack import SERIES, PackStopped
 from trainers.problem.distributions import make_distribution
 from trainers.problem.evaluation import EvaluationSet

@@ -25,13 +25,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainers.kernel.ntk import unit_rows
+from trainers.limits import STORED_SAMPLES, TILE
 from trainers.network.passes import compiler_problem
-
-TILE = {"cpu": 512, "cuda": 4096}
-"""Edge of a tile: 2 MiB of float64 on a CPU; wide enough to fill a GPU. Points are padded to it."""
-
-STORE_BYTES = 1 << 28
-"""A Gram matrix up to this size (N = 5792) is stored: its products are then plain ones."""
 
 MAX_FUSED_FEATURES = 64
 """Above this k the unrolled loop over features is too long to compile."""
@@ -70,7 +65,7 @@ class KernelProduct:
     """K = kappa(Z, Z) of z [N, k], as something that vectors can be multiplied with.
 
     path: `fused`, `blocked`, or `auto`: fused where torch.compile works and k allows.
-    store: whether K is kept [N, N]; None keeps it up to STORE_BYTES.
+    store: whether K is kept [N, N]; None keeps it up to N = STORED_SAMPLES.
     `products` counts the passes over K, `path` says which was taken.
     """
 
@@ -92,7 +87,7 @@ class KernelProduct:
         self._tile: TileFunction = _fused_tile() if path == "fused" else kernel_tile
         self._edge = TILE.get(self.device.type, TILE["cpu"])
         self._data = self._tiled(z)
-        self._store = 8 * self.samples**2 <= STORE_BYTES if store is None else store
+        self._store = self.samples <= STORED_SAMPLES if store is None else store
         self._gram: Tensor | None = None
 
     def _choose(self) -> str:

@@ -24,17 +24,11 @@ from trainers.kernel.terms import (
     Start,
     mean_square,
 )
+from trainers.limits import CLEAN_POINTS, INTERPOLATION_SAMPLES
 from trainers.network.passes import BLOCKED, initial_weights, pad_samples, padded_length, predict
 from trainers.problem.evaluation import EvaluationSet
 from trainers.problem.regression import Samples, draw, stream
 from trainers.trial import TrialConfig
-
-CLEAN_POINTS = 1024
-"""M: clean points (z, f*(z)), independent of every training set, that f_H is fitted to."""
-
-INTERPOLATION_SAMPLES = 8192
-"""Largest N whose never-stopped limit is computed: it takes a stored K (512 MiB) and N^3/3
-operations."""
 
 KEPT_SAMPLES = 4096
 """From this N on a reference is kept for other packs: some 3 MB of file save a second of work, and

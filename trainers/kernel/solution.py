@@ -31,9 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from trainers.kernel.lanczos import block_lanczos
 from trainers.kernel.product import KernelProduct
-
-EIGEN_SAMPLES = 512
-"""`auto` takes the eigendecomposition up to this N: no dearer there, and it has the spectrum."""
+from trainers.limits import EIGEN_SAMPLES
 
 EIGEN_FEASIBLE = 8192
 """Up to this N (512 MiB a matrix) `auto` takes it too where Lanczos did not reach the horizon."""

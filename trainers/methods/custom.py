@@ -19,11 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from trainers.trial import TRAINERS
-
-
-class TrainerError(ValueError):
-    """A trainer of your own cannot be found or loaded; the message says why."""
+from trainers.errors import TrainerError
+from trainers.registry import TRAINERS
 
 
 def trainer_fields(name: str) -> dict[str, str]:

@@ -11,10 +11,10 @@ from functools import cache
 
 import torch
 
+from trainers.limits import FUSED_MAX_FEATURES
 from trainers.network.gradient_descent import Batch, Record, descend
 from trainers.network.passes import (
     BLOCKED,
-    FUSED_MAX_FEATURES,
     SAMPLES_MULTIPLE,
     Passes,
     compiler_problem,
@@ -23,6 +23,7 @@ from trainers.network.passes import (
 )
 from trainers.network.sign_groups import grouped_passes, grouped_shapes, worthwhile
 from trainers.protocol import Task
+from trainers.registry import DESCENT, TRAINERS
 from trainers.trial import TrialConfig
 
 log = logging.getLogger("trainers.pack")
@@ -31,11 +32,11 @@ log = logging.getLogger("trainers.pack")
 class Descent:
     """W(tau+1) = W(tau) - eta grad L, all N triples in every step."""
 
-    kernel_limit = True
+    kernel_limit = TRAINERS[DESCENT].kernel_limit
 
     def operations(self, config: TrialConfig) -> float:
         """4 N m (k + d) of a step (docs/theory.md, section 3)."""
-        return config.training_operations / config.steps
+        return config.step_operations
 
     def train(
         self,

@@ -24,7 +24,8 @@ from trainers.network.gradient_descent import DIVERGENCE_FACTOR, Batch, Record, 
 from trainers.network.passes import BLOCKED, predict
 from trainers.problem.regression import stream
 from trainers.protocol import Task
-from trainers.trial import MINIBATCH, TrialConfig
+from trainers.registry import MINIBATCH, TRAINERS
+from trainers.trial import TrialConfig
 
 DRAWN = 64
 """Steps whose minibatches are drawn at a time."""
@@ -53,11 +54,11 @@ class Minibatches:
 class Sgd:
     """Minibatch gradient descent on the paper's network, with a constant step size."""
 
-    kernel_limit = True
+    kernel_limit = TRAINERS["sgd"].kernel_limit
 
     def operations(self, config: TrialConfig) -> float:
         """4 b m (k + d) of a step."""
-        return config.training_operations / config.steps
+        return config.step_operations
 
     def update(self, gradient: Tensor, step: int) -> Tensor:
         """The direction [B, k, m] in which W moves by eta in step `step` (from 0): the gradient."""
@@ -127,7 +128,7 @@ def _checked(
 class Adam(Sgd):
     """The same with Adam's update, its authors' constants and a constant step size."""
 
-    kernel_limit = False
+    kernel_limit = TRAINERS["adam"].kernel_limit
     first, second, epsilon = 0.9, 0.999, 1e-8
 
     def begin(self, W: Tensor) -> None:

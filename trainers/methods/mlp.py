@@ -33,7 +33,8 @@ from trainers.network.gradient_descent import DIVERGENCE_FACTOR, Record, blank
 from trainers.problem import diffusion as forward
 from trainers.problem.regression import stream
 from trainers.protocol import Task
-from trainers.trial import MINIBATCH, MLP_LAYERS, MLP_TIME_FEATURES, TrialConfig
+from trainers.registry import MINIBATCH, MLP_LAYERS, MLP_TIME_FEATURES, TRAINERS
+from trainers.trial import TrialConfig
 
 FREQUENCIES = np.geomspace(0.5, 16.0, MLP_TIME_FEATURES // 2)
 WEIGHT_DECAY = 0.01
@@ -81,11 +82,11 @@ def network(layers: Sequence[Tensor], points: Tensor) -> Tensor:
 class MlpAdamW:
     """A time-embedded MLP of MLP_LAYERS hidden layers under AdamW, with a moving average."""
 
-    kernel_limit = False
+    kernel_limit = TRAINERS["mlp_adamw"].kernel_limit
 
     def operations(self, config: TrialConfig) -> float:
         """6 for every parameter and sample of a minibatch, in each step."""
-        return config.training_operations / config.steps
+        return config.step_operations
 
     def train(
         self,

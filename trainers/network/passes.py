@@ -44,9 +44,6 @@ UNROLL = 4
 SAMPLES_MULTIPLE = 8
 """Numbers of samples are padded to a multiple of this, so that every unrolling divides them."""
 
-FUSED_MAX_FEATURES = 12
-"""Largest k + d of the fused path; above it matrix products are faster (benchmarks/step.py)."""
-
 BLOCK_BYTES = 1 << 20
 """Size of the N x m block that the blocked path holds: it fits in a core's L2 cache."""
 

@@ -31,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainers.batches import GROUPED_MAX_OUTPUTS
+from trainers.limits import GROUPED_MAX_OUTPUTS
 from trainers.network.passes import Passes, compiled
 
 SAMPLES_AT_ONCE = 8

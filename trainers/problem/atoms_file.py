@@ -13,11 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainers.errors import LawError
+
 FloatArray = NDArray[np.float64]
-
-
-class LawError(ValueError):
-    """A law cannot be built from what was given; the message names the key or file and a remedy."""
 
 
 def load_atoms(path: str | Path) -> FloatArray:

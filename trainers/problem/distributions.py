@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trainers.problem.atoms_file import LawError, load_atoms, resolve_atoms, sha256_of
+from trainers.errors import LawError
+from trainers.problem.atoms_file import load_atoms, resolve_atoms, sha256_of
 from trainers.problem.special_functions import bessel_ratio, truncated_normal
 from trainers.trial import Atoms, Cube, GaussianMixture, Law, Sphere
 

@@ -1,8 +1,7 @@
-"""The cost model: its parts counted by hand, what it must notice, and that it knows the trainer."""
+"""The cost model: its parts counted by hand, and what it must notice."""
 
 from __future__ import annotations
 
-import importlib
 import math
 from dataclasses import replace
 
@@ -94,16 +93,3 @@ def test_a_measured_pace_scales_what_depends_on_it() -> None:
     )
     assert (slower.source, slower.startup) == ("measured", speeds.startup)
     assert Speeds(**slower.to_dict()) == slower
-
-
-def test_the_model_knows_the_trainers_sizes() -> None:
-    network = importlib.import_module("trainers.network.passes")
-    reference = importlib.import_module("trainers.kernel.reference")
-    descent = importlib.import_module("trainers.kernel.solution")
-    product = importlib.import_module("trainers.kernel.product")
-    assert network.FUSED_MAX_FEATURES == cost.FUSED_MAX_FEATURES
-    assert reference.INTERPOLATION_SAMPLES == cost.INTERPOLATION_SAMPLES
-    assert reference.CLEAN_POINTS == cost.CLEAN_POINTS
-    assert descent.EIGEN_SAMPLES == cost.EIGEN_SAMPLES
-    assert math.isqrt(product.STORE_BYTES // 8) == cost.STORED_SAMPLES
-    assert product.TILE["cpu"] == cost.TILE

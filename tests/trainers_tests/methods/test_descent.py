@@ -8,9 +8,9 @@ import torch
 from torch._dynamo.utils import counters
 
 from trainers import TrialConfig, TrialStatus, train_pack
+from trainers.limits import FUSED_MAX_FEATURES
 from trainers.methods import full_batch as descent
 from trainers.methods.full_batch import Descent, choose_passes, warm_up
-from trainers.network.passes import FUSED_MAX_FEATURES
 from trainers.network.sign_groups import grouped_passes, worthwhile
 from trainers.protocol import Task
 from trainers.trial import Cube

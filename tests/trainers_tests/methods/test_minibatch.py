@@ -9,7 +9,7 @@ from trainers.methods.minibatch import Adam, Minibatches, Sgd
 from trainers.methods.mlp import MlpAdamW
 from trainers.problem.regression import stream
 from trainers.protocol import Task
-from trainers.trial import MINIBATCH
+from trainers.registry import MINIBATCH
 
 LAW = {"kind": "gaussian_mixture", "dimension": 2, "seed": 5}
 

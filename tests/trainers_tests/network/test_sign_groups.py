@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from trainers.batches import GROUPED_MAX_OUTPUTS
+from trainers.limits import GROUPED_MAX_OUTPUTS
 from trainers.methods.full_batch import Descent, warm_up
 from trainers.network.gradient_descent import Batch, Problem, descend
 from trainers.network.passes import BLOCKED, initial_weights

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainers.problem.atoms_file import LawError, load_atoms, resolve_atoms
+from trainers.errors import LawError
+from trainers.problem.atoms_file import load_atoms, resolve_atoms
 from trainers.problem.distributions import make_distribution
 from trainers.trial import Atoms, Subspace
 

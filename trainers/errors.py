@@ -1,0 +1,19 @@
+"""Errors of the user's own making: wrong input, or a place that cannot be used.
+
+Each message names what is wrong and the remedy. The command line prints it and ends with exit
+code 2; every other exception is a fault of the program.
+"""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Base class of the errors that the user can mend."""
+
+
+class LawError(UserError, ValueError):
+    """A law cannot be built from what was given; the message names the key or file and a remedy."""
+
+
+class TrainerError(UserError, ValueError):
+    """A trainer of your own cannot be found or loaded; the message says why."""

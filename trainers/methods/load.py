@@ -1,0 +1,27 @@
+"""From a trial's configuration to the trainer that it names."""
+
+from __future__ import annotations
+
+import importlib
+
+from trainers.errors import TrainerError
+from trainers.methods.custom import load_custom
+from trainers.protocol import Trainer
+from trainers.registry import TRAINERS
+from trainers.trial import TrialConfig
+
+
+def trainer_of(config: TrialConfig) -> Trainer:
+    """The trainer that a trial names. Raises TrainerError for one of the user's own that cannot be
+    loaded or lacks a part of the protocol."""
+    if config.trainer_sha256 is None:
+        module, _, name = TRAINERS[config.trainer].made_by.partition(":")
+        trainer: Trainer = getattr(importlib.import_module(module), name)()
+        return trainer
+    own = load_custom(config.trainer, config.trainer_sha256)
+    if not isinstance(own, Trainer):
+        raise TrainerError(
+            f"trainer {config.trainer}: its class must have kernel_limit, operations and train "
+            "(trainers.protocol.Trainer)"
+        )
+    return own
