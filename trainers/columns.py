@@ -91,7 +91,12 @@ TRIAL_COLUMNS: tuple[Column, ...] = tuple(
                 "E||X_0 - f*||^2 on the test set: the noise, all d",
             ),
             ("noise_variance", "float", "x^2", "sigma^2, per coordinate: what stopping rules use"),
-            ("noise_source", "string", "", "where sigma^2 comes from: exact or estimated"),
+            (
+                "noise_source",
+                "string",
+                "",
+                "exact: from the law's own f*, not estimated",
+            ),
             ("target_norm", "float", "x^2", "E||f*||^2 on the test set"),
             (
                 "interpolation_error",

@@ -1,4 +1,7 @@
-"""Wrong input, said once and clearly: the key's full path, what is wrong, what would be right."""
+"""Wrong input, said once and clearly: the key's full path, what is wrong, what would be right.
+
+No library: pydantic's messages speak of its types, not of the spec's keys and their remedies.
+"""
 
 from __future__ import annotations
 

@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainers.kernel.solution import Descent, decompose
+from trainers.kernel.solution import KernelDescent, decompose
 from trainers.stopping import (
     RULES,
     Recorded,
     a_priori_constant,
-    noise_from_neighbours,
-    noise_from_residuals,
     regret,
     stop,
     time_exponent,
@@ -30,7 +28,7 @@ def recorded(**columns: object) -> Recorded:
     return replace(made, **columns)  # type: ignore[arg-type]
 
 
-def trajectory(n: int = 400, seed: int = 0, sigma: float = 0.5) -> tuple[Recorded, Descent]:
+def trajectory(n: int = 400, seed: int = 0, sigma: float = 0.5) -> tuple[Recorded, KernelDescent]:
     """Kernel descent on planted noise of standard deviation sigma, d = 2, as a Recorded."""
     rng = np.random.default_rng([n, seed])
     x = rng.standard_normal((n + 1500, 2))
@@ -39,7 +37,6 @@ def trajectory(n: int = 400, seed: int = 0, sigma: float = 0.5) -> tuple[Recorde
     labels = fstar + sigma * rng.standard_normal(x.shape)
     steps = np.unique(np.round(np.geomspace(1, 3000, 60)).astype(int))
     made = decompose(z[:n], labels[:n], z[n:], "eigen")
-    assert isinstance(made, Descent)
     out = made.at(steps.tolist(), 1.0).evaluation.transpose(0, 2, 1)
     return (
         Recorded(
@@ -180,56 +177,6 @@ def test_discrepancy_notices_a_wrong_convention() -> None:
     assert right.step is not None
     assert soon.step is not None
     assert right.step > 2 * soon.step
-
-
-@pytest.mark.parametrize("sigma", [0.2, 0.5, 1.5])
-def test_noise_estimators_recover_planted_noise(sigma: float) -> None:
-    rng = np.random.default_rng(7)
-    n = 1500
-    x = rng.standard_normal((n, 2))
-    z = np.column_stack([x, rng.uniform(0, 1, n), np.ones(n)])
-    labels = np.tanh(x) + sigma * rng.standard_normal(x.shape)
-    assert noise_from_neighbours(z, labels) == pytest.approx(sigma**2, rel=0.1)
-    made, descent = trajectory(1000, 1, sigma)
-    at = stop("holdout", made)
-    assert made.train_loss is not None
-    loss = float(made.train_loss[at.index])  # type: ignore[index]
-    assert at.step is not None
-    got = noise_from_residuals(loss, descent.spectrum, at.step, 1.0, 2)
-    assert got == pytest.approx(sigma**2, rel=0.12)
-    # Without the correction the residuals are too small wherever descent has fitted noise.
-    assert loss < got
-
-
-def test_noise_from_residuals_is_unbiased_on_pure_noise() -> None:
-    rng = np.random.default_rng(8)
-    z = np.column_stack([rng.standard_normal((200, 2)), np.ones(200)])
-    made = decompose(z, 0.7 * rng.standard_normal((200, 600)), z[:1], "eigen")
-    assert isinstance(made, Descent)
-    for step in (0, 30, 2000):
-        loss = made.residuals([step], 1.0).sum() / 2
-        got = noise_from_residuals(loss, made.spectrum, step, 1.0, 600)
-        assert got == pytest.approx(0.49, rel=0.02)
-    with pytest.raises(ValueError, match="stop it earlier"):
-        noise_from_residuals(1.0, made.spectrum + 1.0, 100_000_000, 1.0, 2)
-
-
-def test_neighbours_see_through_a_linear_trend_and_varying_noise() -> None:
-    rng = np.random.default_rng(9)
-    x = rng.uniform(0, 1, (3000, 2))
-    level = 0.5 + x[:, :1]
-    labels = 30 * x @ np.array([[1.0, 2.0], [0.5, -1.0]]) + level * rng.standard_normal((3000, 2))
-    assert noise_from_neighbours(x, labels) == pytest.approx(np.mean(level**2), rel=0.08)
-    assert noise_from_neighbours(x, 30 * x) == pytest.approx(0.0, abs=1e-20)
-    with pytest.raises(ValueError, match="too few"):
-        noise_from_neighbours(x[:9], labels[:9])
-
-
-def test_neighbours_survive_duplicate_points() -> None:
-    rng = np.random.default_rng(10)
-    x = np.repeat(rng.standard_normal((40, 2)), 12, axis=0)
-    labels = rng.standard_normal((480, 1))
-    assert noise_from_neighbours(x, labels) == pytest.approx(1.0, rel=0.25)
 
 
 def test_loads_without_torch() -> None:

@@ -39,7 +39,7 @@ from trainers.audit.columns import (
     audit_identity,
 )
 from trainers.kernel.ntk import relu_ntk
-from trainers.kernel.solution import Descent, decompose
+from trainers.kernel.solution import decompose
 from trainers.kernel.terms import RidgeFamily, evaluate, mean_square, source_capacity
 from trainers.problem import diffusion as forward
 from trainers.problem.distributions import Distribution, make_distribution
@@ -281,7 +281,6 @@ def spectrum(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Meas
         yield Measured("smallest_eigenvalue", float(values[0]) / n, n, seed)
         yield Measured("largest_step_size", 2 * n / float(values[-1]), n, seed)
     made = decompose(sample.z, sample.fstar, sample.z[:1], "eigen")
-    assert isinstance(made, Descent)
     falling = made.spectrum / SPECTRUM_SAMPLES
     for i in eigenvalue_indices():
         yield Measured("ntk_eigenvalue", float(falling[i - 1]), i, seed)

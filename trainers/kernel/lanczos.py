@@ -7,7 +7,8 @@ Saad 1992, SIAM J. Numer. Anal. 29). Vectors are rows.
 
 H is the explicit Rayleigh quotient of an explicitly orthonormal basis, not the coefficients of a
 short recurrence: directions that vanish (dependent labels, duplicate points, an exhausted space)
-are dropped, and what is left is still a projection.
+are dropped, and what is left is still a projection. No library: scipy's Lanczos returns eigenpairs,
+not a basis of several vectors' Krylov space that stops when phi(K) Y is known.
 """
 
 from __future__ import annotations

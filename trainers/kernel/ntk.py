@@ -14,7 +14,8 @@ z . z' (Cho and Saul 2009). The d outputs decouple: the network's kernel is kapp
 
 acos(c / ||z|| ||z'||) loses half the digits of theta for nearly parallel vectors, and makes the
 Gram matrix indefinite at 1e-8. The chord sqrt(p) does not: its relative error is that of u - u'.
-numpy only; the same formula on torch tensors is in `trainers.kernel.product`.
+numpy only; the same formula on torch tensors is in `trainers.kernel.product`. No library:
+neural-tangents needs JAX.
 """
 
 from __future__ import annotations

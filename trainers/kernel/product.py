@@ -4,7 +4,8 @@ A tile of kernel entries is evaluated once, while it is in cache, for all vector
 both halves of the symmetric matrix: K[I, J] serves rows I and rows J. Its formula is that of
 `trainers.kernel.ntk`, on torch tensors, features first; torch.compile turns it into one loop that
 keeps everything in registers (`fused`). Without a compiler the same function runs as it stands
-(`blocked`, about five times slower), which is announced and recorded.
+(`blocked`, about five times slower), which is announced and recorded. No library: PyKeOps evaluates
+both halves of a symmetric matrix, and needs a compiler tool chain of its own.
 
 | symbol | meaning                                   | shape            |
 |--------|-------------------------------------------|------------------|

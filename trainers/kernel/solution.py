@@ -13,16 +13,15 @@ of f_tau - f_0 and the labels Y - f_0(Z). The d outputs decouple, so labels are 
 | B      | eval_basis  | kappa(points, Z) times the eigenvectors          | [n, p]    |
 | eta, tau | step_size, steps | eta > 2N/l_max diverges                     |           |
 
-Three routes give the same numbers: the eigendecomposition (p = N, also the spectrum), block
-Lanczos (p about 100; K is never stored), and plain iteration, tau_max passes over K. The first
-two pay once and serve every eta and tau.
+Two routes give the same numbers, pay once and serve every eta and tau: the eigendecomposition
+(p = N, also the spectrum) and block Lanczos (p about 100; K is never stored).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -45,13 +44,13 @@ TOLERANCE = 1e-9
 RESOLVED = 0.4
 """Share of a Krylov basis's Ritz values that are eigenvalues to about six digits: measured at
 d = 1, 2, 8 and N up to 2048, with up to this share above the level in question, the relative error
-of `Descent.complexity` was below 1e-7; at 0.5 it was 1e-3."""
+of `KernelDescent.complexity` was below 1e-7; at 0.5 it was 1e-3."""
 
 MAX_PRODUCTS = 150
 """Passes over K that Lanczos may take."""
 
 Array = NDArray[np.float64]
-Route = Literal["auto", "eigen", "lanczos", "iteration"]
+Route = Literal["auto", "eigen", "lanczos"]
 
 
 def descent_filter(values: ArrayLike, steps: ArrayLike, step_size: float, samples: int) -> Array:
@@ -113,7 +112,7 @@ class Predictions:
 
 
 @dataclass(frozen=True)
-class Descent:
+class KernelDescent:
     """Kernel descent in a (possibly partial) eigenbasis of K; see the module's table.
 
     trace: of K. data_basis [N, p] holds the eigenvectors, or None where predictions at the data
@@ -191,15 +190,6 @@ class Descent:
         known = complete | resolved
         return np.asarray(np.where(known, np.sqrt(mean), np.nan))
 
-    def project(self, labels: Array) -> Descent:
-        """The same decomposition for other labels [N, L]; route eigen with its data basis only."""
-        if self.route != "eigen" or self.data_basis is None:
-            raise ValueError(
-                "project needs route='eigen' and keep_data=True: a Krylov basis is "
-                "that of its labels; call decompose with the new ones"
-            )
-        return replace(self, coefficients=self.data_basis.T @ _columns(labels, self.samples))
-
     def _diverged(self, steps: Sequence[float], step_size: float) -> NDArray[np.bool_]:
         return (np.asarray(steps) > 0) & (step_size > self.largest_step_size)
 
@@ -214,41 +204,6 @@ class Descent:
             )
 
 
-@dataclass(frozen=True)
-class Iteration:
-    """Kernel descent by running it: tau_max passes over K for each call of `at`."""
-
-    kernel: KernelProduct
-    labels: Array
-    eval_points: Array
-    samples: int
-    route: str = "iteration"
-
-    def at(self, steps: Sequence[float], step_size: float) -> Predictions:
-        """As Descent.at, for finite integer steps. Raises ValueError for others."""
-        wanted = [int(s) for s in steps if math.isfinite(s) and s == int(s) and s >= 0]
-        if len(wanted) != len(steps) or not step_size > 0:
-            raise ValueError("plain iteration needs step_size > 0 and finite integer steps >= 0")
-        Y = torch.as_tensor(np.ascontiguousarray(self.labels.T), device=self.kernel.device)
-        Q, fit = torch.zeros_like(Y), torch.zeros_like(Y)
-        weights: dict[int, torch.Tensor] = {}
-        fits: dict[int, Array] = {}
-        for step in range(max(wanted, default=0) + 1):
-            if step in wanted:
-                weights[step], fits[step] = Q, fit.cpu().numpy()
-            if step < max(wanted):
-                Q = Q + step_size / self.samples * (Y - fit)
-                fit = self.kernel(Q)
-        stacked = torch.cat([weights[s] for s in wanted])
-        evaluation = self.kernel.at(self.eval_points, stacked).cpu().numpy()
-        evaluation = evaluation.reshape(len(wanted), len(Y), -1)
-        data = np.stack([fits[s] for s in wanted])
-        bad = ~(np.isfinite(evaluation).all((1, 2)) & np.isfinite(data).all((1, 2)))
-        return Predictions(
-            list(steps), step_size, _finite_or_inf(evaluation), _finite_or_inf(data), bad
-        )
-
-
 def decompose(
     z: Array,
     labels: Array,
@@ -261,7 +216,7 @@ def decompose(
     horizon: float = HORIZON,
     tolerance: float = TOLERANCE,
     max_products: int = MAX_PRODUCTS,
-) -> Descent | Iteration:
+) -> KernelDescent:
     """Prepares kernel descent on data z [N, k] with labels [N, L], read at eval_points [n, k].
 
     auto: eigen up to N = EIGEN_SAMPLES, above it lanczos, and eigen after all where that did not
@@ -284,20 +239,18 @@ def decompose(
             if made.horizon >= horizon or len(z) > EIGEN_FEASIBLE:
                 return made
         route = "eigen"
-    if route == "iteration":
-        return Iteration(kernel, labels, eval_points, len(z))
     if route == "eigen":
         return _eigen(kernel, labels, eval_points, keep_data)
     if route == "lanczos":
         return _lanczos(kernel, labels, eval_points, keep_data, horizon, tolerance, max_products)
-    raise ValueError(f"route {route!r} is unknown: use auto, eigen, lanczos or iteration")
+    raise ValueError(f"route {route!r} is unknown: use auto, eigen or lanczos")
 
 
-def _eigen(kernel: KernelProduct, labels: Array, points: Array, keep_data: bool) -> Descent:
+def _eigen(kernel: KernelProduct, labels: Array, points: Array, keep_data: bool) -> KernelDescent:
     values, U = torch.linalg.eigh(kernel.gram())
     eval_basis = kernel.at(points, U.mT.contiguous()).mT
     Y = torch.as_tensor(labels, device=kernel.device)
-    return Descent(
+    return KernelDescent(
         samples=kernel.samples,
         values=np.maximum(values.cpu().numpy(), 0.0),
         coefficients=(U.mT @ Y).cpu().numpy(),
@@ -317,7 +270,7 @@ def _lanczos(
     horizon: float,
     tolerance: float,
     max_products: int,
-) -> Descent:
+) -> KernelDescent:
     times = np.geomspace(min(1.0, horizon), horizon, 13)
     last = np.full(len(times), np.inf)
 
@@ -335,7 +288,7 @@ def _lanczos(
     elif krylov.error > tolerance:
         fine = int(np.argmax(last > tolerance))
         certified = float(times[fine - 1]) if fine else 0.0
-    return Descent(
+    return KernelDescent(
         samples=kernel.samples,
         values=krylov.values,
         coefficients=krylov.coefficients,

@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
 from trainers.kernel.product import KernelProduct
-from trainers.kernel.solution import HORIZON, Descent, Route, decompose, descent_filter
+from trainers.kernel.solution import HORIZON, KernelDescent, Route, decompose
 
 STABLE_RIDGE = 1e-12
 """Smallest ridge, as a share of the largest eigenvalue: below it weights are rounding."""
@@ -133,40 +133,6 @@ class RidgeFamily:
 # --- the terms ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class FourTerms:
-    """Mean over the points of the squared norms, unit x^2, each [..., R]."""
-
-    coupling: Array
-    label_mismatch: Array
-    early_stopping: Array
-    approximation: Array
-
-    @property
-    def total(self) -> Array:
-        """Their sum; E||f_W - f*||^2 is at most four times this."""
-        return self.coupling + self.label_mismatch + self.early_stopping + self.approximation
-
-
-def differences(
-    network: Array, kernel: Array, surrogate: Array, element: Array, fstar: Array
-) -> tuple[Array, Array, Array, Array]:
-    """The four difference vectors, [..., n, d]; they add up to network - fstar."""
-    return network - kernel, kernel - surrogate, surrogate - element, element - fstar
-
-
-def four_terms(
-    network: Array, kernel: Array, surrogate: Array, element: Array, fstar: Array
-) -> FourTerms:
-    """The terms of network, kernel, surrogate [..., R, n, d], element and fstar [n, d] (or any
-    shapes that broadcast). Where the network or the kernel diverged, inf or NaN."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        parts = differences(network, kernel, surrogate, element, fstar)
-        means = [mean_square(part) for part in parts]
-        shape = np.broadcast_shapes(*(m.shape for m in means))
-    return FourTerms(*(np.broadcast_to(m, shape).copy() for m in means))
-
-
 def mean_square(vectors: Array) -> Array:
     """Mean over the points of ||.||^2 (a sum over d): [..., n, d] -> [...]."""
     return np.asarray(np.square(vectors).sum(-1).mean(-1))
@@ -200,7 +166,7 @@ class Start:
     f0_eval [n, d]; descent: of the labels X_0 - f_W(0)(z)."""
 
     f0_eval: Array
-    descent: Descent
+    descent: KernelDescent
 
 
 @dataclass(frozen=True)
@@ -219,7 +185,7 @@ class KernelReference:
     eval_points: Array
     norms: Array
     elements: Array
-    descent: Descent
+    descent: KernelDescent
 
     @classmethod
     def build(
@@ -244,8 +210,6 @@ class KernelReference:
         descent = decompose(
             z, labels, eval_points, route, device=device, keep_data=False, horizon=horizon
         )
-        if not isinstance(descent, Descent):
-            raise ValueError("a kernel reference needs route auto, eigen or lanczos")
         norms = np.array([element.norm for element in elements])
         return cls(z, x0, fstar, eval_points, norms, at_eval, descent)
 
@@ -266,7 +230,6 @@ class KernelReference:
             keep_data=False,
             horizon=horizon if np.isfinite(horizon) else HORIZON,
         )
-        assert isinstance(made, Descent)
         return Start(f0_eval, made)
 
     def at(
@@ -311,29 +274,9 @@ class KernelReference:
         inner = {k.removeprefix("descent_"): v for k, v in arrays.items() if k[:8] == "descent_"}
         # Scalars were stored as arrays without axes.
         values: dict[str, Any] = {k: v if v.ndim else v.item() for k, v in inner.items()}
-        descent = Descent(**{"data_basis": None, **values})
+        descent = KernelDescent(**{"data_basis": None, **values})
         own = {f.name: arrays[f.name] for f in fields(cls) if f.name != "descent"}
         return cls(**own, descent=descent)
-
-
-def expected_variance(
-    descent: Descent, noise: ArrayLike, steps: Sequence[float], step_size: float
-) -> Array:
-    """E over xi of the mean over the evaluation points of ||kernel descent on labels xi||^2, [R].
-
-    noise: E[||xi_j||^2 | z_j] (a sum over d), one number or [N]; the xi_j independent, mean 0.
-    With B = kappa(points, Z) U and G = B^T B / n it is sum_ik phi_i phi_k G_ik (U^T D U)_ik,
-    D the diagonal of the noise: one product of N x N matrices for all steps.
-    Raises ValueError unless the descent is of route eigen with its data basis.
-    """
-    if descent.route != "eigen" or descent.data_basis is None:
-        raise ValueError("the expected variance needs route='eigen' and keep_data=True")
-    U, B = descent.data_basis, descent.eval_basis
-    levels = np.broadcast_to(np.asarray(noise, dtype=np.float64), (descent.samples,))
-    mixed = (B.T @ B / len(B)) * (U.T @ (levels[:, None] * U))
-    phi = descent_filter(descent.values, steps, step_size, descent.samples)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(np.einsum("ri,ik,rk->r", phi, mixed, phi, optimize=True))
 
 
 # --- audit of assumptions (docs/theory.md, section 9) ---------------------------------------------
@@ -381,12 +324,3 @@ def source_capacity(
     capacity = -float(np.polyfit(index, value, 1)[0])
     decay = -float(np.polyfit(index, energy, 1)[0])
     return SourceCapacity(capacity, (decay - 1) / capacity, first, int(edges[-1]) - 1)
-
-
-def smallest_eigenvalues(z: Array, sizes: Sequence[int], device: str = "cpu") -> Array:
-    """Smallest eigenvalue of K/N on the first N points of z, for each N of `sizes`."""
-    found = []
-    for n in sizes:
-        K = KernelProduct(z[:n], device, store=False).gram()
-        found.append(float(torch.linalg.eigvalsh(K)[0]) / n)
-    return np.array(found)

@@ -18,7 +18,8 @@ each pass become one in the forward and none in the backward.
 
 Neurons are the vector axis of both passes. The layouts tell the compiler so: features last, since
 it would else take the samples, and pay for a sum across lanes at every neuron; u and U apart, since
-it keeps in registers what u neurons share of a sample, and U samples of a neuron.
+it keeps in registers what u neurons share of a sample, and U samples of a neuron. No library: the
+order of the neurons is this network's own.
 """
 
 from __future__ import annotations

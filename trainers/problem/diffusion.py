@@ -1,4 +1,4 @@
-"""The forward process, and the maps between score and posterior mean (docs/theory.md, section 1).
+"""The forward process, and what its times weigh (docs/theory.md, section 1).
 
 | symbol | meaning                                        | shape  | unit |
 |--------|------------------------------------------------|--------|------|
@@ -52,20 +52,6 @@ def forward_sample(
     """X_t given X_0 = x0 [n, d] at times t [n]: N(alpha x0, h I), shape [n, d]."""
     noise = rng.standard_normal(x0.shape)
     return _column(alpha(diffusion, t)) * x0 + np.sqrt(_column(h(diffusion, t))) * noise
-
-
-def score_from_posterior_mean(
-    f: FloatArray, x: FloatArray, alpha: ArrayLike, h: ArrayLike
-) -> FloatArray:
-    """Tweedie's formula, score = (alpha f - x) / h, shape [n, d]."""
-    return (_column(alpha) * f - x) / _column(h)
-
-
-def posterior_mean_from_score(
-    score: FloatArray, x: FloatArray, alpha: ArrayLike, h: ArrayLike
-) -> FloatArray:
-    """f = (x + h score) / alpha, shape [n, d]: the inverse of `score_from_posterior_mean`."""
-    return (x + _column(h) * score) / _column(alpha)
 
 
 def unweighted_factor(alpha: ArrayLike, h: ArrayLike) -> FloatArray:

@@ -1,7 +1,8 @@
 """The two special functions behind `cube` and `sphere`, to rounding error for every argument.
 
 Textbook formulas for either fail in float64: differences of normal tails and I_nu itself
-underflow, and what is left cancels. Both functions here add positive terms only.
+underflow (scipy.special.ive too), and what is left cancels. Both functions here add positive terms
+only.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from trainers.audit import measure as module
 from trainers.audit.columns import AUDIT_QUANTITIES
 from trainers.audit.measure import AUDIT_COLUMNS, Measured, audit, audit_id
 from trainers.kernel.ntk import relu_ntk
-from trainers.kernel.solution import Descent
+from trainers.kernel.solution import KernelDescent
 from trainers.kernel.terms import source_capacity
 from trainers.problem.distributions import make_distribution
 from trainers.trial import Atoms, Cube, Diffusion, GaussianMixture, Law, Subspace, TrialConfig
@@ -170,10 +170,10 @@ def test_spectrum_is_that_of_the_matrix_itself() -> None:
 def test_planted_source_and_capacity_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     b, s = 1.6, 1.2
 
-    def planted(z: Array, fstar: Array, points: Array, route: str) -> Descent:
-        i = np.arange(len(z), 0, -1.0)  # eigenvalues rise in a Descent
+    def planted(z: Array, fstar: Array, points: Array, route: str) -> KernelDescent:
+        i = np.arange(len(z), 0, -1.0)  # eigenvalues rise in a KernelDescent
         coefficients = np.sqrt(i ** -(1 + s * b))[:, None] * np.ones(2)
-        return Descent(len(z), len(z) * i**-b, coefficients, points, None, 1.0, route)
+        return KernelDescent(len(z), len(z) * i**-b, coefficients, points, None, 1.0, route)
 
     monkeypatch.setattr(module, "decompose", planted)
     monkeypatch.setattr(module, "KERNEL_SIZES", (8,))

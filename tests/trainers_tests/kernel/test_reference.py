@@ -11,10 +11,9 @@ from trainers.kernel.reference import (
     initial_predictions,
     interpolation_error,
     kernel_columns,
-    rkhs_elements,
     start_of,
 )
-from trainers.kernel.terms import KernelReference, differences
+from trainers.kernel.terms import KernelReference
 from trainers.network.passes import initial_weights
 from trainers.problem.distributions import make_distribution
 from trainers.problem.evaluation import EvaluationSet
@@ -56,24 +55,6 @@ def test_error_is_at_most_four_times_the_terms_at_every_step(start: str) -> None
         error = column(trajectory, "score_error")
         assert np.isfinite(total).all()
         assert (error <= 4 * total * (1 + 1e-6)).all()
-
-
-def test_difference_vectors_of_a_real_trial_telescope() -> None:
-    c = config()
-    law = make_distribution(c.law)
-    evaluation, data = EvaluationSet.draw(c, law), draw_training_set(c, law)
-    elements = rkhs_elements(c, evaluation, CPU)
-    reference = KernelReference.build(data.z, data.x0, data.fstar, evaluation.z, elements)
-    got = reference.at([0.0, 10.0, 200.0], c.step_size)
-    network = np.random.default_rng(0).normal(size=got.kernel.shape)
-    fstar = law.posterior_mean(
-        np.concatenate([evaluation.test.xt, evaluation.holdout.xt]),
-        np.concatenate([evaluation.test.alpha, evaluation.holdout.alpha]),
-        np.concatenate([evaluation.test.h, evaluation.holdout.h]),
-    )
-    for h in range(2):
-        parts = differences(network, got.kernel, got.surrogate[h], reference.elements[h], fstar)
-        np.testing.assert_allclose(sum(parts), network - fstar, rtol=0, atol=1e-10)
 
 
 def test_wide_networks_follow_the_kernel_and_coupling_falls_with_width() -> None:
