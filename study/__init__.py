@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from study.running.runner import run
+    from study.commands.run import run
     from study.spec.sections import StudySpec
 
 __all__ = ["StudySpec", "run"]
@@ -20,7 +20,7 @@ def __getattr__(name: str) -> Any:
 
         return StudySpec
     if name == "run":
-        from study.running.runner import run
+        from study.commands.run import run
 
         return run
     raise AttributeError(f"module 'study' has no attribute {name!r}")

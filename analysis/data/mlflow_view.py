@@ -13,7 +13,6 @@ import itertools
 import json
 import logging
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from urllib.parse import unquote
 import numpy as np
 import pyarrow as pa
 
+from analysis.data.addresses import shown
 from analysis.data.results import SCHEMA, TYPES, ResultsError, listed, read_parquet
 from trainers.columns import COLUMNS
 
@@ -78,15 +78,6 @@ def sqlite_file(tracking_uri: str) -> Path | None:
     if not tracking_uri.startswith("sqlite:///"):
         return None
     return Path(unquote(tracking_uri.removeprefix("sqlite:///").partition("?")[0])).absolute()
-
-
-def shown(text: str) -> str:
-    """`text` with the passwords of its addresses replaced by ***: of user:password@host, and of
-    parameters such as ?password=."""
-    text = re.sub(r"(://[^/@:\s]*):[^/\s]*@", r"\1:***@", text)
-    return re.sub(
-        r"(?i)([?&][\w-]*(?:password|passwd|pwd|secret|token|key)=)[^&\s]*", r"\1***", text
-    )
 
 
 def load_view(tracking_uri: str, study: str | None, from_metrics: bool) -> pa.Table:

@@ -1,4 +1,4 @@
-"""An adaptive design as a participant of study.choosing.allocation: rounds of trials, each a
+"""An adaptive design as a participant of study.choosing.participant: rounds of trials, each a
 function of the stored results of those before.
 
 A family is the points of a study that differ in N only: one curve for each quantity. Its pilot has
@@ -23,9 +23,10 @@ from analysis.data.quantities import Curve, curves
 from analysis.data.results import tidy
 from analysis.fits.half_width import PILOT, Design, Round, next_round, pilot_counts
 from analysis.verdicts.judging import usable
-from study.choosing.allocation import Outcome, Request
+from study.choosing.participant import Outcome, Request, lost
 from study.planning.cost import DEFAULT_SPEEDS, seconds_of
 from study.spec.design import DesignSection
+from study.spec.messages import SpecError
 from study.storage.store import Ledger, Store
 from trainers.trial import TrialConfig, TrialStatus
 
@@ -82,15 +83,25 @@ class Status:
 
 
 class AdaptiveDesign:
-    """The trials of a study with a design; `trials` are those asked for until now."""
+    """The trials of a study with a design; `trials` are those asked for until now.
+
+    Raises SpecError where the budget does not reach for the pilot.
+    """
+
+    asks_once = False
 
     def __init__(
         self, points: Sequence[TrialConfig], section: DesignSection, results: Results
     ) -> None:
         self._section, self._results = section, results
         self._families = [_family(own) for own in families(points)]
-        self._before: list[str] = []
         self.rounds = 0
+        pilot = sum(int(_pilot(family, section).sum()) for family in self._families)
+        if section.budget.trials is not None and section.budget.trials < pilot:
+            raise SpecError(
+                f"design.budget.trials = {section.budget.trials}: the pilot alone takes {pilot}, "
+                "give at least that"
+            )
 
     @property
     def trials(self) -> list[TrialConfig]:
@@ -100,8 +111,7 @@ class AdaptiveDesign:
     def advance(self, outcomes: Mapping[str, Outcome]) -> Sequence[Request]:
         """The pilot, then round after round; nothing when all targets are reached or the budget is
         spent. The outcomes themselves are read from the store."""
-        self._before = [trial.trial_id for trial in self.trials]
-        before = set(self._before)
+        before = {trial.trial_id for trial in self.trials}
         if self.rounds == 0:
             for family in self._families:
                 family.asked = _pilot(family, self._section)
@@ -112,8 +122,8 @@ class AdaptiveDesign:
         return [Request(trial) for trial in new]
 
     def finished_trials(self) -> Collection[str]:
-        """Those of the rounds that are over: of each, a trial is final once it is there."""
-        return self._before
+        """None but those that ran to their last step."""
+        return ()
 
     def status(self) -> list[Status]:
         """How each family stands."""
@@ -208,11 +218,6 @@ def _family(points: list[TrialConfig]) -> _Family:
     return _Family(points, prices(points), np.zeros(len(points), dtype=np.int64))
 
 
-def pilot_trials(points: Sequence[TrialConfig], section: DesignSection) -> int:
-    """How many trials the pilot has."""
-    return sum(int(_pilot(_family(own), section).sum()) for own in families(points))
-
-
 def _pilot(family: _Family, section: DesignSection) -> NDArray[np.int64]:
     return pilot_counts(family.costs, section.pilot or PILOT)
 
@@ -222,6 +227,9 @@ def results_in(store: Store) -> Results:
 
     def read(trial_ids: Sequence[str]) -> tuple[pd.DataFrame, float]:
         ledger = store.ledger()
+        lacking = sum(trial_id not in ledger.entries for trial_id in trial_ids)
+        if lacking:
+            raise lost(store, lacking)
         tables = [tidy(table.to_pandas()) for table in store.rows(trial_ids, ledger)]
         known = [ledger.entries[i] for i in trial_ids if i in ledger.entries]
         return pd.concat(tables, ignore_index=True), sum(entry.seconds for entry in known)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from study.choosing.allocation import Outcome, Request
+from study.choosing.participant import Outcome, Request
 from study.spec.search import Guided
 from trainers.guided import Choice, guided_choice
 from trainers.stopping import a_priori_constant
@@ -19,6 +19,8 @@ class TheoryGuided:
 
     Both have a kernel reference: it gives the largest step size, and `rademacher` needs it.
     """
+
+    asks_once = False
 
     def __init__(self, point: TrialConfig, repetition: int, section: Guided) -> None:
         self.point, self.repetition = point, repetition
@@ -50,9 +52,8 @@ class TheoryGuided:
         return []
 
     def finished_trials(self) -> Collection[str]:
-        """Ids of the pilots and the trial, once they are there."""
-        ids = [pilot.trial_id for pilot in self.pilots] if self._stage > 1 else []
-        return [*ids, self.trial.trial_id] if self._stage > 2 and self.trial else ids
+        """None but those that ran to their last step."""
+        return ()
 
     def _choose(self, pilots: Sequence[Outcome]) -> None:
         times = []

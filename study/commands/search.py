@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,16 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.verdicts.tuning import COLUMNS, FILE, GUIDED, NOT_SEARCHED, PILOT, POINT
-from study.choosing.allocation import Outcome, Scheduler, outcomes_of
 from study.choosing.guided import TheoryGuided
+from study.choosing.participant import Outcomes, Participant
 from study.choosing.search import DATABASE, Search, Where, open_storage
-from study.planning.calibration import speeds_of
-from study.running.cluster import ray_here
-from study.running.interruption import Interrupted, interruptible
-from study.running.progress import ProgressDisplay, Tally
-from study.running.runner import DEFAULT_TRACKING_URI
-from study.running.session import Session
-from study.running.suggest import train_as_suggested
-from study.running.worker import Job, Trainer
+from study.commands.analyze import conclude_search, report_folder
+from study.commands.located import store_of
+from study.running.session import DEFAULT_TRACKING_URI, Session, session_on
+from study.running.worker import Trainer
 from study.spec.messages import SpecError
+from study.spec.search import SearchSection
 from study.spec.sections import StudySpec
-from study.storage.store import Store
-from trainers.problem.atoms_file import load_atoms
 from trainers.trial import TrialConfig
 
 
@@ -65,130 +61,85 @@ def search(
     """
     if spec.search is None:
         raise SpecError("search is missing: say what to search over, see study/spec/search.py")
-    console = console or Console()
-    store = Store(storage if storage is not None else Path("results") / spec.name)
+    store = store_of(spec, storage)
     if store.local is None:
         raise SpecError(
             f"--storage {storage}: a search keeps Optuna's database ({DATABASE}) beside its "
             "results, and needs a directory for it"
         )
-    with store.lock(console.print) as lock, interruptible() as interruption:
-        store.claim(spec.name, spec.text, spec.folder)
-        with open_storage(store.local) as database:
-            session = Session(spec, store, console, tracking_uri, trials=())
-            session.open()
-            searches = [
-                Search(database, spec.name, Where(point, sampler, repetition), spec.search)
-                for point in spec.search_points()
-                for sampler in spec.search.samplers
-                for repetition in range(spec.search.repetitions)
-            ]
-            guided = [
-                TheoryGuided(point, repetition, spec.search.theory)
-                for point in spec.search_points()
-                for repetition in range(spec.search.repetitions)
-                if spec.search.theory is not None
-            ]
-            work = _Work(spec, session, searches, guided)
-            try:
-                work.run(address, trainer, interruption.install, lock.check)
-            except (Interrupted, Exception):
-                # Compiled code on the way (Ray's wait) may turn the one into the other.
-                if not interruption.number:
-                    raise
-            return work.end(interruption.number)
+    with (
+        session_on(spec, store, tracking_uri, console or Console()) as session,
+        open_storage(store.local) as database,
+    ):
+        work = _Work(session, spec.search)
+        with session.until_interrupted():
+            work.begin(partial(Search, database, spec.name, section=spec.search))
+            work.train(address, trainer)
+        return work.end()
 
 
 class _Work:
     """One `search` on a claimed and locked store."""
 
-    def __init__(
-        self,
-        spec: StudySpec,
-        session: Session,
-        searches: Sequence[Search],
-        guided: Sequence[TheoryGuided],
-    ) -> None:
-        assert spec.search is not None
-        self._spec, self._session = spec, session
-        self._searches, self._guided = searches, guided
-        self._wanted = len(searches) * spec.search.evaluations
-        self._outcomes: dict[str, Outcome] = {}
-        for table in session.store.rows(list(session.ledger.entries), session.ledger):
-            self._outcomes |= outcomes_of(table)
-        for trial_id, entry in session.ledger.entries.items():
-            self._outcomes[trial_id] = _from(self._outcomes[trial_id], entry.pack_id)
+    def __init__(self, session: Session, section: SearchSection) -> None:
+        self._session, self._section = session, section
+        points = session.spec.search_points()
+        self._wheres = [
+            Where(point, sampler, repetition)
+            for point in points
+            for sampler in section.samplers
+            for repetition in range(section.repetitions)
+        ]
+        self._guided = [
+            TheoryGuided(point, repetition, section.theory)
+            for point in points
+            for repetition in range(section.repetitions)
+            if section.theory is not None
+        ]
+        self._searches: list[Search] = []
+        self._outcomes = Outcomes(session.store, {})
 
-    @property
-    def _done(self) -> int:
-        return sum(len(search.finished_trials()) for search in self._searches)
+    def begin(self, search_at: Callable[[Where], Search]) -> None:
+        """Reads what there is in the store and, with `search_at`, in Optuna's database."""
+        session = self._session
+        session.begin()
+        self._outcomes = Outcomes(session.store, session.ledger.entries)
+        for where in self._wheres:
+            self._searches.append(search_at(where))
 
-    def run(
-        self,
-        address: str | None,
-        trainer: Trainer | None,
-        on_ray: Callable[[], None],
-        check: Callable[[], None],
-    ) -> None:
-        """Trains until every participant is done. check: as of `study.running.watch.Trouble`."""
-        spec, session = self._spec, self._session
-        done = self._done
-        session.say(
-            f"{len(self._searches)} searches of {self._wanted // len(self._searches)} evaluations"
-            + (f", {done} of {self._wanted} are done" if done else "")
+    def train(self, address: str | None, trainer: Trainer | None) -> None:
+        """Trains until every participant is done."""
+        self._session.say(
+            f"{len(self._searches)} searches of {self._section.evaluations} evaluations"
         )
-        scheduler = Scheduler([*self._guided, *self._searches], self._outcomes, 1, self._final)
-        if scheduler.idle():
-            return
-        with ray_here(address, spec) as slots:
-            on_ray()
-            scheduler.on(slots, speeds_of(slots, calibrate=False))
-            atoms = {key: load_atoms(path) for key, path in spec.atom_files().items()}
-            files = spec.trainer_files()
-            job = Job(spec.name, session.store, slots.device, slots.cpus, trainer, sources=files)
-            tally = Tally(self._wanted, self._done, work=self._wanted, work_done=self._done)
+        participants: list[Participant] = [*self._guided, *self._searches]
+        self._session.train(participants, self._outcomes, address, trainer, self._count)
 
-            def changed() -> None:
-                tally.done = self._done
-                tally.work_done = tally.done
-
-            with ProgressDisplay(session.console, tally, 0.0) as display:
-                train_as_suggested(scheduler, job, atoms, slots, display, tally, changed, check)
-                changed()
-
-    def _final(self, trial_ids: list[str]) -> None:
-        """Trials that are as they will stay: on to MLflow."""
-        packs: dict[str, list[str]] = {}
-        for trial_id in trial_ids:
-            packs.setdefault(self._outcomes[trial_id].pack_id, []).append(trial_id)
-        for pack_id, ids in packs.items():
-            self._session.stored(pack_id, ids)
+    def _count(self) -> tuple[int, int]:
+        """Evaluations done, and wanted."""
+        done = sum(len(search.finished_trials()) for search in self._searches)
+        return done, len(self._wheres) * self._section.evaluations
 
     # --- the end ---------------------------------------------------------------------------------
 
-    def end(self, signal_number: int) -> SearchResult:
+    def end(self) -> SearchResult:
         """Writes the table of evaluations, results.parquet and the report."""
         session, store = self._session, self._session.store
         table = self._table()
         failed = int((table["state"] == "FAIL").sum())
-        result = SearchResult(store.url, self._done, self._wanted, failed, table, signal_number)
-        tracker = session.publisher.finish() if session.publisher else None
+        done, wanted = self._count()
+        result = SearchResult(store.url, done, wanted, failed, table, session.signal)
         buffer = io.BytesIO()
         table.to_parquet(buffer, index=False)
         store.write_bytes(FILE, buffer.getvalue())
-        if signal_number:
-            session.track(tracker, "KILLED")
-            session.say(
-                f"stopped: {self._done} of {self._wanted} evaluations done; the same command "
-                "continues"
-            )
+        if session.signal:
+            session.end("KILLED")
+            session.say(f"stopped: {done} of {wanted} evaluations done; the same command continues")
             return result
-        from study.running.conclude import conclude_search, report_folder
-
         ledger = store.ledger()
         with report_folder(store) as folder:
-            conclusion = conclude_search(store, self._spec, ledger, folder)
-            session.track(tracker, "FINISHED", folder, conclusion)
+            conclusion = conclude_search(store, session.spec, ledger, folder)
+            session.end("FINISHED", folder, conclusion)
         _print_best(session.console, table)
         for guided in self._guided:
             if guided.message:
@@ -250,10 +201,6 @@ def _point(point: TrialConfig) -> dict[str, Any]:
         point.steps,
     )  # fmt: skip
     return dict(zip(POINT, values, strict=True))
-
-
-def _from(outcome: Outcome, pack_id: str) -> Outcome:
-    return replace(outcome, pack_id=pack_id)
 
 
 def _print_best(console: Console, evaluations: pd.DataFrame) -> None:

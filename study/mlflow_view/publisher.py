@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,13 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.data.results import tidy
-from study.storage.store import Ledger, Store
+from study.storage.store import Store
 
 BATCH_PACKS = 8
 RETRY_SECONDS = 30.0
 """How long a server that failed is left alone."""
 
-_Item = tuple[str, Collection[str] | None]
+_Item = tuple[str, Collection[str]]
 
 
 class Publisher:
@@ -45,16 +45,14 @@ class Publisher:
         self._waiting: list[_Item] = []
         self._tracker: Any = None
         self._failed_at: float | None = None
-        self._backlog: tuple[Collection[str], Ledger] | None = None
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
 
-    def start(self, trial_ids: Collection[str], ledger: Ledger) -> None:
-        """Opens the tracker, and logs what the store already has of these trials and it has not."""
-        self._backlog = (trial_ids, ledger)
+    def start(self) -> None:
+        """Opens the tracker."""
         self._thread.start()
 
-    def pack_done(self, pack_id: str, trial_ids: Collection[str] | None = None) -> None:
-        """A pack is in the store; of its trials these are final, by default all."""
+    def pack_done(self, pack_id: str, trial_ids: Collection[str]) -> None:
+        """These trials of a stored pack are final. Those that are logged already are left out."""
         self._queue.put((pack_id, trial_ids))
 
     def finish(self) -> Any:
@@ -78,12 +76,8 @@ class Publisher:
                 tracker = self._make_tracker()
                 tracker.open()
                 self._tracker = tracker
-            if self._backlog is not None:
-                self._catch_up(*self._backlog)
-                self._backlog = None
             while self._waiting:
-                ready = self._waiting[:BATCH_PACKS]
-                self._log(_chosen(self._store.read_pack(pack), ids) for pack, ids in ready)
+                self._log(self._waiting[:BATCH_PACKS])
                 del self._waiting[:BATCH_PACKS]
         except Exception as error:
             # Whether the last call did its work is not known: the next tracker looks.
@@ -111,18 +105,13 @@ class Publisher:
             batch.append(following)
         return batch
 
-    def _catch_up(self, trial_ids: Collection[str], ledger: Ledger) -> None:
-        missing = [trial_id for trial_id in trial_ids if trial_id not in self._tracker.logged]
-        for table in self._store.rows(missing, ledger):
-            self._log([table])
-
-    def _log(self, tables: Iterable[Any]) -> None:
-        frames = [tidy(table.to_pandas()) for table in tables]
+    def _log(self, items: Sequence[_Item]) -> None:
+        frames = []
+        for pack_id, trial_ids in items:
+            missing = [i for i in trial_ids if i not in self._tracker.logged]
+            if missing:
+                table = self._store.read_pack(pack_id)
+                rows = table.filter(pc.is_in(table["trial_id"], value_set=pa.array(missing)))
+                frames.append(tidy(rows.to_pandas()))
         if frames:
             self._tracker.log_trials(pd.concat(frames, ignore_index=True))
-
-
-def _chosen(table: pa.Table, trial_ids: Collection[str] | None) -> pa.Table:
-    if trial_ids is None:
-        return table
-    return table.filter(pc.is_in(table["trial_id"], value_set=pa.array(list(trial_ids))))

@@ -22,6 +22,7 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag, ViewType
 
+from analysis.data.addresses import shown
 from analysis.data.mlflow_view import (
     LOGGED_SERIES,
     MAX_PARAM,
@@ -32,7 +33,6 @@ from analysis.data.mlflow_view import (
     logged_value,
     mlflow_manners,
     series_as_tags,
-    shown,
     sqlite_file,
     steps_as_params,
 )

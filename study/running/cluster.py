@@ -8,14 +8,14 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 from ray import tune
 
-from study.planning.plan import Pack, Slots, slots_of, usable_cpus
+from study.planning.plan import Slots, slots_of, usable_cpus
 from study.running.ray_token import token_for_this_run
 from study.spec.messages import SpecError
 from study.spec.sections import StudySpec
@@ -68,8 +68,8 @@ def ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def resources_of(packs: Sequence[Pack], slots: Slots) -> Any:
-    """What Tune shall ask Ray for, for `packs` on `slots`."""
+def resources_on(slots: Slots) -> Any:
+    """What Tune shall ask Ray for, for packs on `slots`, whose configuration names their device."""
     request = {"cpu": slots.cpus, "gpu": slots.gpus}
     if slots.beside is None:
         return request
@@ -82,8 +82,7 @@ def resources_of(packs: Sequence[Pack], slots: Slots) -> Any:
             [{"CPU": slots.beside.cpus}], bundle_label_selector=elsewhere
         ),
     }
-    devices = [pack.device for pack in packs]
-    return lambda config: kinds[devices[config["pack"]]]
+    return lambda config: kinds[config["device"]]
 
 
 def _leave_ray() -> None:

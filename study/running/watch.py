@@ -1,17 +1,23 @@
-"""What Ray Tune reports: packs that are stored, packs whose worker died; and when it stops."""
+"""Between the scheduler and Ray Tune: packs on their way, packs that are stored, packs whose worker
+died; and when it stops."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import base64
+import json
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from study.planning.plan import Pack
 from study.running.progress import ProgressDisplay, Tally
+from study.running.scheduler import Scheduler, Work
+from study.running.worker import Job, failed_rows
 from study.storage.lock import StorageLockedError
 from study.storage.store import StoreError
+from trainers.trial import TrialConfig
 
 
 class Trouble(tune.Stopper):  # type: ignore[misc]  # ray is untyped
@@ -52,31 +58,49 @@ class Trouble(tune.Stopper):  # type: ignore[misc]  # ray is untyped
 
 
 class Watch(tune.Callback):  # type: ignore[misc]  # ray is untyped
-    """Keeps the tally, announces stored packs, and collects the packs whose worker died."""
+    """Takes packs from the scheduler, brings them back when they are stored, and keeps the tally.
+
+    A pack whose worker dies again and again is halved until the trial that kills it is alone; that
+    one is stored as failed. count: how many trials are done, and of how many. on_halving: told the
+    number of trials of such a pack, and why its worker died.
+    """
 
     def __init__(
         self,
-        tally: Tally,
+        scheduler: Scheduler,
+        job: Job,
         display: ProgressDisplay,
-        stored: Callable[[str], None],
+        tally: Tally,
         trouble: Trouble,
+        count: Callable[[], tuple[int, int]],
+        on_halving: Callable[[int, str], None],
     ) -> None:
-        self.crashed: list[tuple[Pack, str]] = []
-        self.trouble = trouble
-        self._packs: Sequence[Pack] = ()
-        self._tally, self._display, self._stored = tally, display, stored
-        self._running: dict[int, float] = {}
-        self._work, self._measured = tally.work_done, tally.measured
+        self.scheduler, self.trouble = scheduler, trouble
+        self._job, self._display, self._tally = job, display, tally
+        self._count, self._on_halving = count, on_halving
+        self._given = 0
+        self._out: dict[int, Work] = {}
+        self._running: dict[int, float] = {}  # operations done
+        self._work = self._measured = 0.0
+        self._show()
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         # Tune pickles its callbacks for a restore, which never comes here.
         return (tune.Callback, ())
 
-    def begin(self, packs: Sequence[Pack]) -> None:
-        """What follows is about these packs."""
-        self._packs = packs
-        self._running = {}
-        self.crashed = []
+    def out(self, device: str) -> int:
+        """Packs on their way to a device, or there."""
+        return sum(work.pack.device == device for work in self._out.values())
+
+    def take(self, device: str) -> dict[str, Any] | None:
+        """The configuration of the next Tune trial on a device, or None where all wait for what is
+        out. Raises StoreError."""
+        work = self.scheduler.next_work(device)
+        if work is None:
+            return None
+        self._given += 1
+        self._out[self._given] = work
+        return {"pack": self._given, "device": device, "work": packed(work)}
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self._running[trial.config["pack"]] = 0.0
@@ -89,44 +113,65 @@ class Watch(tune.Callback):  # type: ignore[misc]  # ray is untyped
         self._show()
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        index = trial.config["pack"]
-        result = trial.last_result
+        number, result = trial.config["pack"], trial.last_result
         if "storage_error" in result:
             self.trouble.report(result["storage_error"])
             return
-        self._measured += self._running.pop(index, 0.0)
-        self._finish(self._packs[index], result)
-        self._stored(result["pack_id"])
+        self._measured += self._running.pop(number, 0.0)
+        self._finish(self._out.pop(number), result["pack_id"], result)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        index = trial.config["pack"]
-        self._running.pop(index, None)
-        self.crashed.append((self._packs[index], reason_of(trial)))
-        self._show()
+        number, reason = trial.config["pack"], reason_of(trial)
+        self._running.pop(number, None)
+        work = self._out.pop(number)
+        if len(work.trials) > 1:
+            self._on_halving(len(work.trials), reason)
+            self.scheduler.put_back(work.halves())
+            self._show()
+            return
+        try:
+            pack_id = failed_rows(self._job, work.trials, reason)
+        except StoreError as error:
+            self.trouble.report(str(error))
+            return
+        self._finish(work, pack_id, {"failed": 1})
 
-    def give_up(self, pack: Pack, pack_id: str) -> None:
-        """Counts the trials of `pack`, stored under `pack_id`, as failed."""
-        self._finish(pack, {"failed": len(pack.trials)})
-        self._stored(pack_id)
-
-    def _finish(self, pack: Pack, counts: Mapping[str, Any]) -> None:
-        self._work += pack.cost
-        self._tally.done += len(pack.trials)
+    def _finish(self, work: Work, pack_id: str, counts: Mapping[str, Any]) -> None:
+        self._work += work.pack.cost
         self._tally.failed += counts.get("failed", 0)
         self._tally.diverged += counts.get("diverged", 0)
+        self.scheduler.came_back(work, pack_id)
         self._show()
 
     def _show(self) -> None:
-        running = [(self._packs[index], done) for index, done in self._running.items()]
-        self._tally.running = sum(len(pack.trials) for pack, _ in running)
-        self._tally.measured = self._measured + sum(done for _, done in running)
-        self._tally.work_done = self._work + sum(_share(p, done) * p.cost for p, done in running)
+        tally = self._tally
+        running = [(self._out[number], done) for number, done in self._running.items()]
+        tally.running = sum(len(work.trials) for work, _ in running)
+        tally.measured = self._measured + sum(done for _, done in running)
+        tally.done, tally.total = self._count()
+        if self.scheduler.asks_once:
+            going = sum(_share(work, done) * work.pack.cost for work, done in running)
+            tally.work_done = self._work + going
+        else:  # how long what follows will take is not known
+            tally.work, tally.work_done = float(tally.total), float(tally.done)
         self._display.update()
 
 
-def _share(pack: Pack, operations: float) -> float:
-    total = sum(trial.training_operations for trial in pack.trials)
+def _share(work: Work, operations: float) -> float:
+    total = work.operations()
     return min(operations / total, 1.0) if total else 0.0
+
+
+def packed(work: Work) -> str:
+    """The trials of a pack, and where they stop, as text for a Tune trial's configuration."""
+    plain = {"trials": [t.model_dump(mode="json") for t in work.trials], "until": work.until}
+    return base64.urlsafe_b64encode(zlib.compress(json.dumps(plain).encode())).decode()
+
+
+def unpacked(text: str) -> tuple[list[TrialConfig], int | None]:
+    """What `packed` made a text of."""
+    plain = json.loads(zlib.decompress(base64.urlsafe_b64decode(text)))
+    return [TrialConfig.model_validate(trial) for trial in plain["trials"]], plain["until"]
 
 
 def reason_of(trial: Any) -> str:

@@ -292,15 +292,6 @@ class StudySpec(Section):
         if size > MAXIMUM_TRIALS:
             raise SpecError(f"the study asks for {size:,} trials, more than {MAXIMUM_TRIALS:,}")
         _ = self._points
-        if self.design is not None and self.design.budget.trials is not None:
-            from study.choosing.adaptive import pilot_trials  # loads pandas
-
-            pilot = pilot_trials(self._points, self.design)
-            if self.design.budget.trials < pilot:
-                raise SpecError(
-                    f"design.budget.trials = {self.design.budget.trials}: the pilot alone takes "
-                    f"{pilot}, give at least that"
-                )
 
     def _search_problems(self, search: SearchSection) -> list[str]:
         """Keys that a search has no use for, or that it has twice."""

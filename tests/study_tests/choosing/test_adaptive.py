@@ -13,7 +13,7 @@ import pytest
 from analysis.data.quantities import curves
 from analysis.data.results import load_results, table_from
 from analysis.fits.power_law import fit_power_law
-from study.choosing.adaptive import AdaptiveDesign, families, pilot_trials, replayed, results_in
+from study.choosing.adaptive import AdaptiveDesign, families, replayed, results_in
 from study.spec.messages import SpecError
 from study.spec.sections import StudySpec
 from study.storage.store import Store
@@ -115,13 +115,13 @@ def test_no_exponent_is_looked_at(tmp_path: Path) -> None:
 
 
 def test_a_budget_of_trials_is_kept(tmp_path: Path) -> None:
-    least = pilot_trials(spec_of().points(), spec_of().design)  # type: ignore[arg-type]
+    least = len(finish(spec_of(), Store(tmp_path / "pilot"), rounds=1).trials)
     spec = spec_of(budget={"trials": least + 9}, half_width={"best_score_error": 0.001})
     design = finish(spec, Store(tmp_path))
     assert len(design.trials) == least + 9
     assert design.status()[0].closed == "the budget is spent"
     with pytest.raises(SpecError, match=rf"design.budget.trials = {least - 1}: the pilot alone"):
-        spec_of(budget={"trials": least - 1})
+        finish(spec_of(budget={"trials": least - 1}), Store(tmp_path / "none"))
 
 
 def test_a_budget_of_minutes_is_kept(tmp_path: Path) -> None:

@@ -12,9 +12,14 @@ import optuna
 import pytest
 
 from analysis.data.results import table_from
-from study.choosing.allocation import Outcome, Scheduler, outcomes_of
+from study.choosing.participant import Outcome, Outcomes
 from study.choosing.search import Search, Where, best_until, open_storage, rungs_of
+from study.planning.cost import DEFAULT_SPEEDS
+from study.planning.plan import Slots
+from study.running.packing import Packing
+from study.running.scheduler import Scheduler
 from study.spec.sections import StudySpec
+from study.storage.store import Store
 from trainers.trial import TrialConfig, recorded_steps
 
 SPEC: dict[str, Any] = {
@@ -49,7 +54,8 @@ class Driver:
     def __init__(self, fake: Any, folder: Path, spec: StudySpec, samplers: Any = None) -> None:
         self.fake, self.folder, self.spec = fake, folder, spec
         self.samplers = samplers or spec.search.samplers
-        self.outcomes: dict[str, Outcome] = {}
+        self.store = Store(folder / "results")
+        self.outcomes = Outcomes(self.store, {})
         self.trained: list[tuple[str, int | None]] = []
         self.final: list[str] = []
 
@@ -62,17 +68,18 @@ class Driver:
                 for sampler in self.samplers
                 for repetition in range(self.spec.search.repetitions)
             ]
-            scheduler = Scheduler(searches, self.outcomes, 1, self.final.extend)
+            scheduler = Scheduler(searches, self.outcomes, lambda _, ids: self.final.extend(ids))
+            scheduler.on(Packing(Slots(1, "cpu"), DEFAULT_SPEEDS["cpu"]))
             for _ in range(packs):
-                batch = scheduler.next_batch()
-                if batch is None:
+                work = scheduler.next_work()
+                if work is None:
                     assert scheduler.done
                     break
-                made = [self.fake.trajectory(c, batch.until) for c in batch.configs]
+                made = [self.fake.trajectory(c, work.until) for c in work.trials]
                 if mischief:
                     made = [mischief(t) for t in made]
-                self.trained += [(c.trial_id, batch.until) for c in batch.configs]
-                scheduler.came_back(outcomes_of(table_from(made, "s"), "p"))
+                self.trained += [(c.trial_id, work.until) for c in work.trials]
+                scheduler.came_back(work, self.store.write_pack(table_from(made, "s")))
             return {
                 search._label: [search.evaluations(), search._study.get_trials()]
                 for search in searches

@@ -13,7 +13,7 @@ from fake_trainer import trajectory
 from analysis.data.results import table_from
 from study.mlflow_view import publisher as module
 from study.mlflow_view.publisher import Publisher
-from study.storage.store import Ledger, Store
+from study.storage.store import Store
 from trainers.trial import Cube, TrialConfig
 
 
@@ -92,11 +92,11 @@ def test_every_pack_is_logged_once_and_in_batches(store: Store) -> None:
     tracker, errors = Tracker(), list[str]()
     tracker.gate.clear()
     publisher = Publisher(store, lambda: tracker, errors.append)
-    publisher.start([], Ledger())
+    publisher.start()
     ids = []
     for seed in range(12):
         pack_id, trial_ids = write(store, seed)
-        publisher.pack_done(pack_id)
+        publisher.pack_done(pack_id, trial_ids)
         ids += trial_ids
     tracker.gate.set()
     assert publisher.finish() is tracker
@@ -106,11 +106,15 @@ def test_every_pack_is_logged_once_and_in_batches(store: Store) -> None:
 
 
 def test_what_a_killed_driver_did_not_log_is_logged_at_the_start(store: Store) -> None:
-    _, first = write(store, 0, 1)
-    _, second = write(store, 2)
-    tracker = Tracker(logged={first[0]})
+    begun, first = write(store, 0, 1)
+    done, second = write(store, 2)
+    whole, third = write(store, 3)
+    tracker = Tracker(logged={first[0], *third})
     publisher = Publisher(store, lambda: tracker, pytest.fail)
-    publisher.start([*first, *second], store.ledger())
+    (store.local / "trials" / f"{whole}.parquet").unlink()  # what is logged is not read again
+    publisher.start()
+    for pack_id, trial_ids in ((begun, first), (done, second), (whole, third)):
+        publisher.pack_done(pack_id, trial_ids)
     publisher.finish()
     assert sorted(tracker.seen) == sorted([first[1], *second])
 
@@ -121,10 +125,9 @@ def test_a_failure_is_told_once_and_what_waits_stays_in_the_store(
 ) -> None:
     tracker, errors = Tracker(broken_after=broken_after), list[str]()
     publisher = Publisher(store, lambda: tracker, errors.append)
-    _, waiting = write(store, 0)
-    publisher.start(waiting, store.ledger())
-    for seed in range(1, 30):
-        publisher.pack_done(write(store, seed)[0])
+    publisher.start()
+    for seed in range(30):
+        publisher.pack_done(*write(store, seed))
     tracker.open = lambda: None  # type: ignore[method-assign]  # it stays broken
     assert publisher.finish() is None
     assert errors == ["gone"]
@@ -138,13 +141,12 @@ def test_a_server_that_comes_back_gets_what_it_missed_and_nothing_twice(
     server = Server()
     errors = list[str]()
     publisher = Publisher(store, lambda: Client(server), errors.append)
-    _, before = write(store, 0, 1)
-    publisher.start(before, store.ledger())
-    ids = [*before]
-    for seed in range(2, 60):
+    publisher.start()
+    ids: list[str] = []
+    for seed in range(60):
         pack_id, trial_ids = write(store, seed)
         ids += trial_ids
-        publisher.pack_done(pack_id)
+        publisher.pack_done(pack_id, trial_ids)
         server.calls_left = {20: 2, 30: 10**9, 40: 0, 50: 10**9}.get(seed, server.calls_left)
     assert publisher.finish() is not None
     assert sorted(server.logged) == sorted(ids)
@@ -157,7 +159,7 @@ def test_a_tracker_that_cannot_be_made_is_a_failure_too(store: Store) -> None:
 
     errors = list[str]()
     publisher = Publisher(store, broken, errors.append)
-    publisher.start([], Ledger())
-    publisher.pack_done("0" * 16)
+    publisher.start()
+    publisher.pack_done("0" * 16, ["0"])
     assert publisher.finish() is None
     assert errors == ["no mlflow here"]

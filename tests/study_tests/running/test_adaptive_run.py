@@ -20,7 +20,7 @@ from rich.console import Console
 from analysis.data.results import load_results
 from study.choosing.adaptive import replayed
 from study.cli import main
-from study.running.runner import run
+from study.commands.run import run
 from study.spec.sections import StudySpec
 from study.storage.store import Store
 
@@ -43,7 +43,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {support!r})
 from fake_trainer import train
-from study.running.runner import run
+from study.commands.run import run
 from study.spec.sections import StudySpec
 run(StudySpec.load("study.yaml"), "results", "sqlite:///mlflow.db", trainer=train)
 """

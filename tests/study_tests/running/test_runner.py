@@ -24,9 +24,10 @@ from rich.console import Console
 from analysis.data.audit import load_audit
 from analysis.data.results import load_results
 from study import StudySpec, cli, run
-from study.running import runner
+from study.commands import run as run_command
+from study.commands.run import RunResult
+from study.running import engine
 from study.running.cluster import _connect
-from study.running.session import RunResult
 from study.spec.messages import SpecError
 from study.storage import lock
 from study.storage.lock import StorageLockedError
@@ -206,7 +207,7 @@ def test_when_every_trial_fails_the_run_says_so(trainer: Trainer, tmp_path: Path
 def test_a_trial_that_kills_its_worker_fails_alone(
     trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "ATTEMPTS_AFTER_A_CRASH", 0)
+    monkeypatch.setattr(engine, "ATTEMPTS_AFTER_A_CRASH", 0)
     trainer.control(kill_width=64)
     text = STUDY.replace("seeds: 3", "seeds: 1")
     text = text[: text.index("sweeps")] + "sweeps: {samples: 16, width: [64, 128, 256]}\n"
@@ -309,7 +310,7 @@ def test_the_command_exits_with_3_where_trials_failed(
     def with_fake(*arguments: Any, **options: Any) -> RunResult:
         return run(*arguments, **options, trainer=fake_trainer.train)
 
-    monkeypatch.setattr(runner, "run", with_fake)
+    monkeypatch.setattr(run_command, "run", with_fake)
     (tmp_path / "s.yaml").write_text(STUDY)
     arguments = ["run", f"{tmp_path}/s.yaml", "--storage", f"{tmp_path}/r", "--no-tracking", "-q"]
     for control, code in (({"raise_width": 64}, 3), ({}, 0)):

@@ -1,4 +1,5 @@
-"""From stored packs to results.parquet, verdicts.json, report.html and figures/."""
+"""`scorerates analyze`, and the end of `run` and `search`: from stored packs to results.parquet,
+verdicts.json, report.html and figures/."""
 
 from __future__ import annotations
 
@@ -19,10 +20,10 @@ from analysis.data.table import Table, load_table
 from analysis.verdicts.judging import Verdict, evaluate
 from analysis.verdicts.tuning import load_evaluations
 from study.choosing.adaptive import replayed
+from study.commands.located import known_trials, owned
 from study.running import audits
 from study.spec.sections import StudySpec
 from study.storage.store import Ledger, Store, StoreError
-from trainers.trial import TrialConfig
 
 
 @dataclass(frozen=True)
@@ -31,27 +32,6 @@ class Conclusion:
 
     table: Table
     verdicts: list[Verdict]
-
-
-def stored_spec(store: Store) -> StudySpec:
-    """The study as last run in `store`. Raises StoreError, or SpecError (its CSV file moved)."""
-    text, folder = store.spec_source()
-    return StudySpec.from_text(text, folder)
-
-
-def known_trials(store: Store, spec: StudySpec) -> list[str]:
-    """Ids of the trials of `spec`; of a search or a design those asked for until now."""
-    if spec.search is None:
-        return [trial.trial_id for trial in trials_of(store, spec)]
-    evaluations = load_evaluations(store.url)
-    return [] if evaluations is None else list(dict.fromkeys(evaluations["trial_id"]))
-
-
-def trials_of(store: Store, spec: StudySpec, ledger: Ledger | None = None) -> list[TrialConfig]:
-    """The trials of `spec`; of an adaptive design those that it has asked for until now."""
-    if spec.design is None:
-        return spec.trials()
-    return replayed(spec.points(), spec.design, store, ledger or store.ledger()).trials
 
 
 def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Conclusion:
@@ -83,7 +63,7 @@ def conclude_search(store: Store, spec: StudySpec, ledger: Ledger, folder: Path)
     that were chosen by their results, so there are no verdicts. Raises StoreError."""
     from analysis.report.page import write_report  # loads matplotlib
 
-    evaluations, trial_ids = load_evaluations(store.url), known_trials(store, spec)
+    evaluations, trial_ids = load_evaluations(store.url), known_trials(store, spec, ledger)
     if evaluations is None or not trial_ids:
         raise StoreError(
             f"{store.place}: no evaluation of search {spec.name!r} has finished: start it with "
@@ -133,9 +113,7 @@ def analyze_store(store: Store, spec: StudySpec | None = None) -> Conclusion:
         if spec is None and not store.exists():
             table = Table.of(load_results(store.url))
             return judge_table(store, table, "", folder, audit=load_audit(store.url))
-        spec = spec or stored_spec(store)
-        store.check_owner(spec.name)
-        return conclude(store, spec, store.ledger(), folder)
+        return conclude(store, owned(store, spec), store.ledger(), folder)
 
 
 @contextmanager

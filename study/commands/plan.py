@@ -1,0 +1,74 @@
+"""`scorerates plan`: what a study costs, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.commands.located import store_of, trials_of
+from study.planning.calibration import speeds_of
+from study.planning.cost import DEFAULT_SPEEDS
+from study.planning.plan import Plan, local_slots
+from study.running.packing import packing_for
+from study.running.progress import duration_text, rate_text
+from study.spec.sections import StudySpec
+from trainers.trial import TrialConfig
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """The packs of what is missing of a study, and what they cost. place: of its results."""
+
+    spec: StudySpec
+    place: str
+    trials: list[TrialConfig]
+    plan: Plan
+
+    def rows(self) -> list[tuple[str, str]]:
+        """As names and values for a reader."""
+        plan, trials, slots = self.plan, self.trials, self.plan.slots
+        done = len(trials) - plan.trials
+        so_far = "seeds as the design asks, so far"
+        seeds = so_far if self.spec.design else f"{len(self.spec.seeds)} seeds"
+        return [
+            ("study", self.spec.name),
+            ("trials", f"{len(trials):,} ({done:,} done)"),
+            ("points", f"{len({trial.point_id for trial in trials}):,} of {seeds}"),
+            ("to train", f"{plan.trials:,} trials in {len(plan.packs):,} packs"),
+            ("arithmetic", f"{plan.operations:.3g} floating-point operations"),
+            (
+                "memory",
+                f"{plan.memory / 2**20:,.0f} MiB at most, {slots.workers} packs at once",
+            ),
+            (
+                "time",
+                f"about {duration_text(plan.seconds)} on {slots.workers} {slots.device} workers",
+            ),
+            ("rate", f"{rate_text(plan.rate)} a worker ({plan.speeds.source})"),
+            ("results", self.place),
+        ]
+
+
+def plan_study(
+    spec: StudySpec,
+    storage: str | Path | None,
+    calibrate: bool | None,
+    tell: Callable[[str], None],
+) -> StudyPlan:
+    """The plan of what is missing, on this machine. calibrate, tell: as of `speeds_of`. Raises
+    SpecError where the trials are a search's, and StoreError."""
+    store = store_of(spec, storage)
+    if spec.design is None:
+        spec.trials()  # says so where there are none to plan
+    store.check_owner(spec.name)
+    ledger = store.ledger()
+    trials = trials_of(store, spec, ledger)
+    missing = [trial for trial in trials if not ledger.finished(trial.trial_id)]
+    resources = spec.resources
+    slots = local_slots(
+        spec.device, resources.cpus_per_pack, resources.gpus_per_pack, resources.workers
+    )
+    speeds = speeds_of(slots, calibrate, tell) if missing else DEFAULT_SPEEDS[slots.device]
+    packing = packing_for(slots, spec, trials, ledger, speeds)
+    return StudyPlan(spec, store.place, trials, packing.plan(missing))

@@ -1,0 +1,30 @@
+"""`scorerates sync`: MLflow brought up to date with the stored results."""
+
+from __future__ import annotations
+
+from study.commands.analyze import conclude, report_folder
+from study.commands.located import owned
+from study.mlflow_view.tracking import Tracker, TrackingError
+from study.spec.sections import StudySpec
+from study.storage.store import Store, StoreError
+
+
+def sync(store: Store, spec: StudySpec | None, tracking_uri: str) -> tuple[str, int]:
+    """The study's name, and how many of its trials MLflow lacked. Raises SpecError and
+    StoreError."""
+    spec = owned(store, spec)
+    ledger = store.ledger()
+    tracker = Tracker(spec.name, tracking_uri, spec.text, spec.description)
+    try:
+        tracker.open()
+        with report_folder(store) as folder:
+            conclusion = conclude(store, spec, ledger, folder)
+            before = len(tracker.logged)
+            for rows in conclusion.table.parts():
+                tracker.log_trials(rows)
+            added = len(tracker.logged) - before
+            tracker.log_study(folder, conclusion.verdicts, conclusion.table)
+            tracker.close("FINISHED")
+    except TrackingError as error:
+        raise StoreError(str(error)) from None
+    return spec.name, added
