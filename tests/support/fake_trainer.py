@@ -3,8 +3,9 @@
 The folder in FAKE_TRAINER holds `control.json` (sleep: seconds a trial; raise_width: a trial of
 that width raises; kill_width: its process dies; room, killed_above: more trials in a pack raise
 MemoryError, or kill the process as the system does; full: the worker's disk is), `calls/`, one file
-for every trial trained, holding the device asked for and FAKE_NODE, the node; and `workers/`, one
-for every process that trained, named by its id and holding FAKE_NODE.
+for every trial trained, holding the device asked for and FAKE_NODE, the node; `workers/`, one for
+every process that trained, named by its id and holding FAKE_NODE; and `packs/`, one for every pack
+that came to its end, holding its trials and how many packs were at work when it began.
 A step size above 2 diverges. Numbers follow from the configuration alone: the score error is lowest
 at effective time N^1/2, and there it is N^-1/2 and a little for each seed.
 """
@@ -40,6 +41,11 @@ def train(
     workers = folder / "workers"
     workers.mkdir(exist_ok=True)
     (workers / str(os.getpid())).write_text(os.environ.get("FAKE_NODE", ""))
+    busy = folder / "busy"
+    busy.mkdir(exist_ok=True)
+    sign = busy / uuid.uuid4().hex
+    sign.touch()
+    together = len(list(busy.iterdir()))
     if len(configs) > control.get("killed_above", math.inf):
         os.kill(os.getpid(), signal.SIGKILL)
     if len(configs) > control.get("room", math.inf):
@@ -57,6 +63,11 @@ def train(
         time.sleep(control.get("sleep", 0))
         if on_progress is not None:
             on_progress(config.training_operations)
+    packs = folder / "packs"
+    packs.mkdir(exist_ok=True)
+    pack = {"together": together, "trials": [c.model_dump(mode="json") for c in configs]}
+    (packs / sign.name).write_text(json.dumps(pack))
+    sign.unlink()
     return [trajectory(config) for config in configs]
 
 

@@ -9,14 +9,17 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import fake_trainer
 import pytest
 import ray
+import yaml
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from study import StudySpec, run
+from study.commands.search import search
 from study.planning.cost import DEFAULT_SPEEDS
 from study.planning.mixed import make_mixed_plan
 from study.planning.plan import Plan, Slots, make_plan, makespan, slots_of
@@ -41,6 +44,29 @@ sweeps:
   - width: [32, 128]
 audit: false
 """
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "design": {
+        "name": "design",
+        "base": {"samples": [16, 32, 64, 128], "width": 64, "step_size": 1.0},
+        "design": {
+            "kind": "adaptive",
+            "half_width": {"best_score_error": 0.003},
+            "budget": {"trials": 500},
+            "pilot": 60,
+        },
+    },
+    "search": {
+        "name": "search",
+        "base": {"samples": 64},
+        "search": {
+            "samplers": "random",
+            "evaluations": 240,
+            "batch": 240,
+            "space": {"width": [32, 64, 128], "step_size": {"low": 0.1, "high": 2}},
+        },
+    },
+}
 
 
 def trials(count: int, **sizes: int) -> list[TrialConfig]:
@@ -102,10 +128,15 @@ def test_what_would_end_last_or_cannot_be_held_beside_stays_on_the_gpus() -> Non
     assert plan is alone
 
 
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The fake trainer's folder, on a cluster of a node that says it has a GPU and one without."""
-    folder = tmp_path / "fake"
+    folder = tmp_path_factory.mktemp("fake")
+    with pytest.MonkeyPatch.context() as patch:
+        yield from cluster_with(folder, patch)
+
+
+def cluster_with(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (folder / "calls").mkdir(parents=True)
     (folder / "control.json").write_text(json.dumps({"sleep": 0.02}))
     monkeypatch.setenv("FAKE_TRAINER", str(folder))
@@ -129,13 +160,22 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def test_both_kinds_of_nodes_train_one_study(fake: Path, tmp_path: Path) -> None:
-    spec = StudySpec.from_text(STUDY)
-    result = run(
-        spec, tmp_path / "r", None, trainer=fake_trainer.train, console=Console(quiet=True)
-    )
+@pytest.mark.parametrize("kind", ["grid", "design", "search"])
+def test_both_kinds_of_nodes_train_one_study(kind: str, fake: Path, tmp_path: Path) -> None:
+    plain = yaml.safe_load(STUDY)
+    if kind != "grid":
+        del plain["seeds"], plain["sweeps"]
+    spec = StudySpec.from_mapping({**plain, **OTHERS.get(kind, {})})
+    command = search if kind == "search" else run
+    quiet = Console(quiet=True)
+    result = command(spec, tmp_path / "r", None, trainer=fake_trainer.train, console=quiet)
     assert result.exit_code == 0
-    assert set(Store(tmp_path / "r").ledger().entries) == {t.trial_id for t in spec.trials()}
-    calls = [file.read_text() for file in (fake / "calls").iterdir()]
-    assert len(calls) == len(spec.trials())
-    assert set(calls) == {"cuda with", "cpu without"}
+    files = list((fake / "calls").iterdir())
+    trained = [file.name.partition(".")[0] for file in files]
+    assert set(Store(tmp_path / "r").ledger().entries) == set(trained)
+    if kind == "grid":
+        assert set(trained) == {t.trial_id for t in spec.trials()}
+    assert len(trained) == len(set(trained)) >= 200
+    assert {file.read_text() for file in files} == {"cuda with", "cpu without"}
+    for file in files:
+        file.unlink()
