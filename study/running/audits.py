@@ -1,7 +1,7 @@
 """The audit of a study's assumptions, beside the trials: one table a setting (docs/theory.md, 9).
 
 A setting is what trials have in common when only N, m, eta, the initialisation and the seed differ.
-Knows nothing of Ray: `study.running.runner` calls `audit_into_store` in workers.
+Knows nothing of Ray: `study.running.engine` calls `audit_into_store` in workers.
 """
 
 from __future__ import annotations
