@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 STEPS, RECORDED, STEP_SIZE = 1000, 40, 1.0
 NORMS = (1.0, 10.0, 100.0)
-CLEAN_POINTS = 1024
 
 
 def peak_mib() -> float:
@@ -38,6 +37,7 @@ def measure(samples: int, threads: int, file: str, route: str) -> dict[str, Any]
 
     from trainers.kernel.product import KernelProduct
     from trainers.kernel.terms import KernelReference, RidgeFamily
+    from trainers.limits import CLEAN_POINTS
     from trainers.problem.distributions import make_distribution
     from trainers.problem.regression import draw, stream
     from trainers.trial import Diffusion, GaussianMixture, recorded_steps

@@ -1,4 +1,4 @@
-"""Which trials train together as packed tensors, and what such a batch holds.
+"""The grouping of trials into batches of packed tensors, and the memory of a batch.
 
 Standard library and pydantic only: the planner asks the same questions as the trainer.
 """

@@ -1,4 +1,4 @@
-"""What a trainer of your own must keep to, as checks that you can run on it.
+"""Checks that a trainer of your own keeps to the protocol.
 
     python -m trainers.conformance my_module:MyTrainer [--step-size 0.1]
 
@@ -203,7 +203,7 @@ def it_can_be_stopped_early(subject: Subject) -> None:
 
 
 def it_does_not_look_at_the_evaluated_points(subject: Subject) -> None:
-    """What is predicted at a point does not depend on the others that are evaluated."""
+    """A prediction at a point does not depend on the other points that are evaluated."""
     task = subject.task()
     other = replace(task, z_eval=np.concatenate([task.z_eval[:10], task.z_eval[:-10]]))
     (first,), (second,) = subject.train([task]), subject.train([other])
@@ -302,8 +302,8 @@ def check_trainer(name: str, step_size: float = 0.1, device: str = "cpu") -> Non
 
 
 def results(subject: Subject) -> list[tuple[str, str]]:
-    """Each check's name in words, and what is wrong, empty where nothing is."""
-    found = []
+    """Each check's name in words, and its complaint, empty where it holds."""
+    outcomes = []
     for check in CHECKS:
         words = check.__name__.replace("_", " ")
         try:
@@ -315,8 +315,8 @@ def results(subject: Subject) -> list[tuple[str, str]]:
             message = f"{words}: {error}"
         except Exception as error:  # the trainer's own
             message = f"{words}: {type(error).__name__}: {error}"
-        found.append((words, message))
-    return found
+        outcomes.append((words, message))
+    return outcomes
 
 
 def _sized(task: Task, like: Task) -> Task:
@@ -351,13 +351,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     sys.path.insert(0, str(Path.cwd()))
     try:
-        found = results(Subject(given.trainer, given.step_size, given.device))
+        outcomes = results(Subject(given.trainer, given.step_size, given.device))
     except (TrainerError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for words, message in found:
+    for words, message in outcomes:
         print(f"{'ok  ' if not message else 'FAIL'}  {message or words}")
-    return 1 if any(message for _, message in found) else 0
+    return 1 if any(message for _, message in outcomes) else 0
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ RECORDED_BEYOND = 8
 
 @dataclass(frozen=True)
 class Choice:
-    """What theory would train at N: until `stop_step`; and `steps`, how far rules may look."""
+    """Theory's choice at N: training stops at `stop_step`; rules may look as far as `steps`."""
 
     width: int
     step_size: float

@@ -106,7 +106,7 @@ def resolve_device(device: str) -> torch.device:
 
 
 class _Shared:
-    """What the batches of a pack have in common: laws, evaluation and training sets, kernels."""
+    """Data that the batches of a pack share: laws, evaluation and training sets, kernels."""
 
     def __init__(
         self,
@@ -167,11 +167,11 @@ class _Shared:
             )
         reference, never_stopped = self._references[key]
         start = start_of(config, reference, device)
-        found = kernel_columns(config, reference, evaluation, recorded, never_stopped, start)
-        room = self._room[self._taken : self._taken + found.test.size]
-        self._taken += found.test.size
-        columns = replace(found, test=room.reshape(found.test.shape))
-        columns.test[...] = found.test
+        made = kernel_columns(config, reference, evaluation, recorded, never_stopped, start)
+        room = self._room[self._taken : self._taken + made.test.size]
+        self._taken += made.test.size
+        columns = replace(made, test=room.reshape(made.test.shape))
+        columns.test[...] = made.test
         self._columns[trajectory] = columns
         # A reference is tens of MiB: it goes with the last trajectory that needs it.
         self._waiting[key] -= 1
@@ -198,18 +198,19 @@ def _has_kernel(config: TrialConfig) -> bool:
 
 
 def _evaluation_key(config: TrialConfig) -> str:
-    """What decides a trial's evaluation set."""
+    """Content id of all that an evaluation set depends on."""
     sizes = [config.test_points, config.holdout_points, config.bias, config.study_seed]
     return content_id([config.law_id, config.diffusion.model_dump(), *sizes])
 
 
 def _reference_key(config: TrialConfig) -> str:
-    """What decides a trial's kernel reference."""
+    """Content id of all that a kernel reference depends on."""
     return content_id([config.data_id, _evaluation_key(config), *config.norms])
 
 
 def _trajectory_key(config: TrialConfig) -> str:
-    """What decides a trial's kernel columns: of networks that start from 0, not their width."""
+    """Content id of all that kernel columns depend on: not the width, where the network starts from
+    0."""
     # A plain network's kernel starts at its own f_W(0): nothing to share beyond the reference.
     own = [config.trial_id] if config.initialisation == "plain" else []
     steps = [config.step_size, config.steps, config.recorded]
@@ -324,15 +325,15 @@ def _coupling(record: Record, kernels: Sequence[KernelColumns | None], index: in
     if not any(kernels):
         return [math.nan] * len(kernels)
     predictions = record.predictions.cpu().numpy()
-    found = []
+    distances = []
     with np.errstate(over="ignore", invalid="ignore"):
         for f, kernel in zip(predictions, kernels, strict=True):
             if kernel is None:
-                found.append(math.nan)
+                distances.append(math.nan)
                 continue
             difference = f[:, : kernel.test.shape[1]].T - kernel.test[index]
-            found.append(float(np.square(difference).sum()) / len(difference))
-    return found
+            distances.append(float(np.square(difference).sum()) / len(difference))
+    return distances
 
 
 def _trajectory(

@@ -1,8 +1,8 @@
-"""What a trainer is: the protocol behind every training method.
+"""The protocol that every trainer keeps to.
 
-A trainer gets the training sets and the points where its networks are looked at. It never sees f*,
-nor the labels of those points: what is measured there, it cannot know. Every method is so measured
-on the same evaluation set, at the same recorded steps, by the same code.
+A trainer gets the training sets and the points where its networks are evaluated. It never sees f*,
+nor the labels of those points. The same code measures every method, on the same evaluation set, at
+the same recorded steps.
 
 | symbol | name           | shape         | meaning                                              |
 |--------|----------------|---------------|------------------------------------------------------|

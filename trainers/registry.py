@@ -88,7 +88,7 @@ def _mlp_values(sizes: Sizes, points: int) -> int:
 
 @dataclass(frozen=True)
 class TrainerFacts:
-    """What holds of a trainer before it is loaded.
+    """The facts about a trainer that need not load it.
 
     made_by: `module:Class`, which implements trainers.protocol.Trainer.
     kernel_limit: whether the wide network at time eta tau is kernel gradient descent.

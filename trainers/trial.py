@@ -1,4 +1,4 @@
-"""What a trial is: its configuration, its content id, and the trajectory it leaves.
+"""A trial: its configuration, its content id, and its trajectory.
 
 A **trial** is one network (law, d, N, m, eta, initialisation, seed) trained to the last step.
 Symbols, as everywhere in the project:
@@ -55,7 +55,7 @@ class _Frozen(BaseModel):
 
 class _Law(_Frozen):
     def identity(self) -> dict[str, Any]:
-        """What decides the law's numbers, as JSON data."""
+        """The fields that decide the law's numbers, as JSON data."""
         return self.model_dump(mode="json")
 
     @property
@@ -283,7 +283,7 @@ class TrialConfig(_Frozen):
         return float(facts_of(self.trainer).operations(self) * self.steps)
 
     def identity(self) -> dict[str, Any]:
-        """What the content id hashes, as JSON data. The default trainer stays unsaid, so that the
+        """The JSON data that the content id hashes. The default trainer stays unsaid, so that the
         ids of results older than the choice of a trainer hold."""
         full = self.model_dump(mode="json")
         if self.trainer == DESCENT:
@@ -329,7 +329,7 @@ def recorded_steps(steps: int, count: int) -> list[int]:
         size += 1
 
 
-# --- what a trial leaves ------------------------------------------------------------------------
+# --- the trajectory -----------------------------------------------------------------------------
 
 
 class TrialStatus(StrEnum):

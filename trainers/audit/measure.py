@@ -233,10 +233,10 @@ def slopes(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Measur
             def at(x: Array, slope: Any = slope, t: float = t) -> Array:
                 return np.asarray(slope(config, law, x, t))
 
-            found = at(drawn)
+            typical = float(np.quantile(at(drawn), 0.99))
             best = _climb(at, starts, radius, rng)
             yield Measured(f"lipschitz_{name}", best, float(t), seed)
-            yield Measured(f"typical_slope_{name}", float(np.quantile(found, 0.99)), float(t), seed)
+            yield Measured(f"typical_slope_{name}", typical, float(t), seed)
 
 
 def _climb(
@@ -254,13 +254,13 @@ def _climb(
     for k in range(ROUNDS):
         moves = radius / 2 * 0.65**k * rng.standard_normal((len(at), PROPOSALS, at.shape[1]))
         tried = _into_ball((at[:, None] + moves).reshape(-1, at.shape[1]), radius)
-        found = slope(tried).reshape(len(at), PROPOSALS)
-        pick = found.argmax(axis=1)
+        steepness = slope(tried).reshape(len(at), PROPOSALS)
+        pick = steepness.argmax(axis=1)
         every = np.arange(len(at))
-        better = found[every, pick] > best
+        better = steepness[every, pick] > best
         chosen = tried.reshape(len(at), PROPOSALS, -1)[every, pick]
         at = np.where(better[:, None], chosen, at)
-        best = np.where(better, found[every, pick], best)
+        best = np.where(better, steepness[every, pick], best)
     return float(best.max())
 
 
@@ -285,14 +285,14 @@ def spectrum(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Meas
     for i in eigenvalue_indices():
         yield Measured("ntk_eigenvalue", float(falling[i - 1]), i, seed)
     try:
-        found = source_capacity(
+        exponents = source_capacity(
             falling, made.coefficients[::-1], first=FIRST_INDEX, last=LAST_INDEX
         )
     except ValueError:  # a spectrum of too few eigenvalues above rounding
         return
-    yield Measured("capacity", found.capacity, seed=seed)
-    yield Measured("source", found.source, seed=seed)
-    rate = found.rate if found.source > 0 else math.nan
+    yield Measured("capacity", exponents.capacity, seed=seed)
+    yield Measured("source", exponents.source, seed=seed)
+    rate = exponents.rate if exponents.source > 0 else math.nan
     yield Measured("rate", rate, seed=seed)
 
 

@@ -1,7 +1,7 @@
-"""The kernel's side of a trial: what its columns say of kernel descent on the same data.
+"""The kernel's columns of a trial: kernel descent on the trial's own data.
 
 One decomposition serves every width, step size and step of a data set (docs/theory.md, section 4).
-Here it is turned into the columns of the results table. Everything is float64.
+This module turns it into the columns of the results table. Everything is float64.
 """
 
 from __future__ import annotations
@@ -112,9 +112,9 @@ def shared_reference(
     """
     kept = cache if len(data) >= KEPT_SAMPLES else None
     if kept is not None and (arrays := kept.get(key)) is not None:
-        found = _restored(arrays, data, evaluation)
-        if found is not None and found[0].descent.horizon >= horizon:
-            return found
+        restored = _restored(arrays, data, evaluation)
+        if restored is not None and restored[0].descent.horizon >= horizon:
+            return restored
     reference = KernelReference.build(
         data.z, data.x0, data.fstar, evaluation.z, elements(), device=device, horizon=horizon
     )
@@ -127,7 +127,8 @@ def shared_reference(
 def _restored(
     arrays: Mapping[str, NDArray[Any]], data: Samples, evaluation: EvaluationSet
 ) -> tuple[KernelReference, float] | None:
-    """What shared_reference stored; None where it is of other data, or of another program."""
+    """The reference that shared_reference stored; None where it is of other data, or of another
+    program."""
     own = {name: array for name, array in arrays.items() if name != NEVER_STOPPED}
     try:
         reference = KernelReference.from_arrays(own)

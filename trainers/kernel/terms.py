@@ -171,7 +171,7 @@ class Start:
 
 @dataclass(frozen=True)
 class KernelReference:
-    """What every trial on one data set needs of the kernel, whatever its width, eta and steps.
+    """The kernel's part of every trial on one data set, whatever its width, eta and steps.
 
     z [N, k], x0, fstar [N, d]: the data and the clean labels; eval_points [n, k];
     norms [H] and elements [H, n, d]: R_H, and f_H at the evaluation points.

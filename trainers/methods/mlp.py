@@ -1,4 +1,4 @@
-"""What a practitioner would train: a deeper MLP that knows the time, AdamW, moving average.
+"""A practitioner's method: a deeper MLP that is given the time, AdamW, moving average.
 
 | symbol | shape        | meaning                                                                  |
 |--------|--------------|--------------------------------------------------------------------------|

@@ -209,9 +209,9 @@ def grouped_passes(bias: bool, d: int) -> Passes:
     def together(
         W: Tensor, S: Tensor, Z: Tensor, Y: Tensor, scale: Tensor
     ) -> tuple[Tensor, Tensor]:
-        R, found = after(summed(W, S, Z), W, S, Z, Y, scale, signs(W))
+        R, sums = after(summed(W, S, Z), W, S, Z, Y, scale, signs(W))
         # Not compiled: a long sum is another case to the compiler than a short one.
-        return R.square().sum((1, 2)), found
+        return R.square().sum((1, 2)), sums
 
     return Passes(
         "fused",

@@ -1,4 +1,4 @@
-"""What is measured of a trial at every recorded step, against the closed-form posterior mean.
+"""Errors of a trial at every recorded step, against the closed-form posterior mean.
 
 The score error is E(f) = E||f(t, X_t) - f*(t, X_t)||^2, t ~ U[T_0, T], a mean over the test
 set (docs/theory.md, section 1); the unweighted one has the factor alpha_t^2 / h_t^2. Every variant
