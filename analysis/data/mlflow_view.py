@@ -12,7 +12,6 @@ import contextlib
 import itertools
 import json
 import logging
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from analysis.data.addresses import shown
+from analysis.data.environment import environment_defaults
 from analysis.data.results import SCHEMA, TYPES, ResultsError, listed, read_parquet
 from trainers.columns import COLUMNS
 
@@ -60,17 +60,14 @@ _MANNERS = {
 def mlflow_manners() -> Iterator[None]:
     """mlflow, quick to give up and quiet: settings it takes from the environment alone, so they
     are set for the while, and only where the user has not."""
-    added = [name for name in _MANNERS if name not in os.environ]
-    os.environ.update({name: _MANNERS[name] for name in added})
     logger = logging.getLogger("mlflow.store.db.utils")
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        yield
+        with environment_defaults(_MANNERS):
+            yield
     finally:
         logger.setLevel(level)
-        for name in added:
-            os.environ.pop(name, None)
 
 
 def sqlite_file(tracking_uri: str) -> Path | None:

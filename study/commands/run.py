@@ -19,7 +19,7 @@ from study.commands.analyze import conclude, print_verdicts, report_folder
 from study.commands.located import store_of
 from study.running.progress import rate_text
 from study.running.session import DEFAULT_TRACKING_URI, Session, session_on
-from study.running.worker import Trainer
+from study.running.worker import TrainPack
 from study.spec.sections import StudySpec
 from study.storage.store import Ledger, Store
 
@@ -55,7 +55,7 @@ def run(
     storage: str | Path | None = None,
     tracking_uri: str | None = DEFAULT_TRACKING_URI,
     address: str | None = None,
-    trainer: Trainer | None = None,
+    trainer: TrainPack | None = None,
     console: Console | None = None,
 ) -> RunResult:
     """Trains what is missing of a study, then judges it.

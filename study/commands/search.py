@@ -20,7 +20,7 @@ from study.choosing.search import DATABASE, Search, Where, open_storage
 from study.commands.analyze import conclude_search, report_folder
 from study.commands.located import store_of
 from study.running.session import DEFAULT_TRACKING_URI, Session, session_on
-from study.running.worker import Trainer
+from study.running.worker import TrainPack
 from study.spec.messages import SpecError
 from study.spec.search import SearchSection
 from study.spec.sections import StudySpec
@@ -51,7 +51,7 @@ def search(
     storage: str | Path | None = None,
     tracking_uri: str | None = DEFAULT_TRACKING_URI,
     address: str | None = None,
-    trainer: Trainer | None = None,
+    trainer: TrainPack | None = None,
     console: Console | None = None,
 ) -> SearchResult:
     """Runs the searches of a spec up to their evaluations, from wherever they are.
@@ -107,7 +107,7 @@ class _Work:
         for where in self._wheres:
             self._searches.append(search_at(where))
 
-    def train(self, address: str | None, trainer: Trainer | None) -> None:
+    def train(self, address: str | None, trainer: TrainPack | None) -> None:
         """Trains until every participant is done."""
         self._session.say(
             f"{len(self._searches)} searches of {self._section.evaluations} evaluations"

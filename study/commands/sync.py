@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from study.commands.analyze import conclude, report_folder
 from study.commands.located import owned
-from study.mlflow_view.tracking import Tracker, TrackingError
+from study.mlflow_view.tracking import Tracker
 from study.spec.sections import StudySpec
-from study.storage.store import Store, StoreError
+from study.storage.store import Store
 
 
 def sync(store: Store, spec: StudySpec | None, tracking_uri: str) -> tuple[str, int]:
-    """The study's name, and how many of its trials MLflow lacked. Raises SpecError and
-    StoreError."""
+    """The study's name, and how many of its trials MLflow lacked. Raises SpecError,
+    StoreError and TrackingError."""
     spec = owned(store, spec)
     ledger = store.ledger()
     tracker = Tracker(spec.name, tracking_uri, spec.text, spec.description)
-    try:
-        tracker.open()
-        with report_folder(store) as folder:
-            conclusion = conclude(store, spec, ledger, folder)
-            before = len(tracker.logged)
-            for rows in conclusion.table.parts():
-                tracker.log_trials(rows)
-            added = len(tracker.logged) - before
-            tracker.log_study(folder, conclusion.verdicts, conclusion.table)
-            tracker.close("FINISHED")
-    except TrackingError as error:
-        raise StoreError(str(error)) from None
+    tracker.open()
+    with report_folder(store) as folder:
+        conclusion = conclude(store, spec, ledger, folder)
+        before = len(tracker.logged)
+        for rows in conclusion.table.parts():
+            tracker.log_trials(rows)
+        added = len(tracker.logged) - before
+        tracker.log_study(folder, conclusion.verdicts, conclusion.table)
+        tracker.close("FINISHED")
     return spec.name, added

@@ -8,13 +8,14 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 from ray import tune
 
+from analysis.data.environment import environment_defaults
 from study.planning.plan import Slots, slots_of, usable_cpus
 from study.running.ray_token import token_for_this_run
 from study.spec.messages import SpecError
@@ -41,10 +42,10 @@ def ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
     address = address or os.environ.get("RAY_ADDRESS") or None
     resources = spec.resources
     if ray.is_initialized():
-        with _environment(_ENVIRONMENT), _quiet():
+        with environment_defaults(_ENVIRONMENT), _quiet():
             yield slots_of(_nodes(), spec.device, spec.resources, growing=False)
         return
-    with _environment(_ENVIRONMENT | token_for_this_run(own_session=not address)), _quiet():
+    with environment_defaults(_ENVIRONMENT | token_for_this_run(own_session=not address)), _quiet():
         # Sockets live in Ray's own directory, and their paths may have 107 characters at most.
         short = "/tmp" if os.path.isdir("/tmp") else None
         folder = tempfile.mkdtemp(prefix="sr-", dir=short)
@@ -112,18 +113,6 @@ def _connect(address: str) -> None:
 
 def _nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-@contextmanager
-def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
-    """Defaults for Ray, for this run only; what the user has set stays."""
-    added = [name for name in defaults if name not in os.environ]
-    os.environ.update({name: defaults[name] for name in added})
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
 
 
 @contextmanager

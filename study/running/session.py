@@ -23,7 +23,7 @@ from study.running.packing import packing_for
 from study.running.progress import ProgressDisplay, Tally, duration_text
 from study.running.scheduler import Scheduler
 from study.running.watch import Trouble, Watch
-from study.running.worker import Job, Trainer
+from study.running.worker import Job, TrainPack
 from study.spec.sections import StudySpec
 from study.storage.lock import StorageLock
 from study.storage.store import Ledger, Store
@@ -103,7 +103,7 @@ class Session:
         participants: Sequence[Participant],
         outcomes: Outcomes,
         address: str | None,
-        trainer: Trainer | None,
+        trainer: TrainPack | None,
         count: Count | None = None,
     ) -> None:
         """Trains what `participants` ask for until they are done, then measures the assumptions.
@@ -130,7 +130,12 @@ class Session:
                 self._audit(slots, atoms)
 
     def _train(
-        self, scheduler: Scheduler, slots: Slots, atoms: Any, trainer: Trainer | None, count: Count
+        self,
+        scheduler: Scheduler,
+        slots: Slots,
+        atoms: Any,
+        trainer: TrainPack | None,
+        count: Count,
     ) -> None:
         spec = self.spec
         speeds = speeds_of(slots, calibrate=False)

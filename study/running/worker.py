@@ -31,7 +31,7 @@ Atoms = Mapping[str, NDArray[np.float64]]
 log = logging.getLogger(__name__)
 
 
-class Trainer(Protocol):
+class TrainPack(Protocol):
     """The signature of `trainers.train_pack`."""
 
     def __call__(
@@ -84,7 +84,7 @@ class Job:
     store: Store
     device: str
     threads: int
-    trainer: Trainer | None = None
+    trainer: TrainPack | None = None
     until: int | None = None
     sources: tuple[tuple[str, bytes], ...] = ()
 
