@@ -47,6 +47,11 @@ Storage = Annotated[
 TrackingUri = Annotated[
     str, typer.Option("--tracking-uri", help="MLflow: a database or the URL of a server.")
 ]
+Address = Annotated[
+    str | None, typer.Option(help="A Ray cluster; by default RAY_ADDRESS, else this machine.")
+]
+NoTracking = Annotated[bool, typer.Option("--no-tracking", help="Leave MLflow out.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
 Device = Annotated[
     str | None, typer.Option(help="auto, cpu, cuda or mixed; by default what the study says.")
 ]
@@ -83,17 +88,13 @@ def plan(
 @app.command()
 def run(
     study: StudyFile,
-    address: Annotated[
-        str | None, typer.Option(help="A Ray cluster; by default RAY_ADDRESS, else this machine.")
-    ] = None,
+    address: Address = None,
     storage: Storage = None,
     tracking_uri: TrackingUri = DEFAULT_TRACKING_URI,
-    no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Leave MLflow out.")] = False,
+    no_tracking: NoTracking = False,
     device: Device = None,
     workers: Workers = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train what is missing of a study, then print verdicts and write the report.
 
@@ -117,17 +118,13 @@ def run(
 @app.command()
 def search(
     study: StudyFile,
-    address: Annotated[
-        str | None, typer.Option(help="A Ray cluster; by default RAY_ADDRESS, else this machine.")
-    ] = None,
+    address: Address = None,
     storage: Storage = None,
     tracking_uri: TrackingUri = DEFAULT_TRACKING_URI,
-    no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Leave MLflow out.")] = False,
+    no_tracking: NoTracking = False,
     device: Device = None,
     workers: Workers = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Tune: search over width, step size, network and trainer, and compare with theory's choice.
 

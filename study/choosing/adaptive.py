@@ -12,7 +12,7 @@ on with makes the same rounds. Minutes are those that the stored packs took, of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,7 +23,7 @@ from analysis.data.quantities import Curve, curves
 from analysis.data.results import tidy
 from analysis.fits.half_width import PILOT, Design, Round, next_round, pilot_counts
 from analysis.verdicts.judging import usable
-from study.choosing.participant import Outcome, Request, lost
+from study.choosing.participant import Outcome, Participant, Request, lost
 from study.planning.cost import DEFAULT_SPEEDS, seconds_of
 from study.spec.design import DesignSection
 from study.spec.messages import SpecError
@@ -82,13 +82,11 @@ class Status:
         return f"{self.closed or 'not done'}; {widths or '-'}", f"seeds by N: {counts}"
 
 
-class AdaptiveDesign:
+class AdaptiveDesign(Participant):
     """The trials of a study with a design; `trials` are those asked for until now.
 
     Raises SpecError where the budget does not reach for the pilot.
     """
-
-    asks_once = False
 
     def __init__(
         self, points: Sequence[TrialConfig], section: DesignSection, results: Results
@@ -120,10 +118,6 @@ class AdaptiveDesign:
         new = [trial for trial in self.trials if trial.trial_id not in before]
         self.rounds += bool(new)
         return [Request(trial) for trial in new]
-
-    def finished_trials(self) -> Collection[str]:
-        """None but those that ran to their last step."""
-        return ()
 
     def status(self) -> list[Status]:
         """How each family stands."""

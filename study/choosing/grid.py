@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from study.choosing.participant import Outcome, Request
+from study.choosing.participant import Outcome, Participant, Request
 from trainers.trial import TrialConfig
 
 
-class Grid:
+class Grid(Participant):
     """Asks for all of its trials, once."""
 
     asks_once = True
@@ -23,7 +23,3 @@ class Grid:
             return []
         self._asked = True
         return [Request(trial) for trial in self.trials]
-
-    def finished_trials(self) -> Collection[str]:
-        """None but those that ran to their last step."""
-        return ()

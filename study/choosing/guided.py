@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from study.choosing.participant import Outcome, Request
+from study.choosing.participant import Outcome, Participant, Request
 from study.spec.search import Guided
 from trainers.guided import Choice, guided_choice
 from trainers.stopping import a_priori_constant
 from trainers.trial import TrialConfig, TrialStatus
 
 
-class TheoryGuided:
+class TheoryGuided(Participant):
     """One repetition at one point: `seeds` pilots at a small N, whose seeds no other repetition
     has, then the trial that their constant leads to. `message`: why there is none.
 
     Both have a kernel reference: it gives the largest step size, and `rademacher` needs it.
     """
-
-    asks_once = False
 
     def __init__(self, point: TrialConfig, repetition: int, section: Guided) -> None:
         self.point, self.repetition = point, repetition
@@ -50,10 +48,6 @@ class TheoryGuided:
             if self.trial is not None:
                 return [Request(self.trial)]
         return []
-
-    def finished_trials(self) -> Collection[str]:
-        """None but those that ran to their last step."""
-        return ()
 
     def _choose(self, pilots: Sequence[Outcome]) -> None:
         times = []

@@ -10,9 +10,9 @@ through what is there.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -57,21 +57,23 @@ class Outcome:
         return int(self.steps[-1]) >= request.last_step
 
 
-class Participant(Protocol):
+class Participant(ABC):
     """Something that asks for trials: a grid, a design, a search, a theory-guided choice.
 
     asks_once: whether it asks for all of its trials at the first call.
     """
 
-    asks_once: bool
+    asks_once = False
 
+    @abstractmethod
     def advance(self, outcomes: Mapping[str, Outcome]) -> Sequence[Request]:
         """What it needs next, given the outcomes by trial id; empty where it is done. Called when
         everything that it asked for before has its outcome."""
 
     def finished_trials(self) -> Collection[str]:
-        """Ids of the trials that it will not ask for again, though they may not have run to their
-        last step."""
+        """Ids of the trials that it will not ask for again, beside those that ran to their last
+        step."""
+        return ()
 
 
 SERIES = ("score_error", "holdout_loss", "train_loss", "kernel_complexity", "coupling")

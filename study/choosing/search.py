@@ -30,7 +30,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 
-from study.choosing.participant import Outcome, Request
+from study.choosing.participant import Outcome, Participant, Request
 from study.spec.search import SearchSection, Space, StepRange, WidthRange
 from trainers.methods.custom import trainer_fields
 from trainers.registry import facts_of
@@ -103,10 +103,8 @@ class Where:
 _CHOSEN = ("width", "step_size", "initialisation", "bias", "trainer", "trainer_sha256", "seed")
 
 
-class Search:
+class Search(Participant):
     """One Optuna study, as a participant."""
-
-    asks_once = False
 
     def __init__(
         self, storage: RDBStorage, study: str, where: Where, section: SearchSection
