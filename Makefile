@@ -1,9 +1,12 @@
-# Targets: install, study, test, faults, lint, clean. PYTHON picks the interpreter that makes .venv.
+# Targets: install, study, quick, test, faults, lint, format, clean. PYTHON picks the interpreter that makes .venv.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
 
-.PHONY: install study test faults lint format clean
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
+
+.PHONY: install study quick test faults lint format clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -15,8 +18,12 @@ install: $(VENV)/.installed
 study: install
 	$(BIN)/scorerates run examples/quickstart.yaml
 
+# What a change needs: no Ray, no server, nothing that takes long.
+quick: install
+	$(PYTEST) -m "not ray and not services and not slow"
+
 test: install
-	$(BIN)/python -m pytest
+	$(PYTEST) --durations 10
 
 # Every fault under SEEDS seeds, about a quarter of a minute to a minute each.
 SEEDS ?= 3
@@ -27,10 +34,11 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) *.egg-info build dist .import_linter_cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -171,7 +171,9 @@ def compare(
         np.mean([e.low <= exponent <= e.high for e in side]) for side in zip(*both, strict=True)
     ]
     seeds = np.median([u.counts[0] for u, _ in both]) if both else np.nan
-    counts = np.median([a.counts for _, a in both], axis=0).astype(int) if both else []
+    counts: list[int] = []
+    if both:
+        counts = np.median([a.counts for _, a in both], axis=0).astype(int).tolist()
     print(
         f"{name:24} {target:6.3f} {seeds:6.0f} {total:7.2f} {share[1]:7.2f} "
         f"{share[0]:5.2f}-{share[2]:4.2f} {covers[0]:8.3f} {covers[1]:8.3f} "

@@ -123,15 +123,16 @@ def main() -> None:
     parser.add_argument("--samples", type=int, nargs="+", default=[2048, 4096, 8192, 16384, 32768])
     parser.add_argument("--threads", type=int, default=1, help="more pay on idle cores only")
     parser.add_argument("--check", type=int, default=8192, help="largest N compared with eigh")
-    parser.add_argument("--out", default="kernel_benchmark.json")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/kernel.json"))
     parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.measure:
         samples, threads, file, route = args.measure
         print(json.dumps(measure(int(samples), int(threads), file, route)))
         return
 
-    scratch = Path(args.out).with_suffix(".npz")
+    scratch = args.out.with_suffix(".npz")
     rows = []
     print("       N  route    seconds  peak MiB  products  basis  shared MiB  difference")
     for samples in args.samples:
@@ -146,7 +147,7 @@ def main() -> None:
                 flush=True,
             )
     scratch.unlink(missing_ok=True)
-    Path(args.out).write_text(json.dumps(rows, indent=1))
+    args.out.write_text(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

@@ -81,9 +81,10 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS)
     parser.add_argument("--dimensions", type=int, nargs="+", default=[2])
     parser.add_argument("--quick", action="store_true", help="only the largest width")
-    parser.add_argument("--out", default="memory_benchmark.json")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/memory.json"))
     parser.add_argument("--measure", nargs=3, type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.measure:
         print(json.dumps(measure(*args.measure)))
         return
@@ -103,7 +104,7 @@ def main() -> None:
                 f"{row['predicted_mib']:11.0f}{args.samples * width * 4 / 2**20:24.0f}  {verdict}",
                 flush=True,
             )
-    Path(args.out).write_text(json.dumps(rows, indent=1))
+    args.out.write_text(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

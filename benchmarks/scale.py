@@ -119,9 +119,10 @@ def main() -> None:
     parser.add_argument("--from", dest="first", type=int, default=3, help="first level fitted")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="more pay on idle cores only")
-    parser.add_argument("--out", default="scale_benchmark.json")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/scale.json"))
     parser.add_argument("--measure", nargs=5, type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.measure:
         print(json.dumps(measure(*args.measure)))
         return
@@ -153,7 +154,7 @@ def main() -> None:
             flush=True,
         )
         found[axis] = {"rows": rows, "time": time_growth, "memory": memory_growth}
-    Path(args.out).write_text(json.dumps(found, indent=1))
+    args.out.write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -198,8 +198,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="more pay on idle cores only")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", default="step_benchmark.json")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/step.json"))
     args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
     device = resolve_device(args.device)
     cases = [(size, d) for size in SIZES for d in args.dimensions]
@@ -222,7 +223,7 @@ def main() -> None:
             f"{row['of_one_by_one']:12.1f}  {verdict(row)}",
             flush=True,
         )
-    Path(args.out).write_text(
+    args.out.write_text(
         json.dumps({"threads": args.threads, "device": str(device), "rows": rows}, indent=1)
     )
 

@@ -175,9 +175,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--out", default="study_benchmark.json")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/study.json"))
     parser.add_argument("--plain", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.plain:
         plain_study(Path(args.plain[0]), int(args.plain[1]))
         return
@@ -218,7 +219,7 @@ def main() -> None:
         f"ratio: {after:.1f} after start-up, {whole:.1f} with it, {with_report:.1f} with report\n"
         f"largest relative difference of the last errors: {difference:.1e}"
     )
-    Path(args.out).write_text(
+    args.out.write_text(
         json.dumps({"rows": rows, "ratios": ratios, "difference": difference}, indent=1)
     )
 

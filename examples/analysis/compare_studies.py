@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from analysis import load_results
-from analysis.data.quantities import curves
+from analysis.data.quantities import Curve, curves
 from analysis.verdicts.judging import fit_curve
 
 if len(sys.argv) < 3:
     sys.exit(__doc__)
 found = []
 for source in sys.argv[1:3]:
-    chosen = {}
+    chosen: dict[tuple[str, str], Curve] = {}
     for curve in curves(load_results(source)):
         chosen.setdefault((str(curve.quantity), curve.axis), curve)  # the longest of each kind
     found.append(chosen)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 from services import free_port
@@ -127,6 +128,8 @@ def _environment(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_the_slurm_script_runs_a_study_and_leaves_nothing_behind(tmp_path: Path) -> None:
     script = CLUSTER / "slurm.sh"
     subprocess.run(["bash", "-n", str(script)], check=True)

@@ -24,6 +24,8 @@ from services import free_port
 from study import StudySpec
 from study.storage.store import Entry, Store
 
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
 REPOSITORY = Path(__file__).parents[2]
 STUDY = """
 name: submitted

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -76,8 +77,11 @@ def test_a_point_is_its_trials_without_the_seed() -> None:
 def test_a_data_set_is_shared_over_width_and_step_size_only() -> None:
     for change in ({"width": 10}, {"step_size": 0.5}, {"kernel": False}, {"steps": 3}):
         assert config(**change).data_id == config().data_id
-    for change in ({"seed": 1}, {"samples": 65}, {"study_seed": 3}, {"diffusion": {"t_min": 0.1}}):
-        assert config(**change).data_id != config().data_id
+    others: list[dict[str, Any]] = [
+        {"seed": 1}, {"samples": 65}, {"study_seed": 3}, {"diffusion": {"t_min": 0.1}}
+    ]  # fmt: skip
+    for other in others:
+        assert config(**other).data_id != config().data_id
 
 
 def test_a_data_file_is_known_by_its_contents() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +16,7 @@ from analysis.data import table
 from analysis.data.results import SCHEMA, load_results, tidy
 from analysis.data.sweeps import at_best, at_end, settings
 from analysis.data.table import Table, load_table
+from analysis.figures.drawing import render
 from analysis.figures.plot import Panel, Plot, Series
 from analysis.report import page as report
 from analysis.report.page import write_report
@@ -70,7 +72,7 @@ def test_its_rows_are_those_of_the_frame(stored: Path) -> None:
 def test_verdicts_report_and_figures_are_the_same_bytes(
     stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Noon(report.datetime):
+    class Noon(datetime):
         @classmethod
         def now(cls, tz=None):
             return cls(2026, 1, 1, 12, tzinfo=tz)
@@ -161,7 +163,7 @@ def test_a_cloud_of_thousands_is_drawn_as_one_image() -> None:
     def drawn(count: int) -> str:
         x = np.geomspace(1, 10, count)
         panel = Panel("x", "y", (Series("", x, x, role="trials"), Series("fit", x[:2], x[:2])))
-        return report.render(Plot("cloud", "Cloud", "A cloud.", (panel,))).inline[0]
+        return render(Plot("cloud", "Cloud", "A cloud.", (panel,))).inline[0]
 
     assert "<image" not in drawn(100)
     assert "<image" in drawn(20000)

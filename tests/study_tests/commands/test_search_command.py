@@ -82,6 +82,8 @@ def any_finished(database: Path) -> bool:
         return False
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(folder: Path) -> None:
     (folder / "sleep").write_text("0.5")
     script = SCRIPT.format(support=str(SUPPORT))
@@ -149,6 +151,8 @@ def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(folder: Path
         assert len(trials) == 20
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_trial_that_raises_fails_alone(folder: Path) -> None:
     from search_trainer import train
 

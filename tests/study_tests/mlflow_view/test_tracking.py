@@ -27,6 +27,8 @@ from study.storage.store import Store
 from trainers.columns import COLUMNS
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed, recorded_steps
 
+pytestmark = pytest.mark.services
+
 
 def config(seed: int, samples: int = 64) -> TrialConfig:
     law = {"kind": "gaussian_mixture", "dimension": 2}

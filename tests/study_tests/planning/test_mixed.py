@@ -23,8 +23,8 @@ from study.commands.search import search
 from study.planning.cost import DEFAULT_SPEEDS
 from study.planning.mixed import make_mixed_plan
 from study.planning.plan import Plan, Slots, make_plan, makespan, slots_of
+from study.spec.axes import Resources
 from study.spec.messages import SpecError
-from study.spec.sections import Resources
 from study.storage.store import Store
 from trainers.trial import Cube, TrialConfig
 
@@ -160,6 +160,8 @@ def cluster_with(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
         shutil.rmtree(place, ignore_errors=True)
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["grid", "design", "search"])
 def test_both_kinds_of_nodes_train_one_study(kind: str, fake: Path, tmp_path: Path) -> None:
     plain = yaml.safe_load(STUDY)

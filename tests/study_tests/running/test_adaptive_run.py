@@ -24,6 +24,8 @@ from study.commands.run import run
 from study.spec.sections import StudySpec
 from study.storage.store import Store
 
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
 SUPPORT = Path(__file__).parents[2] / "support"
 SPEC: dict[str, Any] = {
     "name": "narrow",

@@ -29,6 +29,7 @@ from study.running.watch import packed, unpacked
 from study.storage.store import Store
 from trainers.trial import TrialConfig
 
+pytestmark = pytest.mark.ray
 REPOSITORY = Path(__file__).parents[3]
 SUPPORT = REPOSITORY / "tests" / "support"
 

@@ -23,6 +23,8 @@ from services import MlflowServer
 from study.storage.lock import StorageLockedError
 from study.storage.store import Store
 
+pytestmark = [pytest.mark.ray, pytest.mark.services, pytest.mark.slow]
+
 SEEDS = int(os.environ.get("FAULT_SEEDS", "0"))
 
 Fault = Callable[[Bench, Study, random.Random], None]

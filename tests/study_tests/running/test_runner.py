@@ -33,6 +33,8 @@ from study.storage import lock
 from study.storage.lock import StorageLockedError
 from study.storage.store import Store, StoreError
 
+pytestmark = pytest.mark.ray
+
 REPOSITORY = Path(__file__).parents[3]
 SUPPORT = REPOSITORY / "tests" / "support"
 

@@ -1,0 +1,22 @@
+"""One thread and one compiler cache for every process of a test run, those of Ray included."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+CACHE = Path(__file__).parents[1] / ".pytest_cache" / "inductor"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Compiled passes are found again by every process, and by the next run.
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps a file's tests in one process, with the fixtures that they share; marks services."""
+    for item in items:
+        if "s3_server" in getattr(item, "fixturenames", ()):
+            item.add_marker("services")
+        item.add_marker(pytest.mark.xdist_group(item.path.name))
