@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from analysis.theory.registry import Prediction, predictions
     from analysis.verdicts.judging import evaluate, judge
 
+_HOMES = {
+    "Growth": "analysis.fits.growth",
+    "Prediction": "analysis.theory.registry",
+    "evaluate": "analysis.verdicts.judging",
+    "fit_joint": "analysis.fits.joint",
+    "fit_power_law": "analysis.fits.power_law",
+    "judge": "analysis.verdicts.judging",
+    "load_results": "analysis.data.results",
+    "log_power": "analysis.fits.growth",
+    "predictions": "analysis.theory.registry",
+}
+
 __all__ = [
     "Growth",
     "Prediction",
@@ -28,20 +40,12 @@ __all__ = [
     "predictions",
 ]
 
-_HOMES = {
-    "Growth": "analysis.fits.growth",
-    "Prediction": "analysis.theory.registry",
-    "fit_joint": "analysis.fits.joint",
-    "log_power": "analysis.fits.growth",
-    "evaluate": "analysis.verdicts.judging",
-    "fit_power_law": "analysis.fits.power_law",
-    "judge": "analysis.verdicts.judging",
-    "load_results": "analysis.data.results",
-    "predictions": "analysis.theory.registry",
-}
-
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'analysis' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -104,7 +104,7 @@ class Stages:
 
 def measure(trials: int, analysed: bool) -> dict[str, tuple[float, float]]:
     """The stages of a study of about `trials` trials."""
-    from analysis.data.results import table_from
+    from analysis.data.schema import table_from
     from analysis.data.table import load_table
     from analysis.report.page import write_report
     from analysis.verdicts.judging import evaluate

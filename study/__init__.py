@@ -24,3 +24,7 @@ def __getattr__(name: str) -> Any:
 
         return run
     raise AttributeError(f"module 'study' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

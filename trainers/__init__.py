@@ -21,3 +21,7 @@ def __getattr__(name: str) -> Any:
 
         return train_pack
     raise AttributeError(f"module 'trainers' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

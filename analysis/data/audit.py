@@ -18,8 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.data.quantities import Curve
-from analysis.data.results import ResultsError, is_tracking_uri, opened
-from analysis.theory.registry import Quantity
+from analysis.data.quantity import Quantity
+from analysis.data.results import is_tracking_uri
+from analysis.data.schema import ResultsError, opened
+from analysis.data.sweeps import Setting
 from trainers.audit.columns import (
     APPROXIMATION_SAMPLES,
     AUDIT_COLUMNS,
@@ -129,6 +131,12 @@ def audit_of(audit: pd.DataFrame | None, row: Mapping[str, Any]) -> pd.DataFrame
     for key in SETTING_KEYS:
         mine = mine[mine[key] == row[key]]
     return mine[mine["audit_id"] == mine["audit_id"].min()] if len(mine) else None
+
+
+def setting_audit(setting: Setting, audit: pd.DataFrame | None) -> pd.DataFrame | None:
+    """The audit of a setting; None where it was not made."""
+    first = setting.frame.trials.iloc[0]
+    return audit_of(audit, {key: first[key] for key in SETTING_KEYS})
 
 
 def values_of(audit: pd.DataFrame | None, quantity: str) -> pd.DataFrame:

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from analysis.data.addresses import shown
 from analysis.data.environment import environment_defaults
-from analysis.data.results import SCHEMA, TYPES, ResultsError, listed, read_parquet
+from analysis.data.schema import SCHEMA, TYPES, ResultsError, listed, read_parquet
 from trainers.columns import COLUMNS
 
 LOGGED_SERIES: tuple[str, ...] = (

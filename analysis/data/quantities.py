@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.data.quantity import Quantity
 from analysis.data.table import Table
 from analysis.fits.intervals import Array
-from analysis.theory.registry import Quantity
 from trainers.columns import IDENTITY_COLUMNS
 from trainers.trial import TrialStatus
 

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis.data.table import Table
-from analysis.figures.plot import FloatArray
-from analysis.fits.intervals import summarise
+from analysis.fits.intervals import Array, student, summarise
 
 SYMBOLS = {"samples": "N", "width": "m", "step_size": "η"}
 PLAIN = {**SYMBOLS, "t_min": "T₀", "norm": "R_H", "index": "i"}
@@ -123,7 +121,7 @@ def has(frame: pd.DataFrame | Table, *columns: str) -> bool:
 
 def quartiles(
     rows: pd.DataFrame | Table, column: str, by: str = "step"
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+) -> tuple[Array, Array, Array, Array]:
     """Over seeds, at each value of `by`: its values, then median, lower and upper quartile of
     `column`, each [n]."""
     grouped = rows[[by, column]].dropna(subset=[column]).groupby(by)[column]
@@ -132,16 +130,14 @@ def quartiles(
     return x, median, low, high
 
 
-def level_means(
-    x: FloatArray, y: FloatArray, level: float = 0.95
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+def level_means(x: Array, y: Array, level: float = 0.95) -> tuple[Array, Array, Array, Array]:
     """Distinct x, the mean of y over seeds there, and the two-sided Student interval of that mean
     at `level`, made on its log by the jackknife as in `intervals` (NaN where a level has a single
     seed); y > 0."""
     means = summarise(x, y, None)
     ends = np.full((2, len(means.x)), np.nan)
     for i in np.flatnonzero(means.count > 1):
-        half = stats.t.ppf(0.5 + level / 2, means.count[i] - 1) * np.sqrt(means.variance[i])
+        half = student(level, means.count[i] - 1) * np.sqrt(means.variance[i])
         ends[:, i] = np.exp(means.log_mean[i] + np.array([-half, half]))
     return means.x, means.mean, ends[0], ends[1]
 

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from analysis.data.files import open_file
-from analysis.data.results import SCHEMA, load_results, tidy
+from analysis.data.results import load_results, tidy
+from analysis.data.schema import SCHEMA
 from trainers.columns import COLUMNS
 
 Positions = NDArray[np.integer[Any]]

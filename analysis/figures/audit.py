@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.data.audit import trusted_norms, values_of
+from analysis.data.audit import setting_audit, trusted_norms, values_of
 from analysis.data.sweeps import Setting, at_end, has, level_means, sweep
 from analysis.figures.plot import Panel, Plot, Series, positive
 from analysis.fits.power_law import fit_power_law
-from analysis.report.assumptions import figure_name, setting_audit
 from trainers.audit.columns import (
     APPROXIMATION_SAMPLES,
     FIRST_INDEX,
@@ -28,6 +27,11 @@ _TITLES = (
     "The kernel's spectrum",
     "Approximation by functions of bounded norm",
 )
+
+
+def figure_name(setting: Setting, what: str) -> str:
+    """The file name, without suffix, of an audit figure of the setting."""
+    return f"{setting.stem}_audit_{what}"
 
 
 def audit_plots(setting: Setting, audit: pd.DataFrame | None) -> Iterator[Plot | tuple[str, str]]:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-FloatArray = npt.NDArray[np.float64]
+from analysis.fits.intervals import Array
+
 Role = Literal["points", "trials", "left_out", "line", "theory", "mark", "area"]
 
 
@@ -37,10 +37,10 @@ class Series:
     """
 
     label: str
-    x: FloatArray
-    y: FloatArray
-    low: FloatArray | None = None
-    high: FloatArray | None = None
+    x: Array
+    y: Array
+    low: Array | None = None
+    high: Array | None = None
     role: Role = "line"
     hue: int = 0
     shade: float | None = None
@@ -119,19 +119,6 @@ def plain(label: str) -> str:
     for command, letter in _GREEK.items():
         label = label.replace(command, letter)
     return re.sub(r"[${}^\\]", lambda m: "^" if m.group() == "^" else "", label).strip()
-
-
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def minus(text: str) -> str:
-    """`text` as it is read: a real minus sign before numbers, `5.7e-08` as `5.7 × 10⁻⁸`."""
-    text = re.sub(
-        r"(?<=\d)e([+-]\d+)\b",
-        lambda m: f" × 10{str(int(m.group(1))).translate(_RAISED)}",
-        text,
-    )
-    return re.sub(r"(?<![\w^)\]])-(?=\d)", "−", text)
 
 
 def positive(series: Sequence[Series]) -> tuple[Series, ...]:

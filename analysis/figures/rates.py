@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.data.quantities import Curve
+from analysis.data.quantity import Quantity
 from analysis.data.sweeps import MATH, PLAIN, SETTING, Setting, held, level_means
-from analysis.figures.plot import Panel, Plot, Series, minus
+from analysis.figures.plot import Panel, Plot, Series
 from analysis.fits.power_law import PowerLawFit
-from analysis.theory.registry import Kind, Quantity, predictions
+from analysis.text import fixed, minus, percent
+from analysis.theory.registry import Kind, predictions
 from analysis.verdicts.judging import Verdict, Word, fit_curve, usable
-from analysis.verdicts.rules import percent
 
 ERROR = r"score error ($x^2$)"
 NAMES: dict[str, tuple[str, str, str]] = {
@@ -130,11 +131,6 @@ def conditions(curve: Curve) -> str:
     return text
 
 
-def exponent(value: float) -> str:
-    """An exponent with two decimals and without a negative zero."""
-    return f"{round(value, 2) + 0.0:.2f}"
-
-
 def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curve] = ()) -> Plot:
     """Data, fit with its band, and theory's slope; below, the data divided by the fit."""
     title, y_label, short = NAMES.get(
@@ -205,7 +201,7 @@ def fitted(kept: Curve, fit: PowerLawFit | None, axis: str, hue: int = 0) -> lis
 
 
 def _power(axis: str, b: float) -> str:
-    return f"{_VARIABLES.get(axis, 'x')}$^{{{exponent(-b)}}}$"
+    return f"{_VARIABLES.get(axis, 'x')}$^{{{fixed(-b)}}}$"
 
 
 def _theory(
@@ -273,15 +269,15 @@ def _caption(
     axis = PLAIN.get(curve.axis, curve.axis)
     share = percent(verdict.level)
     parts = [
-        *([f"{fixed}."] if (fixed := conditions(curve)) else []),
+        *([f"{held_fixed}."] if (held_fixed := conditions(curve)) else []),
         "Faint dots are trials, markers means over seeds with their 95 % intervals.",
     ]
     if fit is not None and fit.ok:
         low, high = fit.ci
         parts.append(
             f"Line and band: the fit {verdict.fit.get('form', 'A x^-b')} with x = {axis}, "
-            f"b = {exponent(fit.exponent)} ({share} interval {exponent(low)} to "
-            f"{exponent(high)}), and its pointwise {share} band."
+            f"b = {fixed(fit.exponent)} ({share} interval {fixed(low)} to "
+            f"{fixed(high)}), and its pointwise {share} band."
         )
     elif fit is None or fit.points:
         why = "it could not be repeated from this table" if fit is None else fit.message

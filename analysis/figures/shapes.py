@@ -14,9 +14,10 @@ import pandas as pd
 
 from analysis.data.sweeps import Setting, Sweep, level_means
 from analysis.data.table import Table
-from analysis.figures.plot import Panel, Plot, Series, minus, positive
+from analysis.figures.plot import Panel, Plot, Series, positive
 from analysis.fits.joint import JointFit, fit_joint
 from analysis.fits.surface import BIAS_VARIANCE
+from analysis.text import minus
 
 TITLE = "Bias and variance in time"
 REACH = 4.0

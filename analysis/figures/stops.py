@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.data.sweeps import Setting, has, sweep
 from analysis.figures.plot import Panel, Plot, Role, Series
-from analysis.report import wording
+from analysis.text import number, share
 from analysis.verdicts.stops import RULES, check_rules, regrets, stops
 
 USES = {
@@ -147,7 +147,7 @@ def stopping_table(setting: Setting, rules: Sequence[str] | None = None) -> dict
     each = regrets(found.stops, by=("samples",))
     return {
         "rows": [_cells(row) for _, row in shown.iterrows()],
-        "level": wording.share(float(pooled["level"].iloc[0])),
+        "level": share(float(pooled["level"].iloc[0])),
         "notes": list(_notes(found, pooled)),
         "numbers": pd.concat(
             [pooled.assign(scope="average over N"), each.assign(scope="one N")], ignore_index=True
@@ -216,14 +216,14 @@ def _source(frame: pd.DataFrame) -> str:
 
 
 def _percent(value: float, low: float, high: float) -> str:
-    return f"{wording.number(100 * value, _places(low, high))} %" if np.isfinite(value) else "–"
+    return f"{number(100 * value, _places(low, high))} %" if np.isfinite(value) else "–"
 
 
 def _percents(low: float, high: float) -> str:
     if not (np.isfinite(low) and np.isfinite(high)):
         return "–"
     places = _places(low, high)
-    return f"{wording.number(100 * low, places)} to {wording.number(100 * high, places)} %"
+    return f"{number(100 * low, places)} to {number(100 * high, places)} %"
 
 
 def _places(low: float, high: float) -> int:

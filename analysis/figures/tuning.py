@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.table import Table
-from analysis.figures.plot import Panel, Plot, Series, minus, positive
+from analysis.figures.plot import Panel, Plot, Series, positive
+from analysis.text import minus
 from analysis.verdicts.tuning import (
     GUIDED_RULES,
     Comparison,

@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from analysis.fits.intervals import Array, summarise
+from analysis.fits.intervals import Array, student, summarise
 
 Counts = NDArray[np.int64]
 
@@ -104,7 +104,7 @@ class Design:
             return math.inf
         g = self._shares(self.counts, self.own)
         freedom = g.sum() ** 2 / float(np.sum(g**2 / (self.counts - 1)))
-        return math.sqrt(float(g.sum())) * float(special.stdtrit(freedom, 0.5 + level / 2))
+        return math.sqrt(float(g.sum())) * student(level, freedom)
 
     def best_addition(self) -> int:
         """The level whose next trial lowers var(b) most for its cost; one without a spread of its

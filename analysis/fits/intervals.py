@@ -37,9 +37,14 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 Array = NDArray[np.float64]
+
+
+def student(level: float, freedom: float) -> float:
+    """Half the width of Student's two-sided interval at `level`, in standard errors."""
+    return float(special.stdtrit(freedom, 0.5 + level / 2))
 
 
 class Method(StrEnum):
@@ -63,7 +68,7 @@ class Contrast:
         """Two-sided Student interval at `level`."""
         if self.error == 0:
             return self.estimate, self.estimate
-        half = self.error * float(stats.t.ppf(0.5 + level / 2, self.freedom))
+        half = self.error * student(level, self.freedom)
         return self.estimate - half, self.estimate + half
 
     @property
@@ -76,7 +81,7 @@ class Contrast:
     @property
     def p_value(self) -> float:
         """Two-sided p-value of "the contrast is zero"."""
-        return float(2 * stats.t.sf(abs(self.statistic), self.freedom))
+        return float(2 * special.stdtr(self.freedom, -abs(self.statistic)))
 
 
 @dataclass(frozen=True)

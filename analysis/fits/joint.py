@@ -32,9 +32,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
-from analysis.fits.intervals import Array, Contrast, jackknife
+from analysis.fits.intervals import Array, Contrast, jackknife, student
 from analysis.fits.power_law import NAN_PAIR, FitStatus
 from analysis.fits.surface import (
     B_LIMIT,
@@ -311,7 +310,7 @@ def _interval(
     if error.error <= 1e-8 * max(abs(estimate), 1e-3):
         return estimate, estimate
     model = float(c**2 @ (1 / surface.weights))
-    cut = rss + error.error**2 / model * float(stats.t.ppf(0.5 + level / 2, error.freedom)) ** 2
+    cut = rss + error.error**2 / model * student(level, error.freedom) ** 2
 
     goal = math.sqrt(cut - rss)
 

@@ -17,9 +17,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
-from analysis.fits.intervals import Array, Contrast, LevelMeans
+from analysis.fits.intervals import Array, Contrast, LevelMeans, student
 
 B_LIMIT = 10.0
 """|b| is sought up to here."""
@@ -151,7 +150,7 @@ def interval(means: LevelMeans, found: OffsetFit, level: float) -> tuple[float, 
     if error.error <= 1e-9 * max(abs(found.b), 1e-3):
         return found.b, found.b
     phi = error.error**2 / found.curvature_b
-    cut = found.rss + phi * float(stats.t.ppf(0.5 + level / 2, error.freedom)) ** 2
+    cut = found.rss + phi * student(level, error.freedom) ** 2
     u, ell, w = means.u - means.u.mean(), means.log_mean - means.log_mean.mean(), means.weights
     return (
         _crossing(found.b, -B_LIMIT, cut, u, ell, w),

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from analysis.data.audit import SETTING_KEYS, audit_of, trusted_norms, values_of
+from analysis.data.audit import setting_audit, trusted_norms, values_of
 from analysis.data.sweeps import Setting, at_end, has, sweep
-from analysis.figures.plot import minus
+from analysis.figures.audit import figure_name
+from analysis.fits.intervals import student
+from analysis.text import minus
 from trainers.audit.columns import (
     APPROXIMATION_SAMPLES,
     FIRST_INDEX,
@@ -42,17 +43,6 @@ class AuditRow:
     measured: str
     reading: str
     figure: str = ""
-
-
-def figure_name(setting: Setting, what: str) -> str:
-    """The file name, without suffix, of an audit figure of the setting."""
-    return f"{setting.stem}_audit_{what}"
-
-
-def setting_audit(setting: Setting, audit: pd.DataFrame | None) -> pd.DataFrame | None:
-    """The audit of a setting; None where it was not made."""
-    first = setting.frame.trials.iloc[0]
-    return audit_of(audit, {key: first[key] for key in SETTING_KEYS})
 
 
 def assumption_rows(setting: Setting, audit: pd.DataFrame | None = None) -> list[AuditRow]:
@@ -241,7 +231,7 @@ def _mean(values: pd.Series[float]) -> str:
     n, mean = len(values), float(values.mean())
     if n < 2:
         return f"{mean:.3g} (one replicate)"
-    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
+    half = student(0.95, n - 1) * float(values.std(ddof=1)) / math.sqrt(n)
     return f"{mean:.3g} (95 % interval {mean - half:.3g} to {mean + half:.3g}, {n} replicates)"
 
 

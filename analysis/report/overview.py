@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.table import Table
-from analysis.figures.plot import minus
+from analysis.text import minus
 from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
 
 FINE = ("completed", "pruned")

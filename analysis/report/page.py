@@ -18,6 +18,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from analysis import text
 from analysis.data.files import write_whole
 from analysis.data.sweeps import PLAIN, Setting, law_names, settings
 from analysis.data.table import Table
@@ -194,7 +195,7 @@ def _content(
         "tally": wording.tally(verdicts),
         "verdicts": verdict_groups(verdicts, names),
         "meanings": wording.MEANINGS,
-        "level": wording.share(verdicts[0].level) if verdicts else "",
+        "level": text.share(verdicts[0].level) if verdicts else "",
         "adjustment": wording.adjustment(verdicts),
         "sections": [
             {
@@ -263,13 +264,11 @@ def verdict_row(verdict: Verdict) -> dict[str, Any]:
         "where": wording.where(verdict),
         "statement": verdict.statement,
         "theory": wording.theory(verdict),
-        "measured": wording.number(
-            verdict.exponent, wording.digits(verdict.ci_low, verdict.ci_high)
-        ),
-        "plain": wording.interval(verdict.ci_low, verdict.ci_high),
+        "measured": text.number(verdict.exponent, text.digits(verdict.ci_low, verdict.ci_high)),
+        "plain": text.interval(verdict.ci_low, verdict.ci_high),
         "wide": wording.infinite_width(verdict),
         "wide_note": verdict.infinite_width.message if verdict.infinite_width else "",
-        "adjusted": wording.interval(verdict.adjusted_low, verdict.adjusted_high),
+        "adjusted": text.interval(verdict.adjusted_low, verdict.adjusted_high),
         "data": wording.data(verdict),
         "badge": wording.badge(verdict),
         "reason": verdict.reason,

@@ -11,7 +11,7 @@ import re
 
 from markupsafe import Markup, escape
 
-from analysis.figures.plot import minus
+from analysis.text import minus
 
 _SIGNS = {
     "->": "→", ">=": "≥", "<=": "≤", r"\binfinity\b": "∞", r"\blambda(?=\b|_)": "λ",

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from analysis.data.quantity import Quantity
 from analysis.data.sweeps import PLAIN, SYMBOLS, held
 from analysis.report.typeset import typeset
-from analysis.theory.registry import Kind, Quantity
+from analysis.text import counted, digits, interval, number, percent, share
+from analysis.theory.registry import Kind
 from analysis.verdicts.judging import Verdict, Word
-from analysis.verdicts.rules import counted, percent
 
 QUANTITIES: dict[str, str] = {
     Quantity.BEST_ERROR: "best-stopped score error",
@@ -74,34 +75,9 @@ def badge(verdict: Verdict) -> Badge:
     return _BADGES[verdict.verdict]
 
 
-def number(value: float, digits: int = 2) -> str:
-    """`digits` decimals with a real minus sign; a dash for NaN, the sign of infinity."""
-    if math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
-
-
-def digits(low: float, high: float) -> int:
-    """Decimals that show the ends of an interval apart: 2, or 3 where it is narrow."""
-    width = high - low
-    if not math.isfinite(width) or width <= 0:
-        return 2
-    return min(max(2, math.ceil(-math.log10(width))), 3)
-
-
 def power(axis: str, b: float, places: int = 2) -> Markup:
     """axis^-b with a superscript: `N<sup>−0.65</sup>`."""
     return Markup("{}<sup>{}</sup>").format(typeset(PLAIN.get(axis, axis)), number(-b, places))
-
-
-def interval(low: float, high: float) -> str:
-    """`0.61 to 0.69`, or a dash where there is none."""
-    if math.isnan(low) or math.isnan(high):
-        return "–"
-    places = digits(low, high)
-    return f"{number(low, places)} to {number(high, places)}"
 
 
 def infinite_width(verdict: Verdict) -> str:
@@ -111,11 +87,6 @@ def infinite_width(verdict: Verdict) -> str:
         return ""
     places = digits(wide.ci_low, wide.ci_high)
     return f"{number(wide.exponent, places)} ({interval(wide.ci_low, wide.ci_high)})"
-
-
-def share(level: float) -> str:
-    """A confidence level as `95 %`."""
-    return f"{100 * level:g} %"
 
 
 def adjustment(verdicts: Sequence[Verdict]) -> str:

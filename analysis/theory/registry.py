@@ -7,8 +7,6 @@
 | N, m   | samples, width                                            |
 | eta    | step size; eta tau* the best effective stopping time      |
 | R_H    | bound on the squared RKHS norm                            |
-
-Standard library only.
 """
 
 from __future__ import annotations
@@ -17,10 +15,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from analysis.fits.growth import Growth
+from analysis.data.quantity import Quantity
+from analysis.fits.growth import Growth
 
 
 class Kind(StrEnum):
@@ -30,22 +27,6 @@ class Kind(StrEnum):
     BOUND = "bound"
     SHARP = "sharp"
     QUALITATIVE = "qualitative"
-
-
-class Quantity(StrEnum):
-    """What a curve shows; one value per trial."""
-
-    BEST_ERROR = "best_score_error"
-    BEST_ERROR_ASSESSED = "best_score_error_assessed"
-    BEST_ERROR_UNWEIGHTED = "best_score_error_unweighted"
-    BEST_TIME = "best_effective_time"
-    FINAL_ERROR = "final_score_error"
-    INTERPOLATION_ERROR = "interpolation_error"
-    ERROR_AT_TIME = "score_error_at_fixed_time"
-    COUPLING_AT_TIME = "coupling_at_fixed_time"
-    KERNEL_BEST_ERROR = "kernel_best_score_error"
-    APPROXIMATION = "approximation"
-    NTK_EIGENVALUE = "ntk_eigenvalue"
 
 
 @dataclass(frozen=True)

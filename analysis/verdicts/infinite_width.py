@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.quantities import CONFIGURATION, Curve, Trials, per_trial
+from analysis.data.quantity import Quantity
 from analysis.fits.joint import JointFit, fit_joint
-from analysis.theory.registry import Quantity
-from analysis.verdicts.rules import p_text
+from analysis.text import p_text
 from trainers.trial import TrialStatus
 
 

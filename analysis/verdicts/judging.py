@@ -18,15 +18,17 @@ import pandas as pd
 
 from analysis.data.audit import audit_curves, exponents_for
 from analysis.data.quantities import INTERPOLATED, Curve, curves, trials
+from analysis.data.quantity import Quantity
 from analysis.data.sweeps import PLAIN
 from analysis.data.table import Table
 from analysis.fits.diagnostics import LocalSlope
 from analysis.fits.growth import POWER, Growth
 from analysis.fits.multiplicity import adjusted_level
 from analysis.fits.power_law import PowerLawFit, fit_power_law
-from analysis.theory.registry import Kind, Prediction, Quantity, predictions
+from analysis.text import counted, percent
+from analysis.theory.registry import Kind, Prediction, predictions
 from analysis.verdicts.infinite_width import InfiniteWidth, infinite_width
-from analysis.verdicts.rules import Word, counted, decide, percent, word_at
+from analysis.verdicts.rules import Word, decide, word_at
 
 __all__ = ["Verdict", "Word", "evaluate", "fit_curve", "judge", "usable"]
 

@@ -38,9 +38,10 @@ from dataclasses import replace
 from enum import StrEnum
 
 import numpy as np
-from scipy import stats
 
+from analysis.fits.intervals import student
 from analysis.fits.power_law import FitStatus, PowerLawFit
+from analysis.text import counted, p_text, percent
 from analysis.theory.registry import Kind, Prediction
 
 MINIMUM_DECADES = 1.2
@@ -245,32 +246,15 @@ def _seeds(fit: PowerLawFit, half: float, room: float) -> str:
     now = max(fit.seeds, 1)
     if room > 0:
         freedom = _freedom(fit)
-        error = half / float(stats.t.ppf(0.5 + fit.level / 2, freedom))
+        error = half / student(fit.level, freedom)
         for count in range(now + 1, MOST_SEEDS + 1):
             spare = freedom * (count - 1) / max(now - 1, 1)
-            if error * float(stats.t.ppf(0.5 + fit.level / 2, spare)) <= room * math.sqrt(
-                count / now
-            ):
+            if error * student(fit.level, spare) <= room * math.sqrt(count / now):
                 return f"about {count} seeds per level (now {now}) {SETTLES}"
     return (
         f"not even {MOST_SEEDS} seeds per level {SETTLES}: the estimate lies too near the edge of "
         "what counts as theory's value"
     )
-
-
-def percent(share: float, digits: int = 3) -> str:
-    """A share in percent, to so many digits: `15 %`."""
-    return f"{100 * share:.{digits}g} %"
-
-
-def p_text(p_value: float) -> str:
-    """A p-value as papers print it: `p = 0.0044`, `p < 0.001`."""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 seed`, `8 seeds`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _freedom(fit: PowerLawFit) -> float:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from analysis.data.quantities import CONFIGURATION
 from analysis.data.sweeps import SETTING
@@ -246,6 +246,6 @@ def regrets(stops: pd.DataFrame, by: Sequence[str] = (), level: float = 0.95) ->
 def _student(over: Any, level: float) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Mean over seeds, and the ends of its two-sided Student interval."""
     mean, count = over.mean(), over.count()
-    factor = stats.t.ppf(0.5 + level / 2, np.maximum(count - 1, 1))
+    factor = special.stdtrit(np.maximum(count - 1, 1), 0.5 + level / 2)
     half = factor * over.std() / np.sqrt(count)  # std is NaN for a single seed
     return mean, mean - half, mean + half

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.data.results import ResultsError, opened
+from analysis.data.schema import ResultsError, opened
 from analysis.data.table import Table
 from analysis.fits.intervals import Array
 from trainers.stopping import Recorded, stop

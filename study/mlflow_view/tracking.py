@@ -37,8 +37,8 @@ from analysis.data.mlflow_view import (
     steps_as_params,
 )
 from analysis.data.quantities import curves
+from analysis.data.quantity import Quantity
 from analysis.data.table import Table
-from analysis.theory.registry import Quantity
 from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
 from trainers.errors import UserError
 from trainers.trial import TrialStatus

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from analysis.data.audit import audit_table, read_audits
 from analysis.data.files import NotAFileError
-from analysis.data.results import ResultsError
+from analysis.data.schema import ResultsError
 from study.storage.store import Store
 from trainers.audit.columns import audit_id
 from trainers.trial import TrialConfig

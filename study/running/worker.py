@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.data.results import table_from
+from analysis.data.schema import table_from
 from study.planning.plan import pack_id_of
 from study.storage.store import Store, StoreError
 from trainers.methods.custom import place

@@ -30,7 +30,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.data.files import NotAFileError
-from analysis.data.results import COMPILED_OF, SCHEMA, packs_id
+from analysis.data.results import packs_id
+from analysis.data.schema import COMPILED_OF, SCHEMA
 from study.planning.plan import pack_id_of
 from study.storage.files import Storage, StoreError
 from study.storage.lock import StorageLock

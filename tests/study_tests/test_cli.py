@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fake_trainer import trajectory
 
-from analysis.data.results import table_from
+from analysis.data.schema import table_from
 from study import StudySpec, cli
 from study.planning import calibration
 from study.planning.cost import DEFAULT_SPEEDS, Speeds

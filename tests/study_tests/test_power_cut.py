@@ -12,7 +12,7 @@ import pytest
 from fake_trainer import trajectory
 
 from analysis.data.files import write_whole
-from analysis.data.results import table_from
+from analysis.data.schema import table_from
 from study.storage.store import Store
 from trainers.trial import Cube, TrialConfig
 

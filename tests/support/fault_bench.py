@@ -24,7 +24,8 @@ from ray.cluster_utils import Cluster
 from services import MlflowServer
 
 from analysis.data.mlflow_view import TAG_KIND, TAG_TRIAL
-from analysis.data.results import load_results, table_from
+from analysis.data.results import load_results
+from analysis.data.schema import table_from
 from study import StudySpec
 from study.storage.store import Store
 

@@ -21,7 +21,8 @@ from analysis.data.audit import (
     trusted_norms,
 )
 from analysis.data.quantities import curves
-from analysis.data.results import ResultsError
+from analysis.data.quantity import Quantity
+from analysis.data.schema import ResultsError
 from analysis.data.sweeps import settings
 from analysis.figures.audit import audit_plots
 from analysis.figures.drawing import draw
@@ -29,7 +30,6 @@ from analysis.figures.plot import Plot
 from analysis.figures.trajectories import study_plots
 from analysis.report.assumptions import NOT_MEASURED, assumption_rows
 from analysis.report.page import write_report
-from analysis.theory.registry import Quantity
 from analysis.verdicts.judging import Word, evaluate, fit_curve
 from trainers.audit.columns import (
     AUDIT_COLUMNS,

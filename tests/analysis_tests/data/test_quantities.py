@@ -17,7 +17,7 @@ from analysis.data.quantities import (
     curves,
     trials,
 )
-from analysis.theory.registry import Quantity
+from analysis.data.quantity import Quantity
 
 TIME = np.array([0.0, *np.logspace(0, 3, 39)])
 

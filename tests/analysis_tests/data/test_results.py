@@ -10,14 +10,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.data.results import (
-    SCHEMA,
-    ResultsError,
-    is_tracking_uri,
-    load_results,
-    table_from,
-    tidy,
-)
+from analysis.data.results import is_tracking_uri, load_results, tidy
+from analysis.data.schema import SCHEMA, ResultsError, table_from
 from trainers.columns import COLUMNS
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed
 

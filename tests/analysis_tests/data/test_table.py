@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.data import table
-from analysis.data.results import SCHEMA, load_results, tidy
+from analysis.data.results import load_results, tidy
+from analysis.data.schema import SCHEMA
 from analysis.data.sweeps import at_best, at_end, settings
 from analysis.data.table import Table, load_table
 from analysis.figures.drawing import render

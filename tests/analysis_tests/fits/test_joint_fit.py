@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from analysis.data.quantities import curves, trials
+from analysis.data.quantity import Quantity
 from analysis.fits.joint import JointFit, fit_joint
 from analysis.fits.power_law import FitStatus
 from analysis.fits.surface import BIAS_VARIANCE, SURFACE, Surface, target_at
-from analysis.theory.registry import Quantity
 from analysis.verdicts.infinite_width import infinite_width
 from analysis.verdicts.judging import evaluate
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from analysis.data.quantity import Quantity
 from analysis.fits.multiplicity import adjusted_level
-from analysis.theory.registry import MARGIN, Kind, Prediction, Quantity
+from analysis.theory.registry import MARGIN, Kind, Prediction
 from analysis.verdicts.rules import Word, word_for
 
 

@@ -20,12 +20,12 @@ import pytest
 
 from analysis.data.results import load_results
 from analysis.data.sweeps import law_names, settings
-from analysis.figures.plot import minus
 from analysis.figures.trajectories import study_plots
 from analysis.report.assumptions import assumption_rows
 from analysis.report.overview import trial_table
 from analysis.report.page import answers, write_report
-from analysis.report.wording import badge, interval, number, power, sentence, tally
+from analysis.report.wording import badge, power, sentence, tally
+from analysis.text import interval, minus, number
 from analysis.verdicts.judging import Verdict, evaluate
 from analysis.verdicts.judging import Word as W
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.theory.registry import Kind, Prediction, Quantity, predictions
+from analysis.data.quantity import Quantity
+from analysis.theory.registry import Kind, Prediction, predictions
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.results import SCHEMA, ResultsError, table_from, tidy
+from analysis.data.results import tidy
+from analysis.data.schema import SCHEMA, ResultsError, table_from
 from analysis.figures.tuning import tuning_plots, tuning_rows
 from analysis.report.page import write_report
 from analysis.verdicts.tuning import (

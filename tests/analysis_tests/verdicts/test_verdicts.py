@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 from analysis.data.quantities import curves
+from analysis.data.quantity import Quantity
 from analysis.fits.power_law import PowerLawFit, fit_power_law
-from analysis.theory.registry import Kind, Prediction, Quantity, predictions
+from analysis.theory.registry import Kind, Prediction, predictions
 from analysis.verdicts.judging import Verdict, Word, evaluate, fit_curve, judge, usable
 
 X = np.geomspace(64, 8192, 8)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from analysis.data.quantities import curves
-from analysis.data.results import load_results, table_from
+from analysis.data.results import load_results
+from analysis.data.schema import table_from
 from analysis.fits.power_law import fit_power_law
 from study.choosing.adaptive import AdaptiveDesign, families, replayed, results_in
 from study.spec.messages import SpecError

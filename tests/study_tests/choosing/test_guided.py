@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.data.results import table_from
+from analysis.data.schema import table_from
 from study.choosing.guided import TheoryGuided
 from study.choosing.participant import outcomes_of
 from study.spec.search import Guided

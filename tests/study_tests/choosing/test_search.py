@@ -11,7 +11,7 @@ import numpy as np
 import optuna
 import pytest
 
-from analysis.data.results import table_from
+from analysis.data.schema import table_from
 from study.choosing.participant import Outcome, Outcomes
 from study.choosing.search import Search, Where, best_until, open_storage, rungs_of
 from study.planning.cost import DEFAULT_SPEEDS

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from fake_trainer import trajectory
 
-from analysis.data.results import table_from
+from analysis.data.schema import table_from
 from study.mlflow_view import publisher as module
 from study.mlflow_view.publisher import Publisher
 from study.storage.store import Store

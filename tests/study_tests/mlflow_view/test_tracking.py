@@ -19,7 +19,8 @@ from mlflow import MlflowClient
 from services import MlflowServer, postgresql
 
 from analysis.data.mlflow_view import LOGGED_SERIES, SERIES, TAG_KIND, TAG_STATUS, TAG_TRIAL
-from analysis.data.results import ResultsError, load_results, table_from, tidy
+from analysis.data.results import load_results, tidy
+from analysis.data.schema import ResultsError, table_from
 from study.mlflow_view import publisher, tracking
 from study.mlflow_view.publisher import Publisher
 from study.mlflow_view.tracking import PARENT, Tracker, TrackingError

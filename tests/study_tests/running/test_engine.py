@@ -14,7 +14,7 @@ import pytest
 import ray
 from rich.console import Console
 
-from analysis.data.results import table_from
+from analysis.data.schema import table_from
 from study import StudySpec, run
 from study.choosing.grid import Grid
 from study.choosing.participant import Outcomes

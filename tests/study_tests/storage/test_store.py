@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 from fake_trainer import trajectory
 
-from analysis.data.results import SCHEMA, ResultsError, load_results, table_from
+from analysis.data.results import load_results
+from analysis.data.schema import SCHEMA, ResultsError, table_from
 from study.planning.plan import pack_id_of
 from study.storage.store import CorruptPackError, Entry, Ledger, Store, StoreError
 from trainers.trial import Cube, TrialConfig, failed

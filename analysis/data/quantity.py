@@ -1,0 +1,21 @@
+"""The quantities that curves show."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Quantity(StrEnum):
+    """What a curve shows; one value per trial."""
+
+    BEST_ERROR = "best_score_error"
+    BEST_ERROR_ASSESSED = "best_score_error_assessed"
+    BEST_ERROR_UNWEIGHTED = "best_score_error_unweighted"
+    BEST_TIME = "best_effective_time"
+    FINAL_ERROR = "final_score_error"
+    INTERPOLATION_ERROR = "interpolation_error"
+    ERROR_AT_TIME = "score_error_at_fixed_time"
+    COUPLING_AT_TIME = "coupling_at_fixed_time"
+    KERNEL_BEST_ERROR = "kernel_best_score_error"
+    APPROXIMATION = "approximation"
+    NTK_EIGENVALUE = "ntk_eigenvalue"
