@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from study.planning.cost import Speeds, seconds_of
+from study.planning.cost import Speeds, has_kernel, seconds_of
 from study.planning.memory import memory_of
 from study.planning.plan import Plan, families, grouped, make_plan
 from trainers.trial import TrialConfig
@@ -49,8 +49,9 @@ def _divided(
 
 
 def _moved(trials: Sequence[TrialConfig], plan: Plan, others: Speeds) -> list[str]:
-    """Trials to move, whole data sets, in order of their ratio of times: up to where they would
-    take longer than what is left."""
+    """Trials to move, in order of their ratio of times: up to where they would take longer than
+    what is left. Whole data sets, which share a kernel reference; those of a search, which all have
+    one data set and no reference, one by one."""
     slots, beside = plan.slots, plan.slots.beside
     if beside is None:
         return []
@@ -62,6 +63,8 @@ def _moved(trials: Sequence[TrialConfig], plan: Plan, others: Speeds) -> list[st
             slow = seconds_of(family, others)
         fast = seconds_of(family, plan.speeds)
         members = grouped(family, lambda t: t.seed)
+        if len(members) == 1 and not any(map(has_kernel, family)):
+            members = [[trial] for trial in family]
         sets += [(fast / len(members), slow / len(members), member) for member in members]
     left, taken, moved = sum(fast for fast, _, _ in sets), 0.0, list[str]()
     for fast, slow, member in sorted(sets, key=lambda one: one[1] / one[0]):

@@ -128,6 +128,17 @@ def test_what_would_end_last_or_cannot_be_held_beside_stays_on_the_gpus() -> Non
     assert plan is alone
 
 
+def test_the_trials_of_a_search_are_divided_though_they_share_a_data_set() -> None:
+    point = trials(1, samples=64, width=64)[0]
+    work = [point.changed(step_size=0.1 + i / 200, kernel=False) for i in range(240)]
+    slots = Slots(1, "cuda", gpus=1.0, beside=Slots(2, "cpu"))
+    alone, plan = mixed(work, slots)
+    assert {p.device for p in plan.packs} == {"cuda", "cpu"}
+    assert plan.training_seconds < alone.training_seconds
+    with_kernel = [trial.changed(kernel=True) for trial in work]
+    assert len({p.device for p in mixed(with_kernel, slots)[1].packs}) == 1
+
+
 @pytest.fixture(scope="module")
 def fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The fake trainer's folder, on a cluster of a node that says it has a GPU and one without."""
