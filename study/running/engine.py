@@ -69,6 +69,7 @@ def train(
             ),
         ).fit()
     watch.trouble.raise_any()
+    watch.show()  # what the last packs led to
 
 
 class _PackSearcher(Searcher):  # type: ignore[misc]  # ray is untyped

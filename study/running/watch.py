@@ -82,7 +82,7 @@ class Watch(tune.Callback):  # type: ignore[misc]  # ray is untyped
         self._out: dict[int, Work] = {}
         self._running: dict[int, float] = {}  # operations done
         self._work = self._measured = 0.0
-        self._show()
+        self.show()
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         # Tune pickles its callbacks for a restore, which never comes here.
@@ -104,13 +104,13 @@ class Watch(tune.Callback):  # type: ignore[misc]  # ray is untyped
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self._running[trial.config["pack"]] = 0.0
-        self._show()
+        self.show()
 
     def on_trial_result(
         self, iteration: int, trials: Any, trial: Any, result: Mapping[str, Any], **info: Any
     ) -> None:
         self._running[trial.config["pack"]] = float(result["operations"])
-        self._show()
+        self.show()
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         number, result = trial.config["pack"], trial.last_result
@@ -127,7 +127,7 @@ class Watch(tune.Callback):  # type: ignore[misc]  # ray is untyped
         if len(work.trials) > 1:
             self._on_halving(len(work.trials), reason)
             self.scheduler.put_back(work.halves())
-            self._show()
+            self.show()
             return
         try:
             pack_id = failed_rows(self._job, work.trials, reason)
@@ -141,9 +141,10 @@ class Watch(tune.Callback):  # type: ignore[misc]  # ray is untyped
         self._tally.failed += counts.get("failed", 0)
         self._tally.diverged += counts.get("diverged", 0)
         self.scheduler.came_back(work, pack_id)
-        self._show()
+        self.show()
 
-    def _show(self) -> None:
+    def show(self) -> None:
+        """Brings the tally and its display up to date."""
         tally = self._tally
         running = [(self._out[number], done) for number, done in self._running.items()]
         tally.running = sum(len(work.trials) for work, _ in running)
