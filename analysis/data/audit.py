@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from analysis.data.quantities import Curve
 from analysis.data.quantity import Quantity
-from analysis.data.results import is_tracking_uri
+from analysis.data.results import is_tracking_uri, parquet_files
 from analysis.data.schema import ResultsError, opened
 from analysis.data.sweeps import Setting
 from trainers.audit.columns import (
@@ -80,7 +80,7 @@ def load_audit(source: str | Path, audit_ids: Collection[str] | None = None) -> 
         return None
     filesystem, path = fsspec.core.url_to_fs(text)
     folder = path.rpartition("/")[0] if path.endswith(".parquet") else path.rstrip("/")
-    names = sorted(str(name) for name in filesystem.glob(f"{folder}/audit/*.parquet"))
+    names = parquet_files(filesystem, f"{folder}/audit")
     if audit_ids is not None:
         kept = set(audit_ids)
         names = [n for n in names if n.rpartition("/")[2].removesuffix(".parquet") in kept]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,22 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
         dtype = dtypes[column.type]
         if str(values.dtype) != dtype:
             frame[column.name] = values.astype(dtype)
+        if column.type == "string":
+            frame[column.name] = _printable(frame[column.name])
     return _each_trial_once(frame).sort_values(list(SORT_KEYS), ignore_index=True)
+
+
+_CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+"""What moves a terminal's cursor or turns the direction of text; not tabs and line ends."""
+
+
+def _printable(values: pd.Series) -> pd.Series:
+    """Text without control characters: a file may come from anybody, and its text goes to terminals
+    and pages."""
+    texts = values.dropna().unique()
+    if not any(re.search(_CONTROL, text) for text in texts):
+        return values
+    return values.str.replace(_CONTROL, "\N{REPLACEMENT CHARACTER}", regex=True)
 
 
 def _each_trial_once(frame: pd.DataFrame) -> pd.DataFrame:
@@ -107,7 +123,7 @@ def _files(filesystem: fsspec.AbstractFileSystem, path: str, source: str) -> Ite
         return iter([path])
     if not filesystem.exists(path):
         raise ResultsError(f"{source}: no such file or directory")
-    trials = sorted(filesystem.glob(f"{path.rstrip('/')}/trials/*.parquet"))
+    trials = parquet_files(filesystem, f"{path.rstrip('/')}/trials")
     whole = f"{path.rstrip('/')}/results.parquet"
     if filesystem.isfile(whole) and (not trials or _compiled_of(filesystem, whole, trials)):
         return iter([whole])
@@ -116,6 +132,19 @@ def _files(filesystem: fsspec.AbstractFileSystem, path: str, source: str) -> Ite
     raise ResultsError(
         f"{source}: holds no results: neither trials/*.parquet nor results.parquet. Run the study "
         "first, or name its results directory"
+    )
+
+
+def parquet_files(filesystem: fsspec.AbstractFileSystem, folder: str) -> list[str]:
+    """The Parquet files in a folder, sorted; none where there is no folder. Not by a glob: the
+    folder's own name may hold `[`, `*` or `?`."""
+    try:
+        names = [str(name) for name in filesystem.ls(folder, detail=False)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    files = ((name.rpartition("/")[2], name) for name in names)
+    return sorted(
+        name for file, name in files if file.endswith(".parquet") and not file.startswith(".")
     )
 
 

@@ -6,6 +6,7 @@ steps. Within one, a **sweep** along N, m or eta holds the other two fixed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -90,8 +91,10 @@ def settings(frame: pd.DataFrame | Table) -> list[Setting]:
         first = rows.iloc[0]
         law, d, law_id = str(first["law"]), int(first["dimension"]), str(first["law_id"])
         extra = "".join(f", {_NAMES[v]} = {first[v]}" for v in varying)
-        numbered = bool(varying) or names[law_id] != law
-        stem = f"{law}_d{d}_{place}" if numbered else f"{law}_d{d}"
+        # A table may come from anybody: no text of its leads out of the folder.
+        safe = re.sub(r"[^A-Za-z0-9_-]+", "_", law)[:60]
+        numbered = bool(varying) or names[law_id] != law or safe != law
+        stem = f"{safe}_d{d}_{place}" if numbered else f"{safe}_d{d}"
         label = f"{names[law_id]}, d = {d}{extra}"
         found.append(Setting(label, stem, law, law_id, d, table.take(rows.index.to_numpy())))
     return sorted(found, key=lambda s: (s.law, s.dimension, s.stem))

@@ -17,6 +17,7 @@ seed of its own, so the answers are those of a driver that was never killed.
 
 from __future__ import annotations
 
+import sqlite3
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,17 +27,26 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from study.choosing.participant import Outcome, Participant, Request
 from study.spec.search import SearchSection, Space, StepRange, WidthRange
+from study.storage.files import StoreError
 from trainers.methods.custom import trainer_fields
 from trainers.registry import facts_of
 from trainers.trial import TrialConfig, TrialStatus, content_id, recorded_steps
 
 DATABASE = "optuna.db"
+LOCK_SECONDS = 60.0
+"""How long a database that another program has locked is waited for."""
+
+SPACE = "space"
+"""User attribute of an Optuna study: what it searches over."""
+
 CONFIG, TRIAL, SCORE, STEP, OPERATIONS = (
     "config", "trial_id", "score_error", "best_step", "operations",
 )  # fmt: skip
@@ -48,7 +58,13 @@ def open_storage(folder: Path) -> Iterator[RDBStorage]:
     """Optuna's database in `folder`, and Optuna quiet."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = RDBStorage(f"sqlite:///{folder / DATABASE}")
+
+    def connect() -> sqlite3.Connection:
+        # By its path: in an address, a `?` in the folder's name would begin the options.
+        return sqlite3.connect(folder / DATABASE, LOCK_SECONDS, check_same_thread=False)
+
+    with told_of_the_database():
+        storage = RDBStorage(f"sqlite:///{DATABASE}", engine_kwargs={"creator": connect})
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -57,6 +73,27 @@ def open_storage(folder: Path) -> Iterator[RDBStorage]:
         optuna.logging.set_verbosity(level)
         storage.remove_session()
         storage.engine.dispose()
+
+
+@contextmanager
+def told_of_the_database() -> Iterator[None]:
+    """What goes wrong with Optuna's database, as a StoreError that says what to do."""
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError, sqlite3.Error, RuntimeError) as error:
+        cause = error.__cause__ or error
+        what = str(getattr(cause, "orig", cause)).strip().splitlines()[0]
+        if "compatible with the table schema" in str(error):
+            what = "it is of an older version"
+            remedy = f"`optuna storage upgrade --storage sqlite:///{DATABASE}` there brings it up"
+        elif "locked" in what:
+            remedy = f"another program kept it for {LOCK_SECONDS:.0f} s: end that"
+        else:
+            remedy = "mend or move the file"
+        raise StoreError(
+            f"Optuna's database ({DATABASE} beside the results): {what}; {remedy}, then run the "
+            "same command again, which goes on from there: nothing is lost"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -106,21 +143,22 @@ _CHOSEN = ("width", "step_size", "initialisation", "bias", "trainer", "trainer_s
 class Search(Participant):
     """One Optuna study, as a participant."""
 
+    @told_of_the_database()
     def __init__(
         self, storage: RDBStorage, study: str, where: Where, section: SearchSection
     ) -> None:
         self.where = where
         self._section, self._label = section, where.label(study)
-        # The sampler given here is never asked: each question has one of its own.
-        self._study = optuna.create_study(
-            storage=storage,
-            sampler=optuna.samplers.RandomSampler(0),
-            study_name=self._label,
-            direction="minimize",
-            load_if_exists=True,
-        )
-        if "objective" not in self._study.user_attrs:
-            self._study.set_user_attr("objective", "holdout_loss, least along the trajectory")
+        space = content_id([one.model_dump(mode="json") for one in section.space])
+        self._study = _optuna_study(storage, self._label)
+        if self._study.user_attrs.get(SPACE, space) != space:
+            # Samplers cannot learn from another space: it keeps its study, this one gets its own.
+            self._label = f"{self._label} space={space[:6]}"
+            self._study = _optuna_study(storage, self._label)
+        attributes = {SPACE: space, "objective": "holdout_loss, least along the trajectory"}
+        for name, value in attributes.items():
+            if name not in self._study.user_attrs:
+                self._study.set_user_attr(name, value)
         self._rungs = rungs_of(where.point, section)
         self._round: list[_Asked] | None = None
         self._stage = 0
@@ -128,6 +166,7 @@ class Search(Participant):
 
     # --- as a participant ------------------------------------------------------------------------
 
+    @told_of_the_database()
     def advance(self, outcomes: Mapping[str, Outcome]) -> Sequence[Request]:
         """The round's trials at its next rung, or those of a new round; none at the end."""
         if self._round is None:
@@ -148,6 +187,7 @@ class Search(Participant):
         """Ids of the trials that Optuna was told about."""
         return self._told
 
+    @told_of_the_database()
     def evaluations(self) -> list[Evaluation]:
         """What Optuna was told so far, in order of number."""
         found = []
@@ -271,6 +311,17 @@ class Search(Participant):
         else:
             self._study.tell(a.number, value)
         self._told.append(a.config.trial_id)
+
+
+def _optuna_study(storage: RDBStorage, name: str) -> optuna.Study:
+    # The sampler given here is never asked: each question has one of its own.
+    return optuna.create_study(
+        storage=storage,
+        sampler=optuna.samplers.RandomSampler(0),
+        study_name=name,
+        direction="minimize",
+        load_if_exists=True,
+    )
 
 
 # --- the pieces -----------------------------------------------------------------------------------

@@ -8,12 +8,14 @@ their names. One `log_batch` a trial; no autologging, no global state of mlflow'
 from __future__ import annotations
 
 import fcntl
+import itertools
 import math
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,6 +56,9 @@ ENDINGS = ("approximation", "displacement", "flipped_fraction")
 costs 0.13 ms in sqlite, so that all 40 steps would be most of what tracking costs; the tags hold
 them, exactly."""
 
+ARTIFACTS = "mlartifacts"
+"""Folder of the artifacts beside a sqlite database."""
+
 MAX_METRICS, MAX_PARAMS, PAGE = 1000, 100, 1000
 
 
@@ -92,6 +97,7 @@ class Tracker:
             with _schema_lock(self._uri):
                 self._client = MlflowClient(tracking_uri=self._uri)
             self._experiment = self._find_experiment()
+            self._follow_the_database()
             self._parent = self._find_parent()
             # All pages first: deleting between two pages would shift runs past the second.
             for run in list(self._runs(f"tags.`{TAG_KIND}` = 'trial'")):
@@ -103,6 +109,9 @@ class Tracker:
                     self._failed[trial_id] = run.info.run_id
                 else:
                     self._client.delete_run(run.info.run_id)
+                    continue
+                if run.data.tags.get(PARENT) != self._parent:  # its parent is gone for good
+                    self._client.set_tag(run.info.run_id, PARENT, self._parent)
 
     def log_trials(self, frame: pd.DataFrame) -> None:
         """Logs the trials of `frame` (rows of the results table) that are not there yet. A trial
@@ -157,8 +166,13 @@ class Tracker:
             TAG_KIND: "study",
             NOTE: f"{self._description}\n\n```yaml\n{self._spec_text}\n```".strip(),
         }
-        for run in self._runs(f"tags.`{TAG_KIND}` = 'study'"):
+        condition = f"tags.`{TAG_KIND}` = 'study'"
+        kept = self._runs(condition)
+        deleted = self._runs(condition, ViewType.DELETED_ONLY)
+        for run in itertools.chain(kept, deleted):
             identifier: str = run.info.run_id
+            if run.info.lifecycle_stage != "active":  # somebody deleted it: its trials need it
+                self._client.restore_run(identifier)
             self._client.update_run(identifier, status="RUNNING")
             for key, value in tags.items():
                 self._client.set_tag(identifier, key, value)
@@ -167,11 +181,32 @@ class Tracker:
         created: str = run.info.run_id
         return created
 
-    def _runs(self, condition: str) -> Iterator[Any]:
+    def _follow_the_database(self) -> None:
+        """A sqlite database that was moved took its artifacts along. MLflow keeps their place as
+        an absolute path, would write to the old one, and has no call to change that."""
+        database, location = sqlite_file(self._uri), artifact_location(self._uri)
+        if database is None or location is None:
+            return
+        old = self._client.get_experiment(self._experiment).artifact_location.rstrip("/")
+        # Only what this project named itself, not a place of the user's choice.
+        if old == location or old.rpartition("/")[2] != ARTIFACTS:
+            return
+        with closing(sqlite3.connect(database, timeout=60.0)) as connection, connection:
+            connection.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+                (location, int(self._experiment)),
+            )
+            connection.execute(
+                "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?)"
+                " WHERE experiment_id = ? AND substr(artifact_uri, 1, ?) = ?",
+                (location, len(old) + 1, int(self._experiment), len(old) + 1, f"{old}/"),
+            )
+
+    def _runs(self, condition: str, view: int = ViewType.ACTIVE_ONLY) -> Iterator[Any]:
         token = None
         while True:
             page = self._client.search_runs(
-                [self._experiment], condition, ViewType.ACTIVE_ONLY, PAGE, page_token=token
+                [self._experiment], condition, view, PAGE, page_token=token
             )
             yield from page
             token = page.token
@@ -339,7 +374,7 @@ def _verdict_names(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _distinct_names(subjects: Sequence[tuple[str, str, int, Mapping[str, Any]]]) -> list[str]:
-    """Names within MLflow's alphabet (letters, digits, `_-. /`) and its 250 characters, of (what,
+    """Names within MLflow's alphabet (letters, digits, `_-. `) and its 250 characters, of (what,
     law, dimension, what else was held fixed). Subjects that agree in the first three also name what
     they differ in: one must not overwrite the other."""
     alike: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
@@ -351,7 +386,7 @@ def _distinct_names(subjects: Sequence[tuple[str, str, int, Mapping[str, Any]]])
         axes = sorted(fixed.keys() - {"effective_time"})  # measured: a new name with every trial
         told = [k for k in axes if any(o.get(k) != fixed[k] for o in others)]
         text = " ".join([what, law, f"d{dimension}", *(f"{k} {fixed[k]}" for k in told)])
-        names.append("".join(c if c.isalnum() or c in "_-. /" else "_" for c in text)[:200])
+        names.append("".join(c if c.isalnum() or c in "_-. " else "_" for c in text)[:200])
     return names
 
 
@@ -361,7 +396,7 @@ def _distinct_names(subjects: Sequence[tuple[str, str, int, Mapping[str, Any]]])
 def artifact_location(tracking_uri: str) -> str | None:
     """Artifacts beside a sqlite database; None where a server decides."""
     database = sqlite_file(tracking_uri)
-    return None if database is None else (database.parent / "mlartifacts").as_uri()
+    return None if database is None else (database.parent / ARTIFACTS).as_uri()
 
 
 def ui_command(host: str, port: int) -> list[str]:

@@ -28,6 +28,7 @@ from analysis.report.wording import badge, power, sentence, tally
 from analysis.text import interval, minus, number
 from analysis.verdicts.judging import Verdict, evaluate
 from analysis.verdicts.judging import Word as W
+from trainers.columns import COLUMNS
 
 SPEC = "name: <b>bold</b>\nlaw: {kind: gaussian_mixture}\n# </code><script>alert(1)</script>\n"
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -353,3 +354,27 @@ def test_the_audit_reports_planted_movements(frame: pd.DataFrame) -> None:
     assert f"{0.02 * np.sqrt(1000 / 64):.3g} at m = 64" in moved
     noise = next(v for k, v in rows.items() if "stopping rules" in k)
     assert noise == "0.3 (exact)"
+
+
+TEXTS = [c.name for c in COLUMNS if c.type == "string" and c.name not in ("trial_id", "status")]
+EVIL = "../../x/\x1b[2J\x00<script>alert(1)</script>$\\frac{$[/b]\u202e"
+
+
+def test_text_of_a_table_from_anybody_is_only_text(synthetic: ModuleType, tmp_path: Path) -> None:
+    grid = synthetic.Grid(samples=(64, 128, 256), widths=(64, 256), seeds=3, recorded=12)
+    frame = synthetic.synthetic_table(grid)
+    for column in TEXTS:
+        frame[column] = EVIL + frame[column].fillna("")
+    path = tmp_path / "in" / "results.parquet"
+    path.parent.mkdir()
+    frame.to_parquet(path)
+    table = load_results(path)
+    for column in TEXTS:
+        assert not table[column].str.contains("[\x00-\x1f\u202e]", regex=True).any()
+    folder = tmp_path / "out"
+    page = write_report(folder, table, evaluate(table)).read_text()
+    Page(page)  # its tags are closed in order
+    assert "<script>alert" not in page
+    assert len(list((folder / "figures").glob("*.svg"))) > 3
+    written = {p.resolve().parent for p in tmp_path.rglob("*") if p.is_file()}
+    assert written <= {path.parent, folder, folder / "figures"}

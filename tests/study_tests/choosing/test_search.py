@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import sqlite3
 import warnings
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from study.planning.plan import Slots
 from study.running.packing import Packing
 from study.running.scheduler import Scheduler
 from study.spec.sections import StudySpec
+from study.storage.files import StoreError
 from study.storage.store import Store
 from trainers.trial import TrialConfig, recorded_steps
 
@@ -317,3 +320,56 @@ def test_two_searches_that_want_one_trial_train_it_once(fake: Any, tmp_path: Pat
     found = driver.run()
     assert [len(e) for e, _ in found.values()] == [12, 12]
     assert len(driver.trained) == len(set(driver.trained)) <= 4
+
+
+def test_a_changed_space_gets_a_study_beside_the_old_one(fake: Any, tmp_path: Path) -> None:
+    """Optuna refuses to widen a choice; and a sampler would learn from trials of another space."""
+    narrow = {"space": {"width": [16, 32], "step_size": {"low": 0.1, "high": 1.0}}}
+    wide = {"space": {"width": [16, 32, 64], "step_size": {"low": 0.1, "high": 1.0}}}
+    specs = [spec_of(evaluations=4, batch=2, **changes) for changes in (narrow, wide)]
+    first = Driver(fake, tmp_path, specs[0]).run()
+    second = Driver(fake, tmp_path, specs[1]).run()
+    assert first.keys().isdisjoint(second)
+    assert [len(evaluations) for evaluations, _ in second.values()] == [4]
+    again = Driver(fake, tmp_path, specs[0])
+    assert list(again.run()) == list(first)
+    assert not again.trained  # the old search is as it was, and done
+
+
+def test_a_folder_with_a_question_mark_holds_its_own_database(fake: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "q?x #1%20"
+    folder.mkdir()
+    Driver(fake, folder, spec_of(evaluations=2, batch=2)).run()
+    assert [path.name for path in folder.iterdir()] == ["optuna.db"]
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_a_locked_database_is_waited_for_then_named(
+    fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.choosing.search.LOCK_SECONDS", 0.2)
+    spec = spec_of(evaluations=4, batch=2)
+    Driver(fake, tmp_path, spec).run(packs=1)
+    with closing(sqlite3.connect(tmp_path / "optuna.db", isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        with pytest.raises(StoreError, match="database is locked; another program kept it for 0 s"):
+            Driver(fake, tmp_path, spec).run()
+    ((evaluations, _),) = Driver(fake, tmp_path, spec).run().values()
+    assert len(evaluations) == 4
+
+
+def test_a_database_of_an_older_schema_is_named(fake: Any, tmp_path: Path) -> None:
+    spec = spec_of(evaluations=2, batch=2)
+    Driver(fake, tmp_path, spec).run()
+    with closing(sqlite3.connect(tmp_path / "optuna.db")) as database:
+        database.execute("update version_info set schema_version = 11")
+        database.execute("update alembic_version set version_num = 'v2.6.0.a'")
+        database.commit()
+    with pytest.raises(StoreError, match="optuna storage upgrade"):
+        Driver(fake, tmp_path, spec).run()
+
+
+def test_what_is_no_database_is_named(fake: Any, tmp_path: Path) -> None:
+    (tmp_path / "optuna.db").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(StoreError, match="file is not a database"):
+        Driver(fake, tmp_path, spec_of()).run()

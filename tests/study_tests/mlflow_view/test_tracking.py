@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 from services import MlflowServer, postgresql
 
 from analysis.data.mlflow_view import LOGGED_SERIES, SERIES, TAG_KIND, TAG_STATUS, TAG_TRIAL
@@ -444,3 +445,63 @@ def test_a_password_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ResultsError, match=r"http://me:\*\*\*@") as refused:
         load_results(address, "test")
     assert "secret" not in str(refused.value)
+
+
+def parents_of_trials(client: MlflowClient) -> set[str]:
+    experiment = client.get_experiment_by_name("test").experiment_id
+    runs = client.search_runs([experiment], f"tags.`{TAG_KIND}` = 'trial'")
+    assert len(runs) == 2
+    return {run.data.tags[PARENT] for run in runs}
+
+
+def study_runs(client: MlflowClient) -> list[str]:
+    experiment = client.get_experiment_by_name("test").experiment_id
+    return [r.info.run_id for r in client.search_runs([experiment], f"tags.`{TAG_KIND}` = 'study'")]
+
+
+@pytest.mark.parametrize("for_good", [False, True])
+def test_a_study_run_that_somebody_deleted_comes_back_over_its_trials(
+    tmp_path: Path, for_good: bool
+) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    opened(uri).log_trials(frame_of(trajectory(0), trajectory(1)))
+    client = MlflowClient(uri)
+    (parent,) = study_runs(client)
+    client.delete_run(parent)
+    if for_good:
+        client._tracking_client.store._hard_delete_run(parent)
+    assert study_runs(client) == []
+    tracker = opened(uri)
+    assert len(tracker.logged) == 2
+    (found,) = study_runs(client)
+    assert (found != parent) is for_good
+    assert parents_of_trials(client) == {found}
+
+
+def test_artifacts_follow_a_database_that_moved(tmp_path: Path) -> None:
+    old, new = tmp_path / "before", tmp_path / "after [2]"
+    old.mkdir()
+
+    def log(folder: Path, text: str) -> MlflowClient:
+        (tmp_path / "report.html").write_text(text)
+        tracker = opened(f"sqlite:///{folder / 'mlflow.db'}")
+        tracker.log_trials(frame_of(trajectory(0), trajectory(1)))
+        tracker.log_study(tmp_path, [], frame_of(trajectory(0), trajectory(1)))
+        return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+    (run,) = study_runs(log(old, "first"))
+    _artifact_repos_cache.clear()  # mlflow's own, of this process: the move ends it
+    old.rename(new)
+    client = log(new, "second")
+    assert study_runs(client) == [run]
+    assert not old.exists()
+    assert Path(client.download_artifacts(run, "report.html")).read_text() == "second"
+    assert [p.read_text() for p in new.glob("mlartifacts/**/report.html")] == ["second"]
+
+
+def test_names_from_a_table_of_somebody_else_are_within_the_alphabet(tmp_path: Path) -> None:
+    frame = frame_of(trajectory(0), trajectory(1))
+    frame["law"] = frame["law_label"] = "../\N{SNOWMAN}=[/b]<i>"
+    tracker = opened(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    tracker.log_trials(frame)
+    tracker.log_study(tmp_path, [], frame)

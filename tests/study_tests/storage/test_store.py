@@ -366,3 +366,18 @@ def test_what_a_killed_driver_left_goes_with_the_next_run(store: Store, tmp_path
         assert not [name for name in left if (root / name).exists()]
         assert (root / ".lock").exists()
     assert store.ledger().finished(IDS[0])
+
+
+@pytest.mark.parametrize("name", ["e [v2]", "e*", "e?x", "e {a,b}", "e #1"])
+def test_a_folder_of_any_name_gives_its_own_results(tmp_path: Path, name: str) -> None:
+    """A pattern such as `e [v2]` names other folders: here they hold other results."""
+    for other in ("e v", "e 2", "ex", "e?"):
+        write(Store(tmp_path / other / "r"), TRIALS[3:])
+    store = Store(tmp_path / name / "r")
+    store.claim("s", "name: s\n", tmp_path)
+    write(store, TRIALS[:1])
+    store.compile(IDS[:1], store.ledger())
+    write(store, TRIALS[1:2])
+    assert set(load_results(store.url)["trial_id"]) == set(IDS[:2])  # the compiled table is old
+    store.compile(IDS[:2], store.ledger())
+    assert set(load_results(store.url)["trial_id"]) == set(IDS[:2])
