@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from analysis.data.addresses import shown
 from study.commands import fit as fit_command
+from study.running.interruption import Interrupted, interruptible
 from study.spec.messages import SpecError
 from study.spec.sections import StudySpec
 from trainers.errors import UserError
@@ -45,7 +47,12 @@ Storage = Annotated[
     typer.Option(help="Results directory or URL (s3://...); by default ./results/<study>."),
 ]
 TrackingUri = Annotated[
-    str, typer.Option("--tracking-uri", help="MLflow: a database or the URL of a server.")
+    str,
+    typer.Option(
+        "--tracking-uri",
+        envvar="MLFLOW_TRACKING_URI",
+        help="MLflow: a database or the URL of a server.",
+    ),
 ]
 Address = Annotated[
     str | None, typer.Option(help="A Ray cluster; by default RAY_ADDRESS, else this machine.")
@@ -201,8 +208,9 @@ def ui(
     if tracking_uri.startswith(("http://", "https://")):
         print(f"MLflow is served at {shown(tracking_uri)} already: open that in a browser")
         return
-    from study.commands.ui import serve
+    from study.commands.ui import check_port, serve
 
+    check_port(host, port)
     print(f"MLflow: http://{host}:{port} (Ctrl-C ends it)", flush=True)
     raise typer.Exit(serve(tracking_uri, host, port))
 
@@ -258,14 +266,19 @@ def _overridden(spec: StudySpec, device: str | None, workers: int | None) -> Stu
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command `scorerates`: runs it and exits with its code."""
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="scorerates")
+        with interruptible():
+            app(args=None if arguments is None else list(arguments), prog_name="scorerates")
     except BrokenPipeError:
         # Whoever read our output has had enough of it; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except UserError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        sys.exit(error.exit_code)
+    except (Interrupted, KeyboardInterrupt) as error:
+        click.echo("stopped: what is stored is safe, and the same command goes on", err=True)
+        number = error.number if isinstance(error, Interrupted) else signal.SIGINT
+        sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Base class of the errors that the user can mend."""
+    """Base class of the errors that the user can mend. exit_code: of the command line."""
+
+    exit_code = 2
 
 
 class LawError(UserError, ValueError):

@@ -26,6 +26,12 @@ from study.spec.sections import StudySpec
 from study.storage.store import Ledger, Store, StoreError
 
 
+class ReportError(StoreError):
+    """The results are stored, and what they say could not be written."""
+
+    exit_code = 3
+
+
 @dataclass(frozen=True)
 class Conclusion:
     """What the results say."""
@@ -78,7 +84,10 @@ def conclude_search(store: Store, spec: StudySpec, ledger: Ledger, folder: Path)
 def compiled(store: Store, trial_ids: Sequence[str], ledger: Ledger, folder: Path) -> Table:
     """The table of these trials, compiled to results.parquet; a copy of which is in `folder` where
     the storage is not on this machine."""
-    place = store.compile(trial_ids, ledger)
+    try:
+        place = store.compile(trial_ids, ledger)
+    except StoreError as error:
+        raise ReportError(str(error)) from None
     return load_table(place if store.local else str(store.fetch("results.parquet", folder)))
 
 
@@ -118,15 +127,22 @@ def analyze_store(store: Store, spec: StudySpec | None = None) -> Conclusion:
 
 @contextmanager
 def report_folder(store: Store) -> Iterator[Path]:
-    """Where figures and report are written: the storage, or a folder that is uploaded after."""
-    if store.local is not None:
-        yield store.local
-        return
-    with tempfile.TemporaryDirectory(prefix="scorerates-") as folder:
-        yield Path(folder)
-        for path in sorted(Path(folder).rglob("*")):
-            if path.is_file() and path.name not in ("results.parquet", "spec.yaml"):
-                store.write_bytes(path.relative_to(folder).as_posix(), path.read_bytes())
+    """Where figures and report are written: the storage, or a folder that is uploaded after. Raises
+    ReportError where it cannot be written."""
+    try:
+        if store.local is not None:
+            yield store.local
+            return
+        with tempfile.TemporaryDirectory(prefix="scorerates-") as folder:
+            yield Path(folder)
+            for path in sorted(Path(folder).rglob("*")):
+                if path.is_file() and path.name not in ("results.parquet", "spec.yaml"):
+                    store.write_bytes(path.relative_to(folder).as_posix(), path.read_bytes())
+    except OSError as error:
+        raise ReportError(
+            f"the report of {store.place} could not be written: {error.strerror or error}; the "
+            "results are safe: mend that, then `scorerates analyze` writes it"
+        ) from None
 
 
 def print_verdicts(console: Console, verdicts: list[Verdict]) -> None:

@@ -399,6 +399,20 @@ def artifact_location(tracking_uri: str) -> str | None:
     return None if database is None else (database.parent / ARTIFACTS).as_uri()
 
 
+def check_database(tracking_uri: str) -> None:
+    """Makes MLflow's tables where there are none. Raises TrackingError where that cannot be: the
+    server itself would try for ever."""
+    try:
+        with mlflow_manners(), _schema_lock(tracking_uri):
+            MlflowClient(tracking_uri=tracking_uri).search_experiments(max_results=1)
+    except Exception as error:  # of mlflow, the database's driver, or the network
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise TrackingError(
+            f"--tracking-uri {shown(tracking_uri)}: {shown(lines[0])}; name another database, or "
+            "make its folder writable"
+        ) from None
+
+
 def ui_command(host: str, port: int) -> list[str]:
     """argv of MLflow's server; start it with `ui_environment`. One worker: the
     default of four stalls every request by some 44 ms and takes 3 GiB."""

@@ -12,7 +12,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM. Not an Exception: nothing on the way out may swallow it."""
+    """SIGINT or SIGTERM, of this number. Not an Exception: nothing on the way may swallow it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
 
 
 class Interruption:
@@ -35,7 +39,7 @@ class Interruption:
         self.number = number
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
-        raise Interrupted(signal.Signals(number).name)
+        raise Interrupted(number)
 
 
 @contextmanager

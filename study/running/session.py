@@ -27,6 +27,7 @@ from study.running.worker import Job, TrainPack
 from study.spec.sections import StudySpec
 from study.storage.lock import StorageLock
 from study.storage.store import Ledger, Store
+from trainers.errors import UserError
 from trainers.trial import TrialConfig
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
@@ -42,7 +43,13 @@ def session_on(
     session = Session(spec, store, tracking_uri, console)
     with store.lock(session.warn) as session.lock, interruptible() as session.interruption:
         store.claim(spec.name, spec.text, spec.folder)
-        yield session
+        try:
+            yield session
+        except Exception as error:
+            # Compiled code on the way (of figures, say) may have turned the signal into this.
+            if session.signal and not isinstance(error, UserError):
+                raise Interrupted(session.signal) from error
+            raise
 
 
 class Session:
