@@ -9,7 +9,11 @@ from study.choosing.adaptive import replayed
 from study.spec.messages import SpecError
 from study.spec.sections import StudySpec
 from study.storage.store import Ledger, Store
+from trainers.errors import UserError
 from trainers.trial import TrialConfig
+
+LONGEST_SHOWN = 80
+"""Characters of a name that a message repeats."""
 
 
 def store_of(spec: StudySpec, storage: str | Path | None) -> Store:
@@ -21,14 +25,19 @@ def located(source: str, storage: str | None) -> tuple[Store, StudySpec | None]:
     """The store that `source` means (a results directory or URL, a study's file, or the name of a
     study in ./results), and the study where it is a file. Raises SpecError."""
     path = Path(source)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        spec = StudySpec.load(path)
-        return store_of(spec, storage), spec
-    if "://" in source or path.is_dir():
-        return Store(source), None
-    if (Path("results") / source).is_dir():
-        return Store(Path("results") / source), None
-    raise SpecError(f"no study file, results directory or study in ./results is called {source!r}")
+    try:
+        if path.suffix in (".yaml", ".yml") or path.is_file():
+            spec = StudySpec.load(path)
+            return store_of(spec, storage), spec
+        if "://" in source or path.is_dir():
+            return Store(source), None
+        if (Path("results") / source).is_dir():
+            return Store(Path("results") / source), None
+    except (OSError, ValueError) as error:  # a name that is too long, say
+        if isinstance(error, UserError):
+            raise
+    name = source if len(source) <= LONGEST_SHOWN else f"{source[:LONGEST_SHOWN]}..."
+    raise SpecError(f"no study file, results directory or study in ./results is called {name!r}")
 
 
 def owned(store: Store, spec: StudySpec | None) -> StudySpec:

@@ -44,7 +44,7 @@ class Storage:
         if text.startswith(("file://", "local://")):
             text = text.partition("://")[2]
         remote = "://" in text
-        self.url = text.rstrip("/") if remote else str(Path(text).expanduser().absolute())
+        self.url = text.rstrip("/") if remote else _absolute(text)
         self.place = shown(self.url)
         self.local = None if remote else Path(self.url)
 
@@ -193,6 +193,16 @@ class Storage:
         if isinstance(error, FileNotFoundError):
             return f"{head}; create the bucket first, or choose another --storage"
         return f"{head}; check the address and the network, then run the same command again"
+
+
+def _absolute(text: str) -> str:
+    """A directory's full path. Raises StoreError for what no directory can be called."""
+    try:
+        if not text.strip() or "\0" in text:
+            raise ValueError("is no name of a directory")
+        return str(Path(text).expanduser().absolute())
+    except (ValueError, RuntimeError) as error:  # RuntimeError: there is no such user's home
+        raise StoreError(f"storage {text!r}: {error}; name a directory or a URL") from None
 
 
 def _without_credentials(error: Exception) -> bool:

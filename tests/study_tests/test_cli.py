@@ -241,3 +241,21 @@ def test_light_commands_load_nothing_heavy(study: Path) -> None:
             timeout=300,  # `plan` measures the machine first: a minute of compiling on busy cores
         )
         assert done.stdout.splitlines()[-1] == "[]", arguments
+
+
+@pytest.mark.parametrize("source", ["x" * 300, "x\0y", "", "."])
+def test_status_of_what_is_no_study(study: Path, capsys: Capture, source: str) -> None:
+    (study.parent / "results").mkdir()
+    assert command("status", source) == 2
+    told = capsys.readouterr().err.strip()
+    assert len(told.splitlines()) == 1
+    assert len(told) < 400
+
+
+@pytest.mark.parametrize("storage", ["", " ", "~nosuchuser/x", "a\0b", "x" * 300, "y/" * 3000])
+@pytest.mark.parametrize("name", ["status", "analyze", "sync"])
+def test_a_storage_that_cannot_be(study: Path, capsys: Capture, name: str, storage: str) -> None:
+    assert command(name, study, "--storage", storage) == 2
+    told = capsys.readouterr().err.strip()
+    assert "Traceback" not in told
+    assert len(told.splitlines()) == 1
