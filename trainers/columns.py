@@ -13,6 +13,10 @@ from trainers.registry import TRAINERS
 TIME_BINS = 4
 """Number of log-spaced bins of t in which the score error is also reported."""
 
+TEST_GROUPS = 8
+"""Number of groups of test points, drawn apart from each other: how the errors over them differ
+tells the test set's own error."""
+
 ERROR_COLUMNS: tuple[str, ...] = (
     "score_error",
     "score_error_unweighted",
@@ -20,6 +24,8 @@ ERROR_COLUMNS: tuple[str, ...] = (
     "score_error_assess",
     *(f"score_error_bin{i}" for i in range(1, TIME_BINS + 1)),
     *(f"score_error_unweighted_bin{i}" for i in range(1, TIME_BINS + 1)),
+    *(f"score_error_group{i}" for i in range(1, TEST_GROUPS + 1)),
+    *(f"score_error_unweighted_group{i}" for i in range(1, TEST_GROUPS + 1)),
 )
 """The columns that `EvaluationSet.weights` gives, in their order."""
 
@@ -88,7 +94,7 @@ TRIAL_COLUMNS: tuple[Column, ...] = tuple(
                 "posterior_variance",
                 "float",
                 "x^2",
-                "E||X_0 - f*||^2 on the test set: the noise, all d",
+                "E||X_0 - f*||^2: the noise, all d",
             ),
             ("noise_variance", "float", "x^2", "sigma^2, per coordinate: what stopping rules use"),
             (
@@ -98,6 +104,14 @@ TRIAL_COLUMNS: tuple[Column, ...] = tuple(
                 "exact: from the law's own f*, not estimated",
             ),
             ("target_norm", "float", "x^2", "E||f*||^2 on the test set"),
+            (
+                "effective_points",
+                "float",
+                "points",
+                "effective number of test points behind score_error",
+            ),
+            ("effective_points_unweighted", "float", "points", "that of score_error_unweighted"),
+            ("effective_points_bins", "float", "points", "the least of all bins of t, both errors"),
             (
                 "interpolation_error",
                 "float",
@@ -138,12 +152,12 @@ STEP_COLUMNS: tuple[Column, ...] = tuple(
                 "E||f_W - f*||^2: lambda-weighted score matching error",
             ),
             ("score_error_unweighted", "float", "1/x^2", "the same with lambda = 1"),
-            ("score_error_select", "float", "x^2", "score_error on the first half of the test set"),
+            ("score_error_select", "float", "x^2", "score_error on the first half of the groups"),
             (
                 "score_error_assess",
                 "float",
                 "x^2",
-                "score_error on the second half of the test set",
+                "score_error on the second half of the groups",
             ),
             *[
                 (f"score_error_bin{i}", "float", "x^2", f"score_error in bin {i} of t")
@@ -157,6 +171,24 @@ STEP_COLUMNS: tuple[Column, ...] = tuple(
                     f"unweighted error in bin {i} of t",
                 )
                 for i in range(1, TIME_BINS + 1)
+            ],
+            *[
+                (
+                    f"score_error_group{i}",
+                    "float",
+                    "x^2",
+                    f"score_error on group {i} of the test set",
+                )
+                for i in range(1, TEST_GROUPS + 1)
+            ],
+            *[
+                (
+                    f"score_error_unweighted_group{i}",
+                    "float",
+                    "1/x^2",
+                    f"unweighted error on test group {i}",
+                )
+                for i in range(1, TEST_GROUPS + 1)
             ],
             ("train_loss", "float", "x^2", "L(W) = 1/(2N) sum ||f_W(z_j) - X_{0,j}||^2"),
             ("holdout_loss", "float", "x^2", "the same mean on pairs that training never saw"),

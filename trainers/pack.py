@@ -251,7 +251,7 @@ def _train_batch(
     done = 0
     for record in records:
         rows.append(_row(record, evaluator))
-        coupling.append(_coupling(record, kernels, len(coupling)))
+        coupling.append(_coupling(record, kernels, sets, len(coupling)))
         diverged = record.diverged_step
         if on_progress is not None and record.step > done:
             on_progress(per_step * (record.step - done))
@@ -320,19 +320,24 @@ def _row(record: Record, evaluator: Evaluator) -> torch.Tensor:
     )
 
 
-def _coupling(record: Record, kernels: Sequence[KernelColumns | None], index: int) -> list[float]:
+def _coupling(
+    record: Record,
+    kernels: Sequence[KernelColumns | None],
+    sets: Sequence[EvaluationSet],
+    index: int,
+) -> list[float]:
     """E||f_W - f^K||^2 over the test set, for each trial of the batch; NaN without a kernel."""
     if not any(kernels):
         return [math.nan] * len(kernels)
     predictions = record.predictions.cpu().numpy()
     distances = []
     with np.errstate(over="ignore", invalid="ignore"):
-        for f, kernel in zip(predictions, kernels, strict=True):
+        for f, kernel, evaluation in zip(predictions, kernels, sets, strict=True):
             if kernel is None:
                 distances.append(math.nan)
                 continue
             difference = f[:, : kernel.test.shape[1]].T - kernel.test[index]
-            distances.append(float(np.square(difference).sum()) / len(difference))
+            distances.append(float(evaluation.mean_square(difference)))
     return distances
 
 

@@ -32,7 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from trainers.columns import TIME_BINS
 from trainers.registry import DESCENT, TRAINERS, facts_of
 
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 """Part of every content id. Raise it when a change alters the numbers a configuration gives."""
 
 

@@ -11,7 +11,8 @@ from trainers.network.passes import initial_weights
 from trainers.pack import SERIES, PackStopped
 from trainers.problem.distributions import make_distribution
 from trainers.problem.evaluation import EvaluationSet
-from trainers.problem.regression import draw_holdout_set, draw_test_set, draw_training_set
+from trainers.problem.regression import draw_holdout_set, draw_training_set
+from trainers.problem.test_points import draw_test_set
 from trainers.trial import recorded_steps
 
 LAW = {"kind": "gaussian_mixture", "dimension": 2, "seed": 5}

@@ -93,7 +93,7 @@ def interpolation_error(
         return float("nan")
     weights = torch.as_tensor(scipy.linalg.cho_solve(factor, data.x0).T, device=kernel.device)
     predicted = kernel.at(evaluation.test.z, weights).T.cpu().numpy()
-    return float(mean_square(predicted - evaluation.test.fstar))
+    return float(evaluation.mean_square(predicted - evaluation.test.fstar))
 
 
 def shared_reference(
@@ -184,15 +184,15 @@ def kernel_columns(
     fstar, held = evaluation.test.fstar, evaluation.holdout.x0
     with np.errstate(over="ignore", invalid="ignore"):
         series = {
-            "kernel_score_error": mean_square(got.kernel[:, :n] - fstar),
+            "kernel_score_error": evaluation.mean_square(got.kernel[:, :n] - fstar),
             "kernel_holdout_loss": mean_square(got.kernel[:, n:] - held) / 2,
             "kernel_train_loss": got.train_loss,
             "kernel_complexity": reference.descent.complexity(
                 config.step_size * np.asarray(steps, dtype=np.float64)
             ),
-            "bias": mean_square(got.clean[:, :n] - fstar),
-            "variance": mean_square(got.noise[:, :n]),
-            **_terms(reference, got, fstar, n),
+            "bias": evaluation.mean_square(got.clean[:, :n] - fstar),
+            "variance": evaluation.mean_square(got.noise[:, :n]),
+            **_terms(reference, got, evaluation),
         }
     values = {
         "interpolation_error": never_stopped,
@@ -202,14 +202,15 @@ def kernel_columns(
 
 
 def _terms(
-    reference: KernelReference, got: KernelTrajectory, fstar: Array, n: int
+    reference: KernelReference, got: KernelTrajectory, evaluation: EvaluationSet
 ) -> dict[str, Array]:
     if not len(reference.norms):
         return {}
+    n, mean = len(evaluation.test), evaluation.mean_square
     element, surrogate = reference.elements[-1, :n], got.surrogate[-1, :, :n]
-    approximation = mean_square(element - fstar)
+    approximation = mean(element - evaluation.test.fstar)
     return {
-        "label_mismatch": mean_square(got.kernel[:, :n] - surrogate),
-        "early_stopping": mean_square(surrogate - element),
+        "label_mismatch": mean(got.kernel[:, :n] - surrogate),
+        "early_stopping": mean(surrogate - element),
         "approximation": np.full(len(got.steps), approximation),
     }

@@ -21,14 +21,23 @@ from trainers.trial import Diffusion, time_bin_edges
 FloatArray = NDArray[np.float64]
 
 
+def rate(diffusion: Diffusion, t: ArrayLike) -> FloatArray:
+    """g(t), same shape as t."""
+    t = np.asarray(t, dtype=np.float64)
+    return np.asarray(diffusion.g_min + _slope(diffusion) * t)
+
+
+def _slope(diffusion: Diffusion) -> float:
+    if diffusion.schedule == "constant":
+        return 0.0
+    assert diffusion.g_max is not None  # Diffusion's own validation
+    return (diffusion.g_max - diffusion.g_min) / diffusion.t_max
+
+
 def _integrated_rate(diffusion: Diffusion, t: ArrayLike) -> FloatArray:
     """int_0^t g(s) ds, same shape as t."""
     t = np.asarray(t, dtype=np.float64)
-    slope = 0.0
-    if diffusion.schedule == "linear":
-        assert diffusion.g_max is not None  # Diffusion's own validation
-        slope = (diffusion.g_max - diffusion.g_min) / diffusion.t_max
-    return np.asarray(t * (diffusion.g_min + 0.5 * slope * t))
+    return np.asarray(t * (diffusion.g_min + 0.5 * _slope(diffusion) * t))
 
 
 def alpha(diffusion: Diffusion, t: ArrayLike) -> FloatArray:
@@ -50,7 +59,11 @@ def forward_sample(
     diffusion: Diffusion, x0: FloatArray, t: ArrayLike, rng: np.random.Generator
 ) -> FloatArray:
     """X_t given X_0 = x0 [n, d] at times t [n]: N(alpha x0, h I), shape [n, d]."""
-    noise = rng.standard_normal(x0.shape)
+    return diffuse(diffusion, x0, t, rng.standard_normal(x0.shape))
+
+
+def diffuse(diffusion: Diffusion, x0: FloatArray, t: ArrayLike, noise: FloatArray) -> FloatArray:
+    """X_t of X_0 = x0 [n, d] at times t [n] and standard normal noise [n, d], shape [n, d]."""
     return _column(alpha(diffusion, t)) * x0 + np.sqrt(_column(h(diffusion, t))) * noise
 
 

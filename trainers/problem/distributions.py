@@ -21,10 +21,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from trainers.errors import LawError
 from trainers.problem.atoms_file import load_atoms, resolve_atoms, sha256_of
-from trainers.problem.special_functions import bessel_ratio, truncated_normal
+from trainers.problem.special_functions import (
+    bessel_ratio,
+    truncated_normal,
+    truncated_normal_variance,
+)
 from trainers.trial import Atoms, Cube, GaussianMixture, Law, Sphere
 
 __all__ = ["Distribution", "LawError", "load_atoms", "make_distribution", "resolve_atoms"]
@@ -44,10 +49,17 @@ class Distribution(ABC):
     dimension: int
     second_moment: float
     support_radius: float
+    uniforms: int
+    """Number of uniform variables that `transform` makes one X_0 of."""
 
     @abstractmethod
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
         """n independent draws of X_0, [n, d]."""
+
+    @abstractmethod
+    def transform(self, u: FloatArray) -> FloatArray:
+        """X_0 [n, d] from uniform u [n, uniforms] in (0, 1), each coordinate of u used once and in
+        order: points that fill the cube evenly give draws that fill the law evenly."""
 
     def posterior_mean(self, x: FloatArray, alpha: ArrayLike, h: ArrayLike) -> FloatArray:
         """f* = E[X_0 | X_t = x] [n, d], for x [n, d] and alpha, h [n].
@@ -55,6 +67,11 @@ class Distribution(ABC):
         Raises ValueError for another shape of x, and for h <= 0 (at t = 0, X_t is X_0).
         """
         return self._posterior_mean(*self._checked(x, alpha, h))
+
+    def posterior_variance(self, x: FloatArray, alpha: ArrayLike, h: ArrayLike) -> FloatArray:
+        """E[||X_0 - f*||^2 | X_t = x] [n], the trace of the posterior covariance, as sums of terms
+        that are never negative. Raises as `posterior_mean`."""
+        return self._posterior_variance(*self._checked(x, alpha, h))
 
     def log_marginal(self, x: FloatArray, alpha: ArrayLike, h: ArrayLike) -> FloatArray:
         """log p_t(x) [n], the log-density of X_t, for x [n, d] and alpha, h [n].
@@ -66,6 +83,10 @@ class Distribution(ABC):
     @abstractmethod
     def _posterior_mean(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
         """[n, d], for x [n, d] and a = alpha, h [n, 1]."""
+
+    @abstractmethod
+    def _posterior_variance(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
+        """[n], for x [n, d] and a = alpha, h [n, 1]."""
 
     @abstractmethod
     def _log_marginal(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
@@ -152,6 +173,7 @@ class _Mixture(Distribution):
         self._means = self._lifted[:, :-1]
         self._std = std
         self._log_count = float(np.log(count))
+        self.uniforms = 1 + (self.dimension if std > 0 else 0)
         self.second_moment = float(squares.mean()) + self.dimension * std**2
         self.support_radius = float(np.sqrt(squares.max())) if std == 0 else np.inf
 
@@ -161,6 +183,11 @@ class _Mixture(Distribution):
             x0 = x0 + self._std * rng.standard_normal(x0.shape)
         return x0
 
+    def transform(self, u: FloatArray) -> FloatArray:
+        count = len(self._means)
+        x0 = self._means[np.minimum((u[:, 0] * count).astype(np.intp), count - 1)]
+        return x0 + self._std * special.ndtri(u[:, 1:]) if self._std > 0 else x0
+
     def _posterior_mean(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
         v = (a * self._std) ** 2 + h
         nearby = np.empty(x.shape)
@@ -168,6 +195,18 @@ class _Mixture(Distribution):
             nearby[rows] = weights @ self._means / weights.sum(axis=1, keepdims=True)
         # std = 0 leaves h / v = 1 exactly: f* is a convex combination of the points
         return (a * self._std**2 / v) * x + (h / v) * nearby
+
+    def _posterior_variance(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
+        # within components, d std^2 h / v, and between them, (h / v)^2 sum_c r_c |mu_c - mean|^2:
+        # with m the likeliest mu_c, that sum is sum_c r_c |mu_c - m|^2 - |mean - m|^2, where next
+        # to nothing cancels when one component is nearly sure
+        v = (a * self._std) ** 2 + h
+        between = np.empty(len(x))
+        for rows, weights, _ in self._weights(x, a, v):
+            weights /= weights.sum(axis=1, keepdims=True)
+            between[rows] = _scatter(self._means, weights)
+        within = self.dimension * self._std**2 * (h / v)[:, 0]
+        return np.asarray(within + (h / v)[:, 0] ** 2 * between)
 
     def _log_marginal(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
         v = (a * self._std) ** 2 + h
@@ -202,12 +241,19 @@ class _Cube(Distribution):
         self.dimension = dimension
         self.second_moment = dimension / 3
         self.support_radius = float(np.sqrt(dimension))
+        self.uniforms = dimension
 
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
         return rng.uniform(-1, 1, (n, self.dimension))
 
+    def transform(self, u: FloatArray) -> FloatArray:
+        return 2 * u - 1
+
     def _posterior_mean(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
         return truncated_normal(x, a, h)[0]
+
+    def _posterior_variance(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
+        return np.asarray(truncated_normal_variance(x, a, h).sum(axis=1))
 
     def _log_marginal(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
         # density 1/2 on [-1, 1] times the normalisation of N(., h), for each coordinate
@@ -227,9 +273,15 @@ class _Sphere(Distribution):
         self.second_moment = radius**2
         self.support_radius = radius
         self._order = dimension / 2 - 1
+        self.uniforms = dimension
 
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
-        direction = rng.standard_normal((n, self.dimension))
+        return self._on_sphere(rng.standard_normal((n, self.dimension)))
+
+    def transform(self, u: FloatArray) -> FloatArray:
+        return self._on_sphere(special.ndtri(u))
+
+    def _on_sphere(self, direction: FloatArray) -> FloatArray:
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
         return self.support_radius * direction
 
@@ -239,6 +291,15 @@ class _Sphere(Distribution):
         kappa = per_length * np.linalg.norm(x, axis=1, keepdims=True)
         ratio_by_kappa, _ = bessel_ratio(self._order, kappa)
         return self.support_radius * (per_length * x) * ratio_by_kappa
+
+    def _posterior_variance(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
+        kappa = (a * self.support_radius / h)[:, 0] * np.linalg.norm(x, axis=1)
+        if self.dimension == 1:  # R^2 / cosh^2(kappa), which 1 - tanh^2 would round away
+            small = np.exp(-kappa)
+            return np.asarray((2 * self.support_radius * small / (1 + small**2)) ** 2)
+        ratio_by_kappa, _ = bessel_ratio(self._order, kappa)
+        ratio = kappa * ratio_by_kappa
+        return np.asarray(self.support_radius**2 * np.maximum((1 - ratio) * (1 + ratio), 0.0))
 
     def _log_marginal(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
         length = np.linalg.norm(x, axis=1)
@@ -260,18 +321,41 @@ class _Subspace(Distribution):
         self.support_radius = inner.support_radius
         self._inner = inner
         self._basis = basis
+        self.uniforms = inner.uniforms
 
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
         return self._inner.sample(n, rng) @ self._basis.T
 
+    def transform(self, u: FloatArray) -> FloatArray:
+        return self._inner.transform(u) @ self._basis.T
+
     def _posterior_mean(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
         return self._inner._posterior_mean(x @ self._basis, a, h) @ self._basis.T
+
+    def _posterior_variance(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
+        return self._inner._posterior_variance(x @ self._basis, a, h)
 
     def _log_marginal(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
         y = x @ self._basis
         rest = ((x - y @ self._basis.T) ** 2).sum(axis=1)
         normal = _log_normal(rest, h, self.dimension - self._inner.dimension)
         return self._inner._log_marginal(y, a, h) + normal
+
+
+def _scatter(points: FloatArray, weights: FloatArray) -> FloatArray:
+    """sum_c r_c |p_c - mean|^2 [n], of points p [K, d] with rows of weights r [n, K] that sum to 1.
+
+    Where a point has most of the weight, the others' weights are small numbers of full relative
+    accuracy, and so is the sum over them: its distance to the mean is the square of small numbers.
+    """
+    top = np.argmax(weights, axis=1)
+    squares = np.einsum("kd,kd->k", points, points)
+    distances = np.maximum(squares + squares[top, None] - 2 * points[top] @ points.T, 0.0)
+    distances[np.arange(len(top)), top] = 0.0
+    away = np.einsum("nk,nk->n", weights, distances)
+    weights[np.arange(len(top)), top] = 0.0
+    shift = weights @ points - weights.sum(axis=1, keepdims=True) * points[top]
+    return np.asarray(np.maximum(away - np.einsum("nd,nd->n", shift, shift), 0.0))
 
 
 def _log_normal(square: FloatArray, v: FloatArray, dimension: int) -> FloatArray:

@@ -1,9 +1,9 @@
 """Errors of a trial at every recorded step, against the closed-form posterior mean.
 
-The score error is E(f) = E||f(t, X_t) - f*(t, X_t)||^2, t ~ U[T_0, T], a mean over the test
-set (docs/theory.md, section 1); the unweighted one has the factor alpha_t^2 / h_t^2. Every variant
-(halves of the test set, bins of t) is a weighted sum of the same squared errors, so one product
-gives all.
+The score error is E(f) = E||f(t, X_t) - f*(t, X_t)||^2, t ~ U[T_0, T], a weighted mean over the
+test set (docs/theory.md, section 1; `test_points`); the unweighted one has the factor
+alpha_t^2 / h_t^2. Every variant (halves and groups of the test set, bins of t) is a weighted sum of
+the same squared errors, so one product gives all.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import special
 from torch import Tensor
 
-from trainers.columns import ERROR_COLUMNS, TIME_BINS
+from trainers.columns import ERROR_COLUMNS, TEST_GROUPS, TIME_BINS
 from trainers.problem import diffusion as forward
 from trainers.problem.distributions import Distribution
-from trainers.problem.regression import Samples, draw, draw_holdout_set, draw_test_set, stream
+from trainers.problem.regression import Samples, draw_holdout_set, stream
+from trainers.problem.test_points import draw_test_set, group_sizes, time_weights, uniforms
 from trainers.trial import TrialConfig
 
 Array = NDArray[np.float64]
 
-NOISE_POINTS = 16384
-"""Draws behind sigma^2; fewer where f* itself sums over very many atoms."""
+NOISE_POINTS = 2**16
+"""Draws behind sigma^2; fewer where the posterior itself sums over very many atoms."""
 
 
 @dataclass(frozen=True)
@@ -52,43 +54,89 @@ class EvaluationSet:
         return np.concatenate([self.test.z, self.holdout.z])
 
     @cached_property
+    def point_weights(self) -> Array:
+        """[n_test]: a sum of values times this is their mean under t ~ U[T_0, T]; sums to 1."""
+        weights = time_weights(self.config.diffusion, self.test.t)
+        groups = _groups(len(self.test))
+        return weights / (groups @ weights)[np.argmax(groups, axis=0)] / TEST_GROUPS
+
+    def mean_square(self, vectors: Array) -> Array:
+        """E||.||^2 under t ~ U[T_0, T] of vectors at the test points: [..., n_test, d] -> [...]."""
+        return np.asarray(np.square(vectors).sum(-1) @ self.point_weights)
+
+    @cached_property
     def weights(self) -> Array:
         """[n_test, len(ERROR_COLUMNS)]: squared errors times this are the columns. A bin of t
         that holds no test point has NaN weights."""
-        n = len(self.test)
-        half = np.arange(n) < n // 2
+        whole, groups = self.point_weights, _groups(len(self.test))
         bins = forward.time_bin(self.config.diffusion, self.test.t)
-        within = [bins == i for i in range(TIME_BINS)]
         factor = forward.unweighted_factor(self.test.alpha, self.test.h)
+        half = groups[: TEST_GROUPS // 2].any(axis=0)
 
         def mean_over(chosen: NDArray[np.bool_]) -> Array:
-            return chosen / chosen.sum() if chosen.any() else np.full(n, np.nan)
+            inside = np.where(chosen, whole, 0.0)
+            return inside / inside.sum() if chosen.any() else np.full(len(whole), np.nan)
 
-        everything = mean_over(np.ones(n, dtype=bool))
-        columns = [everything, everything * factor, mean_over(half), mean_over(~half)]
-        columns += [mean_over(chosen) for chosen in within]
-        columns += [mean_over(chosen) * factor for chosen in within]
+        within = [mean_over(bins == i) for i in range(TIME_BINS)]
+        by_group = [mean_over(group) for group in groups]
+        columns = [whole, whole * factor, mean_over(half), mean_over(~half)]
+        columns += within + [w * factor for w in within]
+        columns += by_group + [w * factor for w in by_group]
         return np.stack(columns, axis=1)
 
     @cached_property
+    def effective_points(self) -> dict[str, float]:
+        """(sum w)^2 / sum w^2 of the weights of both whole errors; the least of the bins'."""
+        size = dict(zip(ERROR_COLUMNS, _effective(self.weights), strict=True))
+        return {
+            "effective_points": size["score_error"],
+            "effective_points_unweighted": size["score_error_unweighted"],
+            "effective_points_bins": min(v for name, v in size.items() if "_bin" in name),
+        }
+
+    @cached_property
     def noise_variance(self) -> float:
-        """sigma^2 = E||X_0 - f*||^2 / d, from E||X_0||^2 exactly and E||f*||^2 by simulation."""
-        count = getattr(self.config.law, "count", 1)
-        n = max(256, min(NOISE_POINTS, int(2e8) // (count * self.config.dimension)))
-        rng = stream("noise", self.config.study_seed, self.config.law.identity())
-        fresh = draw(self.distribution, self.config.diffusion, n, True, rng)
-        mean_square = float(np.mean(np.sum(fresh.fstar**2, axis=1)))
-        return (self.distribution.second_moment - mean_square) / self.config.dimension
+        """sigma^2 = E||X_0 - f*||^2 / d: the mean of the posterior variance, in closed form given
+        X_t, over evenly spread triples with t ~ U[T_0, T]."""
+        return posterior_variance(self.config, self.distribution) / self.config.dimension
 
     def values(self) -> dict[str, float | str]:
         """The columns that are the law's alone."""
-        residual = self.test.x0 - self.test.fstar
         return {
-            "posterior_variance": float(np.mean(np.sum(residual**2, axis=1))),
+            "posterior_variance": self.noise_variance * self.config.dimension,
             "noise_variance": self.noise_variance,
             "noise_source": "exact",
-            "target_norm": float(np.mean(np.sum(self.test.fstar**2, axis=1))),
+            "target_norm": float(self.mean_square(self.test.fstar)),
+            **self.effective_points,
         }
+
+
+def posterior_variance(config: TrialConfig, distribution: Distribution) -> float:
+    """E||X_0 - f*(t, X_t)||^2, t ~ U[T_0, T]. Never negative."""
+    count = getattr(config.law, "count", 1)
+    n = max(256, min(NOISE_POINTS, int(2e8) // (count * config.dimension)))
+    rng = stream("noise", config.study_seed, config.law.identity())
+    own, d = distribution.uniforms, config.dimension
+    u = uniforms(n, 1 + own + d, rng)
+    diffusion = config.diffusion
+    t = diffusion.t_min + (diffusion.t_max - diffusion.t_min) * u[:, 0]
+    x0 = distribution.transform(u[:, 1 : 1 + own])
+    x = forward.diffuse(diffusion, x0, t, special.ndtri(u[:, 1 + own :]))
+    alpha, h = forward.alpha(diffusion, t), forward.h(diffusion, t)
+    return float(np.mean(distribution.posterior_variance(x, alpha, h)))
+
+
+def _groups(n: int) -> NDArray[np.bool_]:
+    """[TEST_GROUPS, n]: which points are in which group."""
+    number = np.repeat(np.arange(TEST_GROUPS), group_sizes(n))
+    return np.asarray(number == np.arange(TEST_GROUPS)[:, None])
+
+
+def _effective(weights: Array) -> list[float]:
+    """Effective sizes of columns of weights; 0 for NaN."""
+    with np.errstate(invalid="ignore"):
+        sizes = weights.sum(axis=0) ** 2 / np.square(weights).sum(axis=0)
+    return [float(v) for v in np.nan_to_num(sizes)]
 
 
 class Evaluator:

@@ -73,7 +73,14 @@ def draw(
     """n triples from `rng`, which is used up in a fixed order: times, then X_0, then the noise."""
     t = forward.sample_times(diffusion, n, rng)
     x0 = distribution.sample(n, rng)
-    xt = forward.forward_sample(diffusion, x0, t, rng)
+    return from_noise(distribution, diffusion, t, x0, rng.standard_normal(x0.shape), bias)
+
+
+def from_noise(
+    distribution: Distribution, diffusion: Diffusion, t: Array, x0: Array, noise: Array, bias: bool
+) -> Samples:
+    """The triples of times t [n], X_0 [n, d] and standard normal noise [n, d]."""
+    xt = forward.diffuse(diffusion, x0, t, noise)
     alpha, h = forward.alpha(diffusion, t), forward.h(diffusion, t)
     fstar = distribution.posterior_mean(xt, alpha, h)
     return Samples(t, x0, xt, features(xt, t, diffusion.t_min, bias), fstar, alpha, h)
@@ -89,13 +96,8 @@ def draw_training_set(config: TrialConfig, distribution: Distribution) -> Sample
     return draw(distribution, config.diffusion, config.samples, config.bias, rng)
 
 
-def draw_test_set(config: TrialConfig, distribution: Distribution) -> Samples:
-    """The `test_points` triples that measure the score error, shared by all trials of a law."""
-    rng = stream("test", config.study_seed, config.law.identity())
-    return draw(distribution, config.diffusion, config.test_points, config.bias, rng)
-
-
 def draw_holdout_set(config: TrialConfig, distribution: Distribution) -> Samples:
-    """The `holdout_points` labelled pairs for the holdout rule: apart from the test set."""
+    """The `holdout_points` labelled pairs for the holdout rule, apart from the test set: drawn as
+    a user would draw them, like the training set."""
     rng = stream("holdout", config.study_seed, config.law.identity())
     return draw(distribution, config.diffusion, config.holdout_points, config.bias, rng)

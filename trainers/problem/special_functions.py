@@ -8,6 +8,8 @@ only.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.polynomial import Polynomial
@@ -39,29 +41,65 @@ def truncated_normal(
     nor where the density is nearly flat. Gauss-Legendre quadrature over the stretch of [0, 1]
     that carries the mass is exact to rounding, as the integrands are entire.
     """
-    sign, x = np.sign(x), np.abs(x)
-    theta, kappa = alpha * x / h, alpha * alpha / h
-    at_edge = x >= alpha
-    mode = np.where(at_edge, 1.0, x / np.where(alpha > 0, alpha, 1.0))
-    # log-density below its peak at u = mode + z: -slope |z| - kappa z^2 / 2
-    slope = np.where(at_edge, alpha * (x - alpha) / h, 0.0)
-    with np.errstate(divide="ignore"):  # a flat density, slope = kappa = 0, has infinite width
-        width = (
-            2 * _LOG_NEGLIGIBLE / (slope + np.hypot(slope, np.sqrt(2 * _LOG_NEGLIGIBLE * kappa)))
-        )
-    low, high = -np.minimum(mode, width), np.minimum(1 - mode, width)
-    first = np.zeros(np.shape(theta))
-    mass = np.zeros(np.shape(theta))
-    nodes, weights = np.polynomial.legendre.leggauss(_QUADRATURE_NODES)
-    for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
-        z = low + (high - low) * node
-        u = mode + z
-        density = weight * np.exp(slope * z - 0.5 * kappa * z * z)
-        mirrored = np.exp(-2 * theta * u)
+    folded = _Folded.of(x, alpha, h)
+    first = np.zeros(folded.shape)
+    mass = np.zeros(folded.shape)
+    for u, density in folded.nodes():
+        mass += density * (1 + np.exp(-2 * folded.theta * u))
+        first -= density * u * np.expm1(-2 * folded.theta * u)
+    return np.sign(x) * (first / mass), folded.peak + np.log(mass * folded.stretch)
+
+
+def truncated_normal_variance(x: FloatArray, alpha: FloatArray, h: FloatArray) -> FloatArray:
+    """The variance of the density of `truncated_normal`, by the same quadrature, about its mean."""
+    folded = _Folded.of(x, alpha, h)
+    mean = np.abs(truncated_normal(x, alpha, h)[0])
+    second = np.zeros(folded.shape)
+    mass = np.zeros(folded.shape)
+    for u, density in folded.nodes():
+        mirrored = np.exp(-2 * folded.theta * u)
         mass += density * (1 + mirrored)
-        first -= density * u * np.expm1(-2 * theta * u)
-    peak = -((x - alpha * mode) ** 2) / (2 * h)
-    return sign * (first / mass), peak + np.log(mass * (high - low))
+        second += density * ((u - mean) ** 2 + mirrored * (u + mean) ** 2)
+    return np.asarray(second / mass)
+
+
+@dataclass(frozen=True)
+class _Folded:
+    """The density of `truncated_normal` on [0, 1], for |x|, over the stretch that carries it."""
+
+    theta: FloatArray
+    kappa: FloatArray
+    mode: FloatArray
+    slope: FloatArray
+    low: FloatArray
+    stretch: FloatArray
+    peak: FloatArray
+
+    @classmethod
+    def of(cls, x: FloatArray, alpha: FloatArray, h: FloatArray) -> _Folded:
+        x = np.abs(x)
+        theta, kappa = alpha * x / h, alpha * alpha / h
+        at_edge = x >= alpha
+        mode = np.where(at_edge, 1.0, x / np.where(alpha > 0, alpha, 1.0))
+        # log-density below its peak at u = mode + z: -slope |z| - kappa z^2 / 2
+        slope = np.where(at_edge, alpha * (x - alpha) / h, 0.0)
+        twice = 2 * _LOG_NEGLIGIBLE
+        with np.errstate(divide="ignore"):  # a flat density, slope = kappa = 0: infinite width
+            width = twice / (slope + np.hypot(slope, np.sqrt(twice * kappa)))
+        low, high = -np.minimum(mode, width), np.minimum(1 - mode, width)
+        peak = -((x - alpha * mode) ** 2) / (2 * h)
+        return cls(theta, kappa, mode, slope, low, high - low, peak)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return np.shape(self.theta)
+
+    def nodes(self) -> Iterator[tuple[FloatArray, FloatArray]]:
+        """Nodes u, and the weights of the unmirrored density relative to its peak."""
+        nodes, weights = np.polynomial.legendre.leggauss(_QUADRATURE_NODES)
+        for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+            z = self.low + self.stretch * node
+            yield self.mode + z, weight * np.exp(self.slope * z - 0.5 * self.kappa * z * z)
 
 
 def bessel_ratio(order: float, x: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -6,11 +6,11 @@ from trainers.problem.diffusion import alpha, h
 from trainers.problem.distributions import make_distribution
 from trainers.problem.regression import (
     draw_holdout_set,
-    draw_test_set,
     draw_training_set,
     features,
     stream,
 )
+from trainers.problem.test_points import draw_test_set
 from trainers.trial import TrialConfig
 
 
