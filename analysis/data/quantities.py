@@ -13,8 +13,8 @@ Arrays here: B trials, T recorded steps, padded with NaN.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from analysis.data.quantity import Quantity
 from analysis.data.table import Table
 from analysis.fits.intervals import Array
-from trainers.columns import IDENTITY_COLUMNS
+from trainers.columns import IDENTITY_COLUMNS, TEST_GROUPS
 from trainers.trial import TrialStatus
 
 AXES = ("samples", "width", "step_size", "t_min")
@@ -55,7 +55,9 @@ class Curve:
     fixed: the configuration held fixed. effective_time: the common eta tau of the quantities read
     at a fixed time, else None. linked: the trials of one seed share their data along the axis.
     A final error is marked censored where the network does not fit its noise: see INTERPOLATED.
-    diverged, failed, missing: axis values of the trials left out, and why they were.
+    without: y without each group of test points [n, K], None where the table does not tell.
+    effective_points: effective size of the test set behind the quantity (the least over trials),
+    NaN where unknown. diverged, failed, missing: axis values of the trials left out, and why.
     """
 
     quantity: str
@@ -70,6 +72,8 @@ class Curve:
     censored: NDArray[np.bool_]
     linked: bool
     effective_time: float | None = None
+    without: Array | None = None
+    effective_points: float = float("nan")
     diverged: tuple[float, ...] = ()
     failed: tuple[float, ...] = ()
     missing: tuple[float, ...] = ()
@@ -86,6 +90,24 @@ class Trials:
     rows: pd.DataFrame
     time: Array
     series: Mapping[str, Array]
+    read: Callable[[str], Array]
+
+    def without(self, group: int) -> Trials:
+        """The trials as they are without a group of test points, 1..TEST_GROUPS; every group
+        weighs the same."""
+        series = dict(self.series)
+        half = TEST_GROUPS // 2
+        first = group <= half
+        weighted = self.read(f"score_error_group{group}")
+        for name, groups in (
+            ("score_error", TEST_GROUPS),
+            ("score_error_select" if first else "score_error_assess", half),
+        ):
+            series[name] = (groups * series[name] - weighted) / (groups - 1)
+        unweighted = TEST_GROUPS * series["score_error_unweighted"]
+        unweighted = unweighted - self.read(f"score_error_unweighted_group{group}")
+        series["score_error_unweighted"] = unweighted / (TEST_GROUPS - 1)
+        return replace(self, series=series)
 
 
 SERIES = (
@@ -112,7 +134,8 @@ def trials(frame: pd.DataFrame | Table, series: Sequence[str] = SERIES) -> Trial
             grid[recorded] = values.to_numpy(dtype=float, na_value=np.nan)
         return grid
 
-    return Trials(table.trials, padded("effective_time"), {name: padded(name) for name in series})
+    read = {name: padded(name) for name in series}
+    return Trials(table.trials, padded("effective_time"), read, padded)
 
 
 def _logs(values: Array) -> Array:
@@ -251,43 +274,98 @@ def curves(frame: pd.DataFrame | Table) -> list[Curve]:
     table = trials(frame)
     if not len(table.rows):
         return []
-    single = per_trial(table)
-    status = table.rows["status"].astype(str).to_numpy()
+    groups = list(_curve_groups(table))
+    values = _values(table, groups)
+    tested = _without_groups(table, groups)
     found = []
+    for number, group in enumerate(groups):
+        for name, (y, censored) in values[number].items():
+            if not np.isfinite(y).any():
+                continue
+            time = group.moment if name in _AT_MOMENT else None
+            without = None
+            if tested is not None and name in tested[number]:
+                without = np.stack(tested[number][name], axis=1)
+            found.append(_curve(table.rows, group, name, y, censored, time, without))
+    return found
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Trials that make curves along an axis: where they all are, those completed, and the common
+    effective time."""
+
+    axis: str
+    where: NDArray[np.int64]
+    done: NDArray[np.int64]
+    moment: float
+
+
+_AT_MOMENT = {Quantity.ERROR_AT_TIME: "score_error", Quantity.COUPLING_AT_TIME: "coupling"}
+
+_TESTED = (
+    Quantity.BEST_ERROR,
+    Quantity.BEST_ERROR_ASSESSED,
+    Quantity.BEST_ERROR_UNWEIGHTED,
+    Quantity.BEST_TIME,
+    Quantity.FINAL_ERROR,
+    Quantity.ERROR_AT_TIME,
+)
+"""Quantities whose error over groups of test points the table holds."""
+
+_Values = dict[Quantity, tuple[Array, NDArray[np.bool_]]]
+
+
+def _curve_groups(table: Trials) -> Iterator[_Group]:
+    best_time = best(table.time, table.series["score_error"])[0]
+    status = table.rows["status"].astype(str).to_numpy()
     for axis in (name for name in AXES if name in table.rows):
         for where in _groups(table.rows, axis):
             done = where[status[where] == TrialStatus.COMPLETED]
-            if not len(done):
-                continue
-            moment = common_time(table.time[done], single[Quantity.BEST_TIME][0][done])
-            values: dict[Quantity, tuple[Array, NDArray[np.bool_], float | None]] = {
-                name: (v[done], c[done], None) for name, (v, c) in single.items()
-            }
-            never = np.zeros(len(done), dtype=bool)
-            for name, column in (
-                (Quantity.ERROR_AT_TIME, "score_error"),
-                (Quantity.COUPLING_AT_TIME, "coupling"),
-            ):
-                read = at_time(
-                    table.time[done], table.series[column][done], np.full(len(done), moment)
-                )
-                values[name] = (read, never, moment)
-            for name, (y, censored, time) in values.items():
-                if np.isfinite(y).any():
-                    found.append(_curve(table.rows, axis, where, done, name, y, censored, time))
+            if len(done):
+                yield _Group(axis, where, done, common_time(table.time[done], best_time[done]))
+
+
+def _values(table: Trials, groups: Sequence[_Group]) -> list[_Values]:
+    """The quantities of each group: values and censoring of its completed trials."""
+    single = per_trial(table)
+    found = []
+    for group in groups:
+        done = group.done
+        values = {name: (v[done], c[done]) for name, (v, c) in single.items()}
+        for name, column in _AT_MOMENT.items():
+            moment = np.full(len(done), group.moment)
+            read = at_time(table.time[done], table.series[column][done], moment)
+            values[name] = (read, np.zeros(len(done), dtype=bool))
+        found.append(values)
+    return found
+
+
+def _without_groups(
+    table: Trials, groups: Sequence[_Group]
+) -> list[dict[Quantity, list[Array]]] | None:
+    """For each group of trials and quantity, the values without each group of test points; None
+    where the table does not hold the errors over those."""
+    if not np.isfinite(table.read("score_error_group1")).any():
+        return None
+    found: list[dict[Quantity, list[Array]]] = [{name: [] for name in _TESTED} for _ in groups]
+    for number in range(1, TEST_GROUPS + 1):
+        for mine, values in zip(found, _values(table.without(number), groups), strict=True):
+            for name, kept in mine.items():
+                kept.append(values[name][0])
     return found
 
 
 def _curve(
     rows: pd.DataFrame,
-    axis: str,
-    where: NDArray[np.int64],
-    done: NDArray[np.int64],
+    group: _Group,
     quantity: Quantity,
     y: Array,
     censored: NDArray[np.bool_],
     time: float | None,
+    without: Array | None,
 ) -> Curve:
+    axis, where, done = group.axis, group.where, group.done
     first = rows.iloc[int(done[0])]
     value = rows[axis].to_numpy(dtype=float)
     status = rows["status"].astype(str).to_numpy()
@@ -313,10 +391,20 @@ def _curve(
         censored=censored[known],
         linked=axis in LINKED_AXES,
         effective_time=time,
+        without=None if without is None else without[known],
+        effective_points=_least(rows.iloc[done], quantity),
         diverged=left_out(TrialStatus.DIVERGED),
         failed=left_out(TrialStatus.FAILED),
         missing=tuple(value[done[~known]].tolist()),
     )
+
+
+def _least(rows: pd.DataFrame, quantity: Quantity) -> float:
+    """The effective size of the test set behind a quantity; NaN where unknown, or not measured on
+    the test set."""
+    unweighted = quantity == Quantity.BEST_ERROR_UNWEIGHTED
+    sizes = _column(rows, f"effective_points{'_unweighted' if unweighted else ''}")
+    return float(np.nanmin(sizes)) if np.isfinite(sizes).any() else float("nan")
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ sum_l c_l log mu_l, mu_l = E[y] at the level, so one variance formula serves the
 | p_sl   |           | pseudo-values n log(mean_l) - (n - 1) log(mean_l without s)    |        |
 | v_l    | variance  | variance of log_mean: that of the p_sl over n_l                | [L]    |
 |        | scores    | each seed's share (p_sl - log_mean_l)/n_l of the error         | [S, L] |
+|        | test_scores | each group of test points' share of the error (`test_set`)   | [K, L] |
 
 The pseudo-values (Tukey's jackknife) do two things that (y - mean)/mean, the delta method, does
 not: they take out the bias of the log of a mean, which bends a curve whose noise changes with x,
@@ -38,6 +39,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
+
+from analysis.fits import test_set
 
 Array = NDArray[np.float64]
 
@@ -96,6 +99,7 @@ class LevelMeans:
     method: Method
     seeds: int
     scores: Array | None = field(default=None, repr=False)
+    test_scores: Array | None = field(default=None, repr=False)
 
     @property
     def u(self) -> Array:
@@ -125,6 +129,21 @@ class LevelMeans:
         """sum_l c_l log mu_l with its error. `degree` is that of the polynomial about which the
         scatter is measured where the method is RESIDUALS. `estimate`: for a nonlinear fit, its own
         value, with c the gradient of it in log_mean."""
+        own = self._over_seeds(c, degree, estimate)
+        if self.test_scores is None:
+            return own
+        variance, freedom = test_set.together(own.error**2, own.freedom, c, self.test_scores)
+        return Contrast(own.estimate, float(np.sqrt(variance)), freedom)
+
+    def test_set(self, c: Array, whole: Contrast) -> test_set.TestSet | None:
+        """What the test set contributes to the error of a contrast c; None where it is unknown."""
+        if self.test_scores is None:
+            return None
+        own = float(np.sum((self.test_scores @ c) ** 2))
+        share = own / whole.error**2 if whole.error > 0 else 0.0
+        return test_set.TestSet(len(self.test_scores), float(np.sqrt(own)), share)
+
+    def _over_seeds(self, c: Array, degree: int, estimate: float | None) -> Contrast:
         value = float(c @ self.log_mean) if estimate is None else estimate
         if self.scores is not None:
             each = self.scores @ c
@@ -149,10 +168,16 @@ class LevelMeans:
         return left
 
 
-def summarise(x: Array, y: Array, seed: NDArray[np.int64] | None = None) -> LevelMeans:
+def summarise(
+    x: Array,
+    y: Array,
+    seed: NDArray[np.int64] | None = None,
+    without: Array | None = None,
+) -> LevelMeans:
     """The level means of positive, finite `x`, `y` (one value per trial, same length).
 
     `seed`, where given, links the levels: trials with the same seed are taken to share effects.
+    `without` [n, K]: y as it is without each of K groups of test points; see `test_set`.
     The rule: SEEDS when every level has two values or more and at least two seeds stand at two
     levels or more; else LEVELS when every level has two values or more; else RESIDUALS.
     """
@@ -171,7 +196,8 @@ def summarise(x: Array, y: Array, seed: NDArray[np.int64] | None = None) -> Leve
             method, seeds = Method.SEEDS, len(names)
             scores = np.zeros((len(names), len(levels)))
             np.add.at(scores, (who, where), share)
-    return LevelMeans(levels, mean, log_mean, count, variance, method, seeds, scores)
+    tested = None if without is None else test_set.scores(where, without)
+    return LevelMeans(levels, mean, log_mean, count, variance, method, seeds, scores, tested)
 
 
 def jackknife(where: NDArray[np.int64], y: Array) -> tuple[Array, Array, Array]:

@@ -27,6 +27,7 @@ from analysis.fits import offset as offset_fit
 from analysis.fits.diagnostics import Curvature, Holdout, LocalSlope, Spread
 from analysis.fits.growth import OFFSET, POWER, Growth
 from analysis.fits.intervals import Array, Contrast, LevelMeans, Method, summarise
+from analysis.fits.test_set import TestSet
 
 MINIMUM_LEVELS = 3
 MINIMUM_LEVELS_OFFSET = 4
@@ -52,7 +53,7 @@ class PowerLawFit:
     log_bias: shift of the exponent, taken out, that E[log mean] < log E[mean] would have given.
     end_slope, forecast_slope: exponent by a quadratic in log-log at the largest x, and one whole
     log range further: where the curve is heading. misfit: how the curve bends about the offset
-    form, in place of `curvature`.
+    form, in place of `curvature`. test_set: the test set's part of the interval, where it is known.
     """
 
     status: FitStatus
@@ -78,6 +79,7 @@ class PowerLawFit:
     growth: Growth = POWER
     residuals: tuple[float, ...] = ()
     means: LevelMeans | None = field(default=None, repr=False, compare=False)
+    test_set: TestSet | None = None
     offset_fit: offset_fit.OffsetFit | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -129,6 +131,7 @@ def fit_power_law(
     offset: bool = False,
     level: float = 0.95,
     growth: Growth | None = None,
+    without: ArrayLike | None = None,
 ) -> PowerLawFit:
     """Fit y = A x^-b, or y = A x^-b + c with c >= 0 where `offset`, to one value per trial; or
     another law of growth, which says for itself whether it has an offset.
@@ -136,7 +139,8 @@ def fit_power_law(
     x, y: [n], positive and finite. seed [n]: give it where the same seed at different x shares
     effects (the same data, the same initialisation); the interval then is over seeds. Leave it out
     where trials at different x are independent: their noise is then pooled over levels, which is
-    narrower. level: of the two-sided interval.
+    narrower. level: of the two-sided interval. without [n, K]: where all trials share test points,
+    y as it is without each of K groups of them; their own error is then in the interval.
 
     Data that cannot give an exponent are no error: status and message say what is wrong and what
     would help. Raises ValueError for arrays of different lengths, or a level outside (0, 1).
@@ -145,6 +149,9 @@ def fit_power_law(
     names = None if seed is None else np.asarray(seed).ravel()
     if len(xs) != len(ys) or (names is not None and len(names) != len(xs)):
         raise ValueError("x, y and seed need the same length: one value per trial")
+    left = None if without is None else np.asarray(without, dtype=float)
+    if left is not None and (left.ndim != 2 or len(left) != len(ys) or left.shape[1] < 2):
+        raise ValueError("without needs a row for each value of y, and two columns or more")
     if not 0 < level < 1:
         raise ValueError(f"level = {level:g} must lie between 0 and 1, such as 0.95")
     growth = growth or (OFFSET if offset else POWER)
@@ -155,7 +162,9 @@ def fit_power_law(
         reason = f"{growth.form} is not positive at x = {wrong[0]:g}: leave such x out"
     if reason:
         return replace(_without_exponent(FitStatus.REFUSED, reason, xs, level), growth=growth)
-    fit = _fitted(xs, ys / factor, names, growth.offset, level)
+    if left is not None:
+        left = left / factor[:, None] if (np.isfinite(left) & (left > 0)).all() else None
+    fit = _fitted(xs, ys / factor, names, growth.offset, level, left)
     if fit.holdout is not None:
         last = float(growth.of(np.array([fit.holdout.x]))[0])
         holdout = replace(
@@ -168,10 +177,15 @@ def fit_power_law(
 
 
 def _fitted(
-    xs: Array, ys: Array, names: NDArray[Any] | None, offset: bool, level: float
+    xs: Array,
+    ys: Array,
+    names: NDArray[Any] | None,
+    offset: bool,
+    level: float,
+    without: Array | None,
 ) -> PowerLawFit:
     who = None if names is None else np.unique(names, return_inverse=True)[1]
-    means = summarise(xs, ys, who)
+    means = summarise(xs, ys, who, without)
     reason = diagnostics.refusal(means)
     if reason:
         return _without_exponent(FitStatus.REFUSED, reason, xs, level, means)
@@ -267,6 +281,7 @@ def _plain(means: LevelMeans, trials: int, level: float) -> PowerLawFit:
         log_bias=bias,
         residuals=tuple(means.residuals(1).tolist()),
         means=means,
+        test_set=means.test_set(-rows[1], b),
     )
 
 
@@ -317,6 +332,9 @@ def _offset(means: LevelMeans, trials: int, level: float) -> PowerLawFit:
         log_bias=diagnostics.log_bias(means),
         residuals=tuple((means.log_mean - value).tolist()),
         means=means,
+        test_set=means.test_set(
+            found.gradients[1], means.contrast(found.gradients[1], estimate=found.b)
+        ),
         offset_fit=found,
     )
 

@@ -39,6 +39,9 @@ _BEST_ERRORS = {
     Quantity.KERNEL_BEST_ERROR,
 }
 
+LEAST_POINTS = 100
+"""Effective number of test points below which nothing is judged: a few of them decide the mean."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -126,6 +129,7 @@ def judge(prediction: Prediction, fit: PowerLawFit) -> Verdict:
             "misfit": None if fit.misfit is None else asdict(fit.misfit),
             "holdout": None if fit.holdout is None else asdict(fit.holdout),
             "log_bias": fit.log_bias,
+            "test_set": None if fit.test_set is None else asdict(fit.test_set),
         },
         verdict=word,
         reason=reason,
@@ -179,6 +183,7 @@ def _without(curve: Curve, levels: set[float]) -> Curve:
         y=curve.y[keep],
         seed=curve.seed[keep],
         censored=curve.censored[keep],
+        without=None if curve.without is None else curve.without[keep],
     )
 
 
@@ -194,7 +199,7 @@ def fit_curve(curve: Curve, level: float = 0.95, growth: Growth | None = None) -
     """`fit_power_law` of the usable part of a curve; seeds link levels where they share data."""
     kept, _note = usable(curve)
     seed = kept.seed if kept.linked else None
-    return fit_power_law(kept.x, kept.y, seed, level=level, growth=growth)
+    return fit_power_law(kept.x, kept.y, seed, level=level, growth=growth, without=kept.without)
 
 
 def evaluate(
@@ -220,7 +225,8 @@ def evaluate(
                 curve.axis,
             ) and prediction.applies({**curve.fixed, "effective_time": curve.effective_time}):
                 fit = fit_curve(curve, level, prediction.growth)
-                found.append((prediction, *_still_falling(prediction, curve, fit)))
+                curve_used, fit, verdict = _still_falling(prediction, curve, fit)
+                found.append((prediction, curve_used, fit, _measured(curve, verdict)))
     share = adjusted_level(
         [
             partial(_decided_at, prediction, fit, verdict)
@@ -327,6 +333,17 @@ def _still_falling(
         "where the best step was not reached and the error is still too large"
     )
     return whole, fit_of_whole, replace(found, reason=told)
+
+
+def _measured(curve: Curve, verdict: Verdict) -> Verdict:
+    """The verdict, or none where too few test points carry the quantity."""
+    if not curve.effective_points < LEAST_POINTS:  # NaN, unknown, is no reason
+        return verdict
+    told = (
+        f"the test set measures it with an effective {curve.effective_points:.0f} points, and "
+        f"{LEAST_POINTS} are needed: raise test_points"
+    )
+    return replace(verdict, verdict=Word.UNDETERMINED, reason=told)
 
 
 def _assessed(

@@ -25,6 +25,8 @@ from scipy import special
 
 from trainers.errors import LawError
 from trainers.problem.atoms_file import load_atoms, resolve_atoms, sha256_of
+from trainers.problem.even_points import uniforms
+from trainers.problem.mixture_noise import Signal, mean_variance
 from trainers.problem.special_functions import (
     bessel_ratio,
     truncated_normal,
@@ -35,6 +37,10 @@ from trainers.trial import Atoms, Cube, GaussianMixture, Law, Sphere
 __all__ = ["Distribution", "LawError", "load_atoms", "make_distribution", "resolve_atoms"]
 
 FloatArray = NDArray[np.float64]
+
+CROWDED = 0.02
+"""Share of the variance between components that X_t leaves open from which on draws of X_t measure it
+better than pairs of components do: most of them then lie among several."""
 
 _BLOCK_BYTES = 2**24
 """Size of the blocks of weights that a mixture works on (one row of weights, if that is more)."""
@@ -72,6 +78,15 @@ class Distribution(ABC):
         """E[||X_0 - f*||^2 | X_t = x] [n], the trace of the posterior covariance, as sums of terms
         that are never negative. Raises as `posterior_mean`."""
         return self._posterior_variance(*self._checked(x, alpha, h))
+
+    def mean_posterior_variance(self, signal: Signal, n: int, rng: np.random.Generator) -> float:
+        """E||X_0 - f*||^2 over X_t and a random time, from n evenly spread points."""
+        u = uniforms(n, 1 + self.uniforms + self.dimension, rng)
+        alpha, h = signal(u[:, 0])
+        x0 = self.transform(u[:, 1 : 1 + self.uniforms])
+        noise = special.ndtri(u[:, 1 + self.uniforms :])
+        x = alpha[:, None] * x0 + np.sqrt(h)[:, None] * noise
+        return float(np.mean(self.posterior_variance(x, alpha, h)))
 
     def log_marginal(self, x: FloatArray, alpha: ArrayLike, h: ArrayLike) -> FloatArray:
         """log p_t(x) [n], the log-density of X_t, for x [n, d] and alpha, h [n].
@@ -208,6 +223,13 @@ class _Mixture(Distribution):
         within = self.dimension * self._std**2 * (h / v)[:, 0]
         return np.asarray(within + (h / v)[:, 0] ** 2 * between)
 
+    def mean_posterior_variance(self, signal: Signal, n: int, rng: np.random.Generator) -> float:
+        within, between = mean_variance(self._means, self._std, signal, n, rng)
+        spread = float(np.square(self._means - self._means.mean(axis=0)).sum(axis=1).mean())
+        if between > CROWDED * spread:
+            return super().mean_posterior_variance(signal, n, rng)
+        return within + between
+
     def _log_marginal(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
         v = (a * self._std) ** 2 + h
         log_sum = np.empty(len(x))
@@ -334,6 +356,9 @@ class _Subspace(Distribution):
 
     def _posterior_variance(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
         return self._inner._posterior_variance(x @ self._basis, a, h)
+
+    def mean_posterior_variance(self, signal: Signal, n: int, rng: np.random.Generator) -> float:
+        return self._inner.mean_posterior_variance(signal, n, rng)
 
     def _log_marginal(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
         y = x @ self._basis

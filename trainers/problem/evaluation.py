@@ -14,19 +14,18 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import special
 from torch import Tensor
 
 from trainers.columns import ERROR_COLUMNS, TEST_GROUPS, TIME_BINS
 from trainers.problem import diffusion as forward
 from trainers.problem.distributions import Distribution
 from trainers.problem.regression import Samples, draw_holdout_set, stream
-from trainers.problem.test_points import draw_test_set, group_sizes, time_weights, uniforms
+from trainers.problem.test_points import draw_test_set, group_sizes, time_weights
 from trainers.trial import TrialConfig
 
 Array = NDArray[np.float64]
 
-NOISE_POINTS = 2**16
+NOISE_POINTS = 2**14
 """Draws behind sigma^2; fewer where the posterior itself sums over very many atoms."""
 
 
@@ -58,7 +57,8 @@ class EvaluationSet:
         """[n_test]: a sum of values times this is their mean under t ~ U[T_0, T]; sums to 1."""
         weights = time_weights(self.config.diffusion, self.test.t)
         groups = _groups(len(self.test))
-        return weights / (groups @ weights)[np.argmax(groups, axis=0)] / TEST_GROUPS
+        sums = (groups @ weights)[np.argmax(groups, axis=0)]
+        return np.asarray(weights / sums / TEST_GROUPS)
 
     def mean_square(self, vectors: Array) -> Array:
         """E||.||^2 under t ~ U[T_0, T] of vectors at the test points: [..., n_test, d] -> [...]."""
@@ -71,7 +71,7 @@ class EvaluationSet:
         whole, groups = self.point_weights, _groups(len(self.test))
         bins = forward.time_bin(self.config.diffusion, self.test.t)
         factor = forward.unweighted_factor(self.test.alpha, self.test.h)
-        half = groups[: TEST_GROUPS // 2].any(axis=0)
+        half: NDArray[np.bool_] = np.any(groups[: TEST_GROUPS // 2], axis=0)
 
         def mean_over(chosen: NDArray[np.bool_]) -> Array:
             inside = np.where(chosen, whole, 0.0)
@@ -115,15 +115,14 @@ def posterior_variance(config: TrialConfig, distribution: Distribution) -> float
     """E||X_0 - f*(t, X_t)||^2, t ~ U[T_0, T]. Never negative."""
     count = getattr(config.law, "count", 1)
     n = max(256, min(NOISE_POINTS, int(2e8) // (count * config.dimension)))
-    rng = stream("noise", config.study_seed, config.law.identity())
-    own, d = distribution.uniforms, config.dimension
-    u = uniforms(n, 1 + own + d, rng)
     diffusion = config.diffusion
-    t = diffusion.t_min + (diffusion.t_max - diffusion.t_min) * u[:, 0]
-    x0 = distribution.transform(u[:, 1 : 1 + own])
-    x = forward.diffuse(diffusion, x0, t, special.ndtri(u[:, 1 + own :]))
-    alpha, h = forward.alpha(diffusion, t), forward.h(diffusion, t)
-    return float(np.mean(distribution.posterior_variance(x, alpha, h)))
+
+    def signal(u: Array) -> tuple[Array, Array]:
+        t = diffusion.t_min + (diffusion.t_max - diffusion.t_min) * u
+        return forward.alpha(diffusion, t), forward.h(diffusion, t)
+
+    rng = stream("noise", config.study_seed, config.law.identity())
+    return distribution.mean_posterior_variance(signal, n, rng)
 
 
 def _groups(n: int) -> NDArray[np.bool_]:

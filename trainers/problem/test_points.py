@@ -19,11 +19,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
-from scipy.stats import qmc
 
 from trainers.columns import TEST_GROUPS
 from trainers.problem import diffusion as forward
 from trainers.problem.distributions import Distribution
+from trainers.problem.even_points import uniforms
 from trainers.problem.regression import Samples, from_noise, stream
 from trainers.trial import Diffusion, TrialConfig
 
@@ -31,12 +31,6 @@ Array = NDArray[np.float64]
 
 SHARES = (0.5, 0.3, 0.2)
 """Of q: uniform, log-uniform, and the density proportional to g alpha^2 / h^2."""
-
-_SOBOL_DIMENSIONS = 21201
-"""As many coordinates as scipy has direction numbers for; the rest are independent."""
-
-_BITS = 30
-"""Binary digits of a scrambled coordinate; those below are independent."""
 
 
 def proposal_density(diffusion: Diffusion, t: Array) -> Array:
@@ -72,40 +66,17 @@ def proposal_times(diffusion: Diffusion, u: Array) -> Array:
         middle = (left + right) / 2
         under = below(np.exp(middle)) < u
         left, right = np.where(under, middle, left), np.where(under, right, middle)
-    return np.clip(np.exp((left + right) / 2), low, high)
+    return np.asarray(np.clip(np.exp((left + right) / 2), low, high))
 
 
 def time_weights(diffusion: Diffusion, t: Array) -> Array:
     """p/q at the times of test points: what turns a mean over them into one over U[T_0, T]."""
-    return 1 / ((diffusion.t_max - diffusion.t_min) * proposal_density(diffusion, t))
+    return np.asarray(1 / ((diffusion.t_max - diffusion.t_min) * proposal_density(diffusion, t)))
 
 
 def group_sizes(n: int) -> list[int]:
     """The sizes of the TEST_GROUPS groups of n points, equal to within 1."""
     return [len(part) for part in np.array_split(np.arange(n), TEST_GROUPS)]
-
-
-def uniforms(n: int, dimensions: int, rng: np.random.Generator) -> Array:
-    """n points of (0, 1)^dimensions: uniform each, evenly spread together.
-
-    Sobol' points under Matousek's random linear scramble and a digital shift (J. Complexity 14,
-    1998), from `rng` alone: the points must not change with a release of scipy.
-    """
-    even = min(dimensions, _SOBOL_DIMENSIONS)
-    power = max((n - 1).bit_length(), 1)
-    plain = qmc.Sobol(even, scramble=False, bits=_BITS).random_base2(power) * 2.0**_BITS
-    # the i-th point is the sum modulo 2 of the directions that i's Gray code names
-    directions = plain.astype(np.int64)[2 ** np.arange(1, power + 1) - 1]
-    place = np.arange(_BITS - 1, -1, -1)
-    digits = (directions[:, :, None] >> place) & 1
-    scramble = np.tril(rng.integers(0, 2, (even, _BITS, _BITS)), -1) + np.eye(_BITS, dtype=np.int64)
-    mixed = np.einsum("dba,kda->kdb", scramble, digits) % 2
-    points = rng.integers(0, 2**_BITS, (1, even))
-    for direction in (mixed << place).sum(axis=2):
-        points = np.concatenate([points, points ^ direction])
-    fine = (points[:n] + rng.random((n, even))) * 2.0**-_BITS
-    every = np.concatenate([fine, rng.random((n, dimensions - even))], axis=1)
-    return np.clip(every, 2.0**-53, 1 - 2.0**-53)
 
 
 def draw_test_set(config: TrialConfig, distribution: Distribution) -> Samples:
