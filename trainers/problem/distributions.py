@@ -39,8 +39,8 @@ __all__ = ["Distribution", "LawError", "load_atoms", "make_distribution", "resol
 FloatArray = NDArray[np.float64]
 
 CROWDED = 0.02
-"""Share of the variance between components that X_t leaves open from which on draws of X_t measure it
-better than pairs of components do: most of them then lie among several."""
+"""Where X_t leaves open more than this share of the variance between components, draws of X_t measure
+it better than pairs of components do: most of them then lie among several."""
 
 _BLOCK_BYTES = 2**24
 """Size of the blocks of weights that a mixture works on (one row of weights, if that is more)."""
