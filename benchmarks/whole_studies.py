@@ -1,11 +1,12 @@
 """Do intervals hold over whole studies, with their own training data and their own test set?
 
 Kernel descent in place of networks (the limit m = infinity), so that a study costs a fraction of a
-second: N = 16..256, four seeds a level, recorded steps and fits as in a real study. Printed for each
-quantity: the standard deviation of exponents over test sets alone beside the intervals' own part for
-it, and how often the 95 % intervals of whole studies hold the grand mean, with the part and without.
+second: N = 16..256, four seeds a level, recorded steps and fits as in a real study. Printed for
+each quantity: the standard deviation of exponents over test sets alone beside the intervals' own
+part for it, and how often the 95 % intervals of whole studies hold the grand mean, with the part
+and without. Arguments: number of studies, T_0, dimension.
 
-    python benchmarks/whole_studies.py 300
+    python benchmarks/whole_studies.py 300 0.05 2
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.quantities import Curve, curves
-from analysis.theory.registry import Quantity
+from analysis.data.quantity import Quantity
 from analysis.verdicts.judging import fit_curve
 from trainers.columns import ERROR_COLUMNS
 from trainers.kernel.ntk import relu_ntk
@@ -32,9 +33,7 @@ TIMES = np.geomspace(0.5, 5000, 28)
 QUANTITIES = (Quantity.BEST_ERROR, Quantity.BEST_ERROR_UNWEIGHTED, Quantity.BEST_TIME)
 
 
-def study(
-    number: int, test: int, t_min: float = 0.05, dimension: int = 2
-) -> dict[Quantity, Curve]:
+def study(number: int, test: int, t_min: float = 0.05, dimension: int = 2) -> dict[Quantity, Curve]:
     """The curves of study `number` on test set `test`."""
     law = {"kind": "gaussian_mixture", "dimension": dimension, "components": 4}
 
@@ -91,16 +90,13 @@ def _exponents(found: list[dict[Quantity, Curve]], name: Quantity) -> np.ndarray
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 300
-    t_min, dimension = float(sys.argv[2]), int(sys.argv[3])
+    count, t_min, dimension = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
     same = [study(0, test, t_min, dimension) for test in range(1000, 1000 + max(10, count // 10))]
     whole = [study(number, number, t_min, dimension) for number in range(1, count + 1)]
     for name in QUANTITIES:
         over, rows = _exponents(same, name), _exponents(whole, name)
         mean = np.nanmean(rows[:, 0])
-        held, bare = (
-            np.mean((rows[:, i] <= mean) & (mean <= rows[:, i + 1])) for i in (1, 3)
-        )
+        held, bare = (np.mean((rows[:, i] <= mean) & (mean <= rows[:, i + 1])) for i in (1, 3))
         print(
             f"{name}: over {len(over)} test sets sd {over[:, 0].std(ddof=1):.5f}, part "
             f"{np.sqrt(np.nanmean(over[:, 5] ** 2)):.5f}; {len(rows)} studies: mean {mean:.4f} sd "

@@ -15,7 +15,7 @@ from analysis.data.audit import load_audit
 from analysis.data.results import load_results
 from study import StudySpec, run
 from trainers.kernel.reference import rkhs_elements
-from trainers.kernel.terms import KernelReference, mean_square
+from trainers.kernel.terms import KernelReference
 from trainers.network.gradient_descent import Batch, Problem, descend
 from trainers.network.passes import fused_passes, initial_weights
 from trainers.problem.distributions import make_distribution
@@ -125,4 +125,4 @@ def test_terms_are_those_of_a_trial_assembled_by_hand(
         for name, vector in zip(TERMS, vectors, strict=True):
             stored = float(rows.loc[record.step, name])
             # Coupling compares a float32 network: its rounding is a share of the prediction.
-            assert mean_square(vector) == pytest.approx(stored, rel=1e-3, abs=1e-9), name
+            assert evaluation.mean_square(vector) == pytest.approx(stored, rel=1e-3, abs=1e-9), name

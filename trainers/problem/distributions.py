@@ -38,9 +38,9 @@ __all__ = ["Distribution", "LawError", "load_atoms", "make_distribution", "resol
 
 FloatArray = NDArray[np.float64]
 
-CROWDED = 0.02
-"""Where X_t leaves open more than this share of the variance between components, draws of X_t measure
-it better than pairs of components do: most of them then lie among several."""
+CROWDED = 0.004
+"""Where X_t leaves open more than this share of the variance between components, most X_t lie among
+several, and draws of X_t measure it better than pairs of components do."""
 
 _BLOCK_BYTES = 2**24
 """Size of the blocks of weights that a mixture works on (one row of weights, if that is more)."""
@@ -57,6 +57,8 @@ class Distribution(ABC):
     support_radius: float
     uniforms: int
     """Number of uniform variables that `transform` makes one X_0 of."""
+    work: int
+    """Operations of one posterior variance, roughly."""
 
     @abstractmethod
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
@@ -189,6 +191,7 @@ class _Mixture(Distribution):
         self._std = std
         self._log_count = float(np.log(count))
         self.uniforms = 1 + (self.dimension if std > 0 else 0)
+        self.work = count * self.dimension
         self.second_moment = float(squares.mean()) + self.dimension * std**2
         self.support_radius = float(np.sqrt(squares.max())) if std == 0 else np.inf
 
@@ -264,6 +267,7 @@ class _Cube(Distribution):
         self.second_moment = dimension / 3
         self.support_radius = float(np.sqrt(dimension))
         self.uniforms = dimension
+        self.work = 5000 * dimension
 
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
         return rng.uniform(-1, 1, (n, self.dimension))
@@ -296,6 +300,7 @@ class _Sphere(Distribution):
         self.support_radius = radius
         self._order = dimension / 2 - 1
         self.uniforms = dimension
+        self.work = 500 + dimension
 
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
         return self._on_sphere(rng.standard_normal((n, self.dimension)))
@@ -323,6 +328,12 @@ class _Sphere(Distribution):
         ratio = kappa * ratio_by_kappa
         return np.asarray(self.support_radius**2 * np.maximum((1 - ratio) * (1 + ratio), 0.0))
 
+    def mean_posterior_variance(self, signal: Signal, n: int, rng: np.random.Generator) -> float:
+        if self.dimension > 1:
+            return super().mean_posterior_variance(signal, n, rng)
+        ends = self.support_radius * np.array([[-1.0], [1.0]])
+        return sum(mean_variance(ends, 0.0, signal, n, rng))  # two atoms
+
     def _log_marginal(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
         length = np.linalg.norm(x, axis=1)
         radius, v = a[:, 0] * self.support_radius, h[:, 0]
@@ -344,6 +355,7 @@ class _Subspace(Distribution):
         self._inner = inner
         self._basis = basis
         self.uniforms = inner.uniforms
+        self.work = inner.work
 
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
         return self._inner.sample(n, rng) @ self._basis.T

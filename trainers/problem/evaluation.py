@@ -25,8 +25,11 @@ from trainers.trial import TrialConfig
 
 Array = NDArray[np.float64]
 
-NOISE_POINTS = 2**14
-"""Draws behind sigma^2; fewer where the posterior itself sums over very many atoms."""
+NOISE_POINTS = 2**16
+"""Points behind sigma^2; fewer where the posterior itself sums over very many atoms."""
+
+NOISE_WORK = int(2e8)
+"""Operations spent on sigma^2, less than a second's."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,7 @@ class EvaluationSet:
 
 def posterior_variance(config: TrialConfig, distribution: Distribution) -> float:
     """E||X_0 - f*(t, X_t)||^2, t ~ U[T_0, T]. Never negative."""
-    count = getattr(config.law, "count", 1)
-    n = max(256, min(NOISE_POINTS, int(2e8) // (count * config.dimension)))
+    n = max(256, min(NOISE_POINTS, NOISE_WORK // distribution.work))
     diffusion = config.diffusion
 
     def signal(u: Array) -> tuple[Array, Array]:

@@ -3,10 +3,10 @@
 Errors are expectations under t ~ U[T_0, T]. Uniform times would leave the unweighted error, whose
 factor alpha^2/h^2 grows like T_0^-2, to a handful of points. So times come from the mixture
 
-    q = 0.5 U[T_0, T] + 0.3 log-uniform + 0.2 (density prop. to g alpha^2 / h^2),
+    q = 0.5 U[T_0, T] + 0.35 log-uniform + 0.15 (density prop. to g alpha^2 / h^2),
 
 and point i has the importance weight p/q, p = 1/(T - T_0), of the balance heuristic (Veach and
-Guibas 1995): it never exceeds 2, that of the unweighted error 5 (for constant g), and every
+Guibas 1995): it never exceeds 2, that of the unweighted error 7 (for constant g), and every
 log-spaced bin of t has its share of points. One set serves all columns.
 
 Within a group, times, X_0 and noise follow one scrambled Sobol' sequence: each point is
@@ -29,7 +29,7 @@ from trainers.trial import Diffusion, TrialConfig
 
 Array = NDArray[np.float64]
 
-SHARES = (0.5, 0.3, 0.2)
+SHARES = (0.5, 0.35, 0.15)
 """Of q: uniform, log-uniform, and the density proportional to g alpha^2 / h^2."""
 
 

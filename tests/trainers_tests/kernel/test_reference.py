@@ -86,7 +86,7 @@ def test_interpolation_is_the_limit_of_kernel_descent() -> None:
     reference = KernelReference.build(data.z, data.x0, data.fstar, evaluation.z, route="eigen")
     n = len(evaluation.test)
     limit = reference.at([np.inf], c.step_size).kernel[0, :n]
-    expected = np.mean(np.sum((limit - evaluation.test.fstar) ** 2, axis=1))
+    expected = evaluation.mean_square(limit - evaluation.test.fstar)
     assert interpolation_error(data, evaluation) == pytest.approx(expected, rel=1e-7)
 
 
