@@ -297,6 +297,12 @@ class TrialConfig(_Frozen):
         """Content id: the same numbers, the same id, whatever study or sweep asks for them."""
         return content_id(self.identity())
 
+    def earlier_ids(self) -> list[str]:
+        """The content ids that earlier numerics gave the trial, the latest first: where results of
+        theirs are found, not for training."""
+        earlier = range(NUMERICS_VERSION - 1, 0, -1)
+        return [content_id({**self.identity(), "numerics": version}) for version in earlier]
+
     @cached_property
     def point_id(self) -> str:
         """Content id of the trial without its seed."""

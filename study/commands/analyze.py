@@ -24,6 +24,7 @@ from study.commands.located import known_trials, owned
 from study.running import audits
 from study.spec.sections import StudySpec
 from study.storage.store import Ledger, Store, StoreError
+from trainers.trial import TrialConfig
 
 
 class ReportError(StoreError):
@@ -54,7 +55,9 @@ def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Con
         design = replayed(spec.points(), spec.design, store, ledger)
         trials = design.trials
         notes = [(f"Design of {s.label}", "; ".join(s.lines)) for s in design.status()]
-    trial_ids = [trial.trial_id for trial in trials]
+    trial_ids, earlier = finished_ids(trials, ledger)
+    if earlier:
+        notes.append(("Numbers", earlier))
     if not any(ledger.finished(trial_id) for trial_id in trial_ids):
         raise StoreError(
             f"{store.place}: no trial of study {spec.name!r} has finished: run it first"
@@ -62,6 +65,21 @@ def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Con
     table = compiled(store, trial_ids, ledger, folder)
     audit = audits.load(store, audits.settings_of(trials))
     return judge_table(store, table, spec.text, folder, spec.stopping, audit, notes)
+
+
+def finished_ids(trials: Sequence[TrialConfig], ledger: Ledger) -> tuple[list[str], str]:
+    """The ids under which the store holds the trials: of today's numbers where one has finished,
+    else of the latest earlier ones that have, with a note that says so."""
+    today = [trial.trial_id for trial in trials]
+    if any(ledger.finished(trial_id) for trial_id in today):
+        return today, ""
+    for ids in zip(*(trial.earlier_ids() for trial in trials), strict=True):
+        if any(ledger.finished(trial_id) for trial_id in ids):
+            return list(ids), (
+                "These results are of an earlier version of this program, whose test points told "
+                "less: intervals leave out the test set's own error. `scorerates run` trains anew."
+            )
+    return today, ""
 
 
 def conclude_search(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Conclusion:

@@ -37,8 +37,8 @@ def laws(d: int) -> list[dict[str, object]]:
 @pytest.mark.parametrize("t_max", [1.0, 0.01])
 @pytest.mark.parametrize("d", [1, 2, 4, 16])
 def test_is_the_mean_square_of_the_labels_residuals(d: int, t_max: float) -> None:
-    """Of 40,000 direct draws where those say anything: where rare ones carry the mean, they do not,
-    and `test_two_atoms_far_apart` does."""
+    """Of 40,000 direct draws where those say anything: where rare ones carry the mean, or rounding
+    is all there is, they do not, and `test_two_atoms_far_apart` does."""
     for law in laws(d):
         c = config(law, 1e-5, t_max)
         distribution, rng = make_distribution(c.law), np.random.default_rng(1)
@@ -48,7 +48,7 @@ def test_is_the_mean_square_of_the_labels_residuals(d: int, t_max: float) -> Non
         f = distribution.posterior_mean(x, forward.alpha(c.diffusion, t), forward.h(c.diffusion, t))
         square = np.sum((x0 - f) ** 2, axis=1)
         error = square.std() / np.sqrt(len(t))
-        if error < 0.1 * square.mean():
+        if square.mean() > 1e-12 and error < 0.1 * square.mean():
             assert abs(noise(c) - square.mean()) < 4.5 * error + 0.005 * square.mean(), law
 
 
@@ -58,7 +58,7 @@ def test_is_the_same_over_study_seeds_to_half_a_percent(t_max: float) -> None:
         for law in laws(d):
             values = [noise(config(law, 1e-5, t_max, seed)) for seed in range(3)]
             assert min(values) >= 0
-            assert np.ptp(values) < 0.01 * np.mean(values), (law, values)
+            assert np.ptp(values) < 0.01 * np.mean(values) + 1e-12, (law, values)
 
 
 @pytest.mark.parametrize(("t_min", "t_max"), [(1e-5, 1.0), (1e-5, 0.01), (0.05, 1.0)])
