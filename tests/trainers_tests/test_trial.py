@@ -54,8 +54,10 @@ CHANGES: list[dict[str, object]] = [
     {"trainer": "mine:Trainer", "trainer_sha256": "b" * 64},
 ]
 
-IDS_OF_ONE = ("984cbb78ea5f8709", "dec7f41bfacad2f5", "c3b421374378c781")
-IDS_OF_OTHER = ("0f870bb290693bfe", "6e2ba41ee1762f83", "8ea920f4dd635dac")
+IDS_OF_ONE = ("ffd27a6f2afa4694", "71db8cff4a8642b0", "e905d633ce266ff3")
+IDS_OF_OTHER = ("6e16d94271a36213", "5b81baacdec16328", "2ad25daa48bf2544")
+ONE_IN_NUMERICS_1 = "984cbb78ea5f8709"
+OTHER_IN_NUMERICS_1 = "0f870bb290693bfe"
 
 
 def test_everything_that_decides_the_numbers_changes_the_id() -> None:
@@ -171,6 +173,7 @@ def test_ids_from_before_there_was_a_choice_of_trainers_hold() -> None:
     one = TrialConfig.model_validate(
         {"law": law, "samples": 512, "width": 4096, "step_size": 1.0, "trainer": "descent"}
     )
+    assert one.earlier_ids()[-1] == ONE_IN_NUMERICS_1
     assert (one.trial_id, one.point_id, one.data_id) == IDS_OF_ONE
     other = TrialConfig.model_validate(
         {
@@ -179,6 +182,7 @@ def test_ids_from_before_there_was_a_choice_of_trainers_hold() -> None:
             "seed": 3, "norms": (1.0, 2.0),
         }
     )  # fmt: skip
+    assert other.earlier_ids()[-1] == OTHER_IN_NUMERICS_1
     assert (other.trial_id, other.point_id, other.data_id) == IDS_OF_OTHER
 
 
