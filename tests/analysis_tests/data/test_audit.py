@@ -306,7 +306,7 @@ def test_figures_without_an_audit_say_so(frame: pd.DataFrame) -> None:
 
 
 def test_report_links_rows_to_figures(
-    frame: pd.DataFrame, audit: pd.DataFrame, tmp_path: Path
+    frame: pd.DataFrame, audit: pd.DataFrame, tmp_path: Path, fingerprints: None
 ) -> None:
     page = write_report(tmp_path, frame, evaluate(frame, audit=audit), audit=audit).read_text()
     assert "infinite (exact)" in page

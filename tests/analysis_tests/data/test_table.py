@@ -71,7 +71,7 @@ def test_its_rows_are_those_of_the_frame(stored: Path) -> None:
 
 
 def test_verdicts_report_and_figures_are_the_same_bytes(
-    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fingerprints: None
 ) -> None:
     class Noon(datetime):
         @classmethod
