@@ -9,22 +9,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from study.spec.messages import problems_of, unknown_key
 from trainers.errors import LawError
 from trainers.problem.atoms_file import resolve_atoms
-from trainers.trial import Atoms, Cube, GaussianMixture, Law, Sphere, Subspace
+from trainers.trial import Cube, Law
 
 _LAW: TypeAdapter[Any] = TypeAdapter(Law)
 _KINDS: dict[str, type[BaseModel]] = {
-    "gaussian_mixture": GaussianMixture,
-    "atoms": Atoms,
-    "cube": Cube,
-    "sphere": Sphere,
-    "subspace": Subspace,
+    law.model_fields["kind"].default: law for law in get_args(get_args(Law)[0])
 }
 _RESOLVED = "sha256"
 """Filled in from the file, never written by hand."""
