@@ -14,9 +14,10 @@ os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE))
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keeps a file's tests in one process, with the fixtures that they share; marks services."""
     for item in items:
         if "s3_server" in getattr(item, "fixturenames", ()):
             item.add_marker("services")
-        item.add_marker(pytest.mark.xdist_group(item.path.name))
+        if config.pluginmanager.hasplugin("xdist"):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))

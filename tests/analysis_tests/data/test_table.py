@@ -70,6 +70,7 @@ def test_its_rows_are_those_of_the_frame(stored: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_verdicts_report_and_figures_are_the_same_bytes(
     stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fingerprints: None
 ) -> None:

@@ -140,6 +140,7 @@ def test_two_targets_are_both_reached() -> None:
     assert len(both.half_widths) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spread", "share"), [(0.2, 0.85), (np.linspace(0.25, 0.14, 7), 0.65)], ids=["even", "falling"]
 )

@@ -144,6 +144,7 @@ def test_a_term_that_is_not_there_is_said_to_be() -> None:
 # --- intervals ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cells", [CROSS, GRID], ids=["cross", "grid"])
 def test_intervals_hold_the_planted_rate(coverage: ModuleType, cells: np.ndarray) -> None:
     """95 % intervals of 60 repetitions: no fewer than three standard errors below 92 %."""

@@ -29,8 +29,10 @@ def sample(seeds: int, sigma: float, b: float = 0.5, random_seed: int = 0, floor
 # --- planted exponents --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scale_x", [1e-12, 1e-6, 1.0, 1e6, 1e12])
-@pytest.mark.parametrize("scale_y", [1e-12, 1.0, 1e12])
+@pytest.mark.parametrize(
+    ("scale_x", "scale_y"),
+    [(1.0, 1.0), (1e-12, 1e-12), (1e-12, 1e12), (1e12, 1e-12), (1e12, 1e12)],
+)
 @pytest.mark.parametrize("b", [-0.8, 0.05, 0.5, 1.0, 2.5])
 def test_planted_exponent_without_noise(scale_x: float, scale_y: float, b: float) -> None:
     x = X * scale_x
@@ -42,8 +44,7 @@ def test_planted_exponent_without_noise(scale_x: float, scale_y: float, b: float
     assert fit.curvature.p_value == 1.0
 
 
-@pytest.mark.parametrize("scale_x", [1e-6, 1.0, 1e6])
-@pytest.mark.parametrize("scale_y", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize(("scale_x", "scale_y"), [(1.0, 1.0), (1e-6, 1e6), (1e6, 1e-6)])
 @pytest.mark.parametrize("b", [-0.8, 0.1, 0.5, 1.0, 3.0])
 @pytest.mark.parametrize("share", [0.0, 1e-3, 0.3, 1.0, 10.0])
 def test_planted_exponent_and_offset_without_noise(
@@ -310,6 +311,7 @@ def test_log_bias_is_taken_out() -> None:
 # --- coverage, in small; benchmarks/coverage.py in full ------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "seeds"),
     [
