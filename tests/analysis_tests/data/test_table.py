@@ -108,7 +108,7 @@ def test_verdicts_read_a_few_columns_each_once(
     evaluate(load_table(str(stored)))
     assert set(asked) == {
         "effective_time", "score_error", "score_error_unweighted", "score_error_select",
-        "score_error_assess", "train_loss", "coupling", "kernel_score_error",
+        "score_error_assess", "score_error_group1", "train_loss", "coupling", "kernel_score_error",
     }  # fmt: skip
     assert max(asked.count(name) for name in asked) <= 2
 
