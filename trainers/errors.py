@@ -13,6 +13,13 @@ class UserError(Exception):
     exit_code = 2
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its kind where it says nothing: for the message of
+    another one."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 class LawError(UserError, ValueError):
     """A law cannot be built from what was given; the message names the key or file and a remedy."""
 

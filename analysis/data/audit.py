@@ -29,6 +29,7 @@ from trainers.audit.columns import (
     LAST_INDEX,
     SPECTRUM_SAMPLES,
 )
+from trainers.errors import first_line
 
 FORMAT_VERSION = 1
 """Version of the audit files' layout. Raise it when a column changes its meaning."""
@@ -104,7 +105,7 @@ def _read(file: Any, name: str) -> pa.Table:
             return table.select(AUDIT_SCHEMA.names).cast(AUDIT_SCHEMA)
     except (pa.ArrowException, KeyError, ValueError, OSError, EOFError) as error:
         raise ResultsError(
-            f"{name}: not an audit that can be read ({str(error).splitlines()[0]}); remove the "
+            f"{name}: not an audit that can be read ({first_line(error)}); remove the "
             "file, and run the study again to measure it anew"
         ) from error
     raise ResultsError(

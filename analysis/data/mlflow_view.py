@@ -25,6 +25,7 @@ from analysis.data.addresses import shown
 from analysis.data.environment import environment_defaults
 from analysis.data.schema import SCHEMA, TYPES, ResultsError, listed, read_parquet
 from trainers.columns import COLUMNS
+from trainers.errors import first_line
 
 LOGGED_SERIES: tuple[str, ...] = (
     "score_error", "score_error_unweighted", "train_loss", "holdout_loss", "coupling",
@@ -93,8 +94,7 @@ def load_view(tracking_uri: str, study: str | None, from_metrics: bool) -> pa.Ta
         except ResultsError:
             raise
         except Exception as error:  # of mlflow, the database's driver, or the network
-            lines = str(error).splitlines() or [type(error).__name__]
-            raise ResultsError(f"{place}: {shown(lines[0])}") from error
+            raise ResultsError(f"{place}: {shown(first_line(error))}") from error
 
 
 def _experiment(client: Any, place: str, study: str | None) -> Any:

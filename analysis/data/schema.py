@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from analysis.data.files import open_file
 from trainers.columns import COLUMNS, IDENTITY_COLUMNS, STEP_COLUMNS, TRIAL_COLUMNS
-from trainers.errors import UserError
+from trainers.errors import UserError, first_line
 from trainers.trial import Trajectory, TrialConfig
 
 FORMAT_VERSION = 1
@@ -159,7 +159,7 @@ def read_parquet(file: Any, name: str) -> pa.Table:
         table = pq.read_table(file)
     except (pa.ArrowException, OSError, EOFError) as error:
         raise ResultsError(
-            f"{name}: cannot be read ({str(error).splitlines()[0]}); remove the file, and run the "
+            f"{name}: cannot be read ({first_line(error)}); remove the file, and run the "
             "study again to train what it held"
         ) from error
     missing = [k for k in ("trial_id", "step", "status") if k not in table.column_names]

@@ -132,9 +132,10 @@ class Outcomes(Mapping[str, Outcome]):
     def __len__(self) -> int:
         return len(self._packs)
 
-    def pack_of(self, trial_id: str) -> str:
-        """The pack that holds the trial's rows."""
-        return self._packs[trial_id]
+    def pack_of(self, trial_id: str) -> str | None:
+        """The pack that holds the trial's rows; None where none does: of a search, whose database
+        outlives a damaged pack."""
+        return self._packs.get(trial_id)
 
     def answer(self, request: Request) -> bool:
         """Whether all that `request` asks for is there."""

@@ -36,6 +36,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from study.choosing.participant import Outcome, Participant, Request
 from study.spec.search import SearchSection, Space, StepRange, WidthRange
 from study.storage.files import StoreError
+from trainers.errors import first_line
 from trainers.methods.custom import trainer_fields
 from trainers.registry import facts_of
 from trainers.trial import TrialConfig, TrialStatus, content_id, recorded_steps
@@ -81,9 +82,12 @@ def told_of_the_database() -> Iterator[None]:
     try:
         yield
     except (StorageInternalError, SQLAlchemyError, sqlite3.Error, RuntimeError) as error:
+        older = "compatible with the table schema" in str(error)
+        if isinstance(error, RuntimeError) and not older:
+            raise  # Optuna says only this one so; others are not the database's
         cause = error.__cause__ or error
-        what = str(getattr(cause, "orig", cause)).strip().splitlines()[0]
-        if "compatible with the table schema" in str(error):
+        what = first_line(getattr(cause, "orig", cause))
+        if older:
             what = "it is of an older version"
             remedy = f"`optuna storage upgrade --storage sqlite:///{DATABASE}` there brings it up"
         elif "locked" in what:

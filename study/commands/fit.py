@@ -16,6 +16,7 @@ from rich.table import Table
 
 from analysis.theory.registry import MARGIN, Kind, Prediction
 from study.spec.messages import SpecError
+from trainers.errors import first_line
 
 if TYPE_CHECKING:  # loaded on use: every other command starts without them
     import numpy as np
@@ -111,7 +112,7 @@ def read_columns(
     except FileNotFoundError:
         raise SpecError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        told = str(error).splitlines()[0]
+        told = first_line(error)
         raise SpecError(f"{path}: cannot be read as comma-separated values ({told})") from None
     names = _header(path, table)
     table.columns = names

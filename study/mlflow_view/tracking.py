@@ -42,7 +42,7 @@ from analysis.data.quantities import curves
 from analysis.data.quantity import Quantity
 from analysis.data.table import Table
 from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
-from trainers.errors import UserError
+from trainers.errors import UserError, first_line
 from trainers.trial import TrialStatus
 
 PARENT = "mlflow.parentRunId"
@@ -297,10 +297,9 @@ class Tracker:
         except TrackingError:
             raise
         except Exception as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
             raise TrackingError(
-                f"MLflow at {shown(self._uri)}: {shown(lines[0])} (the results are in the store; "
-                "`scorerates sync` logs them)"
+                f"MLflow at {shown(self._uri)}: {shown(first_line(error))} (the results are in the "
+                "store; `scorerates sync` logs them)"
             ) from error
 
 
@@ -406,10 +405,9 @@ def check_database(tracking_uri: str) -> None:
         with mlflow_manners(), _schema_lock(tracking_uri):
             MlflowClient(tracking_uri=tracking_uri).search_experiments(max_results=1)
     except Exception as error:  # of mlflow, the database's driver, or the network
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise TrackingError(
-            f"--tracking-uri {shown(tracking_uri)}: {shown(lines[0])}; name another database, or "
-            "make its folder writable"
+            f"--tracking-uri {shown(tracking_uri)}: {shown(first_line(error))}; name another "
+            "database, or make its folder writable"
         ) from None
 
 

@@ -167,8 +167,9 @@ class Scheduler:
     def _announce(self, trial_ids: Iterable[str]) -> None:
         packs: dict[str, list[str]] = {}
         for trial_id in trial_ids:
-            if trial_id not in self._final:
+            pack_id = self._outcomes.pack_of(trial_id)
+            if pack_id is not None and trial_id not in self._final:
                 self._final.add(trial_id)
-                packs.setdefault(self._outcomes.pack_of(trial_id), []).append(trial_id)
+                packs.setdefault(pack_id, []).append(trial_id)
         for pack_id, ids in packs.items():
             self._on_final(pack_id, ids)

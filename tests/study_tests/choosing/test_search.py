@@ -340,7 +340,7 @@ def test_a_folder_with_a_question_mark_holds_its_own_database(fake: Any, tmp_pat
     folder = tmp_path / "q?x #1%20"
     folder.mkdir()
     Driver(fake, folder, spec_of(evaluations=2, batch=2)).run()
-    assert [path.name for path in folder.iterdir()] == ["optuna.db"]
+    assert sorted(path.name for path in folder.iterdir()) == ["optuna.db", "results"]
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
@@ -373,3 +373,14 @@ def test_what_is_no_database_is_named(fake: Any, tmp_path: Path) -> None:
     (tmp_path / "optuna.db").write_bytes(b"not a database at all" * 100)
     with pytest.raises(StoreError, match="file is not a database"):
         Driver(fake, tmp_path, spec_of()).run()
+
+
+def test_an_error_that_is_not_the_databases_keeps_its_own_words(
+    fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(outcome: Any, until: int) -> None:
+        raise StoreError("trials were trained but are not in the storage")
+
+    monkeypatch.setattr("study.choosing.search.best_until", missing)
+    with pytest.raises(StoreError, match=r"^trials were trained"):
+        Driver(fake, tmp_path, spec_of(evaluations=2, batch=2)).run()
