@@ -26,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from analysis.data.files import write_whole
 from trainers.errors import UserError
 
 HEARTBEAT_SECONDS = 10.0
@@ -226,9 +227,7 @@ class _Lease:
 
     def _replace(self, path: str, data: bytes) -> None:
         if self._local:
-            temporary = f"{path}.{self._myself['lease']}"
-            Path(temporary).write_bytes(data)
-            os.replace(temporary, path)
+            write_whole(Path(path), data)
         else:
             self._fs.pipe_file(path, data)
 
