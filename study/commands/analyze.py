@@ -63,7 +63,10 @@ def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Con
             f"{store.place}: no trial of study {spec.name!r} has finished: run it first"
         )
     table = compiled(store, trial_ids, ledger, folder)
-    audit = audits.load(store, audits.settings_of(trials))
+    if earlier:
+        audit = audits.load_earlier(store, trials)
+    else:
+        audit = audits.load(store, audits.settings_of(trials))
     return judge_table(store, table, spec.text, folder, spec.stopping, audit, notes)
 
 

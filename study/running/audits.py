@@ -6,6 +6,7 @@ Knows nothing of Ray: `study.running.engine` calls `audit_into_store` in workers
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from analysis.data.files import NotAFileError
 from analysis.data.schema import ResultsError
 from study.storage.store import Store
 from trainers.audit.columns import audit_id
-from trainers.trial import TrialConfig
+from trainers.trial import NUMERICS_VERSION, TrialConfig
 
 
 def settings_of(trials: Iterable[TrialConfig]) -> dict[str, TrialConfig]:
@@ -55,6 +56,15 @@ def load(store: Store, audit_ids: Iterable[str]) -> pd.DataFrame | None:
             )
         except (ResultsError, NotAFileError):
             continue
+    return pd.concat(tables, ignore_index=True) if tables else None
+
+
+def load_earlier(store: Store, trials: Iterable[TrialConfig]) -> pd.DataFrame | None:
+    """The same for the settings of results of earlier numerics: of each the latest audit."""
+    tables: list[pd.DataFrame] = []
+    for config in settings_of(trials).values():
+        of_each = (load(store, [audit_id(config, v)]) for v in range(NUMERICS_VERSION - 1, 0, -1))
+        tables += itertools.islice((table for table in of_each if table is not None), 1)
     return pd.concat(tables, ignore_index=True) if tables else None
 
 

@@ -100,12 +100,12 @@ AUDIT_QUANTITIES: dict[str, AuditQuantity] = {
 }
 
 
-def audit_id(config: TrialConfig) -> str:
+def audit_id(config: TrialConfig, numerics: int = NUMERICS_VERSION) -> str:
     """Content id of a trial's setting: law, diffusion, bias, study seed and norms. Trials that
-    differ in anything else share one audit."""
+    differ in anything else share one audit. numerics: 1 up to today's, of whose numbers it is."""
     full = config.identity()
     kept = {k: full[k] for k in ("law", "diffusion", "bias", "study_seed", "norms")}
-    return content_id({**kept, "numerics": NUMERICS_VERSION, "audit": AUDIT_VERSION})
+    return content_id({**kept, "numerics": numerics, "audit": AUDIT_VERSION})
 
 
 def audit_identity(config: TrialConfig) -> dict[str, Any]:

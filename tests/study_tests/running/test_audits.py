@@ -9,10 +9,16 @@ import pytest
 
 from analysis.data.audit import load_audit
 from study import StudySpec
-from study.running.audits import audit_into_store, load, missing_audits, settings_of
+from study.running.audits import (
+    audit_into_store,
+    load,
+    load_earlier,
+    missing_audits,
+    settings_of,
+)
 from study.storage.store import Store
 from trainers.audit.columns import audit_id, audit_identity
-from trainers.trial import TrialConfig
+from trainers.trial import NUMERICS_VERSION, TrialConfig
 
 STUDY = """
 name: s
@@ -66,3 +72,26 @@ def test_an_audit_is_stored_once_and_a_damaged_one_is_missing(
     some = load_audit(tmp_path / "results", set(wanted) - {damaged})
     assert some is not None
     assert set(some["audit_id"]) == set(wanted) - {damaged}
+
+
+def test_the_audits_of_earlier_numerics_are_found_under_their_own_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainers.audit.measure.audit", cheap)
+    store = Store(tmp_path / "results")
+    trials = StudySpec.from_text(STUDY).trials()
+    assert load_earlier(store, trials) is None
+    settings = settings_of(trials)
+    old_ids = {audit_id(trial, NUMERICS_VERSION - 1) for trial in settings.values()}
+    assert len(old_ids) == len(settings)
+    assert old_ids.isdisjoint(settings)
+    for trial in settings.values():
+        key = audit_into_store(store, trial, {}, 1)
+        folder = tmp_path / "results" / "audit"
+        old = audit_id(trial, NUMERICS_VERSION - 1)
+        (folder / f"{key}.parquet").rename(folder / f"{old}.parquet")
+    found = load_earlier(store, trials)
+    assert found is not None
+    assert len(found) == len(settings)
+    assert load(store, settings) is None  # they never pass for today's
+    assert set(missing_audits(store, trials)) == set(settings)
