@@ -23,7 +23,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from study.storage import files as storage
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, recorded_steps
 
 
@@ -51,7 +50,7 @@ def train(
     if len(configs) > control.get("room", math.inf):
         raise MemoryError(f"no room for {len(configs)} trials")
     if control.get("full"):
-        storage.os.fsync = _disk_full
+        os.fsync = _disk_full
     for config in configs:
         if config.width == control.get("kill_width"):
             os._exit(1)
@@ -71,7 +70,7 @@ def train(
     return [trajectory(config) for config in configs]
 
 
-def _disk_full(descriptor: int) -> None:
+def _disk_full(_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
