@@ -107,7 +107,7 @@ def measure(trials: int, analysed: bool) -> dict[str, tuple[float, float]]:
     from analysis.data.schema import table_from
     from analysis.data.table import load_table
     from analysis.report.page import write_report
-    from analysis.verdicts.judging import evaluate
+    from analysis.verdicts.evaluation import evaluate
     from study import StudySpec
     from study.planning.calibration import speeds_of
     from study.planning.plan import Slots, make_plan
@@ -141,9 +141,9 @@ def measure(trials: int, analysed: bool) -> dict[str, tuple[float, float]]:
             with stages.of("load"):
                 table = load_table(place)
             with stages.of("verdicts"):
-                verdicts = evaluate(table)
+                evaluation = evaluate(table)
             with stages.of("report"):
-                write_report(Path(folder), table, verdicts, text)
+                write_report(Path(folder), evaluation, text)
     return {**stages.found, "packs": (float(len(plan.packs)), 0.0)}
 
 

@@ -159,13 +159,13 @@ def analyze(
     from study.commands.located import located
 
     store, spec = located(source, storage)
-    conclusion = analyze_store(store, spec)
+    evaluation = analyze_store(store, spec)
     if as_json:
-        described = [verdict.to_dict() for verdict in conclusion.verdicts]
+        described = [verdict.to_dict() for verdict in evaluation]
         print(json.dumps(described, indent=2, allow_nan=False))
         return
     console = _console()
-    print_verdicts(console, conclusion.verdicts)
+    print_verdicts(console, evaluation)
     console.print(f"report: {store.place}/report.html", highlight=False, soft_wrap=True)
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from analysis.data.quantities import Curve
 from analysis.data.quantity import Quantity
-from analysis.data.results import is_tracking_uri, parquet_files
+from analysis.data.results import SOURCE, is_tracking_uri, parquet_files
 from analysis.data.schema import ResultsError, opened
 from analysis.data.sweeps import Setting
 from trainers.audit.columns import (
@@ -89,6 +89,21 @@ def load_audit(source: str | Path, audit_ids: Collection[str] | None = None) -> 
         return None
     with ExitStack() as stack:
         return read_audits([(n, stack.enter_context(opened(filesystem, n))) for n in names])
+
+
+def audit_beside(frame: pd.DataFrame) -> pd.DataFrame | None:
+    """The audits stored beside the results that `load_results` read into `frame`, of the settings
+    of its trials and, of several for one setting (other norms, another study seed), the first by
+    id; None where there are none. Raises ResultsError as `load_audit` does."""
+    source = frame.attrs.get(SOURCE)
+    audit = None if source is None else load_audit(source)
+    if audit is None:
+        return None
+    ids = audit[["audit_id", *SETTING_KEYS]].drop_duplicates().sort_values("audit_id")
+    mine = ids.merge(frame[list(SETTING_KEYS)].drop_duplicates(), on=list(SETTING_KEYS))
+    first = mine.drop_duplicates(list(SETTING_KEYS))["audit_id"]
+    kept = audit[audit["audit_id"].isin(first)].reset_index(drop=True)
+    return kept if len(kept) else None
 
 
 def read_audits(files: Iterable[tuple[str, Any]]) -> pd.DataFrame:

@@ -48,9 +48,10 @@ CONFIGURATION = tuple(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
     """A quantity along an axis, all else fixed: x, y, seed, censored [n], one entry per trial.
+    Curves are told apart by identity, so that what is made of one can be kept by it.
 
     fixed: the configuration held fixed. effective_time: the common eta tau of the quantities read
     at a fixed time, else None. linked: the trials of one seed share their data along the axis.
@@ -81,6 +82,11 @@ class Curve:
     @property
     def levels(self) -> int:
         return len(np.unique(self.x))
+
+    def same_trials(self, other: Curve) -> bool:
+        """Whether both are quantities of the same trials along the same axis."""
+        mine = self.axis, self.law_id, self.dimension, dict(self.fixed)
+        return mine == (other.axis, other.law_id, other.dimension, dict(other.fixed))
 
 
 @dataclass(frozen=True)

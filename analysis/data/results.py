@@ -24,6 +24,9 @@ SORT_KEYS = (
 )  # fmt: skip
 """The order of rows that `load_results` gives."""
 
+SOURCE = "source"
+"""The key in `DataFrame.attrs` of where a table was read from: its audit lies there too."""
+
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
@@ -41,7 +44,8 @@ def load_results(
     the logged runs: the columns that are logged have the same values, the others are null.
 
     Types: int64 (Int64 with nulls), float64, bool, str. A trial stored twice is kept once: its
-    best status, then the first file by name. Raises ResultsError.
+    best status, then the first file by name. `attrs["source"]` of a table from files says where it
+    came from. Raises ResultsError.
     """
     text = str(source)
     if is_tracking_uri(text):
@@ -52,6 +56,7 @@ def load_results(
         frame = frame[frame["study"] == study].reset_index(drop=True)
         if frame.empty:
             raise ResultsError(f"{text}: no study {study!r}; it holds {listed(names)}")
+    frame.attrs[SOURCE] = text if "://" in text else str(Path(text).absolute())
     return frame
 
 

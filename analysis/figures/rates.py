@@ -14,7 +14,8 @@ from analysis.figures.plot import Panel, Plot, Series
 from analysis.fits.power_law import PowerLawFit
 from analysis.text import fixed, minus, percent
 from analysis.theory.registry import Kind, predictions
-from analysis.verdicts.judging import Verdict, Word, fit_curve, usable
+from analysis.verdicts.evaluation import Evaluation
+from analysis.verdicts.judging import Verdict, Word, usable
 
 ERROR = r"score error ($x^2$)"
 NAMES: dict[str, tuple[str, str, str]] = {
@@ -68,22 +69,19 @@ _VARIABLES = {**MATH, "t_min": "$T_0$", "norm": "$R_H$", "index": "$i$"}
 GRID = 60
 
 
-def rates(
-    setting: Setting, found: Sequence[Curve], verdicts: Sequence[Verdict]
-) -> Iterator[Plot | tuple[str, str]]:
+def rates(setting: Setting, evaluation: Evaluation) -> Iterator[Plot | tuple[str, str]]:
     """A figure for each verdict of the setting, then error against width; where a prediction has
     no curve, the reason."""
-    mine = [c for c in found if owns(setting, c)]
+    mine = [c for c in evaluation.curves if owns(setting, c)]
     names: dict[str, int] = {}
-    for curve in mine:
-        for verdict in verdicts:
-            if not same(curve, verdict):
-                continue
-            plot = rate(setting, curve, verdict, mine)
-            names[plot.name] = names.get(plot.name, 0) + 1
-            if names[plot.name] > 1:
-                plot = replace(plot, name=f"{plot.name}_{names[plot.name]}")
-            yield plot
+    for verdict in evaluation:
+        if verdict.curve is None or not owns(setting, verdict.curve):
+            continue
+        plot = rate(setting, verdict.curve, verdict, mine)
+        names[plot.name] = names.get(plot.name, 0) + 1
+        if names[plot.name] > 1:
+            plot = replace(plot, name=f"{plot.name}_{names[plot.name]}")
+        yield plot
     have = {(str(c.quantity), c.axis) for c in mine}
     for prediction in predictions(setting.dimension):
         if (str(prediction.quantity), prediction.axis) in have or not prediction.applies():
@@ -113,16 +111,6 @@ def owns(setting: Setting, curve: Curve) -> bool:
     return all(first[k] == v for k, v in curve.fixed.items() if k in SETTING)
 
 
-def same(curve: Curve, verdict: Verdict) -> bool:
-    """Whether the verdict was made on this curve."""
-    fixed = {k: v for k, v in verdict.fixed.items() if k != "effective_time"}
-    return (
-        (str(curve.quantity), curve.axis, curve.law_id, curve.dimension)
-        == (str(verdict.quantity), verdict.axis, verdict.law_id, verdict.dimension)
-        and dict(curve.fixed) == fixed
-    )  # fmt: skip
-
-
 def conditions(curve: Curve) -> str:
     """What is held fixed, in words: `m = 4096, η = 1, ητ = 60`."""
     text = held({k: curve.fixed[k] for k in ("samples", "width", "step_size") if k in curve.fixed})
@@ -132,12 +120,13 @@ def conditions(curve: Curve) -> str:
 
 
 def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curve] = ()) -> Plot:
-    """Data, fit with its band, and theory's slope; below, the data divided by the fit."""
+    """Data, the verdict's fit with its band, and theory's slope; below, the data divided by the
+    fit. curve: the verdict's own."""
     title, y_label, short = NAMES.get(
         curve.quantity, (curve.quantity, curve.quantity.replace("_", " "), "data")
     )
-    kept, fit = judged(curve, verdict)
-    note = usable(curve)[1]
+    fit = verdict.fitted
+    kept, note = usable(curve)
     axis = _AXES.get(curve.axis, curve.axis.replace("_", " "))
     main = [*data(curve, kept, short), *fitted(kept, fit, curve.axis)]
     theory = _theory(setting, verdict, kept, fit)
@@ -156,24 +145,6 @@ def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curv
     )
 
 
-def judged(curve: Curve, verdict: Verdict) -> tuple[Curve, PowerLawFit | None]:
-    """The part of the curve that the verdict stands on, and the fit with the verdict's exponent.
-
-    A verdict may set other levels aside than `usable` does (errors that still fall); a fit
-    that does not give the verdict's exponent is never drawn: None then.
-    """
-    kept = usable(curve)[0]
-    late = ~np.isin(kept.x, kept.x[kept.censored])
-    fewer = replace(
-        kept, x=kept.x[late], y=kept.y[late], seed=kept.seed[late], censored=kept.censored[late]
-    )
-    for part in (kept, fewer):
-        fit = fit_curve(part, verdict.level, verdict.growth)
-        if np.isclose(fit.exponent, verdict.exponent, rtol=1e-9, equal_nan=True):
-            return part, fit
-    return kept, None
-
-
 def data(curve: Curve, kept: Curve, short: str, hue: int = 0) -> list[Series]:
     """Trials, means over seeds with 95 % intervals, and what the fit leaves out."""
     series = [Series("", kept.x, kept.y, role="trials", hue=hue)]
@@ -186,9 +157,9 @@ def data(curve: Curve, kept: Curve, short: str, hue: int = 0) -> list[Series]:
     return series
 
 
-def fitted(kept: Curve, fit: PowerLawFit | None, axis: str, hue: int = 0) -> list[Series]:
+def fitted(kept: Curve, fit: PowerLawFit, axis: str, hue: int = 0) -> list[Series]:
     """The fitted curve and its pointwise band; nothing where the fit was refused."""
-    if fit is None or not fit.ok:
+    if not fit.ok:
         return []
     grid = np.geomspace(kept.x.min(), kept.x.max(), GRID)
     y, low, high = fit.predict(grid)
@@ -204,9 +175,7 @@ def _power(axis: str, b: float) -> str:
     return f"{_VARIABLES.get(axis, 'x')}$^{{{fixed(-b)}}}$"
 
 
-def _theory(
-    setting: Setting, verdict: Verdict, kept: Curve, fit: PowerLawFit | None
-) -> Series | None:
+def _theory(setting: Setting, verdict: Verdict, kept: Curve, fit: PowerLawFit) -> Series | None:
     """Theory's slope through the middle of the data: theory fixes the slope, not the height."""
     if not len(kept.x):
         return None
@@ -218,21 +187,19 @@ def _theory(
         b, name = stopped[0].exponent, "bound if stopped"
     x, mean, *_ = level_means(kept.x, kept.y)
     centre = np.exp(np.log(x).mean())
-    line = np.array([x[0], x[-1]]) if verdict.growth.factor is None else np.geomspace(x[0], x[-1])
-    slope = verdict.growth.of(line) * (line / centre) ** -b
+    line = np.array([x[0], x[-1]]) if fit.growth.factor is None else np.geomspace(x[0], x[-1])
+    slope = fit.growth.of(line) * (line / centre) ** -b
     height = float(np.exp(np.log(mean).mean()))
-    if fit is not None and fit.ok:
+    if fit.ok:
         height = float(fit.predict(centre)[0][0])
-    height /= float(verdict.growth.of(np.array([centre]))[0])
+    height /= float(fit.growth.of(np.array([centre]))[0])
     return Series(f"{name} {_power(verdict.axis, b)}", line, height * slope, role="theory")
 
 
 def _stopped(curve: Curve, others: Sequence[Curve]) -> list[Series]:
     """The best-stopped error of the same trials, for comparison."""
     for other in others:
-        if (other.quantity, other.axis) == (Quantity.BEST_ERROR, curve.axis) and (
-            other.fixed == curve.fixed
-        ):
+        if other.quantity == Quantity.BEST_ERROR and other.same_trials(curve):
             x, mean, low, high = level_means(other.x, other.y)
             return [
                 Series("", x, mean, hue=2),
@@ -241,11 +208,9 @@ def _stopped(curve: Curve, others: Sequence[Curve]) -> list[Series]:
     return []
 
 
-def residuals(
-    kept: Curve, fit: PowerLawFit | None, axis: str, ticks: tuple[float, ...]
-) -> Panel | None:
+def residuals(kept: Curve, fit: PowerLawFit, axis: str, ticks: tuple[float, ...]) -> Panel | None:
     """Data divided by the fit: trials, means with 95 % intervals, and the line at 1."""
-    if fit is None or not fit.ok:
+    if not fit.ok:
         return None
     ratio = kept.y / fit.predict(kept.x)[0]
     x, mean, low, high = level_means(kept.x, ratio)
@@ -264,7 +229,7 @@ def residuals(
 
 
 def _caption(
-    curve: Curve, verdict: Verdict, fit: PowerLawFit | None, theory: Series | None, note: str
+    curve: Curve, verdict: Verdict, fit: PowerLawFit, theory: Series | None, note: str
 ) -> str:
     axis = PLAIN.get(curve.axis, curve.axis)
     share = percent(verdict.level)
@@ -272,21 +237,20 @@ def _caption(
         *([f"{held_fixed}."] if (held_fixed := conditions(curve)) else []),
         "Faint dots are trials, markers means over seeds with their 95 % intervals.",
     ]
-    if fit is not None and fit.ok:
+    if fit.ok:
         low, high = fit.ci
         parts.append(
             f"Line and band: the fit {verdict.fit.get('form', 'A x^-b')} with x = {axis}, "
             f"b = {fixed(fit.exponent)} ({share} interval {fixed(low)} to "
             f"{fixed(high)}), and its pointwise {share} band."
         )
-    elif fit is None or fit.points:
-        why = "it could not be repeated from this table" if fit is None else fit.message
-        parts.append(f"No fit is drawn: {why}.")
+    elif fit.points:
+        parts.append(f"No fit is drawn: {fit.message}.")
     else:
         parts.append("No fit is drawn: no value can be used.")
     if theory is not None:
         parts.append("Dashed: the slope that theory names; its height is free.")
-    if fit is not None and fit.ok:
+    if fit.ok:
         parts.append("Below: data divided by the fit; a trend there speaks against a single power.")
     if curve.quantity in (Quantity.FINAL_ERROR, Quantity.INTERPOLATION_ERROR):
         parts.append("For comparison, the error of the same trials at their best step.")

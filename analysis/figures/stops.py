@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.data.sweeps import Setting, has, sweep
 from analysis.figures.plot import Panel, Plot, Role, Series
 from analysis.text import number, share
-from analysis.verdicts.stops import RULES, check_rules, regrets, stops
+from analysis.verdicts.stops import RULES, regrets
 
 USES = {
     "holdout": "the loss on held-out pairs, more than the N",
@@ -45,13 +45,14 @@ class Compared:
         return self.stops if self.pilot is None else self.stops[self.stops["samples"] != self.pilot]
 
 
-def compared(setting: Setting, rules: Sequence[str] | None = None) -> Compared | None:
-    """None where no rule but the oracle was asked for, or the score error was not measured."""
-    chosen = check_rules(rules)
-    if not set(chosen) & set(USES) or not has(setting.frame, "score_error"):
+def compared(setting: Setting, stops: pd.DataFrame) -> Compared | None:
+    """What the setting's rules are compared on, of the stops of the whole table; None where no rule
+    but the oracle was asked for, or the score error was not measured."""
+    if not set(stops["rule"]) & set(USES) or not has(setting.frame, "score_error"):
         return None
     along = sweep(setting.frame, "samples")
-    made = stops(setting.frame if along is None else along.frame, chosen)
+    chosen = (setting.frame if along is None else along.frame).trials["trial_id"]
+    made = stops[stops["trial_id"].isin(chosen)].reset_index(drop=True)
     if along is None:
         levels = tuple(sorted(made["samples"].astype(float).unique()))
         return Compared(made, levels, None, "over every width and step size")
@@ -60,11 +61,9 @@ def compared(setting: Setting, rules: Sequence[str] | None = None) -> Compared |
     return Compared(made, along.levels, pilot, along.held)
 
 
-def stopping(
-    setting: Setting, rules: Sequence[str] | None = None
-) -> Iterator[Plot | tuple[str, str]]:
+def stopping(setting: Setting, stops: pd.DataFrame) -> Iterator[Plot | tuple[str, str]]:
     """Score error where each rule stops, over the oracle's, against N."""
-    found = compared(setting, rules)
+    found = compared(setting, stops)
     if found is None:
         return
     if len(found.levels) < 2:
@@ -132,14 +131,14 @@ def _about_pilot(found: Compared) -> str:
 # --- the table ------------------------------------------------------------------------------------
 
 
-def stopping_table(setting: Setting, rules: Sequence[str] | None = None) -> dict[str, Any] | None:
+def stopping_table(setting: Setting, stops: pd.DataFrame) -> dict[str, Any] | None:
     """The table of rules as cells, with the sentence above it; None where there is none.
 
     `rows`: rule, what it uses, regret, its interval, when it stops, the ratio's interval, fired.
     `notes`: what to know before reading. `numbers`: the same averages, and those at each N, as
     `regrets` gives them, told apart by `scope`.
     """
-    found = compared(setting, rules)
+    found = compared(setting, stops)
     if found is None:
         return None
     pooled = regrets(found.beyond_pilot)

@@ -6,14 +6,12 @@ parts in `term_figures`. A figure whose columns are null is left out, with the r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-from analysis.data.audit import audit_curves
-from analysis.data.quantities import best, curves, trials
+from analysis.data.quantities import best, trials
 from analysis.data.sweeps import (
     PLAIN,
     Setting,
@@ -25,14 +23,13 @@ from analysis.data.sweeps import (
     settings,
     sweep,
 )
-from analysis.data.table import Table
 from analysis.figures import audit as audit_figures
 from analysis.figures import rates as rate_figures
 from analysis.figures import stops as stop_figures
 from analysis.figures import terms as term_figures
 from analysis.figures.plot import Panel, Plot, Series, positive
 from analysis.figures.shapes import TITLE, bias_variance
-from analysis.verdicts.judging import Verdict
+from analysis.verdicts.evaluation import Evaluation
 from trainers.columns import TIME_BINS
 from trainers.trial import Diffusion, time_bin_edges
 
@@ -52,24 +49,18 @@ class Omitted:
 
 
 def study_plots(
-    frame: pd.DataFrame | Table,
-    verdicts: Sequence[Verdict] = (),
-    stopping: Sequence[str] | None = None,
-    audit: pd.DataFrame | None = None,
+    evaluation: Evaluation,
 ) -> tuple[list[Plot], list[Omitted]]:
-    """Every figure that a results table gives, by setting, and those it cannot give. stopping: the
-    stopping rules that are compared, default all. audit: as `load_audit` gives it."""
+    """Every figure that an evaluated results table gives, by setting, and those it cannot give."""
     plots: list[Plot] = []
     omitted: list[Omitted] = []
-    table = Table.of(frame)
-    found = [*curves(table), *audit_curves(audit)]
-    for setting in settings(table):
+    for setting in settings(evaluation.table):
         items = [
-            *rate_figures.rates(setting, found, verdicts),
+            *rate_figures.rates(setting, evaluation),
             *_trajectories(setting),
             *term_figures.terms(setting),
-            *stop_figures.stopping(setting, stopping),
-            *audit_figures.audit_plots(setting, audit),
+            *stop_figures.stopping(setting, evaluation.stops),
+            *audit_figures.audit_plots(setting, evaluation.audit),
         ]
         for item in items:
             if isinstance(item, Plot):

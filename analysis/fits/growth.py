@@ -12,7 +12,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class Growth:
     text: g in words. offset: whether c >= 0 is fitted, else it is 0."""
 
     text: str = ""
-    factor: Callable[[Array], Array] | None = None
+    factor: Callable[[Array], Array] | None = field(default=None, hash=False)
     offset: bool = False
 
     @property

@@ -33,44 +33,25 @@ from analysis.report import wording
 from analysis.report.assumptions import assumption_rows
 from analysis.report.overview import FINE, facts, trial_table, trouble, versions
 from analysis.report.typeset import typeset
+from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import Verdict
-from analysis.verdicts.stops import stops
 from analysis.verdicts.tuning import comparisons
 
 _INLINE = 2**18  # bytes of a download that the page itself holds
-REDRAW = '''"""Redraws the figures of this folder from ../results.parquet.
+REDRAW = '''"""Redraws the figures of this folder from ../results.parquet. Needs scorerates.
 
     python redraw.py                     every figure, as SVG and PDF
     python redraw.py NAME [NAME ...]     those whose file name holds NAME
 
-`draw` gives a matplotlib figure: change what you like, then `save` it. Needs scorerates.
+`redraw(..., change=function)` calls function(name, figure), with a matplotlib figure, before each
+is saved.
 """
 
 import sys
-from pathlib import Path
 
-from analysis.data.audit import load_audit
-from analysis.figures.drawing import draw, save
-from analysis.figures.trajectories import study_plots
-from analysis.data.results import load_results
-from analysis.verdicts.tuning import load_evaluations
-from analysis.figures.tuning import tuning_plots
-from analysis.verdicts.judging import evaluate
+from analysis import redraw
 
-here = Path(__file__).resolve().parent
-frame = load_results(here.parent / "results.parquet")
-rules = None  # all stopping rules
-audit = load_audit(here.parent)
-tuning = load_evaluations(here.parent)  # of a search
-if tuning is None:
-    plots, _ = study_plots(frame, evaluate(frame, audit=audit), rules, audit)
-else:
-    plots = tuning_plots(tuning, frame)
-for plot in plots:
-    if len(sys.argv) == 1 or any(name in plot.name for name in sys.argv[1:]):
-        # a column wide, or a page where it has several panels
-        save(draw(plot), here / plot.name)
-        print(plot.name)
+print(*redraw(__file__, sys.argv[1:]), sep="\\n")
 '''
 
 
@@ -85,33 +66,26 @@ class Shown:
 
 def write_report(
     folder: Path,
-    frame: pd.DataFrame | Table,
-    verdicts: Sequence[Verdict],
+    evaluation: Evaluation,
     spec_text: str = "",
-    stopping: Sequence[str] | None = None,
-    audit: pd.DataFrame | None = None,
     tuning: pd.DataFrame | None = None,
     notes: Sequence[tuple[str, str]] = (),
 ) -> Path:
     """Writes `folder/report.html` and `folder/figures/` for a results table; returns the page.
 
-    frame: columns of trainers.columns, one row per trial and recorded step, as `load_results`
-    gives it. verdicts: those of `evaluate(frame, audit=audit)`. spec_text: the study's YAML, shown
-    as it is. stopping: the stopping rules to compare with the oracle, default all. audit: as
-    `load_audit` gives it; without one the page says that assumptions were not measured. tuning:
-    a search's table, as `load_evaluations` gives it: the page then compares tuned with
+    evaluation: as `evaluate` gives it; without an audit the page says that assumptions were not
+    measured. spec_text: the study's YAML, shown as it is. tuning: a search's table, as
+    `load_evaluations` gives it, beside an `Evaluation.unjudged`: the page then compares tuned with
     theory-guided, and fits nothing to trials that were chosen by their results. notes: more to say
     of the study, as term and description.
     figures/ holds each figure as SVG and PDF, its numbers as CSV, and redraw.py, which makes them
     again from results.parquet in `folder`; and each trial's stops as stops.parquet and
-    stops.csv.gz. Raises ValueError for a stopping rule that is none. Each file is written, then
-    renamed: a reader never sees half a page.
+    stops.csv.gz. Each file is written, then renamed: a reader never sees half a page.
     """
-    table = Table.of(frame)
     place = folder / "figures"
-    _write_stops(place, stops(table, stopping))
-    plots, omitted = study_plots(table, verdicts, stopping, audit) if tuning is None else ([], [])
-    plots += [] if tuning is None else tuning_plots(tuning, table)
+    _write_stops(place, evaluation.stops)
+    plots, omitted = study_plots(evaluation) if tuning is None else ([], [])
+    plots += [] if tuning is None else tuning_plots(tuning, evaluation.table)
     shown = []
     for plot in plots:
         drawn = render(plot)
@@ -121,16 +95,11 @@ def write_report(
         write_whole(place / f"{plot.name}.csv", numbers)
         link = download(f"{plot.name}.csv", numbers, "numbers (CSV)", place)
         shown.append(Shown(plot, drawn.inline, link))
-    rules = f"rules = {None if stopping is None else list(stopping)}"
-    write_whole(place / "redraw.py", REDRAW.replace("rules = None", rules).encode())
+    write_whole(place / "redraw.py", REDRAW.encode())
     page = (
         _environment()
         .get_template("report.html")
-        .render(
-            **_content(
-                table, verdicts, spec_text, shown, omitted, stopping, audit, tuning, notes, place
-            )
-        )
+        .render(**_content(evaluation, spec_text, shown, omitted, tuning, notes, place))
     )
     write_whole(folder / "report.html", page.encode())
     return folder / "report.html"
@@ -170,17 +139,15 @@ def _environment() -> jinja2.Environment:
 
 
 def _content(
-    frame: Table,
-    verdicts: Sequence[Verdict],
+    evaluation: Evaluation,
     spec_text: str,
     shown: Sequence[Shown],
     omitted: Sequence[Omitted],
-    stopping: Sequence[str] | None,
-    audit: pd.DataFrame | None,
     tuning: pd.DataFrame | None,
     notes: Sequence[tuple[str, str]],
     place: Path,
 ) -> dict[str, Any]:
+    frame, verdicts = evaluation.table, evaluation.verdicts
     found = settings(frame) if tuning is None else []
     names = law_names(frame)
     trials = trial_table(frame)
@@ -206,10 +173,12 @@ def _content(
                     (dominance_rows(s.label, dominance(s)) for s in found if s.label == group), None
                 ),
                 "stopping": next(
-                    (stopping_rows(s, stopping) for s in found if s.label == group), None
+                    (stopping_rows(s, evaluation.stops) for s in found if s.label == group), None
                 ),
                 "tuning": tuning_tables(tuning, frame) if group == TUNING else [],
-                "audit": next((assumption_rows(s, audit) for s in found if s.label == group), []),
+                "audit": next(
+                    (assumption_rows(s, evaluation.audit) for s in found if s.label == group), []
+                ),
             }
             for group in groups
         ],
@@ -293,9 +262,9 @@ def dominance_rows(label: str, table: pd.DataFrame | None) -> dict[str, Any] | N
     }
 
 
-def stopping_rows(setting: Setting, rules: Sequence[str] | None) -> dict[str, Any] | None:
+def stopping_rows(setting: Setting, stops: pd.DataFrame) -> dict[str, Any] | None:
     """The table of stopping rules as cells, with its download; None without one."""
-    table = stopping_table(setting, rules)
+    table = stopping_table(setting, stops)
     if table is None:
         return None
     numbers = table["numbers"].to_csv(index=False).encode()

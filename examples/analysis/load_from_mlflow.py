@@ -23,13 +23,13 @@ print(f"{frame['trial_id'].nunique()} trials, {len(frame)} rows from {source}\n"
 best = frame.groupby(["law", "samples", "width", "seed"])["score_error"].min()
 print(best.groupby(["law", "samples", "width"]).agg(["mean", "std", "size"]).round(5), "\n")
 
-verdicts = evaluate(frame)
-for v in verdicts:
+evaluation = evaluate(frame)
+for v in evaluation:
     print(f"{v.law}: {v.prediction}: b = {v.exponent:.3f} [{v.ci_low:.3f}, {v.ci_high:.3f}]")
     print(f"    theory {v.kind} {v.theory_exponent:.3f}: {v.verdict}; {v.reason}")
 
 # Any figure of the report, to change before it is saved: `draw` gives a matplotlib figure.
-plots, _ = study_plots(frame, verdicts)
+plots, _ = study_plots(evaluation)
 plot = next(p for p in plots if "best_score_error_against_samples" in p.name)
 drawn = draw(plot)
 drawn.axes[0].set_title(study, fontsize=8)

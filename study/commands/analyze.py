@@ -7,17 +7,17 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table as Printed
 
-from analysis.data.audit import load_audit
+from analysis.data.audit import audit_beside
 from analysis.data.results import load_results
 from analysis.data.table import Table, load_table
-from analysis.verdicts.judging import Verdict, evaluate
+from analysis.verdicts.evaluation import Evaluation, evaluate
+from analysis.verdicts.judging import Verdict
 from analysis.verdicts.tuning import load_evaluations
 from study.choosing.adaptive import replayed
 from study.commands.located import known_trials, owned
@@ -33,15 +33,7 @@ class ReportError(StoreError):
     exit_code = 3
 
 
-@dataclass(frozen=True)
-class Conclusion:
-    """What the results say."""
-
-    table: Table
-    verdicts: list[Verdict]
-
-
-def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Conclusion:
+def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Evaluation:
     """Compiles the trials of `spec` and judges them; figures and report go to `folder`.
 
     Trials that the store holds and `spec` does not ask for stay out of it. Raises StoreError where
@@ -85,7 +77,7 @@ def finished_ids(trials: Sequence[TrialConfig], ledger: Ledger) -> tuple[list[st
     return today, ""
 
 
-def conclude_search(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Conclusion:
+def conclude_search(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Evaluation:
     """The same for a search: the trials of its table of evaluations. No rate is fitted to trials
     that were chosen by their results, so there are no verdicts. Raises StoreError."""
     from analysis.report.page import write_report  # loads matplotlib
@@ -98,8 +90,9 @@ def conclude_search(store: Store, spec: StudySpec, ledger: Ledger, folder: Path)
         )
     table = compiled(store, trial_ids, ledger, folder)
     store.write_text("verdicts.json", "[]\n")
-    write_report(folder, table, [], spec.text, tuning=evaluations)
-    return Conclusion(table, [])
+    evaluation = Evaluation.unjudged(table)
+    write_report(folder, evaluation, spec.text, tuning=evaluations)
+    return evaluation
 
 
 def compiled(store: Store, trial_ids: Sequence[str], ledger: Ledger, folder: Path) -> Table:
@@ -120,29 +113,29 @@ def judge_table(
     stopping: Sequence[str] | None = None,
     audit: pd.DataFrame | None = None,
     notes: Sequence[tuple[str, str]] = (),
-) -> Conclusion:
+) -> Evaluation:
     """Verdicts of a results table to verdicts.json; figures and report to `folder`. stopping: the
     rules to compare, None for all. audit: the assumptions, measured, where they were. notes: more
     to say of the study, as term and description."""
     from analysis.report.page import write_report  # loads matplotlib
 
-    verdicts = evaluate(table, audit=audit)
-    described = [verdict.to_dict() for verdict in verdicts]
+    evaluation = evaluate(table, audit=audit, stopping=stopping)
+    described = [verdict.to_dict() for verdict in evaluation]
     store.write_text("verdicts.json", json.dumps(described, indent=2, allow_nan=False) + "\n")
-    write_report(folder, table, verdicts, spec_text, stopping=stopping, audit=audit, notes=notes)
+    write_report(folder, evaluation, spec_text, notes=notes)
     if store.local is None:
         for name in ("verdicts.json", "spec.yaml"):
             (folder / name).write_bytes(store.read(name) or b"")
-    return Conclusion(table, verdicts)
+    return evaluation
 
 
-def analyze_store(store: Store, spec: StudySpec | None = None) -> Conclusion:
+def analyze_store(store: Store, spec: StudySpec | None = None) -> Evaluation:
     """Judges what is stored: the trials of `spec`, else of the study as last run there, else, where
     a results table came without its study, the whole table. Raises StoreError, ResultsError."""
     with report_folder(store) as folder:
         if spec is None and not store.exists():
-            table = Table.of(load_results(store.url))
-            return judge_table(store, table, "", folder, audit=load_audit(store.url))
+            frame = load_results(store.url)
+            return judge_table(store, Table.of(frame), "", folder, audit=audit_beside(frame))
         return conclude(store, owned(store, spec), store.ledger(), folder)
 
 
@@ -166,7 +159,7 @@ def report_folder(store: Store) -> Iterator[Path]:
         ) from None
 
 
-def print_verdicts(console: Console, verdicts: list[Verdict]) -> None:
+def print_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
     """The verdict table."""
     table = Printed(pad_edge=False)
     for name in ("law", "d", "quantity", "axis", "theory", "measured", "interval", "verdict"):

@@ -114,11 +114,11 @@ def _end(session: Session, participant: Grid | AdaptiveDesign) -> RunResult:
         return result
     _tell_rate(session, trial_ids, ledger)
     with report_folder(store) as folder:
-        conclusion = conclude(store, spec, ledger, folder)
-        session.end("FINISHED", folder, conclusion)
-    print_verdicts(session.console, conclusion.verdicts)
+        evaluation = conclude(store, spec, ledger, folder)
+        session.end("FINISHED", folder, evaluation)
+    print_verdicts(session.console, evaluation)
     session.say(f"report: {store.place}/report.html")
-    return replace(result, verdicts=conclusion.verdicts)
+    return replace(result, verdicts=list(evaluation))
 
 
 def _tell(session: Session, design: AdaptiveDesign) -> None:

@@ -138,8 +138,8 @@ class _Work:
             return result
         ledger = store.ledger()
         with report_folder(store) as folder:
-            conclusion = conclude_search(store, session.spec, ledger, folder)
-            session.end("FINISHED", folder, conclusion)
+            evaluation = conclude_search(store, session.spec, ledger, folder)
+            session.end("FINISHED", folder, evaluation)
         _print_best(session.console, table)
         for guided in self._guided:
             if guided.message:

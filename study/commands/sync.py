@@ -17,11 +17,11 @@ def sync(store: Store, spec: StudySpec | None, tracking_uri: str) -> tuple[str, 
     tracker = Tracker(spec.name, tracking_uri, spec.text, spec.description)
     tracker.open()
     with report_folder(store) as folder:
-        conclusion = conclude(store, spec, ledger, folder)
+        evaluation = conclude(store, spec, ledger, folder)
         before = len(tracker.logged)
-        for rows in conclusion.table.parts():
+        for rows in evaluation.table.parts():
             tracker.log_trials(rows)
         added = len(tracker.logged) - before
-        tracker.log_study(folder, conclusion.verdicts, conclusion.table)
+        tracker.log_study(folder, evaluation)
         tracker.close("FINISHED")
     return spec.name, added

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,9 +38,9 @@ from analysis.data.mlflow_view import (
     sqlite_file,
     steps_as_params,
 )
-from analysis.data.quantities import curves
+from analysis.data.quantities import Curve
 from analysis.data.quantity import Quantity
-from analysis.data.table import Table
+from analysis.verdicts.evaluation import Evaluation
 from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
 from trainers.errors import UserError, first_line
 from trainers.trial import TrialStatus
@@ -65,13 +65,6 @@ MAX_METRICS, MAX_PARAMS, PAGE = 1000, 100, 1000
 class TrackingError(UserError):
     """MLflow could not be reached or refused; results are in the store, `scorerates sync` logs
     them later."""
-
-
-class VerdictLike(Protocol):
-    """What is logged of `analysis.verdicts.judging.Verdict`."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The verdict as JSON data."""
 
 
 class Tracker:
@@ -121,18 +114,16 @@ class Tracker:
                 if trial_id not in self.logged:
                     self._log_trial(str(trial_id), rows.sort_values("step"))
 
-    def log_study(
-        self, folder: Path, verdicts: Sequence[VerdictLike], table: pd.DataFrame | Table
-    ) -> None:
+    def log_study(self, folder: Path, evaluation: Evaluation) -> None:
         """Logs the study's files, verdicts and rate curves to the parent run."""
-        described = [verdict.to_dict() for verdict in verdicts]
+        described = [verdict.to_dict() for verdict in evaluation]
         metrics, tags = _verdict_metrics(described), _verdict_tags(described)
         with self._reported():
             for key in self._client.get_run(self._parent).data.tags:
                 if key.startswith("verdict ") and key not in tags:
                     self._client.delete_tag(self._parent, key)
             self._log(self._parent, metrics, {}, tags)
-            self._log_curves(table)
+            self._log_curves(evaluation.curves)
             for name in ("report.html", "results.parquet", "verdicts.json", "spec.yaml"):
                 if (Path(folder) / name).is_file():
                     self._client.log_artifact(self._parent, str(Path(folder) / name))
@@ -248,13 +239,13 @@ class Tracker:
         if trial_id in self._failed:
             self._client.delete_run(self._failed.pop(trial_id))
 
-    def _log_curves(self, table: pd.DataFrame | Table) -> None:
+    def _log_curves(self, curves: Sequence[Curve]) -> None:
         """Rate curves with step = the axis: the pages have logarithmic axes on line charts only.
         A curve is logged once: a step written again would be a second point."""
         there = set(self._client.get_run(self._parent).data.metrics)
         logged = [
             curve
-            for curve in curves(table)
+            for curve in curves
             if curve.axis in ("samples", "width") and curve.quantity in _CURVES
         ]
         names = _distinct_names(

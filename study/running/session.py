@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -29,6 +29,9 @@ from study.storage.lock import StorageLock
 from study.storage.store import Ledger, Store
 from trainers.errors import UserError
 from trainers.trial import TrialConfig
+
+if TYPE_CHECKING:
+    from analysis.verdicts.evaluation import Evaluation
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 
@@ -188,16 +191,16 @@ class Session:
         self,
         status: str,
         folder: Path | None = None,
-        conclusion: Any = None,
+        evaluation: Evaluation | None = None,
     ) -> None:
         """Brings MLflow up to date and closes it with `status`, after the study's own files and
-        what they say (`study.commands.analyze.Conclusion`) where there are any."""
+        what they say, where there are any."""
         tracker = self._publisher.finish() if self._publisher else None
         if tracker is None:
             return
         try:
-            if folder is not None:
-                tracker.log_study(folder, conclusion.verdicts, conclusion.table)
+            if folder is not None and evaluation is not None:
+                tracker.log_study(folder, evaluation)
             tracker.close(status)
         except Exception as error:  # the results are safe: a view of them must not fail the run
             self._untracked(str(error) or type(error).__name__)

@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from analysis.verdicts.judging import evaluate
+from analysis.verdicts.evaluation import evaluate
 from study.mlflow_view.tracking import Tracker
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ SCRIPTS = ROOT / "examples" / "analysis"
 
 @pytest.fixture(scope="module")
 def synthetic() -> ModuleType:
-    path = ROOT / "tests" / "analysis_tests" / "synthetic.py"
+    path = ROOT / "tests" / "support" / "synthetic.py"
     spec = importlib.util.spec_from_file_location("synthetic_study", path)
     assert spec is not None
     assert spec.loader is not None
@@ -43,7 +43,7 @@ def places(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> P
         if name == "a":
             tracker = Tracker(name, f"sqlite:///{root / 'mlflow.db'}", "name: a", "planted")
             tracker.open()
-            tracker.log_study(root / name, evaluate(frame), frame)
+            tracker.log_study(root / name, evaluate(frame))
             tracker.close("FINISHED")
     return root
 

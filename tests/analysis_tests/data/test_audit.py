@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,15 +23,18 @@ from analysis.data.audit import (
 )
 from analysis.data.quantities import curves
 from analysis.data.quantity import Quantity
+from analysis.data.results import load_results
 from analysis.data.schema import ResultsError
 from analysis.data.sweeps import settings
+from analysis.data.table import Table, load_table
 from analysis.figures.audit import audit_plots
 from analysis.figures.drawing import draw
 from analysis.figures.plot import Plot
 from analysis.figures.trajectories import study_plots
 from analysis.report.assumptions import NOT_MEASURED, assumption_rows
 from analysis.report.page import write_report
-from analysis.verdicts.judging import Word, evaluate, fit_curve
+from analysis.verdicts.evaluation import evaluate
+from analysis.verdicts.judging import Word, fit_curve
 from trainers.audit.columns import (
     AUDIT_COLUMNS,
     AUDIT_QUANTITIES,
@@ -39,7 +43,7 @@ from trainers.audit.columns import (
     audit_id,
     audit_identity,
 )
-from trainers.trial import GaussianMixture, TrialConfig
+from trainers.trial import Diffusion, GaussianMixture, TrialConfig
 
 CAPACITY, SOURCE = 1.4, 1.32  # s b / (s b + 1) = 0.649, what the synthetic table's kernel does
 EIGENVALUE, APPROXIMATION = 4 / 3, 1.3
@@ -300,6 +304,31 @@ def test_values_that_are_zero_or_null_are_told_and_drawn(
         assert draw(item).axes
 
 
+def test_a_table_brings_the_audit_beside_its_results(
+    frame: pd.DataFrame, folder: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "results"
+    shutil.copytree(folder, place)
+    frame.to_parquet(place / "results.parquet")
+    for other in (
+        CONFIG.model_copy(update={"diffusion": Diffusion(t_min=0.2)}),  # no trial of the table's
+        CONFIG.model_copy(update={"study_seed": 7}),  # the same setting, measured again
+    ):
+        path = place / "audit" / f"{audit_id(other)}.parquet"
+        pq.write_table(audit_table(rows(other, seeds=3)), path)
+    read = load_results(place)
+    found = evaluate(read)
+    first = min(audit_id(CONFIG), audit_id(other))
+    assert set(found.audit["audit_id"]) == {first}
+    every = load_audit(place, [first])
+    told = [v.to_dict() for v in evaluate(load_table(str(place / "results.parquet")), audit=every)]
+    assert [v.to_dict() for v in found] == told
+    assert {"ntk_eigenvalue", "approximation"} <= {v.quantity for v in found}
+    assert evaluate(Table.of(read)).audit is None
+    shutil.rmtree(place / "audit")
+    assert evaluate(read).audit is None
+
+
 def test_figures_without_an_audit_say_so(frame: pd.DataFrame) -> None:
     items = list(audit_plots(settings(frame)[0], None))
     assert [isinstance(item, Plot) for item in items] == [False] * 5 + [True]
@@ -308,11 +337,11 @@ def test_figures_without_an_audit_say_so(frame: pd.DataFrame) -> None:
 def test_report_links_rows_to_figures(
     frame: pd.DataFrame, audit: pd.DataFrame, tmp_path: Path, fingerprints: None
 ) -> None:
-    page = write_report(tmp_path, frame, evaluate(frame, audit=audit), audit=audit).read_text()
+    page = write_report(tmp_path, evaluate(frame, audit=audit)).read_text()
     assert "infinite (exact)" in page
     assert 'href="#gaussian_mixture_d2_audit_lipschitz"' in page
     assert 'id="gaussian_mixture_d2_audit_lipschitz"' in page
-    plots, _ = study_plots(frame, evaluate(frame, audit=audit), audit=audit)
+    plots, _ = study_plots(evaluate(frame, audit=audit))
     names = [p.name for p in plots]
     assert len(names) == len(set(names))
     assert "gaussian_mixture_d2_ntk_eigenvalue_against_index" in names

@@ -21,7 +21,7 @@ from analysis.figures.drawing import render
 from analysis.figures.plot import Panel, Plot, Series
 from analysis.report import page as report
 from analysis.report.page import write_report
-from analysis.verdicts.judging import evaluate
+from analysis.verdicts.evaluation import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_verdicts_report_and_figures_are_the_same_bytes(
     for name, read in (("frame", load_results), ("table", lambda place: load_table(str(place)))):
         results = read(stored)
         verdicts = evaluate(results)
-        write_report(tmp_path / name, results, verdicts)
+        write_report(tmp_path / name, verdicts)
         files = sorted(p for p in (tmp_path / name).rglob("*") if p.is_file())
         made[name] = {p.relative_to(tmp_path / name): p.read_bytes() for p in files}
         made[name][Path("verdicts")] = repr([v.to_dict() for v in verdicts]).encode()

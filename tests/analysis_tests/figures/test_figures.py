@@ -17,7 +17,7 @@ from analysis.figures.drawing import DOUBLE, SINGLE, draw, palette_css, render
 from analysis.figures.plot import Panel, Plot, Series, plain, positive
 from analysis.figures.terms import TERMS, dominance
 from analysis.figures.trajectories import Omitted, study_plots
-from analysis.verdicts.judging import evaluate
+from analysis.verdicts.evaluation import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def noisy(synthetic: ModuleType) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def plots(clean: pd.DataFrame) -> dict[str, Plot]:
-    made, _ = study_plots(clean, evaluate(clean))
+    made, _ = study_plots(evaluate(clean))
     return {p.name.removeprefix("gaussian_mixture_d2_"): p for p in made}
 
 
@@ -97,7 +97,7 @@ def test_residuals_are_data_over_fit(plots: dict[str, Plot], noisy: pd.DataFrame
     below = plots["best_score_error_against_samples"].panels[0].below
     assert below is not None
     np.testing.assert_allclose(drawn(below, "trials").y, 1.0, atol=2e-3)
-    made, _ = study_plots(noisy, evaluate(noisy))
+    made, _ = study_plots(evaluate(noisy))
     panel = next(p for p in made if "best_score_error_against" in p.name).panels[0]
     assert panel.below is not None
     data, fit, rest = drawn(panel, "trials"), drawn(panel, "line", "fit"), panel.below.series[1]
@@ -108,7 +108,7 @@ def test_residuals_are_data_over_fit(plots: dict[str, Plot], noisy: pd.DataFrame
 
 def test_the_band_is_the_verdicts_interval_at_work(noisy: pd.DataFrame) -> None:
     verdicts = evaluate(noisy)
-    made, _ = study_plots(noisy, verdicts)
+    made, _ = study_plots(verdicts)
     verdict = next(v for v in verdicts if v.quantity == "best_score_error")
     panel = next(p for p in made if "best_score_error_against" in p.name).panels[0]
     fit = drawn(panel, "line", "fit")
@@ -119,24 +119,45 @@ def test_the_band_is_the_verdicts_interval_at_work(noisy: pd.DataFrame) -> None:
     assert (fit.y < fit.high).all()
 
 
-def test_a_fit_is_drawn_only_as_the_verdict_has_it(
-    noisy: pd.DataFrame, synthetic: ModuleType
-) -> None:
-    verdicts = evaluate(noisy)
-    other = [replace(v, exponent=v.exponent + 0.1) for v in verdicts]
-    for plot in study_plots(noisy, other)[0]:
-        if "_against_samples" in plot.name:
-            assert "No fit is drawn" in plot.caption
-            assert not any("fit" in s.label for s in plot.panels[0].series)
+def test_a_figure_draws_the_fit_that_its_verdict_carries(noisy: pd.DataFrame) -> None:
+    whole = evaluate(noisy)
+    other = evaluate(noisy[noisy["samples"] >= 256])
+    lent = [replace(v, fitted=o.fitted) for v, o in zip(whole, other, strict=True)]
+    made = study_plots(replace(whole, verdicts=tuple(lent)))[0]
+    for verdict in lent:
+        if verdict.axis == "samples":
+            name = f"{verdict.quantity}_against_samples"
+            plot = next(p for p in made if p.name.endswith(f"d2_{name}"))
+            fit = drawn(plot.panels[0], "line", "fit")
+            assert slope(fit.x, fit.y) == pytest.approx(-verdict.fitted.exponent, abs=1e-9)
+            assert verdict.fitted.exponent != verdict.exponent
+
+
+def test_a_fit_spans_the_levels_that_its_verdict_stands_on(noisy: pd.DataFrame) -> None:
     few = noisy[noisy["step"] <= 300]  # at large N, too short to see the unstopped error
-    verdicts = evaluate(few)
-    verdict = next(v for v in verdicts if v.quantity == "final_score_error")
-    plot = next(p for p in study_plots(few, verdicts)[0] if "final_score_error" in p.name)
+    evaluation = evaluate(few)
+    verdict = next(v for v in evaluation if v.quantity == "final_score_error")
+    plot = next(p for p in study_plots(evaluation)[0] if "final_score_error" in p.name)
     fits = [s for s in plot.panels[0].series if s.label.startswith("fit")]
     assert len(fits) == np.isfinite(verdict.exponent)
     for fit in fits:
         assert slope(fit.x, fit.y) == pytest.approx(-verdict.exponent, abs=1e-9)
         assert (fit.x.min(), fit.x.max()) == pytest.approx(verdict.range)
+
+
+def test_errors_that_still_fall_are_drawn_where_the_verdict_uses_them(
+    synthetic: ModuleType,
+) -> None:
+    grid = synthetic.Grid(samples=(64, 128, 256, 512, 1024), seeds=4, steps=130)
+    evaluation = evaluate(synthetic.synthetic_table(grid, random_seed=1))
+    verdict = next(v for v in evaluation if v.prediction == "best error against samples")
+    assert "even with N = 1024" in verdict.reason
+    plots, _ = study_plots(evaluation)
+    panel = next(p for p in plots if "best_score_error_against" in p.name).panels[0]
+    fit = drawn(panel, "line", "fit")
+    assert slope(fit.x, fit.y) == pytest.approx(-verdict.exponent, abs=1e-9)
+    assert (fit.x.min(), fit.x.max()) == pytest.approx((64, 1024))
+    assert not [s for s in panel.series if s.role == "left_out"]
 
 
 def test_best_steps_are_marked_where_they_were_planted(
@@ -201,7 +222,7 @@ def test_kernel_bias_and_variance_cross_at_the_best_step(
 def test_null_columns_leave_figures_out_with_a_reason(synthetic: ModuleType) -> None:
     frame = synthetic.synthetic_table(synthetic.Grid(kernel=False, seeds=3, step_sizes=(1.0,)))
     frame[[c for c in frame if "_bin" in c]] = np.nan
-    made, omitted = study_plots(frame, evaluate(frame))
+    made, omitted = study_plots(evaluate(frame))
     names = {p.name for p in made}
     assert not any(word in name for name in names for word in ("terms", "bias", "coupling"))
     assert all(isinstance(o, Omitted) and o.reason for o in omitted)
@@ -216,11 +237,11 @@ def test_null_columns_leave_figures_out_with_a_reason(synthetic: ModuleType) -> 
 def test_only_completed_trials_are_drawn(synthetic: ModuleType) -> None:
     frame = synthetic.synthetic_table(synthetic.Grid(seeds=3))
     frame.loc[frame["step_size"] == 0.25, "status"] = "diverged"
-    made, _ = study_plots(frame, evaluate(frame))
+    made, _ = study_plots(evaluate(frame))
     collapse = next(p for p in made if p.name.endswith("collapse"))
     assert [plain(s.label) for s in collapse.panels[0].series] == ["η = 0.5", "η = 1"]
     frame["status"] = "failed"
-    assert study_plots(frame, evaluate(frame)) == ([], [])
+    assert study_plots(evaluate(frame)) == ([], [])
 
 
 def test_settings_keep_apart_what_a_rate_may_not_mix(synthetic: ModuleType) -> None:

@@ -12,6 +12,7 @@ from analysis.data.sweeps import settings, sweep
 from analysis.figures.plot import Plot
 from analysis.figures.shapes import REACH, TIMES, TITLE, around_best, bias_variance, fit_shape
 from analysis.figures.trajectories import study_plots
+from analysis.verdicts.evaluation import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_planted_shape_and_its_rate(table: pd.DataFrame, synthetic: ModuleType) 
 
 def test_few_sample_counts_are_refused_with_the_reason(synthetic: ModuleType) -> None:
     made = synthetic.synthetic_table(synthetic.Grid(samples=(256, 512, 1024), seeds=2))
-    plots, omitted = study_plots(made)
+    plots, omitted = study_plots(evaluate(made))
     assert not [p for p in plots if p.title == TITLE]
     reason = next(o.reason for o in omitted if o.title == TITLE)
     assert "samples takes 3 values" in reason

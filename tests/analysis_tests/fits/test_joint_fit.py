@@ -13,8 +13,8 @@ from analysis.data.quantity import Quantity
 from analysis.fits.joint import JointFit, fit_joint
 from analysis.fits.power_law import FitStatus
 from analysis.fits.surface import BIAS_VARIANCE, SURFACE, Surface, target_at
+from analysis.verdicts.evaluation import evaluate
 from analysis.verdicts.infinite_width import infinite_width
-from analysis.verdicts.judging import evaluate
 
 N = 2.0 ** np.arange(6, 13)
 M = 2.0 ** np.arange(6, 14)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,9 +25,11 @@ from analysis.figures.trajectories import study_plots
 from analysis.report.assumptions import assumption_rows
 from analysis.report.overview import trial_table
 from analysis.report.page import answers, write_report
+from analysis.report.redraw import redraw
 from analysis.report.wording import badge, power, sentence, tally
 from analysis.text import interval, minus, number
-from analysis.verdicts.judging import Verdict, evaluate
+from analysis.verdicts.evaluation import Evaluation, evaluate
+from analysis.verdicts.judging import Verdict
 from analysis.verdicts.judging import Word as W
 from trainers.columns import COLUMNS
 
@@ -80,17 +83,17 @@ def frame(synthetic: ModuleType) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def verdicts(frame: pd.DataFrame) -> list[Verdict]:
+def verdicts(frame: pd.DataFrame) -> Evaluation:
     return evaluate(frame)
 
 
 @pytest.fixture(scope="module")
 def folder(
-    frame: pd.DataFrame, verdicts: list[Verdict], tmp_path_factory: pytest.TempPathFactory
+    frame: pd.DataFrame, verdicts: Evaluation, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     place = tmp_path_factory.mktemp("study")
     frame.to_parquet(place / "results.parquet")
-    assert write_report(place, frame, verdicts, SPEC) == place / "report.html"
+    assert write_report(place, verdicts, SPEC) == place / "report.html"
     return place
 
 
@@ -182,7 +185,7 @@ def test_figures_have_text_for_those_who_cannot_see_them(page: Page) -> None:
 
 
 def test_numbers_can_be_downloaded(
-    page: Page, folder: Path, verdicts: list[Verdict], frame: pd.DataFrame
+    page: Page, folder: Path, verdicts: Evaluation, frame: pd.DataFrame
 ) -> None:
     files = {
         str(a["download"]): base64.b64decode(str(a["href"]).split("base64,")[1])
@@ -219,14 +222,14 @@ def test_a_study_without_rates_or_results_still_has_a_report(
     one = synthetic.synthetic_table(
         synthetic.Grid(samples=(512,), widths=(4096,), step_sizes=(1.0,), seeds=1, kernel=False)
     )
-    said = Page(write_report(tmp_path / "one", one, evaluate(one)).read_text()).words
+    said = Page(write_report(tmp_path / "one", evaluate(one)).read_text()).words
     assert "No prediction can be judged" in said
     assert "the study has a single value of N" in said
     nothing = one.assign(status="failed", message="no memory", score_error=np.nan)
-    said = Page(write_report(tmp_path / "none", nothing, []).read_text()).words
+    said = Page(write_report(tmp_path / "none", evaluate(nothing)).read_text()).words
     assert "failed: 1" in said
     assert "no memory" in said
-    empty = Page(write_report(tmp_path / "empty", one.iloc[:0], []).read_text()).words
+    empty = Page(write_report(tmp_path / "empty", evaluate(one.iloc[:0])).read_text()).words
     assert "No prediction can be judged" in empty
 
 
@@ -249,6 +252,27 @@ def test_figures_can_be_redrawn_by_their_script(folder: Path) -> None:
     assert b"/Type3" not in before[1]
 
 
+def test_all_figures_are_redrawn_with_the_rules_of_the_report(
+    frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    frame.to_parquet(tmp_path / "results.parquet")
+    place = tmp_path / "figures"
+    write_report(tmp_path, evaluate(frame, stopping=["oracle", "holdout"]))
+    before = {p: p.read_bytes() for p in place.iterdir()}
+    assert set(redraw(place)) == {p.stem for p in place.glob("*.svg")}
+    assert {p: p.read_bytes() for p in place.iterdir()} == before
+    titled: list[str] = []
+
+    def change(name: str, figure: Any) -> None:
+        titled.append(name)
+        figure.axes[0].set_title("mine")
+
+    assert redraw(place / "redraw.py", ["stopping", "collapse"], change) == titled
+    changed = {p.stem for p, old in before.items() if p.read_bytes() != old}
+    assert changed == set(titled)
+    assert len(titled) == 2
+
+
 def test_the_report_loads_neither_torch_nor_ray() -> None:
     code = "import sys, analysis.report.page; print({'torch', 'ray', 'mlflow'} & set(sys.modules))"
     done = subprocess.run(
@@ -262,12 +286,12 @@ def test_the_report_loads_neither_torch_nor_ray() -> None:
 
 
 def test_the_same_table_read_back_gives_the_same_numbers(
-    folder: Path, frame: pd.DataFrame, verdicts: list[Verdict]
+    folder: Path, frame: pd.DataFrame, verdicts: Evaluation
 ) -> None:
     again = load_results(folder / "results.parquet")
     read = evaluate(again)
     assert [v.to_dict() for v in read] == [v.to_dict() for v in verdicts]
-    first, second = study_plots(frame, verdicts)[0], study_plots(again, read)[0]
+    first, second = study_plots(verdicts)[0], study_plots(read)[0]
     assert [p.name for p in first] == [p.name for p in second]
     for one, other in zip(first, second, strict=True):
         pd.testing.assert_frame_equal(one.table, other.table)
@@ -277,11 +301,11 @@ def test_the_same_table_read_back_gives_the_same_numbers(
 # --- words --------------------------------------------------------------------------------------
 
 
-def bound(verdicts: list[Verdict]) -> Verdict:
+def bound(verdicts: Evaluation) -> Verdict:
     return next(v for v in verdicts if v.quantity == "best_score_error")
 
 
-def test_each_verdict_differs_in_words_and_symbol(verdicts: list[Verdict]) -> None:
+def test_each_verdict_differs_in_words_and_symbol(verdicts: Evaluation) -> None:
     badges = [badge(replace(bound(verdicts), verdict=w)) for w in W]
     assert len({b.words for b in badges}) == len(W)
     assert badge(replace(bound(verdicts), verdict=W.VIOLATES)).tone == "bad"
@@ -289,7 +313,7 @@ def test_each_verdict_differs_in_words_and_symbol(verdicts: list[Verdict]) -> No
     assert not set.intersection(*symbols.values())
 
 
-def test_sentences(verdicts: list[Verdict]) -> None:
+def test_sentences(verdicts: Evaluation) -> None:
     start = replace(bound(verdicts), exponent=0.65, ci_low=0.61, ci_high=0.69, seeds=8)
     said = str(sentence(replace(start, verdict=W.FASTER)))
     assert said == (
@@ -311,7 +335,7 @@ def test_sentences(verdicts: list[Verdict]) -> None:
     assert "against N has no exponent" in str(sentence(refused))
 
 
-def test_the_tally_counts_every_verdict(page: Page, verdicts: list[Verdict]) -> None:
+def test_the_tally_counts_every_verdict(page: Page, verdicts: Evaluation) -> None:
     found = tally(verdicts)
     assert sum(count for _badge, count in found) == len(verdicts)
     assert all(count > 0 for _badge, count in found)
@@ -337,7 +361,7 @@ def test_numbers_in_words() -> None:
     assert str(power("width", 1.0)) == "m<sup>−1.00</sup>"
 
 
-def test_laws_of_one_kind_are_told_apart(frame: pd.DataFrame, verdicts: list[Verdict]) -> None:
+def test_laws_of_one_kind_are_told_apart(frame: pd.DataFrame, verdicts: Evaluation) -> None:
     assert set(law_names(frame).values()) == {"gaussian_mixture"}
     other = frame.assign(law_id="0" * 16, law_label="gaussian_mixture[std=0.5]")
     names = law_names(pd.concat([frame, other]))
@@ -372,7 +396,7 @@ def test_text_of_a_table_from_anybody_is_only_text(synthetic: ModuleType, tmp_pa
     for column in TEXTS:
         assert not table[column].str.contains("[\x00-\x1f\u202e]", regex=True).any()
     folder = tmp_path / "out"
-    page = write_report(folder, table, evaluate(table)).read_text()
+    page = write_report(folder, evaluate(table)).read_text()
     Page(page)  # its tags are closed in order
     assert "<script>alert" not in page
     assert len(list((folder / "figures").glob("*.svg"))) > 3

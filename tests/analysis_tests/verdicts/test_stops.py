@@ -14,10 +14,13 @@ import pandas as pd
 import pytest
 from scipy import stats as distributions
 
-from analysis.data.sweeps import settings
+from analysis.data.sweeps import settings, sweep
+from analysis.data.table import Table
 from analysis.figures.plot import Plot
 from analysis.figures.stops import compared, stopping, stopping_table
 from analysis.report.page import write_report
+from analysis.verdicts import evaluation as evaluation_module
+from analysis.verdicts.evaluation import evaluate
 from analysis.verdicts.stops import RULES, regrets, stops
 from trainers.stopping import time_exponent
 
@@ -314,7 +317,7 @@ def study() -> pd.DataFrame:
 
 def test_the_figure_shows_the_regrets_and_what_did_not_fire() -> None:
     setting = settings(study())[0]
-    (plot,) = stopping(setting)
+    (plot,) = stopping(setting, stops(study()))
     assert isinstance(plot, Plot)
     table = plot.table
     points = table[(table["series"] == "holdout") & (table["role"] == "points")]
@@ -326,14 +329,49 @@ def test_the_figure_shows_the_regrets_and_what_did_not_fire() -> None:
     apriori = table[(table["series"] == "a priori") & (table["role"] == "points")]
     assert apriori["x"].tolist() == [256, 1024], "not at its pilot"
     assert "rademacher" not in set(table["series"]), "it fired nowhere"
-    (only,) = stopping(setting, ["oracle", "holdout"])
+    (only,) = stopping(setting, stops(study(), ["oracle", "holdout"]))
     assert isinstance(only, Plot)
     assert set(only.table["series"]) == {"holdout", "", "oracle"}
 
 
+def test_the_stops_of_a_sweep_are_those_of_the_whole_table() -> None:
+    """The pilots of a sweep along N are the same, whatever else the table holds."""
+    wide = planted_sweep(2, (80, 80)).assign(width=1024, step_size=ETA / 2)
+    wide["trial_id"] += "w"
+    other = planted_sweep(2, (40, 40)).assign(t_min=0.01)
+    other["trial_id"] += "t"
+    whole = pd.concat([wide, other, planted_sweep(2)])
+    found = settings(whole)
+    assert len(found) == 2
+    for setting in found:
+        along = sweep(setting.frame, "samples")
+        chosen = compared(setting, stops(whole))
+        assert along is not None
+        assert chosen is not None
+        pd.testing.assert_frame_equal(chosen.stops, stops(along.frame))
+
+
+def test_the_stops_are_found_once(
+    synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    frame = synthetic.synthetic_table(
+        synthetic.Grid(samples=(64, 256, 1024), widths=(4096,), step_sizes=(1.0,), seeds=3)
+    )
+    calls: list[object] = []
+
+    def counted(table: Table, rules: Sequence[str]) -> pd.DataFrame:
+        calls.append(rules)
+        return stops(table, rules)
+
+    monkeypatch.setattr(evaluation_module, "stops", counted)
+    write_report(tmp_path, evaluate(frame, stopping=["oracle", "holdout"]))
+    assert (tmp_path / "figures" / "gaussian_mixture_d2_stopping_rules.svg").exists()
+    assert calls == [("oracle", "holdout")]
+
+
 def test_every_rule_is_averaged_over_the_same_trials() -> None:
     setting = settings(study())[0]
-    made = stopping_table(setting)
+    made = stopping_table(setting, stops(study()))
     assert made is not None
     rows = {row[0]: row for row in made["rows"]}
     assert list(rows) == ["holdout", "discrepancy", "rademacher", "a priori"]
@@ -345,7 +383,7 @@ def test_every_rule_is_averaged_over_the_same_trials() -> None:
     assert "oracle at N = 64" in notes
     assert "σ², the labels' noise per coordinate, is exact." in notes
     assert "discrepancy did not fire on 2 of 8 trials" in notes
-    without = stopping_table(setting, ["holdout"])
+    without = stopping_table(setting, stops(study(), ["holdout"]))
     assert without is not None
     assert [row[0] for row in without["rows"]] == ["holdout"]
     assert without["rows"][0][2].startswith("23")  # (10 + 20 + 40)/3 %
@@ -357,14 +395,16 @@ def test_every_rule_is_averaged_over_the_same_trials() -> None:
 
 def test_nothing_is_compared_where_there_is_nothing() -> None:
     setting = settings(study())[0]
-    assert compared(setting, ["oracle"]) is None
-    assert list(stopping(setting, ["oracle"])) == []
-    assert stopping_table(setting, ["oracle"]) is None
-    single = settings(study().query("samples == 256"))[0]
-    (reason,) = stopping(single)
+    oracle = stops(study(), ["oracle"])
+    assert compared(setting, oracle) is None
+    assert list(stopping(setting, oracle)) == []
+    assert stopping_table(setting, oracle) is None
+    frame = study().query("samples == 256")
+    single = settings(frame)[0]
+    (reason,) = stopping(single, stops(frame))
     assert isinstance(reason, tuple)
     assert "single value of N" in reason[1]
-    table = stopping_table(single)
+    table = stopping_table(single, stops(frame))
     assert table is not None
     assert "cannot be judged" in " ".join(table["notes"])
     assert [row[0] for row in table["rows"]] == ["holdout", "discrepancy", "rademacher"]
@@ -373,7 +413,7 @@ def test_nothing_is_compared_where_there_is_nothing() -> None:
 def test_mixed_sources_of_sigma2_are_told_apart() -> None:
     frame = study()
     frame.loc[frame["seed"] == 0, "noise_source"] = "estimated"
-    made = stopping_table(settings(frame)[0])
+    made = stopping_table(settings(frame)[0], stops(frame))
     assert made is not None
     assert "exact on 6 trials, estimated on 2 trials" in " ".join(made["notes"])
 
@@ -382,7 +422,7 @@ def test_the_page_holds_the_table_and_the_stops(synthetic: ModuleType, tmp_path:
     frame = synthetic.synthetic_table(
         synthetic.Grid(samples=(64, 256, 1024), widths=(4096,), step_sizes=(1.0,), seeds=3)
     )
-    page = write_report(tmp_path, frame, []).read_text()
+    page = write_report(tmp_path, evaluate(frame)).read_text()
     assert "Stopping without the truth" in page
     place = tmp_path / "figures"
     saved = pd.read_parquet(place / "stops.parquet")
@@ -390,8 +430,9 @@ def test_the_page_holds_the_table_and_the_stops(synthetic: ModuleType, tmp_path:
     text = gzip.decompress((place / "stops.csv.gz").read_bytes())
     assert len(pd.read_csv(io.BytesIO(text))) == len(saved)
     assert (place / "gaussian_mixture_d2_stopping_rules.svg").exists()
-    less = write_report(tmp_path / "less", frame, [], stopping=["oracle"]).read_text()
+    less = write_report(tmp_path / "less", evaluate(frame, stopping=["oracle"])).read_text()
     assert "Stopping without the truth" not in less
-    assert "rules = ['oracle']" in (tmp_path / "less" / "figures" / "redraw.py").read_text()
+    less_saved = pd.read_parquet(tmp_path / "less" / "figures" / "stops.parquet")
+    assert set(less_saved["rule"]) == {"oracle"}
     with pytest.raises(ValueError, match="no rule"):
-        write_report(tmp_path, frame, [], stopping=["best"])
+        evaluate(frame, stopping=["best"])

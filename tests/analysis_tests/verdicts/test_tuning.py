@@ -13,6 +13,7 @@ from analysis.data.results import tidy
 from analysis.data.schema import SCHEMA, ResultsError, table_from
 from analysis.figures.tuning import tuning_plots, tuning_rows
 from analysis.report.page import write_report
+from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.tuning import (
     COLUMNS,
     FILE,
@@ -172,7 +173,9 @@ def test_budgets_are_powers_of_two_and_the_end() -> None:
 
 def test_the_page_shows_the_comparison_and_judges_no_rate(tmp_path: Path) -> None:
     evaluations, frame = table()
-    page = write_report(tmp_path, frame, [], "name: x", tuning=evaluations).read_text()
+    page = write_report(
+        tmp_path, Evaluation.unjudged(frame), "name: x", tuning=evaluations
+    ).read_text()
     assert "Tuned against theory-guided" in page
     assert "scorerates search study.yaml" in page
     assert "theory, a priori" in page
@@ -184,7 +187,9 @@ def test_the_page_shows_the_comparison_and_judges_no_rate(tmp_path: Path) -> Non
     assert line["x"].tolist() == [1, 2, 4, 8, 16]
     assert line["y"].tolist() == sorted(line["y"], reverse=True)
     without = evaluations[evaluations["method"] == "tpe"]
-    alone = write_report(tmp_path, frame, [], "name: x", tuning=without).read_text()
+    alone = write_report(
+        tmp_path, Evaluation.unjudged(frame), "name: x", tuning=without
+    ).read_text()
     assert "theory, a priori" not in alone
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from types import ModuleType
 
@@ -11,11 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.quantities import curves
+from analysis.data.quantities import Curve, curves
 from analysis.data.quantity import Quantity
+from analysis.figures.trajectories import study_plots
+from analysis.fits.growth import POWER, Growth, log_power
 from analysis.fits.power_law import PowerLawFit, fit_power_law
 from analysis.theory.registry import Kind, Prediction, predictions
-from analysis.verdicts.judging import Verdict, Word, evaluate, fit_curve, judge, usable
+from analysis.verdicts import evaluation as evaluation_module
+from analysis.verdicts.evaluation import evaluate
+from analysis.verdicts.judging import Verdict, Word, fit_curve, judge, usable
 
 X = np.geomspace(64, 8192, 8)
 DESIGN_FIELDS = {
@@ -213,7 +218,7 @@ def table(synthetic: ModuleType) -> pd.DataFrame:
     return synthetic.synthetic_table(synthetic.Grid(noise=0.05))
 
 
-def by_name(verdicts: list[Verdict]) -> dict[str, Verdict]:
+def by_name(verdicts: Sequence[Verdict]) -> dict[str, Verdict]:
     assert len({v.prediction for v in verdicts}) == len(verdicts)
     return {v.prediction: v for v in verdicts}
 
@@ -244,6 +249,43 @@ def test_verdicts_json_has_the_fields_of_the_contract(table: pd.DataFrame) -> No
         assert entry["adjusted_verdict"] in set(Word)
         assert entry["range"][0] < entry["range"][1]
         assert {"low", "high", "exponent", "error"} <= set(entry["local_slopes"][0])
+
+
+def test_a_verdict_carries_its_curve_and_its_fit(table: pd.DataFrame) -> None:
+    evaluation = evaluate(table)
+    for verdict in evaluation:
+        curve, fit = verdict.curve, verdict.fitted
+        assert curve in evaluation.curves
+        assert (curve.quantity, curve.axis) == (verdict.quantity, verdict.axis)
+        again = fit_curve(curve, verdict.level, fit.growth)
+        assert (fit.exponent, fit.ci) == (again.exponent, again.ci)
+        assert (verdict.exponent, verdict.ci_low, verdict.ci_high) == (fit.exponent, *fit.ci)
+        assert not {"curve", "fitted"} & set(verdict.to_dict())
+        assert "Curve(" not in repr(verdict)
+    assert list(evaluation) == list(evaluation.verdicts) == list(evaluation[:])
+    assert "Table(" not in repr(evaluation)
+
+
+def test_a_curve_is_fitted_once_for_each_law_of_growth(
+    table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[tuple[int, str]] = []
+
+    def counted(curve: Curve, level: float, growth: Growth | None) -> PowerLawFit:
+        fitted.append((id(curve), (growth or POWER).form))
+        return fit_curve(curve, level, growth)
+
+    monkeypatch.setattr(evaluation_module, "fit_curve", counted)
+    best = predictions(2)[0]
+    own = [replace(best, name="again"), replace(best, name="log", growth=log_power(1))]
+    evaluation = evaluate(table, extra=own)
+    by_curve = {v.prediction: v for v in evaluation}
+    assert by_curve["again"].fitted is by_curve[best.name].fitted
+    assert by_curve["log"].fitted is not by_curve[best.name].fitted
+    assert len(fitted) == len(set(fitted)) > len(evaluation) / 2
+    count = len(fitted)
+    study_plots(evaluation)
+    assert len(fitted) == count
 
 
 def test_study_of_doubled_theory(table: pd.DataFrame) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from services import MlflowServer, postgresql
 from analysis.data.mlflow_view import LOGGED_SERIES, SERIES, TAG_KIND, TAG_STATUS, TAG_TRIAL
 from analysis.data.results import load_results, tidy
 from analysis.data.schema import ResultsError, table_from
+from analysis.verdicts.evaluation import Evaluation
 from study.mlflow_view import publisher, tracking
 from study.mlflow_view.publisher import Publisher
 from study.mlflow_view.tracking import PARENT, Tracker, TrackingError
@@ -138,7 +140,7 @@ def test_table_from_the_artifact_is_whole(uri: str, tmp_path: Path) -> None:
     frame.to_parquet(folder / "results.parquet")
     tracker = opened(uri)
     tracker.log_trials(frame)
-    tracker.log_study(folder, [], frame)
+    tracker.log_study(folder, Evaluation.unjudged(frame))
     tracker.close("FINISHED")
     pd.testing.assert_frame_equal(load_results(uri, "test"), frame)
     pd.testing.assert_frame_equal(load_results(uri), frame)
@@ -251,7 +253,7 @@ def test_through_a_server_the_numbers_are_the_same(
     tracker = opened(url)
     tracker.log_trials(frame)
     assert_logged_columns_equal(frame, load_results(url, "test", from_metrics=True))
-    tracker.log_study(folder, [], frame)
+    tracker.log_study(folder, Evaluation.unjudged(frame))
     tracker.close("FINISHED")
     pd.testing.assert_frame_equal(load_results(url, "test"), frame)
     assert opened(url).logged == set(frame["trial_id"])
@@ -405,9 +407,9 @@ class Judged:
 
 def test_verdicts_on_like_curves_do_not_overwrite_each_other(uri: str, tmp_path: Path) -> None:
     tracker = opened(uri)
-    frame = frame_of(trajectory(1))
-    tracker.log_study(tmp_path, [Judged(64, 0.6)], frame)
-    tracker.log_study(tmp_path, [Judged(64, 0.6), Judged(128, 0.7)], frame)
+    nothing = Evaluation.unjudged(frame_of(trajectory(1)))
+    tracker.log_study(tmp_path, replace(nothing, verdicts=[Judged(64, 0.6)]))
+    tracker.log_study(tmp_path, replace(nothing, verdicts=[Judged(64, 0.6), Judged(128, 0.7)]))
     (parent,) = runs(uri, "study")
     name = "best_score_error by samples cube d2 width"
     told = {k: v for k, v in parent.data.tags.items() if k.startswith("verdict ")}
@@ -486,7 +488,7 @@ def test_artifacts_follow_a_database_that_moved(tmp_path: Path) -> None:
         (tmp_path / "report.html").write_text(text)
         tracker = opened(f"sqlite:///{folder / 'mlflow.db'}")
         tracker.log_trials(frame_of(trajectory(0), trajectory(1)))
-        tracker.log_study(tmp_path, [], frame_of(trajectory(0), trajectory(1)))
+        tracker.log_study(tmp_path, Evaluation.unjudged(frame_of(trajectory(0), trajectory(1))))
         return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
 
     (run,) = study_runs(log(old, "first"))
@@ -504,4 +506,4 @@ def test_names_from_a_table_of_somebody_else_are_within_the_alphabet(tmp_path: P
     frame["law"] = frame["law_label"] = "../\N{SNOWMAN}=[/b]<i>"
     tracker = opened(f"sqlite:///{tmp_path / 'mlflow.db'}")
     tracker.log_trials(frame)
-    tracker.log_study(tmp_path, [], frame)
+    tracker.log_study(tmp_path, Evaluation.unjudged(frame))

@@ -1,0 +1,253 @@
+"""A whole results table judged at once: every prediction that applies, on every curve.
+
+`Evaluation` is what verdicts.json, the report, the figures, MLflow and the command line read. Each
+curve is fitted once for each law of growth, and a verdict carries its curve and its fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial
+from typing import overload
+
+import numpy as np
+import pandas as pd
+
+from analysis.data.audit import audit_beside, audit_curves, exponents_for
+from analysis.data.quantities import Curve, curves, trials
+from analysis.data.quantity import Quantity
+from analysis.data.sweeps import PLAIN
+from analysis.data.table import Table
+from analysis.fits.growth import POWER, Growth
+from analysis.fits.multiplicity import adjusted_level
+from analysis.fits.power_law import PowerLawFit
+from analysis.theory.registry import Kind, Prediction, predictions
+from analysis.verdicts.infinite_width import infinite_width
+from analysis.verdicts.judging import Verdict, fit_curve, judge, levels_listed, usable
+from analysis.verdicts.rules import Word, word_at
+from analysis.verdicts.stops import RULES, check_rules, stops
+
+_BEST_ERRORS = {
+    Quantity.BEST_ERROR,
+    Quantity.BEST_ERROR_ASSESSED,
+    Quantity.BEST_ERROR_UNWEIGHTED,
+    Quantity.KERNEL_BEST_ERROR,
+}
+
+
+LEAST_POINTS = 100
+"""Effective number of test points below which nothing is judged: a few of them decide the mean."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation(Sequence[Verdict]):
+    """What a results table says: the sequence of its verdicts, and what they were made of.
+
+    curves: of the table, then of the audit; all of them, judged or not. audit: as `load_audit`
+    gives it, None where there is none. level: of the intervals. stopping: the stopping rules to
+    compare.
+    """
+
+    table: Table = field(repr=False)
+    verdicts: tuple[Verdict, ...] = ()
+    curves: tuple[Curve, ...] = field(default=(), repr=False)
+    audit: pd.DataFrame | None = field(default=None, repr=False)
+    level: float = 0.95
+    stopping: tuple[str, ...] = RULES
+
+    @classmethod
+    def unjudged(cls, frame: pd.DataFrame | Table) -> Evaluation:
+        """The curves of a table whose trials were chosen by their results: no rate is fitted."""
+        table = Table.of(frame)
+        return cls(table, curves=tuple(curves(table)))
+
+    @overload
+    def __getitem__(self, index: int) -> Verdict: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Verdict, ...]: ...
+    def __getitem__(self, index: int | slice) -> Verdict | tuple[Verdict, ...]:
+        return self.verdicts[index]
+
+    def __len__(self) -> int:
+        return len(self.verdicts)
+
+    @cached_property
+    def stops(self) -> pd.DataFrame:
+        """Where each stopping rule stops each completed trial: see `analysis.verdicts.stops`."""
+        return stops(self.table, self.stopping)
+
+
+def evaluate(
+    frame: pd.DataFrame | Table,
+    level: float = 0.95,
+    extra: Sequence[Prediction] = (),
+    audit: pd.DataFrame | None = None,
+    stopping: Sequence[str] | None = None,
+) -> Evaluation:
+    """Every prediction that applies, judged on every curve of the results table.
+
+    `extra`: predictions of the user's own, judged beside the registry's. `audit`: as `load_audit`
+    gives it: its curves are judged too, and its b and s predict the kernel's exponent. A frame of
+    `load_results` brings the audit that is stored beside its results. `stopping`: the stopping
+    rules to compare with the oracle, default all. Intervals adjusted for the number of verdicts
+    (false coverage rate 1 - level among those decided; see `multiplicity`) stand next to the plain
+    ones, with the verdicts that they give; the reason says where those differ.
+
+    Raises ValueError for a stopping rule that is none, and ResultsError for an audit beside the
+    results that cannot be read.
+    """
+    rules = check_rules(stopping)
+    if audit is None and isinstance(frame, pd.DataFrame):
+        audit = audit_beside(frame)
+    table = Table.of(frame)
+    every = (*curves(table), *audit_curves(audit))
+    fits = _Fits(level)
+    arrays = cache(lambda: trials(table))
+    found: list[tuple[Prediction, Verdict]] = []
+    for curve in every:
+        known = predictions(curve.dimension, *exponents_for(audit, curve))
+        chosen = [p for p in (*known, *extra) if _applies(p, curve)]
+        stopped_over_n = (curve.quantity, curve.axis) == (Quantity.BEST_ERROR, "samples")
+        wide = infinite_width(arrays(), curve, level) if chosen and stopped_over_n else None
+        for prediction in chosen:
+            verdict = _measured(curve, _judged(prediction, curve, fits))
+            if verdict.fitted.growth == POWER:
+                verdict = replace(verdict, infinite_width=wide)
+            found.append((prediction, verdict))
+    share = adjusted_level([partial(_decided_at, *entry) for entry in found], level)
+    verdicts = tuple(
+        _told(prediction, verdict, share, _assessed(prediction, verdict, every, fits))
+        for prediction, verdict in found
+    )
+    return Evaluation(table, verdicts, every, audit, level, rules)
+
+
+class _Fits:
+    """The fits of curves, each made once for each law of growth."""
+
+    def __init__(self, level: float) -> None:
+        self._level = level
+        self._fits: dict[tuple[Curve, Growth], PowerLawFit] = {}
+        self._whole: dict[Curve, Curve] = {}
+
+    def of(self, curve: Curve, growth: Growth | None) -> PowerLawFit:
+        """The fit of the usable part of the curve."""
+        key = curve, growth or POWER
+        if key not in self._fits:
+            self._fits[key] = fit_curve(curve, self._level, growth)
+        return self._fits[key]
+
+    def whole(self, curve: Curve) -> Curve:
+        """The curve with its censored values taken as they are."""
+        if curve not in self._whole:
+            self._whole[curve] = replace(curve, censored=np.zeros_like(curve.censored))
+        return self._whole[curve]
+
+
+def _applies(prediction: Prediction, curve: Curve) -> bool:
+    same = (prediction.quantity, prediction.axis) == (curve.quantity, curve.axis)
+    return same and prediction.applies({**curve.fixed, "effective_time": curve.effective_time})
+
+
+def _judged(prediction: Prediction, curve: Curve, fits: _Fits) -> Verdict:
+    """The verdict on the usable part of a curve, or on the whole of it.
+
+    What a bound on a best error can still learn from censored levels, where the rest are too few:
+    the error recorded is no less than the best one, so above the middle of the range it makes the
+    exponent smaller. `faster` and `consistent` then hold all the more; nothing else does.
+    """
+    verdict = replace(judge(prediction, fits.of(curve, prediction.growth)), curve=curve)
+    lowest = float(np.log(curve.x[curve.censored]).min()) if curve.censored.any() else -np.inf
+    still_falling = (
+        prediction.kind is Kind.BOUND
+        and curve.quantity in _BEST_ERRORS
+        and verdict.verdict is Word.UNDETERMINED
+        and lowest > np.log(np.unique(curve.x)).mean()
+    )
+    if not still_falling:
+        return verdict
+    whole = fits.whole(curve)
+    on_whole = judge(prediction, fits.of(whole, prediction.growth))
+    if on_whole.verdict not in (Word.FASTER, Word.CONSISTENT):
+        return verdict
+    told = (
+        f"{on_whole.reason}, even with {PLAIN.get(curve.axis, curve.axis)} = "
+        f"{levels_listed(set(curve.x[curve.censored].tolist()))}, "
+        "where the best step was not reached and the error is still too large"
+    )
+    return replace(on_whole, curve=whole, reason=told)
+
+
+def _measured(curve: Curve, verdict: Verdict) -> Verdict:
+    """The verdict, or none where too few test points carry the quantity."""
+    if not curve.effective_points < LEAST_POINTS:  # NaN, unknown, is no reason
+        return verdict
+    told = (
+        f"the test set measures it with an effective {curve.effective_points:.0f} points, and "
+        f"{LEAST_POINTS} are needed: raise test_points"
+    )
+    return replace(verdict, verdict=Word.UNDETERMINED, reason=told)
+
+
+def _decided_at(prediction: Prediction, verdict: Verdict, level: float) -> bool:
+    return _word_at(prediction, verdict, level) is not Word.UNDETERMINED
+
+
+def _word_at(prediction: Prediction, verdict: Verdict, level: float) -> Word:
+    """The verdict by intervals at `level`; range and drift forbid it as at the plain one."""
+    undecided = verdict.verdict is Word.UNDETERMINED
+    return Word.UNDETERMINED if undecided else word_at(prediction, verdict.fitted, level)
+
+
+def _told(prediction: Prediction, verdict: Verdict, share: float, assessed: str) -> Verdict:
+    """The verdict with its curve's configuration, its interval at level `share`, and notes."""
+    curve, fit = verdict.curve, verdict.fitted
+    assert curve is not None
+    low, high = fit.interval(share)
+    note = usable(curve)[1]
+    # with every level left out, why they were is the whole reason
+    reasons = [] if note and not fit.points else [verdict.reason]
+    word = _word_at(prediction, verdict, share)
+    if word is not verdict.verdict:
+        reasons.append(f"with the interval adjusted for all verdicts together: {word}")
+    reasons += [assessed, note]
+    fixed = dict(curve.fixed)
+    if curve.effective_time is not None:
+        fixed["effective_time"] = curve.effective_time
+    return replace(
+        verdict,
+        reason="; ".join(filter(None, reasons)),
+        law=curve.law,
+        law_id=curve.law_id,
+        dimension=curve.dimension,
+        fixed=fixed,
+        adjusted_low=low,
+        adjusted_high=high,
+        adjusted_level=share,
+        adjusted_verdict=str(word),
+    )
+
+
+def _assessed(prediction: Prediction, verdict: Verdict, every: Sequence[Curve], fits: _Fits) -> str:
+    """Whether the verdict on the best error outlives choosing the step and reading the error on
+    different halves of the test set."""
+    if verdict.quantity != Quantity.BEST_ERROR:
+        return ""
+    for other in _beside(verdict, every):
+        if other.quantity == Quantity.BEST_ERROR_ASSESSED:
+            fit = fits.of(other, prediction.growth)
+            word = judge(prediction, fit).verdict
+            if word is verdict.verdict:
+                return ""
+            return (
+                "with the step chosen on one half of the test set and the error read on the "
+                f"other: {word} (b = {fit.exponent:.3g} [{fit.ci[0]:.3g}, {fit.ci[1]:.3g}])"
+            )
+    return ""
+
+
+def _beside(verdict: Verdict, every: Sequence[Curve]) -> Iterator[Curve]:
+    """The curves of the verdict's own trials."""
+    assert verdict.curve is not None
+    return (other for other in every if other.same_trials(verdict.curve))
