@@ -151,6 +151,7 @@ def cluster_with(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     (folder / "calls").mkdir(parents=True)
     (folder / "control.json").write_text(json.dumps({"sleep": 0.02}))
     monkeypatch.setenv("FAKE_TRAINER", str(folder))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))  # speeds: the recorded defaults
     monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}{os.pathsep}{SUPPORT}")
     # Sockets lie there, and their paths may have 107 characters at most.
     place = tempfile.mkdtemp(prefix="mx-", dir="/tmp")
