@@ -18,6 +18,7 @@ from rich.table import Table
 from analysis.data.addresses import shown
 from study.commands import fit as fit_command
 from study.running.interruption import Interrupted, interruptible
+from study.spec.axes import MAXIMUM_WORKERS
 from study.spec.messages import SpecError
 from study.spec.sections import StudySpec
 from trainers.errors import UserError
@@ -63,7 +64,10 @@ Device = Annotated[
     str | None, typer.Option(help="auto, cpu, cuda or mixed; by default what the study says.")
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Packs trained at once; by default as many as fit.")
+    int | None,
+    typer.Option(
+        min=1, max=MAXIMUM_WORKERS, help="Packs trained at once; by default as many as fit."
+    ),
 ]
 
 
@@ -110,7 +114,7 @@ def run(
     from study.commands.run import run as run_study
     from study.planning.stability import stability_warnings
 
-    spec = _overridden(StudySpec.load(study), device, workers)
+    spec = _overridden(StudySpec.load(study), device, workers, address)
     _warn(stability_warnings(spec.points() if spec.design else spec.trials()))
     result = run_study(
         spec,
@@ -139,7 +143,7 @@ def search(
     """
     from study.commands.search import search as run_search
 
-    spec = _overridden(StudySpec.load(study), device, workers)
+    spec = _overridden(StudySpec.load(study), device, workers, address)
     result = run_search(
         spec, storage, None if no_tracking else tracking_uri, address, console=_console(quiet)
     )
@@ -256,10 +260,17 @@ def _warn(messages: Sequence[str], prefix: str = "warning: ") -> None:
         )
 
 
-def _overridden(spec: StudySpec, device: str | None, workers: int | None) -> StudySpec:
-    """`spec` with what the command line says about device and workers."""
+def _overridden(
+    spec: StudySpec, device: str | None, workers: int | None, address: str | None = None
+) -> StudySpec:
+    """`spec` with what the command line says about device and workers. Raises SpecError where this
+    machine cannot hold it, unless it runs on a cluster."""
+    from study.planning.memory import machine_bytes, refuse_what_does_not_fit
+
     if device is not None and device not in ("auto", "cpu", "cuda", "mixed"):
         raise SpecError(f"--device {device}: must be auto, cpu, cuda or mixed")
+    if address is None and "RAY_ADDRESS" not in os.environ:
+        refuse_what_does_not_fit(spec.points(), machine_bytes())
     return spec.on(device, workers)
 
 

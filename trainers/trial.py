@@ -30,6 +30,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trainers.columns import TIME_BINS
+from trainers.ranges import (
+    Dimension,
+    HoldoutPoints,
+    Norm,
+    Recorded,
+    Scale,
+    Seed,
+    Size,
+    Steps,
+    StepSize,
+    TestPoints,
+    Time,
+)
 from trainers.registry import DESCENT, TRAINERS, facts_of
 
 NUMERICS_VERSION = 2
@@ -71,10 +84,10 @@ class GaussianMixture(_Law):
     """sum_c N(mu_c, std^2 I) / components; mu_c uniform on [-1, 1]^d, drawn once from `seed`."""
 
     kind: Literal["gaussian_mixture"] = "gaussian_mixture"
-    dimension: int = Field(ge=1)
-    components: int = Field(default=8, ge=1)
-    std: float = Field(default=0.1, gt=0)
-    seed: int = Field(default=0, ge=0)
+    dimension: Dimension
+    components: Size = 8
+    std: Scale = 0.1
+    seed: Seed = 0
 
 
 class Atoms(_Law):
@@ -86,9 +99,9 @@ class Atoms(_Law):
     """
 
     kind: Literal["atoms"] = "atoms"
-    dimension: int = Field(ge=1)
-    count: int = Field(default=16, ge=1)
-    seed: int = Field(default=0, ge=0)
+    dimension: Dimension
+    count: Size = 16
+    seed: Seed = 0
     file: str | None = None
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
@@ -115,15 +128,15 @@ class Cube(_Law):
     """Uniform on [-1, 1]^d."""
 
     kind: Literal["cube"] = "cube"
-    dimension: int = Field(ge=1)
+    dimension: Dimension
 
 
 class Sphere(_Law):
     """Uniform on the sphere of `radius` in R^d; for d = 1 the two points -radius and radius."""
 
     kind: Literal["sphere"] = "sphere"
-    dimension: int = Field(ge=1)
-    radius: float = Field(default=1.0, gt=0)
+    dimension: Dimension
+    radius: Scale = 1.0
 
 
 InnerLaw = Annotated[GaussianMixture | Atoms | Cube | Sphere, Field(discriminator="kind")]
@@ -133,9 +146,9 @@ class Subspace(_Law):
     """`inner`, embedded in R^dimension by a random orthonormal map drawn from `seed`."""
 
     kind: Literal["subspace"] = "subspace"
-    dimension: int = Field(ge=1)
+    dimension: Dimension
     inner: InnerLaw
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _fits(self) -> Subspace:
@@ -169,11 +182,11 @@ class Diffusion(_Frozen):
     `constant`: g(t) = g_min. `linear`: g rises linearly from g_min at t = 0 to g_max at t_max.
     """
 
-    t_min: float = Field(default=0.05, gt=0)
-    t_max: float = Field(default=1.0, gt=0)
+    t_min: Time = 0.05
+    t_max: Time = 1.0
     schedule: Literal["constant", "linear"] = "constant"
-    g_min: float = Field(default=1.0, gt=0)
-    g_max: float | None = Field(default=None, gt=0)
+    g_min: Scale = 1.0
+    g_max: Scale | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Diffusion:
@@ -207,20 +220,20 @@ class TrialConfig(_Frozen):
 
     law: Law
     diffusion: Diffusion = Diffusion()
-    samples: int = Field(ge=1)
-    width: int = Field(ge=1)
-    step_size: float = Field(gt=0)
-    steps: int = Field(default=1000, ge=1)
+    samples: Size
+    width: Size
+    step_size: StepSize
+    steps: Steps = 1000
     initialisation: Literal["symmetric", "plain"] = "symmetric"
     bias: bool = True
-    seed: int = Field(default=0, ge=0)
-    study_seed: int = Field(default=0, ge=0)
-    test_points: int = Field(default=2048, ge=16)
-    holdout_points: int = Field(default=1024, ge=1)
-    recorded: int = Field(default=40, ge=2)
+    seed: Seed = 0
+    study_seed: Seed = 0
+    test_points: TestPoints = 2048
+    holdout_points: HoldoutPoints = 1024
+    recorded: Recorded = 40
     precision: Literal["float32", "float64"] = "float32"
     kernel: bool = True
-    norms: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    norms: tuple[Norm, ...] = ()
     trainer: str = DESCENT
     trainer_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 

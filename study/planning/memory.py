@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import subprocess
@@ -12,9 +13,10 @@ from study.planning.cost import (
     LANCZOS_PRODUCTS,
     has_kernel,
 )
+from study.spec.messages import SpecError
 from trainers.batches import batches, bytes_of_trial
 from trainers.limits import EIGEN_SAMPLES, FUSED_MAX_FEATURES, INTERPOLATION_SAMPLES, STORED_SAMPLES
-from trainers.trial import TrialConfig
+from trainers.trial import Law, Subspace, TrialConfig
 
 COMPILER_BYTES = 190 << 20
 """What a worker's process grows by when it compiles the fused passes, beyond `import torch`."""
@@ -39,7 +41,17 @@ def memory_of(trials: Sequence[TrialConfig]) -> int:
     kernels = [t for t in trials if has_kernel(t)]
     eager = not kernels and all(t.features + t.dimension > FUSED_MAX_FEATURES for t in trials)
     fixed = EAGER_BYTES if eager else COMPILER_BYTES
-    return fixed + batch + 8 * (evaluated + sum(data.values())) + _kernel_bytes(kernels)
+    laws = sum(map(_law_values, {t.law for t in trials}))
+    return fixed + batch + 8 * (evaluated + sum(data.values()) + laws) + _kernel_bytes(kernels)
+
+
+def _law_values(law: Law) -> int:
+    """Values that a law itself holds: its points and their squares, lifted and as drawn, a block
+    of weights, and the frame of a subspace with what its factorisation takes."""
+    if isinstance(law, Subspace):
+        return 4 * law.dimension * law.inner.dimension + _law_values(law.inner)
+    points = int(getattr(law, "components", 0) or getattr(law, "count", 0))
+    return points * (2 * law.dimension + 3)
 
 
 def _batch_bytes(batch: Sequence[TrialConfig]) -> int:
@@ -79,6 +91,47 @@ def _working_values(t: TrialConfig) -> int:
     krylov = t.samples * (LANCZOS_PRODUCTS + 2) * labels if t.samples > EIGEN_SAMPLES else gram
     read = 4 * t.recorded * labels * evaluated
     return gram + krylov + read + _reference_values(t)
+
+
+def refuse_what_does_not_fit(trials: Sequence[TrialConfig], machine: float) -> None:
+    """Raises SpecError for the largest of `trials` that holds more than the `machine`'s bytes, and
+    names the sizes that make it large. Allocates nothing."""
+    sizes = {(t.law, t.samples, t.width, t.steps, t.trainer, t.norms): t for t in trials}.values()
+    largest = max(sizes, key=lambda t: memory_of([t]), default=None)
+    if largest is None or memory_of([largest]) <= machine:
+        return
+    law = largest.law.inner if isinstance(largest.law, Subspace) else largest.law
+    points = {
+        "law.dimension": largest.dimension,
+        "law.components": getattr(law, "components", 0),
+        "law.count": getattr(law, "count", 0),
+        "samples": largest.samples,
+        "width": largest.width,
+        "test_points": largest.test_points,
+        "holdout_points": largest.holdout_points,
+        "recorded": min(largest.recorded, largest.steps + 1),
+    }
+    typical = {"law.dimension": 8, "samples": 4096, "width": 4096, "test_points": 2048}
+    typical |= {"holdout_points": 1024, "recorded": 40}
+    by_excess = sorted(points, key=lambda name: -points[name] / typical.get(name, 1024))
+    lighter = memory_of([largest.changed(kernel=False, norms=())])
+    named = ", ".join(f"{name} = {points[name]:,}" for name in by_excess[:2])
+    raise SpecError(
+        f"{named}: one trial would hold {memory_of([largest]) / 2**30:,.3g} GiB, and this machine "
+        f"has {machine / 2**30:,.3g} GiB: lower {by_excess[0]}"
+        + (", or set kernel: false" if lighter <= machine else "")
+    )
+
+
+def machine_bytes() -> float:
+    """Memory that a process of this machine, or container, can have; infinity where unknown."""
+    try:
+        limit = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (OSError, ValueError):
+        limit = math.inf
+    with contextlib.suppress(OSError, ValueError):
+        limit = min(limit, float(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return limit
 
 
 def memory_of_a_worker(workers: int, device: str, gpus: float = 0.0) -> float:

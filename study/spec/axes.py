@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from trainers.ranges import Dimension, Norm, Scale, Seed, Size, Steps, StepSize, Time
+
 AXES = (
     "samples",
     "width",
@@ -26,7 +28,9 @@ AXES = (
 
 REQUIRED_AXES = ("samples", "width", "step_size")
 
-MAXIMUM_SEEDS = 1_000_000
+MAXIMUM_TRIALS = 100_000
+"""Of a study: so many plan in seconds, and docs/scale.md has measured the rest."""
+MAXIMUM_WORKERS = 4096
 
 
 def _as_tuple(value: Any) -> Any:
@@ -38,17 +42,15 @@ def _seeds(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 1:
             raise ValueError("must be a number of seeds of at least 1, or a list of seeds")
-        if value > MAXIMUM_SEEDS:
-            raise ValueError(f"must be at most {MAXIMUM_SEEDS:,}")
+        if value > MAXIMUM_TRIALS:
+            raise ValueError(f"must be at most {MAXIMUM_TRIALS:,} seeds")
         return tuple(range(value))
     return _as_tuple(value)
 
 
 Item = TypeVar("Item")
 Values = Annotated[tuple[Item, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-Count = Annotated[int, Field(ge=1, le=2**40)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Workers = Annotated[int, Field(ge=1, le=MAXIMUM_WORKERS)]
 Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1)]
 
 
@@ -61,14 +63,14 @@ class Section(BaseModel):
 class Axes(Section):
     """Values of some axes: the `base` of a study, or one of its sweeps."""
 
-    samples: Values[Count] | None = None
-    width: Values[Count] | None = None
-    step_size: Values[Positive] | None = None
+    samples: Values[Size] | None = None
+    width: Values[Size] | None = None
+    step_size: Values[StepSize] | None = None
     initialisation: Values[Literal["symmetric", "plain"]] | None = None
     bias: Values[bool] | None = None
-    dimension: Values[Count] | None = None
-    t_min: Values[Positive] | None = None
-    steps: Values[Count] | None = None
+    dimension: Values[Dimension] | None = None
+    t_min: Values[Time] | None = None
+    steps: Values[Steps] | None = None
     trainer: Values[str] | None = None
 
     def given(self) -> dict[str, tuple[Any, ...]]:
@@ -79,17 +81,17 @@ class Axes(Section):
 class DiffusionSection(Section):
     """The forward process; t_min may be an axis, so it may be a list."""
 
-    t_min: Values[Positive] = (0.05,)
-    t_max: Positive = 1.0
+    t_min: Values[Time] = (0.05,)
+    t_max: Time = 1.0
     schedule: Literal["constant", "linear"] = "constant"
-    g_min: Positive = 1.0
-    g_max: Positive | None = None
+    g_min: Scale = 1.0
+    g_max: Scale | None = None
 
 
 class DecompositionSection(Section):
     """Squared norms R_H at which the four error terms are measured (docs/theory.md, section 5)."""
 
-    norms: Values[Positive] = Field(default=())
+    norms: Values[Norm] = Field(default=())
 
 
 class Resources(Section):
@@ -99,7 +101,7 @@ class Resources(Section):
     workers: packs at once. memory_per_pack: GiB that a pack's tensors may take.
     """
 
-    cpus_per_pack: Count = 1
+    cpus_per_pack: Workers = 1
     gpus_per_pack: Annotated[float, Field(ge=0, le=64, allow_inf_nan=False)] | None = None
-    workers: Count | None = None
-    memory_per_pack: Positive | None = None
+    workers: Workers | None = None
+    memory_per_pack: Annotated[float, Field(ge=0.001, le=1e5, allow_inf_nan=False)] | None = None

@@ -15,7 +15,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from study.spec.axes import Count, Positive, Section
+from study.spec.axes import MAXIMUM_TRIALS, Section
+
+HalfWidth = Annotated[float, Field(ge=1e-4, le=100, allow_inf_nan=False)]
 
 Exponent = Literal[
     "best_score_error",
@@ -31,8 +33,8 @@ Exponent = Literal[
 class Budget(Section):
     """What a design may spend: a number of trials, or minutes of one worker."""
 
-    trials: Count | None = None
-    minutes: Positive | None = None
+    trials: Annotated[int, Field(ge=1, le=MAXIMUM_TRIALS)] | None = None
+    minutes: Annotated[float, Field(gt=0, le=1e7, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Budget:
@@ -45,6 +47,6 @@ class DesignSection(Section):
     """See the module. pilot: by default that of analysis.fits.half_width."""
 
     kind: Literal["adaptive"]
-    half_width: Annotated[dict[Exponent, Positive], Field(min_length=1)]
+    half_width: Annotated[dict[Exponent, HalfWidth], Field(min_length=1)]
     budget: Budget
     pilot: Annotated[int, Field(ge=2, le=1000)] | None = None

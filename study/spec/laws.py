@@ -7,6 +7,7 @@ law: {kind: atoms, file: points.csv}                              # the rows of 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -22,6 +23,7 @@ _LAW: TypeAdapter[Any] = TypeAdapter(Law)
 _KINDS: dict[str, type[BaseModel]] = {
     law.model_fields["kind"].default: law for law in get_args(get_args(Law)[0])
 }
+MAXIMUM_LAWS = 10_000
 _RESOLVED = "sha256"
 """Filled in from the file, never written by hand."""
 
@@ -42,12 +44,24 @@ def read_laws(data: Mapping[str, Any], folder: Path, problems: list[str]) -> tup
         if not isinstance(entry, Mapping):
             problems.append(f"{path} must be a mapping such as {{kind: cube, dimension: 2}}")
             continue
+        if (count := _count(entry)) > MAXIMUM_LAWS:
+            problems.append(f"{path} makes {count:,} laws, more than {MAXIMUM_LAWS:,}: shorten it")
+            continue
         for law in _expanded(entry):
             read = _read_law(law, path, data, folder, problems)
             laws += [read] if read is not None else []
     if not laws and several and not given:
         problems.append("law is an empty list: give it at least one law")
     return tuple(laws) or (Cube(dimension=1),)
+
+
+def _count(law: Mapping[str, Any]) -> int:
+    """How many laws `_expanded` makes."""
+    return math.prod(
+        _count(value) if isinstance(value, Mapping) else max(len(value), 1)
+        for value in law.values()
+        if isinstance(value, (Mapping, list))
+    )
 
 
 def _expanded(law: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -15,21 +15,31 @@ from pydantic_core import ErrorDetails
 from trainers.errors import UserError
 
 MAXIMUM_SHOWN = 12
+MAXIMUM_LENGTH = 600
+"""Characters of one problem: what was given may be of any length."""
 
 
 class SpecError(UserError, ValueError):
     """A study that cannot be run as written. `problems` has one message each."""
 
     def __init__(self, *problems: str, source: str = "") -> None:
-        self.problems = tuple(dict.fromkeys(problems))
+        self.problems = tuple(dict.fromkeys(map(_on_one_line, problems)))
         shown = list(self.problems[:MAXIMUM_SHOWN])
         if len(self.problems) > MAXIMUM_SHOWN:
             shown.append(f"and {len(self.problems) - MAXIMUM_SHOWN} more")
-        head = f"{source}: " if source else ""
+        head = f"{_on_one_line(source)}: " if source else ""
         if len(shown) == 1:
             super().__init__(head + shown[0])
         else:
             super().__init__(head + "\n".join([f"{len(self.problems)} problems", *_listed(shown)]))
+
+
+def _on_one_line(text: str) -> str:
+    """`text` for a terminal: control characters as escapes, the middle of a long one left out."""
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    if len(plain) <= MAXIMUM_LENGTH:
+        return plain
+    return f"{plain[: MAXIMUM_LENGTH - 200]} ... {plain[-195:]}"
 
 
 def _listed(lines: Sequence[str]) -> list[str]:
@@ -131,9 +141,16 @@ def keys_of(model: type[BaseModel]) -> list[str]:
 
 def _given(item: ErrorDetails) -> str:
     value = item["input"]
-    if isinstance(value, (bool, int, float)):
-        return str(value).lower() if isinstance(value, bool) else str(value)
-    return repr(value) if isinstance(value, str) else ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return _shortened(str(value))
+    return _shortened(repr(value)) if isinstance(value, str) else ""
+
+
+def _shortened(text: str) -> str:
+    """`1000000000... (401 characters)` for what is long."""
+    return text if len(text) <= 60 else f"{text[:40]}... ({len(text)} characters)"
 
 
 def _remedy(item: ErrorDetails) -> str:
@@ -152,13 +169,13 @@ def _remedy(item: ErrorDetails) -> str:
     if kind in plain:
         return plain[kind]
     if kind == "greater_than":
-        return f"must be above {context['gt']:g}"
+        return f"must be above {_number(context['gt'])}"
     if kind == "greater_than_equal":
-        return f"must be at least {context['ge']:g}"
+        return f"must be at least {_number(context['ge'])}"
     if kind == "less_than":
-        return f"must be below {context['lt']:g}"
+        return f"must be below {_number(context['lt'])}"
     if kind == "less_than_equal":
-        return f"must be at most {context['le']:g}"
+        return f"must be at most {_number(context['le'])}"
     if kind in ("literal_error", "union_tag_invalid"):
         known = str(context.get("expected") or context.get("expected_tags"))
         return _closest(item, known)
@@ -172,6 +189,11 @@ def _remedy(item: ErrorDetails) -> str:
     if kind == "value_error":
         return str(context["error"])
     return item["msg"][0].lower() + item["msg"][1:]
+
+
+def _number(bound: float) -> str:
+    """A bound in full, `2,097,152`, where it is a whole number that is easily read."""
+    return f"{bound:,}" if isinstance(bound, int) and bound < 10**10 else f"{bound:g}"
 
 
 def _closest(item: ErrorDetails, known: str) -> str:

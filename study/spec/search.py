@@ -24,7 +24,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from study.spec.axes import Count, Positive, Section, Values
+from study.spec.axes import MAXIMUM_TRIALS, Section, Values
+from trainers.ranges import Size, StepSize
 
 Sampler = Literal["tpe", "gp", "cmaes", "random", "qmc"]
 SPACE_AXES = ("width", "step_size", "initialisation", "bias", "trainer")
@@ -54,8 +55,8 @@ class WidthRange(Section):
 class StepRange(Section):
     """Any number from `low` to `high`, uniform in its logarithm."""
 
-    low: Positive
-    high: Positive
+    low: StepSize
+    high: StepSize
 
     @model_validator(mode="after")
     def _rises(self) -> StepRange:
@@ -80,9 +81,11 @@ class Space(Section):
             return WidthRange.model_validate(value)
         values = _as_tuple(value)
         if not values or any(
-            isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in values
+            isinstance(v, bool) or not isinstance(v, int) or not 1 <= v <= 2**30 for v in values
         ):
-            raise ValueError("must be whole numbers of at least 1, or {low: ..., high: ...}")
+            raise ValueError(
+                "must be whole numbers from 1 to 1,073,741,824, or {low: ..., high: ...}"
+            )
         return values
 
     @field_validator("step_size", mode="before")
@@ -91,8 +94,11 @@ class Space(Section):
         if isinstance(value, dict):
             return StepRange.model_validate(value)
         values = _as_tuple(value)
-        if not values or any(isinstance(v, (bool, str)) or not v > 0 for v in values):
-            raise ValueError("must be numbers above 0, or {low: ..., high: ...}")
+        if not values or any(
+            isinstance(v, bool) or not isinstance(v, (int, float)) or not 1e-12 <= v <= 1e30
+            for v in values
+        ):
+            raise ValueError("must be numbers from 1e-12 to 1e+30, or {low: ..., high: ...}")
         return tuple(map(float, values))
 
     @model_validator(mode="after")
@@ -119,9 +125,9 @@ class Guided(Section):
     """The theory-guided choice beside the search: its constants come from `seeds` small pilots at
     N = `samples` of this width and step size, trained for the study's steps."""
 
-    samples: Count = 64
-    width: Count = 1024
-    step_size: Positive = 1.0
+    samples: Size = 64
+    width: Size = 1024
+    step_size: StepSize = 1.0
     seeds: Annotated[int, Field(ge=1, le=1000)] = 4
 
 
@@ -135,3 +141,13 @@ class SearchSection(Section):
     batch: Annotated[int, Field(ge=1, le=1024)] = 8
     pruner: Pruner | None = None
     theory: Guided | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> SearchSection:
+        asked = self.evaluations * self.repetitions * len(self.samplers)
+        if asked > MAXIMUM_TRIALS:
+            raise ValueError(
+                f"asks for {asked:,} evaluations in all, more than {MAXIMUM_TRIALS:,}: lower "
+                "evaluations or repetitions"
+            )
+        return self

@@ -17,13 +17,13 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from study.spec.axes import (
     AXES,
+    MAXIMUM_TRIALS,
     REQUIRED_AXES,
     Axes,
     DecompositionSection,
     DiffusionSection,
     Resources,
     Section,
-    Seed,
     Seeds,
     Values,
 )
@@ -39,15 +39,14 @@ from study.spec.search import (
     StepRange,
     WidthRange,
 )
-from study.spec.strict_yaml import YamlError, read_yaml
+from study.spec.strict_yaml import MAXIMUM_BYTES, TOO_LONG, YamlError, read_yaml
 from trainers.errors import TrainerError
 from trainers.methods.custom import make_importable, source_files, trainer_fields
+from trainers.ranges import HoldoutPoints, Recorded, Seed, Steps, TestPoints
 from trainers.registry import DESCENT
 from trainers.trial import Atoms, Diffusion, Law, Subspace, TrialConfig
 
 __all__ = ["SpecError", "StudySpec"]
-
-MAXIMUM_TRIALS = 5_000_000
 
 Stopping = Literal["oracle", "holdout", "discrepancy", "rademacher", "a_priori"]
 
@@ -63,14 +62,14 @@ class StudySpec(Section):
     description: str = ""
     law: tuple[Law, ...] = Field(min_length=1)
     diffusion: DiffusionSection = DiffusionSection()
-    steps: Values[Annotated[int, Field(ge=1)]] = (1000,)
+    steps: Values[Steps] = (1000,)
     seeds: Seeds = (0,)
     study_seed: Seed = 0
     base: Axes = Axes()
     sweeps: tuple[Axes, ...] = ()
-    test_points: Annotated[int, Field(ge=16)] = 2048
-    holdout_points: Annotated[int, Field(ge=1)] = 1024
-    recorded: Annotated[int, Field(ge=2)] = 40
+    test_points: TestPoints = 2048
+    holdout_points: HoldoutPoints = 1024
+    recorded: Recorded = 40
     precision: Literal["float32", "float64"] = "float32"
     kernel: bool = True
     decomposition: DecompositionSection = DecompositionSection()
@@ -98,13 +97,21 @@ class StudySpec(Section):
         """The study of a YAML file. Raises SpecError."""
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            with path.open("rb") as stream:
+                read = stream.read(MAXIMUM_BYTES + 1)
+            if len(read) > MAXIMUM_BYTES:
+                raise SpecError(f"{path} {TOO_LONG}")
+            text = read.decode("utf-8")
         except FileNotFoundError:
             raise SpecError(f"no such file: {path}") from None
         except UnicodeDecodeError:
             raise SpecError(f"{path} is not UTF-8 text: a study is a YAML file") from None
         except OSError as error:
             raise SpecError(f"cannot read {path}: {error.strerror}") from None
+        except SpecError:
+            raise
+        except ValueError as error:  # a null byte in the path
+            raise SpecError(f"cannot read {path}: {error}") from None
         try:
             return cls.from_text(text, path.parent)
         except SpecError as error:
@@ -290,7 +297,10 @@ class StudySpec(Section):
             raise SpecError(*problems)
         size = sum(_product(axes) for _, axes in blocks) * len(self.law) * len(self.seeds)
         if size > MAXIMUM_TRIALS:
-            raise SpecError(f"the study asks for {size:,} trials, more than {MAXIMUM_TRIALS:,}")
+            raise SpecError(
+                f"the study asks for {size:,} trials, more than {MAXIMUM_TRIALS:,}: give fewer "
+                "seeds or shorter lists, or make it several studies"
+            )
         _ = self._points
 
     def _search_problems(self, search: SearchSection) -> list[str]:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from study.planning.stability import stability_limit, stability_warnings
+from study.planning.stability import (
+    MAXIMUM_CHECKED,
+    MAXIMUM_DIMENSION,
+    stability_limit,
+    stability_warnings,
+)
 from trainers.kernel.ntk import relu_ntk
 from trainers.problem.distributions import make_distribution
 from trainers.problem.regression import draw_training_set
@@ -45,3 +50,14 @@ def test_one_warning_for_every_law_that_is_beyond() -> None:
     assert len(warnings) == 2
     assert "step_size = 50 is above the stability limit" in warnings[0]
     assert "cube" in warnings[1]
+
+
+def test_images_have_a_limit_too_and_many_laws_are_not_all_measured() -> None:
+    image = trial(law=GaussianMixture(dimension=784))
+    z = draw_training_set(image, make_distribution(image.law)).z[:300]
+    exact = 2 * len(z) / np.linalg.eigvalsh(relu_ntk(z, z))[-1]
+    assert stability_limit(image) == pytest.approx(exact, rel=0.15)
+    laws = [GaussianMixture(dimension=1, seed=seed) for seed in range(MAXIMUM_CHECKED + 3)]
+    vast = trial(law=Cube(dimension=MAXIMUM_DIMENSION + 1))
+    (said,) = stability_warnings([*(trial(1e-3, law=law) for law in laws), vast])
+    assert f"for {MAXIMUM_CHECKED} of {MAXIMUM_CHECKED + 4} laws" in said

@@ -1,0 +1,30 @@
+"""The ranges of what a study is made of: beyond them floating point, or every machine, gives up.
+
+What one machine cannot hold is refused by the memory model (study.planning.memory), not here.
+Standard library and pydantic only.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+Size = Annotated[int, Field(ge=1, le=2**30)]
+"""N, m, K: numbers of things that are held in memory."""
+Dimension = Annotated[int, Field(ge=1, le=2**20)]
+Steps = Annotated[int, Field(ge=1, le=2**40)]
+"""Steps take time, not memory: the plan says how much."""
+Recorded = Annotated[int, Field(ge=2, le=1000)]
+"""Recorded steps lie on a logarithmic grid: some tens a decade say all."""
+TestPoints = Annotated[int, Field(ge=16, le=2**24)]
+HoldoutPoints = Annotated[int, Field(ge=1, le=2**24)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Scale = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
+"""std and radius of a law, and g: float32 squares them, and sums over d."""
+Time = Annotated[float, Field(ge=1e-8, le=1e4, allow_inf_nan=False)]
+"""t_min, t_max: below, 1 - exp(-t) is rounding; above, exp(-t/2) is 0."""
+StepSize = Annotated[float, Field(ge=1e-12, le=1e30, allow_inf_nan=False)]
+"""eta: a larger one is no number in float32. One that is too large diverges, which is a result."""
+Norm = Annotated[float, Field(ge=1e-12, le=1e12, allow_inf_nan=False)]
+"""R_H."""
