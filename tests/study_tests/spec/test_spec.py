@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from study.spec.axes import AXES, Axes
 from study.spec.messages import SpecError
 from study.spec.sections import _sections
 from study.spec.strict_yaml import YamlError, read_yaml
+from trainers.problem.atoms_file import load_atoms
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -159,7 +162,7 @@ def test_the_union_counts_every_point_once(samples: list[int], width: list[int],
         ("seeds: 8", "seeds: [1, -1]", "seeds[1] = -1: must be at least 0"),
         ("seeds: 8", "seeds: [1, 1]", "seeds names a seed twice"),
         ("samples: 512", "samples: []", "base.samples is an empty list"),
-        ("[0.25, 0.5, 1.0]", "[0.25, -1]", "sweeps[2].step_size[1] = -1: must be above 0"),
+        ("[0.25, 0.5, 1.0]", "[0.25, -1]", "sweeps[2].step_size[1] = -1: must be at least 1e-12"),
         ("samples: 512", "samples: 512, trainer: adma", "use one of descent, sgd, adam, mlp_adamw"),
         ("samples: 512", "samples: 512, trainer: 'my.own:T'", "is no file of a module my.own"),
         ("samples: 512", "samples: 2.5", "base.samples = 2.5: must be a whole number"),
@@ -172,7 +175,7 @@ def test_the_union_counts_every_point_once(samples: list[int], width: list[int],
         ("seeds: 8", "stopping: [orcle]", "stopping[0] = 'orcle': must be one of oracle"),
         ("width: 4096,", "width: 63,", "width = 63 is odd"),
         ("width: 4096, ", "", "base.width is missing (sweeps[0], sweeps[2] does not set it)"),
-        ("t_min: 0.05", "t_min: 0", "diffusion.t_min = 0: must be above 0"),
+        ("t_min: 0.05", "t_min: 0", "diffusion.t_min = 0: must be at least 1e-08"),
         ("t_min: 0.05", "t_min: 1.0", "t_min = 1 must be below diffusion.t_max = 1"),
         ("base: {", "base: {steps: 3, ", "steps and base.steps are both given: keep one"),
         ("base: {", "base: {t_min: 0.1, ", "diffusion.t_min and base.t_min are both given"),
@@ -246,9 +249,25 @@ def test_csv_atoms_are_known_by_their_content_not_their_path(tmp_path: Path) -> 
     second = StudySpec.from_text(edited(law, "{kind: atoms, file: b.csv}"), tmp_path / "deeper")
     assert [t.trial_id for t in first.trials()] == [t.trial_id for t in second.trials()]
     assert (first.trials()[0].dimension, first.law[0].count) == (2, 3)
-    ((sha256, path),) = first.atom_files().items()
+    ((sha256, points),) = first.atoms().items()
     assert sha256 == first.law[0].sha256
-    assert Path(path) == (tmp_path / "a.csv").resolve()
+    assert points.shape == (3, 2)
+    assert Path(first.law[0].file) == (tmp_path / "a.csv").resolve()
+
+
+def test_the_points_handed_on_are_those_that_were_hashed(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n1,2\n3,5\n4,4\n")
+    law = "{kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}"
+    inner = "{kind: atoms, file: a.csv}"
+    for text in (inner, f"{{kind: subspace, dimension: 3, inner: {inner}}}"):
+        spec = StudySpec.from_text(edited(law, text), tmp_path)
+        before = load_atoms(path)
+        path.write_text("x,y\n9,2\n3,5\n4,4\n")  # while Ray starts
+        ((sha256, points),) = spec.on("cpu", 2).atoms().items()
+        np.testing.assert_array_equal(points, before)
+        assert sha256 == hashlib.sha256(b"x,y\n1,2\n3,5\n4,4\n").hexdigest()
+        path.write_text("x,y\n1,2\n3,5\n4,4\n")
 
 
 def test_a_trainer_beside_the_study_is_found_and_known_by_its_content(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def edited(old: str, new: str) -> str:
         ("steps: 20", f"steps: 1{'0' * 400}", "(401 characters): must be at most"),
         ("steps: 20", f"steps: 1{'0' * 5000}", "line 5: a number of 5,001 digits"),
         ("seeds: 2", "seeds: 1000000", "seeds = 1000000: must be at most 100,000"),
-        ("samples: 32", "samples: 2e6", "samples = 2,000,000"),
+        ("samples: 32", "samples: 1e9", "samples = 1,000,000,000"),
         ("width: 64", "width: 1e9", "width = 1,000,000,000"),
         ("steps: 20", "test_points: 16_000_000", "test_points = 16,000,000"),
         ("steps: 20", "resources: {workers: 1000000000}", "resources.workers = 1000000000: must"),
@@ -62,7 +62,7 @@ def edited(old: str, new: str) -> str:
         ("seed: 1", f"seed: {list(range(200))}, dimension: {list(range(1, 90))}", "given twice"),
         ("std: 0.2, seed: 1", f"std: {[0.1] * 200}, seed: {list(range(200))}",
          "law makes 40,000 laws, more than 10,000"),
-        ("steps: 20", f"k{'e' * 9000}y: 1", "unknown key keee"),
+        ("steps: 20", f"k{'e' * 900}y: 1", "unknown key keee"),
         ("steps: 20", '"a\\nb\\e[2J": 1', r"unknown key a\nb\x1b[2J"),
         ("name: edge", f"name: {'x' * 5000}", "characters): must start with"),
     ],
@@ -89,7 +89,7 @@ def test_tags_are_not_used(old: str, new: str, line: int) -> None:
 def test_anchors_cannot_explode() -> None:
     tens = ["x0: &x0 [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"]
     tens += [f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 10)}]" for i in range(1, 9)]
-    assert "line 6: holds more than 100,000 values" in refused("\n".join(tens) + STUDY)
+    assert "line 5: holds more than 100,000 values" in refused("\n".join(tens) + STUDY)
     assert "an anchor that holds itself" in refused("x: &x [1, *x]" + STUDY)
     deep = ["x0: &x0 [1]", *(f"x{i}: &x{i} [*x{i - 1}]" for i in range(1, 40))]
     assert "nested deeper than 20" in refused("\n".join(deep) + STUDY)
@@ -106,7 +106,7 @@ def test_merge_keys_work() -> None:
     assert found == {(16, 64, 1.0), (32, 64, 1.0), (128, 64, 0.5)} | narrow
     assert "line 8: '<<' is given twice" in refused(STUDY + "sweeps: {<<: {width: 2}, <<: {}}")
     assert "<< takes the alias of a mapping" in refused(STUDY + "sweeps: {<<: 3}")
-    assert "unknown key sweeps[0].<<" in refused(STUDY + 'sweeps: {"<<": 3}')
+    assert "unknown key sweeps.<<" in refused(STUDY + 'sweeps: {"<<": 3}')
 
 
 def test_a_large_file_is_no_study(tmp_path: Path) -> None:
