@@ -48,8 +48,9 @@ def test_one_warning_for_every_law_that_is_beyond() -> None:
     trials = [calm, trial(40.0), trial(50.0), trial(60.0, law=Cube(dimension=1))]
     warnings = stability_warnings(trials)
     assert len(warnings) == 2
-    assert "step_size = 50 is above the stability limit" in warnings[0]
-    assert "cube" in warnings[1]
+    assert "step_size = 60 is above the stability limit" in warnings[0]
+    assert "cube" in warnings[0]
+    assert "step_size = 50 is above the stability limit" in warnings[1]
 
 
 def test_images_have_a_limit_too_and_many_laws_are_not_all_measured() -> None:
