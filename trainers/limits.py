@@ -14,6 +14,10 @@ EIGEN_SAMPLES = 512
 """Kernel descent takes the eigendecomposition up to this N: no dearer there, and it has the
 spectrum."""
 
+STACKED_SAMPLES = 256
+"""Trials of infinite width have their data sets decomposed in stacks, in full, up to this N; above
+it block Lanczos is faster, one by one (benchmarks/limit.py)."""
+
 STORED_SAMPLES = 5792
 """Up to this N the Gram matrix is stored (256 MiB): its products are then plain ones."""
 

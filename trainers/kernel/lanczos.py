@@ -24,6 +24,9 @@ from torch import Tensor
 NEGLIGIBLE = 1e-13
 """Directions below this share of their block's scale are rounding, and are dropped."""
 
+ESTIMATED_EVERY = 2
+"""Products from one estimate of the error to the next."""
+
 Array = NDArray[np.float64]
 
 
@@ -45,7 +48,7 @@ class Krylov:
 def block_lanczos(
     product: Callable[[Tensor], Tensor],
     labels: Tensor,
-    estimate: Callable[[Array, Array, int], float],
+    estimate: Callable[[Array, Array], float],
     tolerance: float,
     max_products: int,
 ) -> Krylov:
@@ -53,38 +56,57 @@ def block_lanczos(
 
     product: V [b, N] -> V K [b, N], K symmetric positive semi-definite.
     labels [L, N], float64, on the device of the work; rows of zeros are allowed.
-    estimate(H [p, p], c [p, L], q): an error of the projection, from the difference it makes that
-    p directions are used and not only the first q; c are the labels in the basis.
+    estimate(H [p, p], c [p, L]): an error of the projection, from the difference that the p
+    directions make to those of the call before; c are the labels in the basis.
     """
     norms = labels.norm(dim=1, keepdim=True)
     start = labels / torch.where(norms > 0, norms, 1.0)
-    blocks = [_orthonormal(start, 1.0)] if bool((norms > 0).any()) else []
-    count = len(blocks[0]) if blocks else 0
-    coefficients = np.zeros((count, len(labels)))
-    if blocks:
-        coefficients = (blocks[0] @ labels.mT).cpu().numpy()
+    basis = _Basis(labels.shape[1], labels)
+    block = _orthonormal(start, 1.0) if bool((norms > 0).any()) else labels[:0]
+    count = len(block)
+    basis.add(block)
+    coefficients = (block @ labels.mT).cpu().numpy()
     H = np.zeros((0, 0))
-    error, exhausted = float("inf"), not blocks
-    for _ in range(max_products if blocks else 0):
-        image = product(blocks[-1])
-        columns = torch.cat([block @ image.mT for block in blocks]).cpu().numpy()
-        H, before = _extended(H, columns), len(H)
+    error, exhausted = float("inf"), not count
+    for taken in range(max_products if count else 0):
+        image = product(block)
+        H = _extended(H, (basis.rows @ image.mT).cpu().numpy())
         c = np.zeros((len(H), len(labels)))
         c[:count] = coefficients
-        fresh = _next_block(image, blocks, float(np.linalg.norm(H, 2)))
-        if not len(fresh):
+        block = _next_block(image, basis.rows, float(np.linalg.norm(H)))
+        if not len(block):
             error, exhausted = 0.0, True
             break
-        if before:
-            error = estimate(H, c, before)
+        # An estimate costs more than a product of a small K, and is far from small at first.
+        if taken % ESTIMATED_EVERY == 0 or taken == max_products - 1:
+            error = estimate(H, c)
             if error <= tolerance:
                 break
-        blocks.append(fresh)
+        basis.add(block)
     values, S = np.linalg.eigh(H)
-    basis = torch.cat(blocks)[: len(H)] if blocks else labels[:0]
-    vectors = torch.as_tensor(S.T.copy(), device=labels.device) @ basis
+    vectors = torch.as_tensor(S.T.copy(), device=labels.device) @ basis.rows[: len(H)]
     inner = S[:count].T @ coefficients
     return Krylov(np.maximum(values, 0.0), vectors, inner, error, exhausted)
+
+
+class _Basis:
+    """Orthonormal rows, in one matrix that doubles as they become more."""
+
+    def __init__(self, length: int, like: Tensor) -> None:
+        self._held = like.new_empty((64, length))
+        self._count = 0
+
+    @property
+    def rows(self) -> Tensor:
+        """[p, N]."""
+        return self._held[: self._count]
+
+    def add(self, block: Tensor) -> None:
+        """Appends the rows of `block` [b, N]."""
+        while self._count + len(block) > len(self._held):
+            self._held = torch.cat([self._held, torch.empty_like(self._held)])
+        self._held[self._count : self._count + len(block)] = block
+        self._count += len(block)
 
 
 def _extended(H: Array, columns: Array) -> Array:
@@ -98,17 +120,16 @@ def _extended(H: Array, columns: Array) -> Array:
     return out
 
 
-def _next_block(image: Tensor, blocks: list[Tensor], scale: float) -> Tensor:
-    """An orthonormal basis of what `image` [b, N] adds to the blocks; maybe of no rows."""
-    fresh = _orthonormal(_deflated(image, blocks), scale)
+def _next_block(image: Tensor, basis: Tensor, scale: float) -> Tensor:
+    """An orthonormal basis of what `image` [b, N] adds to the basis [p, N]; maybe of no rows."""
+    fresh = _orthonormal(_deflated(image, basis), scale)
     # Normalising magnifies what little of the old directions was left in small ones: once more.
-    return _orthonormal(_deflated(fresh, blocks), 1.0) if len(fresh) else fresh
+    return _orthonormal(_deflated(fresh, basis), 1.0) if len(fresh) else fresh
 
 
-def _deflated(rows: Tensor, blocks: list[Tensor]) -> Tensor:
+def _deflated(rows: Tensor, basis: Tensor) -> Tensor:
     for _ in range(2):  # twice is enough (Parlett 1998, section 6.9)
-        for block in blocks:
-            rows = rows - (rows @ block.mT) @ block
+        rows = rows - (rows @ basis.mT) @ basis
     return rows
 
 

@@ -164,9 +164,20 @@ class KernelProduct:
         """kappa(points, Z) times each row of V [L, N], at points [n, k]: [L, n]."""
         parts = [part.contiguous() for part in torch.split(self._padded(V), self._edge, dim=1)]
         out = []
-        for target in self._tiled(points):
+        for target in self._tiled(points) if len(points) else ():
             total = V.new_zeros((len(V), self._edge))
             for part, source in zip(parts, self._data, strict=True):
                 total += part @ self._tile(*source, *target)
             out.append(total)
         return torch.cat(out, dim=1)[:, : len(points)] if out else V.new_zeros((len(V), 0))
+
+    @torch.no_grad()
+    def cross(self, points: Array) -> Tensor:
+        """kappa(Z, points), [N, n], at points [n, k], stored."""
+        n, padded = len(points), self._tiled(points)
+        out = torch.empty((self.samples, n), dtype=torch.float64, device=self.device)
+        for i, source in enumerate(self._data):
+            for j, target in enumerate(padded):
+                block = out[self._run(i), self._run(j)]
+                block.copy_(self._tile(*source, *target)[: block.shape[0], : block.shape[1]])
+        return out

@@ -273,10 +273,12 @@ def _lanczos(
 ) -> KernelDescent:
     times = np.geomspace(min(1.0, horizon), horizon, 13)
     last = np.full(len(times), np.inf)
+    weights = np.zeros((len(times), 0, labels.shape[1]))
 
-    def estimate(H: Array, c: Array, before: int) -> float:
-        nonlocal last
-        last = _prediction_errors(H, c, before, times / kernel.samples, kernel.trace)
+    def estimate(H: Array, c: Array) -> float:
+        nonlocal last, weights
+        before, weights = weights, _flow_weights(H, c, times / kernel.samples)
+        last = _prediction_errors(H, weights, before, kernel.trace)
         return float(last.max())
 
     taken = kernel.products
@@ -303,28 +305,29 @@ def _lanczos(
     )
 
 
-def _prediction_errors(H: Array, c: Array, before: int, times: Array, trace: float) -> Array:
-    """Relative change of the predictions, the worst label's, when H [before, before] becomes H:
-    one value for each time eta tau / N [T], with the limit phi(l) = (1 - exp(-l t)) / l.
+def _prediction_errors(H: Array, weights: Array, before: Array, trace: float) -> Array:
+    """Relative change of the predictions, the worst label's, from the `_flow_weights` of a smaller
+    basis [T, q, L] to those of H [p, p]: one value for each time [T].
 
     A change a of the weights changes f by at most (a^T K a)^(1/2) kappa(z, z)^(1/2) at z, the
     RKHS norm; it is held against the root mean square of f at the data.
     """
-    new = _flow_weights(H, c, times)
-    old = np.zeros_like(new)
-    old[:, :before] = _flow_weights(H[:before, :before], c[:before], times)
-    change = np.einsum("tpl,pq,tql->tl", new - old, H, new - old, optimize=True)
-    size = np.square(np.einsum("pq,tql->tpl", H, new)).sum(1)
-    ratio = np.sqrt(np.maximum(change, 0.0) * trace / np.where(size > 0, size, 1.0))
+    change = weights.copy()
+    change[:, : before.shape[1]] -= before
+    moved = (change * (H @ change)).sum(1)
+    size = np.square(H @ weights).sum(1)
+    ratio = np.sqrt(np.maximum(moved, 0.0) * trace / np.where(size > 0, size, 1.0))
     return np.asarray(ratio.max(axis=1))
 
 
 def _flow_weights(H: Array, c: Array, times: Array) -> Array:
+    """S phi(values) S^T c, [T, p, L], with the limit phi(l) = (1 - exp(-l t)) / l at each time
+    eta tau / N [T]."""
     values, S = np.linalg.eigh(H)
     lam = np.maximum(values, 0.0)
     t = times[:, None]
     phi = np.where(lam > 0, -np.expm1(-t * lam) / np.where(lam > 0, lam, 1.0), t)
-    return np.asarray(np.einsum("pi,ti,il->tpl", S, phi, S.T @ c, optimize=True))
+    return np.asarray(S @ (phi[:, :, None] * (S.T @ c)))
 
 
 def _columns(labels: Array, samples: int) -> Array:
