@@ -7,10 +7,12 @@ the exponent itself. Exponents are b in y ~ x^-b: minus the slope in log-log.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+from scipy.optimize import isotonic_regression
 
 from analysis.fits.intervals import Array, Contrast, LevelMeans, Method
 
@@ -22,6 +24,12 @@ REFUSAL_SHARE = 0.25
 
 REFUSAL_SIZE = math.log(1.2)
 """... and at least this large: wiggles below 20 % never refuse a curve."""
+
+CHANCE = 0.005
+"""Of noise alone, with one value a level, that reaches a departure which is believed ..."""
+
+DRAWS = 2000
+"""... in so many simulated curves."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,9 @@ def slope_at(means: LevelMeans, ahead: float) -> LocalSlope | None:
     rows = means.polynomial(2)
     at = float(means.u[-1] + ahead * (means.u[-1] - means.u[0]))
     fit = means.contrast(-(rows[1] + 2 * (at - means.u.mean()) * rows[2]), degree=2)
-    return LocalSlope(math.exp(at), math.exp(at), fit.estimate, fit.error, fit.freedom)
+    with np.errstate(over="ignore", under="ignore"):
+        x = float(np.exp(at))
+    return LocalSlope(x, x, fit.estimate, fit.error, fit.freedom)
 
 
 def curvature(means: LevelMeans) -> Curvature | None:
@@ -121,7 +131,8 @@ def holdout(means: LevelMeans) -> Holdout | None:
     difference = -forecast
     difference[-1] += 1.0
     gap = means.contrast(difference)
-    predicted = math.exp(float(forecast @ means.log_mean))
+    with np.errstate(over="ignore", under="ignore"):
+        predicted = float(np.exp(forecast @ means.log_mean))
     if abs(gap.estimate) < 1e-9:
         return Holdout(float(means.x[-1]), predicted, float(means.mean[-1]), 0.0, 1.0)
     return Holdout(float(means.x[-1]), predicted, float(means.mean[-1]), gap.statistic, gap.p_value)
@@ -145,26 +156,51 @@ def log_bias(means: LevelMeans) -> float:
     return float(-means.polynomial(1)[1] @ (np.log(means.mean) - means.log_mean))
 
 
-def _monotone(values: Array, weights: Array) -> Array:
-    """Weighted isotonic regression (pool adjacent violators), falling."""
-    blocks: list[list[float]] = []
-    for value, weight in zip(values, weights, strict=True):
-        blocks.append([float(value), float(weight), 1.0])
-        while len(blocks) > 1 and blocks[-2][0] < blocks[-1][0]:
-            b, a = blocks.pop(), blocks.pop()
-            total = a[1] + b[1]
-            blocks.append([(a[0] * a[1] + b[0] * b[1]) / total, total, a[2] + b[2]])
-    return np.concatenate([np.full(int(n), value) for value, _, n in blocks])
+def _nearest_monotone(values: Array, weights: Array) -> Array:
+    """[L] departure from the nearest falling or rising curve, whichever is nearer."""
+    each = [
+        values - isotonic_regression(values, weights=weights, increasing=rising).x
+        for rising in (False, True)
+    ]
+    return np.asarray(min(each, key=lambda left: float(left @ left)), dtype=np.float64)
 
 
-def _large(departure: Array, means: LevelMeans, reach: float) -> int | None:
-    """The level whose departure is large and beyond its noise, or None."""
+def _scatter(values: Array, u: Array, weights: Array) -> Array:
+    """[...] noise of single values [..., L] about a smooth curve, up to a factor: the lower median
+    of how far a level is from the line through its neighbours (Gasser, Sroka and Jennen-Steinmetz,
+    Biometrika 73 (1986) 625), which neither a slope nor one turn or jump moves."""
+    near = (u[2:] - u[1:-1]) / (u[2:] - u[:-2])
+    left = near * values[..., :-2] + (1 - near) * values[..., 2:] - values[..., 1:-1]
+    size = near**2 / weights[:-2] + (1 - near) ** 2 / weights[2:] + 1 / weights[1:-1]
+    middle = (left.shape[-1] - 1) // 2
+    return np.asarray(np.partition(np.abs(left) / np.sqrt(size), middle, axis=-1)[..., middle])
+
+
+def _by_chance(size: float, of: Callable[[Array], Array], means: LevelMeans) -> bool:
+    """Whether the largest of the departures `of` noise alone is at least `size` times its scatter
+    in CHANCE of draws or more: a level curve with one value at a level, at the curve's own x."""
+    u, weights = means.u, means.weights
+    draws = np.random.default_rng(0).standard_normal((DRAWS, len(u))) / np.sqrt(weights)
+    cuts = size * _scatter(draws, u, weights)
+    most, seen = int(CHANCE * DRAWS), 0
+    for draw, cut in zip(draws, cuts, strict=True):
+        seen += float(np.abs(of(draw)).max()) >= cut
+        if seen >= most:
+            return True
+    return False
+
+
+def _large(of: Callable[[Array], Array], means: LevelMeans) -> int | None:
+    """The level whose departure is large and beyond its noise, or None; `of` gives the departures
+    [L] of a curve [L]."""
+    departure = of(means.log_mean)
     at = int(np.argmax(np.abs(departure)))
     size = abs(float(departure[at]))
-    if size < REFUSAL_SIZE or size < REFUSAL_SHARE * reach:
+    if size < REFUSAL_SIZE or size < REFUSAL_SHARE * float(np.ptp(means.log_mean)):
         return None
     if means.method is Method.RESIDUALS:
-        return at
+        noise = float(_scatter(means.log_mean, means.u, means.weights))
+        return None if _by_chance(size / max(noise, 1e-12), of, means) else at
     # the noisiest level's error with the freedom of all: a level's own few values decide nothing,
     # and a pooled error would take the noise of an unsteady level for a break
     error = float(np.sqrt(means.variance.max()))
@@ -177,20 +213,17 @@ def refusal(means: LevelMeans) -> str:
 
     Non-monotone: the departure from the nearest monotone curve is large (REFUSAL_SHARE of the
     whole log range, and 20 %) and beyond the noise. Broken: the same of the departure from the
-    straight line, which a bend never reaches but a jump does.
+    straight line, which a bend never reaches but a jump does. The noise is that of the level means;
+    with one value at some level, the scatter between neighbours, and both together refuse at most
+    2 CHANCE = 1 % of level curves, and fewer of those that fall.
     """
-    values = means.log_mean
-    reach = float(np.ptp(values))
-    falling = values - _monotone(values, means.weights)
-    rising = values + _monotone(-values, means.weights)
-    nearest = falling if np.sum(falling**2) <= np.sum(rising**2) else rising
-    at = _large(nearest, means, reach)
+    at = _large(lambda values: _nearest_monotone(values, means.weights), means)
     if at is not None:
         return (
             f"the curve turns: it is not monotone near x = {means.x[at]:g}; "
             "fit the falling and the rising range on their own"
         )
-    at = _large(means.residuals(1), means, reach)
+    at = _large(lambda values: means.left(values, 1), means)
     if at is not None:
         return (
             f"the curve is broken near x = {means.x[at]:g}: it jumps where a power law is straight "

@@ -36,8 +36,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
+from analysis.fits.clusters import spread_curve
 from analysis.fits.intervals import Array, student, summarise
 
 Counts = NDArray[np.int64]
@@ -50,7 +50,7 @@ PILOT_SHARE = 1 / 8
 """Of what the dearest level's pilot costs: up to that, a cheap level has more trials."""
 
 SLOPE_PRIOR = 40.0
-"""What draws the slope of the spreads to 0: so many degrees of freedom, halved, at distance 1."""
+"""What draws the slope of the spreads to 0, see `spread_curve`."""
 
 GROWTH = 1.0
 """A round costs at most this share of all before it, so that spreads are learnt on the way."""
@@ -86,7 +86,7 @@ class Design:
         logs = [np.log(value[at == level]) for level in grid]
         counts = np.array([len(v) for v in logs])
         squares = np.array([np.sum((v - v.mean()) ** 2) if len(v) else 0.0 for v in logs])
-        planned = planning_variances(grid, counts, squares)
+        planned = spread_curve(np.log(grid), counts, squares, SLOPE_PRIOR)
         own = planned
         if counts.min() >= 2:
             means = summarise(at, value)
@@ -117,28 +117,6 @@ class Design:
     def _shares(self, counts: Counts, variances: Array) -> Array:
         u = np.log(self.x) - np.log(self.x).mean()
         return np.asarray((u / (u @ u)) ** 2 * variances / counts)
-
-
-def planning_variances(x: Array, counts: Counts, squares: Array) -> Array:
-    """s_l^2 [L] to plan with, from n_l trials with sums of squares about their mean [L].
-
-    A power of x, fitted to the levels' own variances (their logarithms, corrected for the mean of
-    log chi^2, weighed by the precision of these), its slope drawn to 0 by SLOPE_PRIOR. Raises
-    ValueError where no level has two trials that differ.
-    """
-    freedom = np.maximum(counts - 1, 0).astype(np.float64)
-    known = (freedom > 0) & (squares > 0)
-    if not known.any():
-        raise ValueError("a design needs a level with two trials that differ")
-    f = freedom[known]
-    # E log(chi^2_f / f) = psi(f/2) - log(f/2), its variance psi'(f/2).
-    logs = np.log(squares[known] / f) - (special.digamma(f / 2) - np.log(f / 2))
-    weight = 1 / special.polygamma(1, f / 2)
-    u = np.log(x)
-    middle = np.average(u[known], weights=weight)
-    centred = u[known] - middle
-    slope = float(np.sum(weight * centred * logs) / (np.sum(weight * centred**2) + SLOPE_PRIOR))
-    return np.asarray(np.exp(np.average(logs, weights=weight) + slope * (u - middle)))
 
 
 def pilot_counts(costs: ArrayLike, least: int = PILOT) -> Counts:

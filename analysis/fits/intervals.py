@@ -12,7 +12,7 @@ sum_l c_l log mu_l, mu_l = E[y] at the level, so one variance formula serves the
 |        | log_mean  | log mu_l, estimated: log(mean) less its jackknife bias         | [L]    |
 | p_sl   |           | pseudo-values n log(mean_l) - (n - 1) log(mean_l without s)    |        |
 | v_l    | variance  | variance of log_mean: that of the p_sl over n_l                | [L]    |
-|        | scores    | each seed's share (p_sl - log_mean_l)/n_l of the error         | [S, L] |
+|        | clusters  | each seed's share (p_sl - log_mean_l)/n_l of the error         | [S, L] |
 |        | test_scores | each group of test points' share of the error (`test_set`)   | [K, L] |
 
 The pseudo-values (Tukey's jackknife) do two things that (y - mean)/mean, the delta method, does
@@ -24,8 +24,9 @@ noise of constant size, and is off by the change of half its variance wherever t
 Three ways to the variance, chosen by `summarise` from the design alone, never from the values:
 
 - `SEEDS` (per-seed slopes): a seed stands at several levels and its effect is shared between them.
-  Seed s has its own slope sum_l c_l p_sl; the variance is that of S independent slopes, with S - 1
-  degrees of freedom. Shared effects that cancel in a slope cancel here.
+  Where all stand at all levels, seed s has its own slope sum_l c_l p_sl; the variance is that of S
+  independent slopes, with S - 1 degrees of freedom. Shared effects that cancel in a slope cancel
+  here. Where some stand at some levels only, see `clusters`.
 - `LEVELS`: values are independent between levels: sum_l c_l^2 v_l with Satterthwaite's degrees of
   freedom, so that the noise may differ from level to level.
 - `RESIDUALS`: one value at some level, so the scatter about the line is all there is.
@@ -33,6 +34,7 @@ Three ways to the variance, chosen by `summarise` from the design alone, never f
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -41,8 +43,12 @@ from numpy.typing import NDArray
 from scipy import special
 
 from analysis.fits import test_set
+from analysis.fits.clusters import Clusters
 
 Array = NDArray[np.float64]
+
+EQUAL = 1e-13
+"""x that differ by this share of themselves or less are one level."""
 
 
 def student(level: float, freedom: float) -> float:
@@ -98,7 +104,7 @@ class LevelMeans:
     variance: Array
     method: Method
     seeds: int
-    scores: Array | None = field(default=None, repr=False)
+    clusters: Clusters | None = field(default=None, repr=False)
     test_scores: Array | None = field(default=None, repr=False)
 
     @property
@@ -145,10 +151,9 @@ class LevelMeans:
 
     def _over_seeds(self, c: Array, degree: int, estimate: float | None) -> Contrast:
         value = float(c @ self.log_mean) if estimate is None else estimate
-        if self.scores is not None:
-            each = self.scores @ c
-            variance = float(each @ each) * self.seeds / (self.seeds - 1)
-            return Contrast(value, float(np.sqrt(variance)), float(self.seeds - 1))
+        if self.clusters is not None:
+            variance, freedom = self.clusters.error(c)
+            return Contrast(value, float(np.sqrt(variance)), freedom)
         if self.method is Method.RESIDUALS:
             left = self.residuals(degree)
             spare = max(len(self.x) - degree - 1, 1)
@@ -163,9 +168,12 @@ class LevelMeans:
 
     def residuals(self, degree: int = 1) -> Array:
         """[L] log_mean less its polynomial fit."""
+        return self.left(self.log_mean, degree)
+
+    def left(self, values: Array, degree: int) -> Array:
+        """[L] values at the levels less their polynomial fit."""
         powers = np.vander(self.u - self.u.mean(), degree + 1, increasing=True)
-        left: Array = self.log_mean - powers @ (self.polynomial(degree) @ self.log_mean)
-        return left
+        return np.asarray(values - powers @ (self.polynomial(degree) @ values), dtype=np.float64)
 
 
 def summarise(
@@ -178,39 +186,62 @@ def summarise(
 
     `seed`, where given, links the levels: trials with the same seed are taken to share effects.
     `without` [n, K]: y as it is without each of K groups of test points; see `test_set`.
-    The rule: SEEDS when every level has two values or more and at least two seeds stand at two
+    The rule: SEEDS when every level has two seeds or more and at least two seeds stand at two
     levels or more; else LEVELS when every level has two values or more; else RESIDUALS.
     """
-    levels, where = np.unique(x, return_inverse=True)
+    levels, where = distinct(x)
     count = np.bincount(where)
     mean, log_mean, share = jackknife(where, y)
     variance = np.bincount(where, share**2) * count / np.maximum(count - 1, 1)
-    repeated = int(count.min()) >= 2
     seeds = int(count.min())
-    method = Method.LEVELS if repeated else Method.RESIDUALS
-    scores = None
-    if seed is not None and repeated:
+    method = Method.LEVELS if seeds >= 2 else Method.RESIDUALS
+    clusters = None
+    if seed is not None:
         names, who = np.unique(seed, return_inverse=True)
-        pairs = np.unique(np.column_stack([who, where]), axis=0)
-        if np.sum(np.bincount(pairs[:, 0]) >= 2) >= 2:
+        cells = np.zeros((len(names), len(levels)), dtype=np.int64)
+        np.add.at(cells, (who, where), 1)
+        linked = np.sum(np.sum(cells > 0, axis=1) >= 2) >= 2
+        if linked and np.sum(cells > 0, axis=0).min() >= 2:
             method, seeds = Method.SEEDS, len(names)
-            scores = np.zeros((len(names), len(levels)))
+            scores = np.zeros(cells.shape)
             np.add.at(scores, (who, where), share)
+            u = np.log(levels) - np.log(levels).mean()
+            clusters = Clusters(u, scores, cells)
     tested = None if without is None else test_set.scores(where, without)
-    return LevelMeans(levels, mean, log_mean, count, variance, method, seeds, scores, tested)
+    return LevelMeans(levels, mean, log_mean, count, variance, method, seeds, clusters, tested)
+
+
+def distinct(x: Array) -> tuple[Array, NDArray[np.int64]]:
+    """The levels of x [n], rising, and the level of each value [n]. Values that differ by rounding
+    alone, such as 0.3 and 0.1 + 0.2, are one level: the one with the fewest digits."""
+    values, where = np.unique(x, return_inverse=True)
+    group = np.cumsum(np.diff(values, prepend=-np.inf) > EQUAL * np.abs(values)) - 1
+    if len(values) == 0 or group[-1] == len(values) - 1:
+        return values, where
+    starts = np.searchsorted(group, np.arange(group[-1] + 2))
+    levels = [
+        min(values[low:high], key=lambda v: len(repr(float(v))))
+        for low, high in itertools.pairwise(starts)
+    ]
+    return np.array(levels), group[where]
 
 
 def jackknife(where: NDArray[np.int64], y: Array) -> tuple[Array, Array, Array]:
     """Means of positive `y` [n] in groups numbered by `where` [n], each with a value: mean [L],
     log mean less its jackknife bias [L], and each value's share of the error of the latter [n]."""
     count = np.bincount(where)
-    # relative to the group's largest value, so that no scale overflows
-    top = np.zeros(len(count))
-    np.maximum.at(top, where, y)
-    total = np.bincount(where, y / top[where])
-    mean = total / count
+    # relative to the group's largest value, so that no scale overflows; without it, the sum of the
+    # others has no digits left of it
+    largest = np.lexsort((y, where))[np.cumsum(count) - 1]
+    top = y[largest]
+    part = y / top[where]
+    part[largest] = 0.0
+    rest = np.bincount(where, part)
+    others = 1 + rest[where] - part
+    others[largest] = np.maximum(rest, np.finfo(np.float64).tiny)
     n = count[where]
-    others = np.where(n > 1, (total[where] - y / top[where]) / np.maximum(n - 1, 1), mean[where])
-    pseudo = n * np.log(mean)[where] - (n - 1) * np.log(others)
+    mean = (1 + rest) / count
+    without = np.where(n > 1, np.log(others / np.maximum(n - 1, 1)), 0.0)
+    pseudo = n * np.log(mean)[where] - (n - 1) * without
     corrected = np.bincount(where, pseudo) / count
     return mean * top, corrected + np.log(top), (pseudo - corrected[where]) / n

@@ -7,7 +7,7 @@ amplitude a is profiled out exactly (a weighted mean), so the fit is a search ov
   with the analytic Jacobian in (a, b, r), halving steps and keeping r >= 0;
 - the interval is the profile likelihood in b, with the cut scaled so that it is right for the
   noise that the seeds show (Rotnitzky and Jewell 1990): RSS(b) - RSS_min <= t^2 phi, phi the ratio
-  of the sandwich variance of b to the model's. An end beyond B_LIMIT is infinite: the data do not
+  of the sandwich variance of b to the model's. An end beyond `limit` is infinite: the data do not
   bound the exponent there.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 from analysis.fits.intervals import Array, Contrast, LevelMeans, student
 
 B_LIMIT = 10.0
-"""|b| is sought up to here."""
+"""|b| is sought up to here, or further where x spans less than a factor of e: see `limit`."""
 
 _STARTS = 41
 """Starts for r > 0 at each b: log-spaced from 1e-4 of the smallest signal to 1e4 of the largest."""
@@ -41,6 +41,13 @@ class OffsetFit:
     converged: bool
 
 
+def limit(u: Array) -> float:
+    """The steepest exponent sought: over the whole range of u = log x, x^-b falls by e^10 at least,
+    and no further than floats reach."""
+    reach = float(u[-1] - u[0])
+    return min(max(B_LIMIT, B_LIMIT / reach), 600 / reach)
+
+
 def _profile(b: Array, r: Array, u: Array, ell: Array, w: Array) -> tuple[Array, Array]:
     """RSS and a for broadcast b, r [...], with a profiled out."""
     shape = np.log(np.exp(-b[..., None] * u) + r[..., None])
@@ -54,6 +61,12 @@ def _jacobian(b: float, r: float, u: Array) -> Array:
     signal = np.exp(-b * u)
     total = signal + r
     return np.column_stack([np.ones_like(u), -u * signal / total, 1 / total])
+
+
+def _scaled(rows: Array) -> tuple[Array, Array]:
+    """Columns of length 1, and their lengths: r may be of any size."""
+    size = np.linalg.norm(rows, axis=0)
+    return rows / size, size
 
 
 def _smallest_signal(b: Array, u: Array) -> Array:
@@ -85,7 +98,7 @@ def _best_ratio(b: Array, u: Array, ell: Array, w: Array) -> tuple[Array, Array]
 
 def _polish(b: float, r: float, u: Array, ell: Array, w: Array) -> tuple[float, float, float, bool]:
     """Gauss-Newton from (b, r) with step halving: (b, r, RSS, whether it is stationary)."""
-    root = np.sqrt(w)
+    root, most = np.sqrt(w), limit(u)
 
     def rss_at(b: float, r: float) -> tuple[float, float]:
         value, a = _profile(np.array(b), np.array(r), u, ell, w)
@@ -96,18 +109,17 @@ def _polish(b: float, r: float, u: Array, ell: Array, w: Array) -> tuple[float, 
         jacobian = _jacobian(b, r, u)
         left = ell - a - np.log(np.exp(-b * u) + r)
         held = r == 0 and float((w * left) @ jacobian[:, 2]) <= 0
-        at_limit = abs(b) == B_LIMIT and b * float((w * left) @ jacobian[:, 1]) >= 0
+        at_limit = abs(b) == most and b * float((w * left) @ jacobian[:, 1]) >= 0
         columns = [0] + [1] * (not at_limit) + [2] * (not held)
         step = np.zeros(3)
-        step[columns] = np.linalg.lstsq(
-            jacobian[:, columns] * root[:, None], left * root, rcond=1e-14
-        )[0]
+        rows, size = _scaled(jacobian[:, columns] * root[:, None])
+        step[columns] = np.linalg.lstsq(rows, left * root, rcond=1e-14)[0] / size
         gain = float(np.sum(w * left * (jacobian @ step)))  # first-order fall of RSS / 2
         if gain <= 1e-14 * rss + 1e-28 * len(u):
             return b, r, rss, True
         scale = 1.0
         while scale > 1e-10:
-            trial_b = float(np.clip(b + scale * step[1], -B_LIMIT, B_LIMIT))
+            trial_b = float(np.clip(b + scale * step[1], -most, most))
             trial_r = max(r + scale * step[2], 0.0)
             value, trial_a = rss_at(trial_b, trial_r)
             if value < rss:
@@ -122,9 +134,9 @@ def _polish(b: float, r: float, u: Array, ell: Array, w: Array) -> tuple[float, 
 def fit(means: LevelMeans) -> OffsetFit:
     """Least squares of log level means over (a, b, r); levels weigh as in a plain fit."""
     u, ell, w = means.u - means.u.mean(), means.log_mean - means.log_mean.mean(), means.weights
-    reach = u[-1] - u[0]
-    small = np.concatenate([np.linspace(0, 1, 21)[1:] * min(B_LIMIT, 2 / reach), [0.0]])
-    grid = np.unique(np.concatenate([np.linspace(-B_LIMIT, B_LIMIT, 81), small, -small]))
+    reach, most = u[-1] - u[0], limit(u)
+    small = np.concatenate([np.linspace(0, 1, 21)[1:] * min(most, 2 / reach), [0.0]])
+    grid = np.unique(np.concatenate([np.linspace(-most, most, 81), small, -small]))
     ratios, rss = _best_ratio(grid, u, ell, w)
     inner = np.pad(rss, 1, constant_values=np.inf)
     starts = np.flatnonzero((rss <= inner[:-2]) & (rss <= inner[2:]))
@@ -135,9 +147,8 @@ def fit(means: LevelMeans) -> OffsetFit:
     _value, a = _profile(np.array(b), np.array(r), u, ell, w)
     jacobian = _jacobian(b, r, u)
     root = np.sqrt(w)
-    gradients = np.asarray(
-        np.linalg.pinv(jacobian * root[:, None], rcond=1e-13) * root, dtype=float
-    )
+    rows, size = _scaled(jacobian * root[:, None])
+    gradients = np.asarray(np.linalg.pinv(rows, rcond=1e-13) / size[:, None] * root, dtype=float)
     curvature_b = float(gradients[1] ** 2 @ (1 / w))
     return OffsetFit(
         float(a) + float(means.log_mean.mean()), b, r, best, gradients, curvature_b, converged
@@ -153,8 +164,8 @@ def interval(means: LevelMeans, found: OffsetFit, level: float) -> tuple[float, 
     cut = found.rss + phi * student(level, error.freedom) ** 2
     u, ell, w = means.u - means.u.mean(), means.log_mean - means.log_mean.mean(), means.weights
     return (
-        _crossing(found.b, -B_LIMIT, cut, u, ell, w),
-        _crossing(found.b, B_LIMIT, cut, u, ell, w),
+        _crossing(found.b, -limit(u), cut, u, ell, w),
+        _crossing(found.b, limit(u), cut, u, ell, w),
     )
 
 
@@ -199,5 +210,6 @@ def quadratic_row(found: OffsetFit, means: LevelMeans) -> Array | None:
     jacobian = _jacobian(found.b, found.r, u)
     columns = jacobian[:, :2] if found.r == 0 else jacobian
     design = np.column_stack([columns, u**2]) * root[:, None]
-    row: Array = (np.linalg.pinv(design, rcond=1e-12) * root)[-1]
+    rows, size = _scaled(design)
+    row: Array = (np.linalg.pinv(rows, rcond=1e-12) * root)[-1] / size[-1]
     return row

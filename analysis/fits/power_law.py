@@ -26,7 +26,7 @@ from analysis.fits import diagnostics
 from analysis.fits import offset as offset_fit
 from analysis.fits.diagnostics import Curvature, Holdout, LocalSlope, Spread
 from analysis.fits.growth import OFFSET, POWER, Growth
-from analysis.fits.intervals import Array, Contrast, LevelMeans, Method, summarise
+from analysis.fits.intervals import Array, Contrast, LevelMeans, Method, distinct, summarise
 from analysis.fits.test_set import TestSet
 
 MINIMUM_LEVELS = 3
@@ -54,13 +54,14 @@ class PowerLawFit:
     end_slope, forecast_slope: exponent by a quadratic in log-log at the largest x, and one whole
     log range further: where the curve is heading. misfit: how the curve bends about the offset
     form, in place of `curvature`. test_set: the test set's part of the interval, where it is known.
+    log_amplitude: natural; the amplitude itself is 0 or infinite where floats do not hold it.
     """
 
     status: FitStatus
     message: str
     exponent: float
     ci: tuple[float, float]
-    amplitude: float
+    log_amplitude: float
     offset: float
     level: float
     method: Method
@@ -85,6 +86,11 @@ class PowerLawFit:
     @property
     def ok(self) -> bool:
         return self.status is FitStatus.OK
+
+    @property
+    def amplitude(self) -> float:
+        with np.errstate(over="ignore", under="ignore"):
+            return float(np.exp(self.log_amplitude))
 
     @property
     def points(self) -> int:
@@ -120,8 +126,9 @@ class PowerLawFit:
             for row, v in zip(rows, value, strict=True)
         ]
         low, high = np.array(ends).T
-        factor = self.growth.of(np.exp(u))
-        return factor * np.exp(value), factor * np.exp(low), factor * np.exp(high)
+        with np.errstate(over="ignore", under="ignore"):
+            factor = self.growth.of(np.exp(u))
+            return factor * np.exp(value), factor * np.exp(low), factor * np.exp(high)
 
 
 def fit_power_law(
@@ -165,6 +172,8 @@ def fit_power_law(
     if left is not None:
         left = left / factor[:, None] if (np.isfinite(left) & (left > 0)).all() else None
     fit = _fitted(xs, ys / factor, names, growth.offset, level, left)
+    if fit.ok:
+        fit = replace(fit, message="; ".join(filter(None, (fit.message, _rounding(xs, fit)))))
     if fit.holdout is not None:
         last = float(growth.of(np.array([fit.holdout.x]))[0])
         holdout = replace(
@@ -210,16 +219,26 @@ def _invalid(x: Array, y: Array) -> str:
 
 def _too_few(x: Array, offset: bool) -> str:
     needed = MINIMUM_LEVELS_OFFSET if offset else MINIMUM_LEVELS
-    have = len(np.unique(x))
+    have = len(distinct(x)[0])
     if have >= needed:
         return ""
     form = "A x^-b + c" if offset else "A x^-b"
     return f"{have} distinct x, and {form} needs at least {needed}: add values to the axis"
 
 
+def _rounding(x: Array, fit: PowerLawFit) -> str:
+    """The note on x that were taken for one level."""
+    given = np.unique(x)
+    if len(given) == fit.points:
+        return ""
+    one = given[np.flatnonzero(np.diff(distinct(given)[1]) == 0)[0] :][:2]
+    such = " and ".join(repr(float(v)) for v in one)
+    return f"x that differ by rounding alone are one level, such as {such}"
+
+
 def _range(x: Array) -> float:
     good = x[np.isfinite(x) & (x > 0)]
-    return float(np.log10(good.max() / good.min())) if len(good) else 0.0
+    return float(np.log10(good.max()) - np.log10(good.min())) if len(good) else 0.0
 
 
 def _without_exponent(
@@ -230,13 +249,13 @@ def _without_exponent(
         message=message,
         exponent=math.nan,
         ci=NAN_PAIR,
-        amplitude=math.nan,
+        log_amplitude=math.nan,
         offset=math.nan,
         level=level,
         method=Method.RESIDUALS if means is None else means.method,
         seeds=0 if means is None else means.seeds,
         trials=len(x),
-        levels=tuple(np.unique(x[np.isfinite(x)]).tolist()),
+        levels=tuple(distinct(x[np.isfinite(x)])[0].tolist()),
         range_decades=_range(x),
         local_slopes=() if means is None else diagnostics.local_slopes(means),
         spread=None if means is None else diagnostics.spread(means, level),
@@ -264,7 +283,7 @@ def _plain(means: LevelMeans, trials: int, level: float) -> PowerLawFit:
         message=_note(means, bias, b.error),
         exponent=b.estimate,
         ci=b.interval(level),
-        amplitude=math.exp(float(rows[0] @ means.log_mean) + b.estimate * float(means.u.mean())),
+        log_amplitude=float(rows[0] @ means.log_mean) + b.estimate * float(means.u.mean()),
         offset=0.0,
         level=level,
         method=means.method,
@@ -296,18 +315,18 @@ def _offset(means: LevelMeans, trials: int, level: float) -> PowerLawFit:
             level,
             means,
         )
-    if abs(found.b) == offset_fit.B_LIMIT:
+    limit = offset_fit.limit(means.u)
+    if abs(found.b) == limit:
         return _without_exponent(
             FitStatus.REFUSED,
-            f"the best exponent of A x^-b + c lies beyond {offset_fit.B_LIMIT:g}: the curve is at "
-            "its floor from the second level on; add levels where it still falls",
+            f"the best exponent of A x^-b + c lies beyond {limit:.3g}: the curve is at its floor "
+            "from the second level on; add levels where it still falls, or fit A x^-b alone",
             np.repeat(means.x, means.count),
             level,
             means,
         )
     ci = offset_fit.interval(means, found, level)
     value, _rows = offset_fit.predict(found, means.u - means.u.mean())
-    amplitude = math.exp(found.a + found.b * float(means.u.mean()))
     notes = []
     if not np.isfinite(ci).all():
         notes.append("the data do not bound the exponent on both sides: extend the range")
@@ -318,8 +337,8 @@ def _offset(means: LevelMeans, trials: int, level: float) -> PowerLawFit:
         message="; ".join(notes),
         exponent=found.b,
         ci=ci,
-        amplitude=amplitude,
-        offset=found.r * math.exp(found.a),
+        log_amplitude=found.a + found.b * float(means.u.mean()),
+        offset=0.0 if found.r == 0 else math.exp(found.a + math.log(found.r)),
         level=level,
         method=Method.PROFILE,
         seeds=means.seeds,

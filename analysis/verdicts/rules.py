@@ -52,6 +52,8 @@ DRIFT_P = 0.1
 END_LEVEL = 0.9
 MOST_SEEDS = 200
 """More seeds than this per level are not worth naming."""
+EQUAL = 1e-9
+"""Exponents that differ by this share of theory's are one: floats round."""
 SETTLES = "would settle it"
 
 
@@ -68,6 +70,7 @@ class Word(StrEnum):
 
 _OPPOSITE = {Word.CONSISTENT: Word.VIOLATES, Word.AGREES: Word.DISAGREES}
 """Verdicts that claim no more than that theory may stand, and what would contradict them."""
+_CONTRARY = ({Word.FASTER, Word.VIOLATES}, *({a, b} for a, b in _OPPOSITE.items()))
 
 
 def decide(prediction: Prediction, fit: PowerLawFit) -> tuple[Word, str]:
@@ -104,19 +107,21 @@ def word_at(prediction: Prediction, fit: PowerLawFit, level: float) -> Word:
 def word_for(prediction: Prediction, low: float, high: float) -> Word:
     """Rule 3 for an interval [low, high]; not for a sharp exponent 0."""
     start, stop = _zone(prediction)
+    beta, near = prediction.exponent, EQUAL * abs(prediction.exponent)
     if prediction.kind is Kind.QUALITATIVE:
-        if high < stop:
+        if high < stop - near:
             return Word.AGREES
-        return Word.DISAGREES if low > stop else Word.UNDETERMINED
+        return Word.DISAGREES if low > stop + near else Word.UNDETERMINED
     if prediction.kind is Kind.SHARP:
-        if start <= low and high <= stop:
+        if start - near <= low and high <= stop + near:
             return Word.AGREES
-        return Word.DISAGREES if high < start or low > stop else Word.UNDETERMINED
-    if low > prediction.exponent:
+        outside = high < start - near or low > stop + near
+        return Word.DISAGREES if outside else Word.UNDETERMINED
+    if low > beta + near:
         return Word.FASTER
-    if high < prediction.exponent:
+    if high < beta - near:
         return Word.VIOLATES
-    return Word.CONSISTENT if low >= start else Word.UNDETERMINED
+    return Word.CONSISTENT if low >= start - near else Word.UNDETERMINED
 
 
 def _zone(prediction: Prediction) -> tuple[float, float]:
@@ -196,11 +201,27 @@ def _drift(prediction: Prediction, fit: PowerLawFit, word: Word) -> str:
     at_end = word_for(prediction, low, high)
     if at_end is word or (word in _OPPOSITE and at_end is not _OPPOSITE[word]):
         return ""
-    return (
+    told = (
         f"the exponent at the largest value alone is {end.exponent:.3g} [{low:.3g}, {high:.3g}], "
-        "which is too uncertain to rule out that the curve bends: add seeds, or extend the range "
-        f"beyond {end.high:g}"
     )
+    if {word, at_end} in _CONTRARY:
+        return f"{told}which says {at_end}: {more}"
+    half, room = (high - low) / 2, _room(prediction, word, end.exponent)
+    seeds = _seeds(max(fit.seeds, 1), half, room, end.freedom, END_LEVEL)
+    return (
+        f"{told}which is too uncertain to rule out that the curve bends: {seeds or 'add seeds'}, "
+        f"or extend the range beyond {end.high:g}"
+    )
+
+
+def _room(prediction: Prediction, word: Word, exponent: float) -> float:
+    """How far an exponent lies within what gives `word`; negative outside."""
+    start, stop = _zone(prediction)
+    if prediction.kind is Kind.BOUND:
+        above = exponent - prediction.exponent
+        return {Word.FASTER: above, Word.VIOLATES: -above}.get(word, exponent - start)
+    inside = min(exponent - start, stop - exponent)
+    return inside if word is Word.AGREES else -inside
 
 
 def _decide_zero(prediction: Prediction, fit: PowerLawFit) -> tuple[Word, str]:
@@ -219,7 +240,7 @@ def _decide_zero(prediction: Prediction, fit: PowerLawFit) -> tuple[Word, str]:
         return Word.DISAGREES, told
     return (
         Word.UNDETERMINED,
-        f"{told}; {_seeds(fit, change.high - change.estimate, abs(cut - change.estimate))}",
+        f"{told}; {_settled(fit, change.high - change.estimate, abs(cut - change.estimate))}",
     )
 
 
@@ -232,7 +253,7 @@ def _settle(prediction: Prediction, fit: PowerLawFit) -> str:
         room = max(prediction.exponent - fit.exponent, fit.exponent - start)
     else:
         room = min(abs(fit.exponent - edge) for edge in (start, stop))
-    told = _seeds(fit, half, room)
+    told = _settled(fit, half, room)
     if room > 0 and half / room < 8:
         decades = fit.range_decades * (half / room) ** (2 / 3)
         range_told = f"a range of {decades:.2g} decades (now {fit.range_decades:.2g})"
@@ -241,20 +262,23 @@ def _settle(prediction: Prediction, fit: PowerLawFit) -> str:
     return told
 
 
-def _seeds(fit: PowerLawFit, half: float, room: float) -> str:
-    """Seeds per level that bring a half-width down to `room`, the estimate staying where it is."""
-    now = max(fit.seeds, 1)
-    if room > 0:
-        freedom = _freedom(fit)
-        error = half / student(fit.level, freedom)
-        for count in range(now + 1, MOST_SEEDS + 1):
-            spare = freedom * (count - 1) / max(now - 1, 1)
-            if error * student(fit.level, spare) <= room * math.sqrt(count / now):
-                return f"about {count} seeds per level (now {now}) {SETTLES}"
-    return (
+def _settled(fit: PowerLawFit, half: float, room: float) -> str:
+    """Seeds per level that bring the fit's half-width down to `room`."""
+    return _seeds(max(fit.seeds, 1), half, room, _freedom(fit), fit.level) or (
         f"not even {MOST_SEEDS} seeds per level {SETTLES}: the estimate lies too near the edge of "
         "what counts as theory's value"
     )
+
+
+def _seeds(now: int, half: float, room: float, freedom: float, level: float) -> str:
+    """Seeds per level that bring a half-width down to `room`, the estimate staying where it is;
+    empty where MOST_SEEDS do not."""
+    error = half / student(level, freedom)
+    for count in range(now + 1, MOST_SEEDS + 1):
+        spare = freedom * (count - 1) / max(now - 1, 1)
+        if error * student(level, spare) <= room * math.sqrt(count / now):
+            return f"about {count} seeds per level (now {now}) {SETTLES}"
+    return ""
 
 
 def _freedom(fit: PowerLawFit) -> float:

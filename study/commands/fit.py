@@ -23,10 +23,12 @@ if TYPE_CHECKING:  # loaded on use: every other command starts without them
     import pandas as pd
     from numpy.typing import NDArray
 
-    from analysis.fits.diagnostics import LocalSlope
     from analysis.fits.growth import Growth
     from analysis.fits.power_law import PowerLawFit
     from analysis.verdicts.judging import Verdict
+
+MOST_SLOPES = 8
+"""More local slopes than this are told by the first, the middle and the last, and their span."""
 
 KINDS = (Kind.BOUND, Kind.SHARP)
 
@@ -58,6 +60,7 @@ def fit(
     """Fit a power law to a CSV table: exponent with interval, diagnostics, and a verdict."""
     from analysis.fits.growth import log_power
     from analysis.fits.power_law import fit_power_law
+    from analysis.fits.remarks import remarks
     from analysis.verdicts.judging import judge
 
     prediction = _prediction(csv.stem, x, y, theory, kind, margin)
@@ -70,10 +73,11 @@ def fit(
     found = fit_power_law(xs, ys, seeds, level=level, growth=growth)
     verdict = None if prediction is None else judge(prediction, found)
     resampled = _resampled(xs, ys, seeds, growth, level) if found.ok else None
+    notes = [note for note in (found.message, *remarks(xs, ys, seeds)) if note]
     if as_json:
-        print(json.dumps(_described(found, verdict, resampled), indent=2, allow_nan=False))
+        print(json.dumps(_described(found, verdict, resampled, notes), indent=2, allow_nan=False))
     elif found.ok:
-        _print(csv, x, y, found, verdict, resampled)
+        _print(csv, x, y, found, verdict, resampled, notes)
     if not found.ok:
         raise SpecError(f"{csv}: no exponent: {found.message}")
 
@@ -215,16 +219,20 @@ def _resampled(
 
 
 def _described(
-    fit: PowerLawFit, verdict: Verdict | None, resampled: tuple[float, float] | None
+    fit: PowerLawFit,
+    verdict: Verdict | None,
+    resampled: tuple[float, float] | None,
+    notes: list[str],
 ) -> dict[str, Any]:
     from analysis.verdicts.judging import plain_json
 
     keep = (
-        "status", "message", "exponent", "ci", "amplitude", "offset", "level", "method", "seeds",
-        "trials", "levels", "range_decades", "local_slopes", "curvature", "misfit", "holdout",
-        "log_bias", "residuals",
+        "status", "message", "exponent", "ci", "amplitude", "log_amplitude", "offset", "level",
+        "method", "seeds", "trials", "levels", "range_decades", "local_slopes", "curvature",
+        "misfit", "holdout", "log_bias", "residuals",
     )  # fmt: skip
     plain: dict[str, Any] = plain_json({name: getattr(fit, name) for name in keep})
+    plain["notes"] = notes
     plain["form"] = fit.growth.form
     plain["bootstrap"] = plain_json(resampled)
     plain["verdict"] = None if verdict is None else verdict.to_dict()
@@ -238,11 +246,12 @@ def _print(
     fit: PowerLawFit,
     verdict: Verdict | None,
     resampled: tuple[float, float] | None,
+    notes: list[str],
 ) -> None:
     console = Console()
     table = Table(show_header=False, box=None, pad_edge=False)
     share = f"{100 * fit.level:g} %"
-    for row in _rows(fit, x, share, resampled):
+    for row in _rows(fit, x, share, resampled, notes):
         table.add_row(*map(escape, row))
     if verdict is not None:
         table.add_row("verdict", escape(f"{verdict.verdict}: {verdict.reason}"))
@@ -253,25 +262,41 @@ def _print(
 
 
 def _rows(
-    fit: PowerLawFit, x: str, share: str, resampled: tuple[float, float] | None
+    fit: PowerLawFit, x: str, share: str, resampled: tuple[float, float] | None, notes: list[str]
 ) -> list[tuple[str, str]]:
+    digits = 6 + max(0, math.ceil(-math.log10(max(fit.range_decades, 1e-9))))
+
+    def at(value: float) -> str:
+        return f"{value:.{digits}g}"
+
     rows = [
         ("b", f"{fit.exponent:.4g}"),
         (f"{share} interval", f"[{fit.ci[0]:.4g}, {fit.ci[1]:.4g}] ({fit.method})"),
     ]
     if resampled is not None:
         rows.append(("bootstrap", f"[{resampled[0]:.4g}, {resampled[1]:.4g}] (whole seeds)"))
-    rows.append(("A", f"{fit.amplitude:.4g}"))
+    rows.append(
+        ("A", f"{fit.amplitude:.4g}")
+        if 0 < fit.amplitude < math.inf
+        else ("log10 A", f"{fit.log_amplitude / math.log(10):.6g}")
+    )
     if fit.growth.offset:
         rows.append(("c", f"{fit.offset:.4g}"))
     rows.append(
         (
             "data",
-            f"{fit.trials} values at {fit.points} {x} from {min(fit.levels):g} to "
-            f"{max(fit.levels):g} ({fit.range_decades:.2g} decades)",
+            f"{fit.trials} values at {fit.points} {x} from {at(min(fit.levels))} to "
+            f"{at(max(fit.levels))} ({fit.range_decades:.2g} decades)",
         )
     )
-    rows.append(("local b", ", ".join(_slope(s) for s in fit.local_slopes)))
+    slopes, shown = fit.local_slopes, fit.local_slopes
+    if len(slopes) > MOST_SLOPES:
+        shown = (slopes[0], slopes[len(slopes) // 2], slopes[-1])
+    local = ", ".join(f"{s.exponent:.3g} ({at(s.low)} to {at(s.high)})" for s in shown)
+    if len(slopes) > len(shown):
+        least, most = (end(s.exponent for s in slopes) for end in (min, max))
+        local += f"; {len(slopes)} windows between {least:.3g} and {most:.3g}"
+    rows.append(("local b", local))
     bend = fit.curvature or fit.misfit
     if bend is not None:
         what = "curvature" if fit.curvature is not None else "bend left over"
@@ -281,14 +306,8 @@ def _rows(
         rows.append(
             (
                 "held-out check",
-                f"{x} = {h.x:g}: forecast {h.predicted:.4g}, observed {h.observed:.4g} "
+                f"{x} = {at(h.x)}: forecast {h.predicted:.4g}, observed {h.observed:.4g} "
                 f"(p = {h.p_value:.2g})",
             )
         )
-    if fit.message:
-        rows.append(("note", fit.message))
-    return rows
-
-
-def _slope(slope: LocalSlope) -> str:
-    return f"{slope.exponent:.3g} ({slope.low:g} to {slope.high:g})"
+    return rows + [("note", note) for note in notes]

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analysis.fits.clusters import spread_curve
 from analysis.fits.half_width import (
     MOST_PILOT,
     PILOT,
+    SLOPE_PRIOR,
     Design,
     next_round,
     pilot_counts,
-    planning_variances,
 )
 from analysis.fits.power_law import fit_power_law
 
@@ -55,7 +56,7 @@ def test_planning_recovers_planted_spreads_that_fall_with_x() -> None:
     for _ in range(50):
         v = planted[:, None] * rng.standard_normal((7, 400))
         squares = np.sum((v - v.mean(axis=1, keepdims=True)) ** 2, axis=1)
-        found.append(planning_variances(LEVELS, counts, squares))
+        found.append(spread_curve(np.log(LEVELS), counts, squares, SLOPE_PRIOR))
     assert np.mean(found, axis=0) == pytest.approx(planted**2, rel=0.05)
 
 

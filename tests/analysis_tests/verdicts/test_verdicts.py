@@ -68,6 +68,41 @@ def test_word_for_a_clean_power_law(kind: Kind, beta: float, word: Word) -> None
     assert set(words) <= {word, Word.UNDETERMINED}
 
 
+@pytest.mark.parametrize("b", [1 / 3, 0.5, 0.7, 2.0])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_exact_exponents_are_judged_as_equal(b: float, seeds: int) -> None:
+    """A power law without noise: rounding decides nothing, and nothing is too uncertain."""
+    x = np.geomspace(64, 8192, 8)
+    exact = fit_power_law(np.tile(x, seeds), np.tile(3 * x**-b, seeds))
+    for kind, beta, word in (
+        (Kind.BOUND, b, Word.CONSISTENT),
+        (Kind.BOUND, b / 0.85, Word.VIOLATES),
+        (Kind.BOUND, b * 0.99, Word.FASTER),
+        (Kind.SHARP, b / 1.15, Word.AGREES),
+        (Kind.SHARP, b / 0.85, Word.AGREES),
+        (Kind.SHARP, b / 0.84, Word.DISAGREES),
+    ):
+        told = judge(prediction(kind, beta), exact)
+        assert told.verdict is word, told.reason
+        assert "too uncertain" not in told.reason
+
+
+def test_an_uncertain_end_says_what_would_settle_it() -> None:
+    x = np.geomspace(64, 2048, 6)
+    rng = np.random.default_rng(3)
+    said = []
+    for _ in range(40):
+        y = x**-0.45 * np.exp(0.1 * rng.standard_normal((5, 6)))
+        told = judge(prediction(Kind.BOUND, 0.4), fit_power_law(np.tile(x, 5), y.ravel()))
+        assert told.verdict in (Word.FASTER, Word.UNDETERMINED, Word.CONSISTENT)
+        if told.verdict is Word.UNDETERMINED:
+            said.append(told.reason)
+            assert any(word in told.reason for word in ("seeds", "range")), told.reason
+    assert any(
+        "too uncertain" in s and "seeds per level (now 5) would settle it" in s for s in said
+    )
+
+
 def test_qualitative_prediction() -> None:
     flat = prediction(Kind.QUALITATIVE, 0.0, threshold=0.4)
     assert judge(flat, fit(0.05)).verdict is Word.AGREES

@@ -151,6 +151,39 @@ def test_tables_that_give_no_exponent(
     assert "none.csv: no such file" in capsys.readouterr().err
 
 
+def test_many_levels_and_huge_amplitudes_are_said_briefly(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    path = tmp_path / "t.csv"
+    path.write_text("day,e\n" + "".join(f"{2460000 + i},{0.9**i}\n" for i in range(64)))
+    assert command(path, "--x", "day", "--y", "e") == 0
+    told = capsys.readouterr().out
+    assert "log10 A" in told
+    assert "33 windows between" in told
+    assert "64 values at 64 day from 2460000 to 2460063" in told
+    assert len(told.splitlines()) < 12
+
+
+def test_copies_and_rows_that_move_together_are_said(
+    tmp_path: Path, csv: Path, capsys: Capture
+) -> None:
+    twice = tmp_path / "twice.csv"
+    lines = csv.read_text().splitlines()
+    twice.write_text("\n".join([*lines, *lines[1:]]) + "\n")
+    assert command(*columns(twice), "--seed", "run") == 0
+    assert "42 rows are copies of others, with the same x, y and seed" in capsys.readouterr().out
+    rng = np.random.default_rng(0)
+    shift = 0.3 * rng.standard_normal(6)
+    y = [N**-0.5 * np.exp(s + 0.02 * rng.standard_normal(len(N))) for s in shift]
+    rows = [f"{n},{v}" for one in y for n, v in zip(N, one, strict=True)]
+    shared = tmp_path / "shared.csv"
+    shared.write_text("\n".join(["N,test error", *rows]) + "\n")
+    assert command(*columns(shared), "--json") == 0
+    (note,) = json.loads(capsys.readouterr().out)["notes"]
+    assert "rows in the same place at each x move together" in note
+
+
 def test_a_refused_fit_says_so_in_json_too(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "t.csv"
     path.write_text("N,e\n64,1\n128,2\n")
