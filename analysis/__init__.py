@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import scorerates_main  # noqa: F401  # what follows is ours
+
 if TYPE_CHECKING:
     from analysis.data.results import load_results
     from analysis.fits.growth import Growth, log_power

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import scorerates_main  # noqa: F401  # what follows is ours
+
 if TYPE_CHECKING:
     from study.commands.run import run
     from study.spec.sections import StudySpec

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import scorerates_main  # noqa: F401  # what follows is ours
 from trainers.trial import Trajectory, TrialConfig, TrialStatus
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from scorerates_main import for_python
 from study.mlflow_view.tracking import check_database, ui_command, ui_environment
 from study.running.interruption import Interrupted, interruptible
 from study.spec.messages import SpecError
@@ -43,7 +44,7 @@ def serve(tracking_uri: str, host: str, port: int) -> int:
     check_database(tracking_uri)
     keeper = subprocess.Popen(
         [sys.executable, "-m", "study.commands.ui", *ui_command(host, port)],
-        env=ui_environment(os.environ, tracking_uri),
+        env=ui_environment(for_python(os.environ), tracking_uri),
         stdin=subprocess.PIPE,
         start_new_session=True,  # the terminal's signals are for us: the keeper goes by its pipe
     )

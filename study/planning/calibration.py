@@ -21,6 +21,7 @@ from subprocess import PIPE, Popen, SubprocessError
 from typing import Any
 
 from analysis.data.files import write_whole
+from scorerates_main import for_python
 from study.planning.cost import DEFAULT_SPEEDS, Speeds
 from study.planning.plan import Slots
 from trainers.trial import NUMERICS_VERSION, GaussianMixture, TrialConfig, content_id
@@ -87,12 +88,7 @@ def _file(slots: Slots) -> Path:
 def _measured(slots: Slots) -> Speeds:
     count = min(slots.workers, MEASURED_AT_ONCE)
     command = [sys.executable, "-m", "study.planning.calibration", slots.device, str(slots.cpus)]
-    root = str(Path(__file__).resolve().parents[1])
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(slots.cpus),
-        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
-    }
+    environment = {**for_python(os.environ), "OMP_NUM_THREADS": str(slots.cpus)}
     running = [
         Popen(command, stdout=PIPE, stderr=PIPE, text=True, env=environment) for _ in range(count)
     ]

@@ -30,6 +30,8 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1e9",
 }
+_WORKERS = {"worker_process_setup_hook": "scorerates_main.pin"}
+"""Ray puts the working directory first on the path of its workers, whatever lies there."""
 
 
 @contextmanager
@@ -61,6 +63,7 @@ def ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
                     include_dashboard=False,
                     logging_level=logging.ERROR,
                     log_to_driver=False,
+                    runtime_env=dict(_WORKERS),
                     _temp_dir=folder,
                 )
             yield slots_of(_nodes(), spec.device, spec.resources, growing=bool(address))
@@ -105,7 +108,12 @@ def _connect(address: str) -> None:
         if host and port.isdigit():
             # Ray itself would try for minutes.
             socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        ray.init(
+            address=address,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            runtime_env=dict(_WORKERS),
+        )
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
         raise SpecError(f"address: cannot reach a Ray cluster at {address!r}: {reason}") from None
