@@ -101,7 +101,7 @@ def test_an_edited_file_is_another_trainer(write) -> None:
     [
         ("class Momentum:\n    pass\n", "must have kernel_limit, operations and train"),
         ("class Other:\n    pass\n", "has no class Momentum"),
-        ("1 / 0\n", "ZeroDivisionError"),
+        ("class Momentum:\n    x = 1 / 0\n", "ZeroDivisionError"),
     ],
 )
 def test_a_file_that_holds_no_trainer_is_told(text: str, said: str, write) -> None:

@@ -7,13 +7,16 @@ its numbers in the one file. Standard library only: the driver hashes, a worker 
 
 from __future__ import annotations
 
+import ast
 import atexit
+import difflib
 import hashlib
 import importlib.util
 import shutil
 import sys
+import sysconfig
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -22,10 +25,13 @@ from typing import Any
 from trainers.errors import TrainerError
 from trainers.registry import TRAINERS
 
+_PYTHON = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")}
+_folders: list[Path] = []  # of studies, the latest first
+
 
 def trainer_fields(name: str) -> dict[str, str]:
     """The fields of a TrialConfig that state trainer `name`: {"trainer": ...}, and of one of your
-    own its file's hash. Raises TrainerError."""
+    own its file's hash. Raises TrainerError, also for a file that holds no such class."""
     if name in TRAINERS:
         return {"trainer": name}
     if ":" not in name:
@@ -33,11 +39,18 @@ def trainer_fields(name: str) -> dict[str, str]:
             f"trainer = {name!r} is unknown: use one of {', '.join(TRAINERS)}, or your own as "
             "module:Class"
         )
-    return {"trainer": name, "trainer_sha256": _sha256(_file_of(name).read_bytes())}
+    path = _file_of(name)
+    source = _read(name, path)
+    _check_source(name, path, source)
+    return {"trainer": name, "trainer_sha256": _sha256(source)}
 
 
 def make_importable(folder: Path) -> None:
-    """Puts `folder` at the end of the import path, where workers of this process find it too."""
+    """Trainers of your own are looked for in `folder` first. What they import is found there too,
+    at the end of the import path."""
+    if folder in _folders:
+        _folders.remove(folder)
+    _folders.insert(0, folder)
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
@@ -45,7 +58,7 @@ def make_importable(folder: Path) -> None:
 def source_files(names: Iterable[str]) -> tuple[tuple[str, bytes], ...]:
     """(module, source) of the trainers of your own among `names`, for processes elsewhere."""
     own = sorted({name for name in names if ":" in name})
-    return tuple((name.partition(":")[0], _file_of(name).read_bytes()) for name in own)
+    return tuple((name.partition(":")[0], _read(name, _file_of(name))) for name in own)
 
 
 @cache
@@ -64,16 +77,17 @@ def place(files: tuple[tuple[str, bytes], ...]) -> None:
 def load_custom(name: str, sha256: str) -> Any:
     """An instance of `module:Class`, made without arguments. Raises TrainerError where its file is
     not there, is not the one with this hash, or has no such class."""
-    path = _file_of(name)
-    source = path.read_bytes()
-    if _sha256(source) != sha256:
+    first = _file_of(name)
+    found = {path: _read(name, path) for path in _files_of(name)}
+    path = next((p for p, source in found.items() if _sha256(source) == sha256), None)
+    if path is None:
         raise TrainerError(
-            f"trainer {name}: {path} is not the file that the study was planned with "
+            f"trainer {name}: {first} is not the file that the study was planned with "
             f"(SHA-256 {sha256[:8]}…): run the command again, and on a cluster give every node "
             "the same file"
         )
     module_name, _, class_name = name.partition(":")
-    module = _module(module_name, str(path), source)
+    module = _module(module_name, str(path), found[path])
     try:
         return getattr(module, class_name)()
     except AttributeError:
@@ -81,17 +95,74 @@ def load_custom(name: str, sha256: str) -> Any:
 
 
 def _file_of(name: str) -> Path:
+    path = next(_files_of(name), None)
+    if path is None:
+        raise TrainerError(
+            f"trainer {name}: there is no file of a module {name.partition(':')[0]} beside the "
+            "study or on PYTHONPATH: put it there, or correct the name"
+        )
+    return path
+
+
+def _files_of(name: str) -> Iterator[Path]:
+    """Where the module of a trainer is: beside the study, or as Python finds it. Python's own
+    modules (`test` is one) are not meant."""
     module_name = name.partition(":")[0]
-    try:
+    parts = module_name.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return
+    for folder in [*_folders, *map(Path, sys.path)]:
+        if folder.resolve() not in _PYTHON:
+            for path in (folder.joinpath(*parts).with_suffix(".py"),
+                         folder.joinpath(*parts, "__init__.py")):  # fmt: skip
+                if path.is_file():
+                    yield path
+    try:  # a finder of its own may know of it, as that of an editable installation
         spec = importlib.util.find_spec(module_name)
     except (ImportError, ValueError):
-        spec = None
-    if spec is None or not spec.has_location or spec.origin is None:
-        raise TrainerError(
-            f"trainer {name}: there is no file of a module {module_name} beside the study or on "
-            "PYTHONPATH: put it there, or correct the name"
-        )
-    return Path(spec.origin)
+        return
+    if spec is not None and spec.has_location and spec.origin is not None:
+        path = Path(spec.origin)
+        if "site-packages" in path.parts or _PYTHON.isdisjoint(path.resolve().parents):
+            yield path
+
+
+def _read(name: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise TrainerError(f"trainer {name}: cannot read {path}: {error.strerror}") from None
+
+
+@cache
+def _check_source(name: str, path: Path, source: bytes) -> None:
+    """Raises TrainerError where a file is not Python, or has no such class. It is not run."""
+    wanted = name.partition(":")[2]
+    try:
+        tree = ast.parse(source, str(path))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        said = error.msg if isinstance(error, SyntaxError) else error
+        raise TrainerError(f"trainer {name}: {path}{line} is not Python: {said}") from None
+    classes = set(_names_of(tree.body))
+    if wanted in classes or "*" in classes:
+        return
+    near = difflib.get_close_matches(wanted, classes, n=1)
+    remedy = f"did you mean {near[0]}?" if near else f"correct the name, or write it in {path.name}"
+    raise TrainerError(f"trainer {name}: {path} has no class {wanted}: {remedy}")
+
+
+def _names_of(body: Iterable[ast.AST]) -> Iterator[str]:
+    """The names that statements bind in their module; `*` for those of another."""
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name
+        elif isinstance(node, ast.alias):
+            yield node.asname or node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        else:
+            yield from _names_of(ast.iter_child_nodes(node))
 
 
 @cache

@@ -1,0 +1,93 @@
+"""A trainer of one's own: which file is meant, and what is said of one that holds none."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainers.errors import TrainerError
+from trainers.methods import custom
+from trainers.methods.custom import load_custom, make_importable, source_files, trainer_fields
+
+EMPTY = "class Mine:\n    pass\n"
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a study."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(custom, "_folders", [])
+    folder = tmp_path / "study"
+    folder.mkdir()
+    make_importable(folder)
+    return folder
+
+
+@pytest.mark.parametrize("module", ["test", "json", "test.support", "sys"])
+def test_a_module_of_python_itself_is_not_meant(module: str, beside: Path) -> None:
+    with pytest.raises(TrainerError, match=f"there is no file of a module {module} beside"):
+        trainer_fields(f"{module}:Mine")
+
+
+@pytest.mark.parametrize("module", ["test", "numpy", "unused", "pack.age"])
+def test_the_file_beside_the_study_is_meant(module: str, beside: Path) -> None:
+    path = beside.joinpath(*module.split(".")).with_suffix(".py")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(EMPTY)
+    name = f"{module}:Mine"
+    assert source_files([name]) == ((module, EMPTY.encode()),)
+    made = load_custom(name, trainer_fields(name)["trainer_sha256"])
+    assert type(made).__name__ == "Mine"
+
+
+def test_a_worker_finds_the_file_by_its_contents(beside: Path, tmp_path: Path) -> None:
+    (beside / "mine.py").write_text(EMPTY)
+    planned = trainer_fields("mine:Mine")["trainer_sha256"]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "mine.py").write_text("class Mine:\n    pass\n\nanother = 1\n")
+    make_importable(other)
+    assert trainer_fields("mine:Mine")["trainer_sha256"] != planned
+    assert type(load_custom("mine:Mine", planned)).__module__.startswith("mine@")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("class Mnie:\n    pass\n", "mine.py has no class Mine: did you mean Mnie?"),
+        ("def f():\n    Mine = 1\n", "mine.py has no class Mine: correct the name, or write it in"),
+        ("class Mine:\n  def f(self:\n", r"mine.py, line 2 is not Python: '\(' was never closed"),
+        ("x = 1\0\n", "mine.py.* is not Python"),
+    ],
+)
+def test_a_file_that_cannot_hold_it_is_told_without_running_it(
+    text: str, said: str, beside: Path
+) -> None:
+    (beside / "mine.py").write_text(f"{text}\nraise SystemExit\n")
+    with pytest.raises(TrainerError, match=said):
+        trainer_fields("mine:Mine")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from elsewhere import Mine",
+        "from elsewhere import Other as Mine",
+        "from elsewhere import *",
+        "if True:\n    class Mine: ...",
+        "Mine = make()",
+        "Mine: type = make()",
+    ],
+)
+def test_whatever_binds_the_name_counts(text: str, beside: Path) -> None:
+    (beside / "mine.py").write_text(text)
+    assert trainer_fields("mine:Mine")["trainer"] == "mine:Mine"
+
+
+@pytest.mark.parametrize("name", ["../mine:Mine", "a b:Mine", ":Mine", "/mine:Mine"])
+def test_what_no_module_is_called_is_told(name: str, beside: Path) -> None:
+    (beside.parent / "mine.py").write_text(EMPTY)
+    with pytest.raises(TrainerError, match="there is no file of a module"):
+        trainer_fields(name)
