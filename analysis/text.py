@@ -1,9 +1,10 @@
-"""Numbers as text: in verdicts, captions, tables and on the page."""
+"""Numbers as text: in verdicts, captions, tables, on the page; and text where all is ASCII."""
 
 from __future__ import annotations
 
 import math
 import re
+import unicodedata
 
 
 def fixed(value: float, digits: int = 2) -> str:
@@ -67,3 +68,21 @@ def minus(text: str) -> str:
         text,
     )
     return re.sub(r"(?<![\w^)\]])-(?=\d)", "−", text)
+
+
+_PLAIN = {
+    "≥": ">=", "≤": "<=", "−": "-", "⁻": "-", "–": "-", "±": "+-", "×": "x", "∞": "inf", "‖": "||", "∝": "~",
+    "→": "->", "’": "'", "“": '"', "”": '"', "✓": "yes", "✗": "no",
+}  # fmt: skip
+
+
+def in_ascii(text: str) -> str:
+    """`text` where all is ASCII: `>=`, `eta`, `10-8`; `?` for what has no name."""
+    return "".join(map(_plain, text))
+
+
+def _plain(letter: str) -> str:
+    close = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+    name = unicodedata.name(letter, "")
+    greek = name.rpartition(" ")[2].lower() if name.startswith("GREEK SMALL LETTER") else ""
+    return _PLAIN.get(letter) or close or greek or "?"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import os
 import signal
@@ -16,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.data.addresses import shown
+from analysis.text import in_ascii
 from study.commands import fit as fit_command
 from study.running.interruption import Interrupted, interruptible
 from study.spec.axes import MAXIMUM_WORKERS
@@ -180,9 +183,11 @@ def status(source: Source, storage: Storage = None) -> None:
     from study.commands.status import status as status_of
 
     store, spec = located(source, storage)
-    name, counts = status_of(store, spec)
+    name, counts, notes = status_of(store, spec)
     Console().print(f"{name} in {store.place}", highlight=False, soft_wrap=True)
     _print_rows([(status, f"{count:,}") for status, count in counts.items()])
+    for note in notes:
+        Console().print(note, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -274,8 +279,22 @@ def _overridden(
     return spec.on(device, workers)
 
 
+def _say_it_in_ascii_where_need_be() -> None:
+    """What the terminal's encoding lacks never ends a command."""
+
+    def replaced(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        return in_ascii(error.object[error.start : error.end]), error.end
+
+    codecs.register_error("in-ascii", replaced)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="in-ascii")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command `scorerates`: runs it and exits with its code."""
+    _say_it_in_ascii_where_need_be()
     try:
         with interruptible():
             app(args=None if arguments is None else list(arguments), prog_name="scorerates")

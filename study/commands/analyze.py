@@ -24,7 +24,7 @@ from study.commands.located import known_trials, owned
 from study.running import audits
 from study.spec.sections import StudySpec
 from study.storage.store import Ledger, Store, StoreError
-from trainers.trial import TrialConfig
+from trainers.trial import TrialConfig, TrialStatus
 
 
 class ReportError(StoreError):
@@ -159,12 +159,20 @@ def report_folder(store: Store) -> Iterator[Path]:
         ) from None
 
 
-def print_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
-    """The verdict table."""
+def print_verdicts(console: Console, evaluation: Evaluation) -> None:
+    """The verdict table, or why there is none."""
+    statuses = evaluation.table.trials["status"]
+    if (statuses == TrialStatus.DIVERGED).all():
+        console.print(
+            f"all {len(statuses)} trials diverged, so there is no rate to judge: take smaller step "
+            "sizes (`scorerates plan` says from where on they are too large)",
+            style="yellow", highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
+        return
     table = Printed(pad_edge=False)
     for name in ("law", "d", "quantity", "axis", "theory", "measured", "interval", "verdict"):
         table.add_column(name, justify="right" if name in ("d", "theory", "measured") else "left")
-    for v in sorted(verdicts, key=lambda v: (v.law, v.dimension)):
+    for v in sorted(evaluation, key=lambda v: (v.law, v.dimension)):
         relation = {"bound": "≥ ", "sharp": "", "qualitative": ""}.get(str(v.kind), "")
         table.add_row(
             v.law,

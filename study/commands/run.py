@@ -44,10 +44,11 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """0 done, 3 some trials failed, 128 + signal interrupted."""
+        """0 done, 3 some trials failed or all diverged, 128 + signal interrupted."""
         if self.interrupted:
             return 128 + self.interrupted
-        return 3 if self.counts["failed"] or self.counts["missing"] else 0
+        counts = self.counts
+        return 3 if counts["failed"] or counts["missing"] or not counts["completed"] else 0
 
 
 def run(

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from study.commands.located import known_trials, owned
+from study.commands.located import known_trials, owned, trials_of
 from study.spec.sections import StudySpec
 from study.storage.store import Store
 
 
-def status(store: Store, spec: StudySpec | None) -> tuple[str, dict[str, int]]:
-    """The study's name, and its trials by status. Raises SpecError and StoreError."""
+def status(store: Store, spec: StudySpec | None) -> tuple[str, dict[str, int], list[str]]:
+    """The study's name, its trials by status, and what else there is to say. Raises SpecError and
+    StoreError."""
     spec = owned(store, spec)
     ledger = store.ledger()
     trial_ids = known_trials(store, spec, ledger)
     counts = {"trials": len(trial_ids), **ledger.counts(trial_ids)}
-    others = len(ledger.entries.keys() - set(trial_ids))
+    others = ledger.entries.keys() - set(trial_ids)
+    notes = []
+    if others and spec.search is None:
+        earlier = {
+            i: trial for trial in trials_of(store, spec, ledger) for i in trial.earlier_ids()
+        }
+        done = {i for i in others & earlier.keys() if ledger.finished(i)}
+        again = {earlier[i].trial_id for i in done}
+        again = {trial_id for trial_id in again if not ledger.finished(trial_id)}
+        if done:
+            counts["of an earlier version"] = len(done)
+        if again:
+            some = counts["completed"] + counts["diverged"]
+            reads = "leaves them out beside today's" if some else "reads them as they are"
+            notes.append(
+                f"{len(again):,} trials were trained by an earlier version of this program, "
+                f"whose numbers differ: `scorerates analyze` {reads}, the next `scorerates run` "
+                "trains them anew"
+            )
+        others -= earlier.keys()
     if others:
-        counts["stored, but not of this study file"] = others
-    return spec.name, counts
+        counts["stored, but not of this study file"] = len(others)
+    return spec.name, counts, notes

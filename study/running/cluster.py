@@ -10,6 +10,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -70,6 +71,15 @@ def ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
         finally:
             _leave_ray()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_stays(folder: Path | None) -> None:
+    """Raises SpecError for a folder that Ray removes with the job that it came with."""
+    if folder is not None and any(part.startswith("_ray_pkg_") for part in folder.parts):
+        raise SpecError(
+            f"--storage: {folder} is in the folder that was submitted with this job, which Ray "
+            "deletes: name a directory that stays, by its full path, or a URL"
+        )
 
 
 def resources_on(slots: Slots) -> Any:

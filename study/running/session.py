@@ -17,7 +17,7 @@ from study.planning.calibration import speeds_of
 from study.planning.plan import Slots
 from study.running import engine
 from study.running.audits import missing_audits
-from study.running.cluster import ray_here
+from study.running.cluster import check_stays, ray_here
 from study.running.interruption import Interrupted, Interruption, interruptible
 from study.running.packing import packing_for
 from study.running.progress import ProgressDisplay, Tally, duration_text
@@ -42,7 +42,9 @@ Count = Callable[[], tuple[int, int]]
 def session_on(
     spec: StudySpec, store: Store, tracking_uri: str | None, console: Console
 ) -> Iterator[Session]:
-    """A session on a store that it locks and claims. Raises StoreError and StorageLockedError."""
+    """A session on a store that it locks and claims. Raises SpecError for one that will not stay,
+    StoreError and StorageLockedError."""
+    check_stays(store.local)
     session = Session(spec, store, tracking_uri, console)
     with store.lock(session.warn) as session.lock, interruptible() as session.interruption:
         store.claim(spec.name, spec.text, spec.folder)

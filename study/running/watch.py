@@ -178,7 +178,8 @@ def unpacked(text: str) -> tuple[list[TrialConfig], int | None]:
 def reason_of(trial: Any) -> str:
     """Why a Tune trial ended: the last line of its error that says something."""
     try:
-        lines = Path(trial.error_file).read_text().strip().splitlines()
+        text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
     except (OSError, TypeError):
         return "its worker process died"
+    lines = text.strip().splitlines()
     return lines[-1].strip()[:500] if lines else "its worker process died"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,11 +14,12 @@ from fake_trainer import trajectory
 
 from analysis.data.schema import table_from
 from study import StudySpec, cli
+from study.commands.run import RunResult
 from study.planning import calibration
 from study.planning.cost import DEFAULT_SPEEDS, Speeds
 from study.planning.plan import Slots
 from study.storage.store import Store
-from trainers.trial import failed
+from trainers.trial import NUMERICS_VERSION, failed
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -259,3 +261,73 @@ def test_a_storage_that_cannot_be(study: Path, capsys: Capture, name: str, stora
     told = capsys.readouterr().err.strip()
     assert "Traceback" not in told
     assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_what_the_terminal_cannot_encode_is_written_out(stored: Path, encoding: str) -> None:
+    folder = stored.parent / "η≥\udcff"
+    (stored.parent / "results" / "small").rename(folder)
+    done = subprocess.run(
+        [sys.executable, "-m", "study.cli", "status", str(folder)],
+        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True, check=True,
+    )  # fmt: skip
+    said = done.stdout.decode(encoding)
+    assert f"/{'η≥' if encoding == 'utf-8' else 'eta>='}?" in said
+    assert "completed" in said
+
+
+def test_a_study_that_diverged_as_a_whole_is_told(study: Path, capsys: Capture) -> None:
+    study.write_text(STUDY.replace("step_size: 1.0", "step_size: 9.0"))
+    spec = StudySpec.load(study)
+    store = Store(study.parent / "results" / "small")
+    store.claim(spec.name, spec.text, spec.folder)
+    store.write_pack(table_from(map(trajectory, spec.trials()), "small"))
+    assert command("analyze", study) == 0
+    assert "all 18 trials diverged, so there is no rate to judge" in capsys.readouterr().out
+    counts = {"completed": 0, "diverged": 18, "failed": 0, "missing": 0}
+    assert RunResult("", counts, trained=18).exit_code == 3
+    assert RunResult("", {**counts, "completed": 1}, trained=18).exit_code == 0
+
+
+def test_status_tells_results_of_earlier_numerics(
+    study: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = StudySpec.load(study)
+    store = Store(study.parent / "results" / "small")
+    store.claim(spec.name, spec.text, spec.folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("trainers.trial.NUMERICS_VERSION", NUMERICS_VERSION - 1)
+        old = [trajectory(trial) for trial in StudySpec.load(study).trials()[:7]]
+        store.write_pack(table_from(old, "small"))
+    assert command("status", study) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "missing 18" in out
+    assert "of an earlier version 7" in out
+    assert "7 trials were trained by an earlier version of this program" in out
+    assert "analyze` reads them as they are, the next `scorerates run` trains them anew" in out
+    assert "not of this study" not in out
+
+    store.write_pack(table_from(map(trajectory, spec.trials()[:3]), "small"))
+    assert command("status", study) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "of an earlier version 7" in out
+    assert "4 trials were trained by an earlier version" in out
+    assert "analyze` leaves them out" in out
+
+    store.write_pack(table_from(map(trajectory, spec.trials()[3:]), "small"))
+    assert command("status", study) == 0
+    assert "trained by an earlier version" not in capsys.readouterr().out
+
+
+def test_results_that_ray_would_delete_are_refused(
+    study: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = study.parent / "working_dir_files" / "_ray_pkg_0123abcd"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    for options in ((), ("--storage", "here")):
+        assert command("run", study, "--no-tracking", *options) == 2
+        err = capsys.readouterr().err
+        assert "which Ray deletes: name a directory that stays" in err
+    assert list(folder.iterdir()) == []
