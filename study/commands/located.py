@@ -6,6 +6,7 @@ from pathlib import Path
 
 from analysis.verdicts.tuning import load_evaluations
 from study.choosing.adaptive import replayed
+from study.spec.contents import Contents
 from study.spec.messages import SpecError
 from study.spec.sections import StudySpec
 from study.storage.store import Ledger, Store
@@ -42,10 +43,10 @@ def located(source: str, storage: str | None) -> tuple[Store, StudySpec | None]:
 
 def owned(store: Store, spec: StudySpec | None) -> StudySpec:
     """`spec`, or the study as last run in `store`. Raises StoreError where the store is another
-    study's, or nobody's, and SpecError where the stored study cannot be read (its CSV moved)."""
+    study's, or nobody's, and SpecError where the stored study cannot be read."""
     if spec is None:
-        text, folder = store.spec_source()
-        spec = StudySpec.from_text(text, folder)
+        text, folder, contents = store.spec_source()
+        spec = StudySpec.from_text(text, folder, Contents.read(contents))
     store.check_owner(spec.name)
     return spec
 

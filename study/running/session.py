@@ -47,7 +47,8 @@ def session_on(
     check_stays(store.local)
     session = Session(spec, store, tracking_uri, console)
     with store.lock(session.warn) as session.lock, interruptible() as session.interruption:
-        store.claim(spec.name, spec.text, spec.folder)
+        contents = spec.contents().model_dump(mode="json")
+        store.claim(spec.name, spec.text, spec.folder, contents)
         try:
             yield session
         except Exception as error:

@@ -27,6 +27,7 @@ from study.spec.axes import (
     Seeds,
     Values,
 )
+from study.spec.contents import Contents
 from study.spec.design import Budget, DesignSection
 from study.spec.laws import read_laws
 from study.spec.messages import SpecError, keys_of, problems_of, without_empty
@@ -81,6 +82,7 @@ class StudySpec(Section):
     device: Literal["auto", "cpu", "cuda", "mixed"] = "auto"
     _text: str = PrivateAttr(default="")
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
+    _contents: Contents = PrivateAttr(default_factory=Contents)
 
     @property
     def text(self) -> str:
@@ -118,22 +120,28 @@ class StudySpec(Section):
             raise SpecError(*error.problems, source=str(path)) from None
 
     @classmethod
-    def from_text(cls, text: str, folder: str | Path = ".") -> StudySpec:
-        """The study of YAML text; CSV files are looked for relative to `folder`."""
+    def from_text(
+        cls, text: str, folder: str | Path = ".", contents: Contents | None = None
+    ) -> StudySpec:
+        """The study of YAML text; CSV files are looked for relative to `folder`. contents: of an
+        earlier `contents()`, which stand for the files."""
         try:
             data = read_yaml(text)
         except YamlError as error:
             raise SpecError(str(error)) from None
-        return cls.from_mapping(data, folder, text)
+        return cls.from_mapping(data, folder, text, contents)
 
     @classmethod
-    def from_mapping(cls, data: Any, folder: str | Path = ".", text: str = "") -> StudySpec:
+    def from_mapping(
+        cls, data: Any, folder: str | Path = ".", text: str = "", contents: Contents | None = None
+    ) -> StudySpec:
         """The study of plain data, as YAML would give it."""
+        contents = contents or Contents()
         if not isinstance(data, Mapping):
             raise SpecError("a study is a mapping of keys to values, with at least name and law")
         problems: list[str] = []
         data = without_empty(data, "", problems)
-        laws = read_laws(data, Path(folder), problems)
+        laws = contents.laws or read_laws(data, Path(folder), problems)
         prepared = {**data, "law": laws}
         sweeps = data.get("sweeps", ())
         prepared["sweeps"] = (sweeps,) if isinstance(sweeps, Mapping) else sweeps
@@ -145,7 +153,7 @@ class StudySpec(Section):
             raise SpecError(*problems, *problems_of(error, data, sections=_sections())) from None
         if problems:
             raise SpecError(*problems)
-        spec._text, spec._folder = text, Path(folder).absolute()
+        spec._text, spec._folder, spec._contents = text, Path(folder).absolute(), contents
         spec._check()
         return spec
 
@@ -188,9 +196,28 @@ class StudySpec(Section):
 
     def trainer_files(self) -> tuple[tuple[str, bytes], ...]:
         """(module, source) of the trainers of your own that the study names."""
+        return source_files(self._own_trainers())
+
+    def contents(self) -> Contents:
+        """What the study's files hold: with it, `from_text` needs none of them."""
+        fields = {name: self._trainer_fields(name) for name in self._own_trainers()}
+        return Contents(
+            laws=self.law if self.atom_files() else (),
+            trainers={name: field["trainer_sha256"] for name, field in fields.items()},
+        )
+
+    def _own_trainers(self) -> set[str]:
         spaces = self.search.space if self.search is not None else ()
         blocks = [axes.get("trainer", ()) for _, axes in self._blocks()]
-        return source_files(n for names in [*blocks, *(s.trainer for s in spaces)] for n in names)
+        names = {name for names in [*blocks, *(s.trainer for s in spaces)] for name in names}
+        return {name for name in names if ":" in name}
+
+    def _trainer_fields(self, name: str) -> dict[str, str]:
+        if name in self._contents.trainers:
+            return {"trainer": name, "trainer_sha256": self._contents.trainers[name]}
+        if ":" in name:
+            make_importable(self.folder)
+        return trainer_fields(name)
 
     @cached_property
     def _trials(self) -> tuple[TrialConfig, ...]:
@@ -236,8 +263,6 @@ class StudySpec(Section):
 
     def _trial(self, law: Any, axes: dict[str, Any]) -> TrialConfig:
         trainer = axes.pop("trainer", DESCENT)
-        if ":" in trainer:
-            make_importable(self.folder)
         dimension = axes.pop("dimension", law.dimension)
         if dimension != law.dimension:
             law = type(law).model_validate({**law.model_dump(), "dimension": dimension})
@@ -260,7 +285,7 @@ class StudySpec(Section):
             precision=self.precision,
             kernel=self.kernel,
             norms=self.decomposition.norms,
-            **trainer_fields(trainer),
+            **self._trainer_fields(trainer),
             **axes,
         )
 
@@ -318,9 +343,7 @@ class StudySpec(Section):
             problems.append("decomposition is of no use beside search: remove it")
         for name in {name for space in search.space for name in space.trainer}:
             try:
-                if ":" in name:
-                    make_importable(self.folder)
-                trainer_fields(name)
+                self._trainer_fields(name)
             except TrainerError as error:
                 problems.append(f"search.space: {error}")
         return problems

@@ -1,7 +1,8 @@
 """Results on disk or object storage: the truth of which everything else is a view.
 
     <storage>/spec.yaml               the study as last run
-    <storage>/study.json              its name, and the folder its CSV files are relative to
+    <storage>/study.json              its name, the folder its files are relative to, and what they
+                                      hold (study.spec.contents)
     <storage>/trials/<pack>.parquet   the rows of a pack; the name is the content id of its trials
     <storage>/audit/<id>.parquet      the assumptions of a setting, measured (study.running.audits)
     <storage>/references/<id>.npz     kernel references of large data sets, for other packs: a cache
@@ -19,7 +20,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,11 +131,15 @@ class Store:
         """Whether a study was run here."""
         return self._own("study.json") is not None
 
-    def claim(self, name: str, text: str, folder: Path) -> None:
-        """Makes this the storage of study `name`, or raises StoreError where it is not."""
+    def claim(
+        self, name: str, text: str, folder: Path, contents: Mapping[str, Any] | None = None
+    ) -> None:
+        """Makes this the storage of study `name`, or raises StoreError where it is not. contents:
+        of the study's files, as JSON data."""
         self.check_owner(name)
         self._storage.tidy()
-        self.write_text("study.json", json.dumps({"name": name, "folder": str(folder)}) + "\n")
+        about = {"name": name, "folder": str(folder), "contents": contents}
+        self.write_text("study.json", json.dumps(about) + "\n")
         self.write_text("spec.yaml", text)
 
     def check_owner(self, name: str) -> None:
@@ -158,12 +163,13 @@ class Store:
         about = self._about()
         return None if about is None else str(about.get("name"))
 
-    def spec_source(self) -> tuple[str, Path]:
-        """Text of the spec as last run, and the folder it was in. Raises StoreError."""
+    def spec_source(self) -> tuple[str, Path, Any]:
+        """Text of the spec as last run, the folder it was in, and what its files held. Raises
+        StoreError."""
         text, about = self._own("spec.yaml"), self._about()
         if text is None or about is None:
             raise StoreError(f"{self.place} holds no study: run one there first")
-        return text.decode(), Path(str(about.get("folder", ".")))
+        return text.decode(), Path(str(about.get("folder", "."))), about.get("contents")
 
     @contextlib.contextmanager
     def lock(self, say: Callable[[str], None] = lambda _: None) -> Iterator[StorageLock]:
