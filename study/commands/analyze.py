@@ -17,7 +17,6 @@ from analysis.data.audit import audit_beside
 from analysis.data.results import load_results
 from analysis.data.table import Table, load_table
 from analysis.verdicts.evaluation import Evaluation, evaluate
-from analysis.verdicts.judging import Verdict
 from analysis.verdicts.tuning import load_evaluations
 from study.choosing.adaptive import replayed
 from study.commands.located import known_trials, owned
