@@ -181,7 +181,7 @@ def test_columns_added_since_are_null_and_other_formats_are_refused(store: Store
 def test_another_study_is_refused(store: Store) -> None:
     with pytest.raises(StoreError, match="holds the results of study 's', not of 'other'"):
         store.claim("other", "name: other\n", Path())
-    text, folder = store.spec_source()
+    text, folder, _ = store.spec_source()
     assert (text, store.owner()) == ("name: s\n", "s")
     assert folder.is_absolute()
 
