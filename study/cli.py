@@ -22,7 +22,7 @@ from analysis.text import in_ascii
 from study.commands import fit as fit_command
 from study.running.interruption import Interrupted, interruptible
 from study.spec.axes import MAXIMUM_WORKERS
-from study.spec.messages import SpecError
+from study.spec.messages import SpecError, on_one_line
 from study.spec.sections import StudySpec
 from trainers.errors import UserError
 
@@ -93,10 +93,10 @@ def plan(
     from study.commands.plan import plan_study
     from study.planning.stability import stability_warnings
 
-    spec = _overridden(StudySpec.load(study), device, workers)
+    spec = _overridden(_loaded(study), device, workers)
     found = plan_study(spec, storage, calibrate, lambda message: _warn([message], ""))
     _print_rows(found.rows())
-    _warn(stability_warnings(found.trials))
+    _warn(stability_warnings(found.trials, spec.atoms()))
 
 
 @app.command()
@@ -117,8 +117,9 @@ def run(
     from study.commands.run import run as run_study
     from study.planning.stability import stability_warnings
 
-    spec = _overridden(StudySpec.load(study), device, workers, address)
-    _warn(stability_warnings(spec.points() if spec.design else spec.trials()))
+    spec = _overridden(_loaded(study), device, workers, address)
+    trials = spec.points() if spec.design else spec.trials()
+    _warn(stability_warnings(trials, spec.atoms()))
     result = run_study(
         spec,
         storage,
@@ -146,7 +147,7 @@ def search(
     """
     from study.commands.search import search as run_search
 
-    spec = _overridden(StudySpec.load(study), device, workers, address)
+    spec = _overridden(_loaded(study), device, workers, address)
     result = run_search(
         spec, storage, None if no_tracking else tracking_uri, address, console=_console(quiet)
     )
@@ -263,6 +264,14 @@ def _warn(messages: Sequence[str], prefix: str = "warning: ") -> None:
         console.print(
             f"{prefix}{message}", style="yellow", highlight=False, markup=False, soft_wrap=True
         )
+
+
+def _loaded(study: Path) -> StudySpec:
+    """The study, with a line on how each of its data files was read."""
+    spec = StudySpec.load(study)
+    read = [f"{file.path}: {', '.join(file.notes)}" for file in spec.atoms().values() if file.notes]
+    _warn([on_one_line(line) for line in read], "")
+    return spec
 
 
 def _overridden(

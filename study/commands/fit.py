@@ -15,12 +15,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from analysis.theory.registry import MARGIN, Kind, Prediction
-from study.spec.messages import SpecError
-from trainers.errors import first_line
+from study.spec.messages import SpecError, on_one_line
+from trainers.errors import LawError
+from trainers.problem.csv_file import Decimals, looks_like_a_number, parse_csv, read_bytes
 
 if TYPE_CHECKING:  # loaded on use: every other command starts without them
     import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
 
     from analysis.fits.growth import Growth
@@ -109,18 +109,58 @@ def read_columns(
     """x, y [n] and seed [n] or None, of a CSV file with a header; seeds numbered in order of their
     first row. Raises SpecError naming the option, the column and the row that is wrong."""
     import numpy as np
-    import pandas as pd
 
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except FileNotFoundError:
-        raise SpecError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        told = first_line(error)
-        raise SpecError(f"{path}: cannot be read as comma-separated values ({told})") from None
-    names = _header(path, table)
-    table.columns = names
-    wanted = {"--x": x, "--y": y} | ({} if seed is None else {"--seed": seed})
+        table = parse_csv(path, read_bytes(path))
+        rows = table.rows()
+        line, first = next(rows, (0, []))
+        names = _header(path, line, first)
+        wanted = _wanted(path, names, {"--x": x, "--y": y, "--seed": seed})
+        decimals = table.decimals(wanted[:2])
+        lines: list[int] = []
+        cells: list[list[str]] = []
+        for line, row in rows:
+            if len(row) > len(names):
+                raise SpecError(
+                    f"{path}: line {line} has {len(row)} fields and the header {len(names)}; name "
+                    "every column, and write decimals with a point"
+                )
+            lines.append(line)
+            cells.append([row[c].strip() if c < len(row) else "" for c in wanted])
+    except LawError as error:
+        raise SpecError(str(error)) from None
+    if notes := (*table.notes, *decimals.notes):
+        typer.echo(on_one_line(f"{path}: {', '.join(notes)}"), err=True)
+    if not lines:
+        raise SpecError(f"{path}: has a header and no rows")
+    xs, ys = (
+        _numbers(f"{path}: {option} {name}", lines, [row[i] for row in cells], decimals)
+        for i, (option, name) in enumerate([("--x", x), ("--y", y)])
+    )
+    if seed is None:
+        return xs, ys, None
+    order: dict[str, int] = {}
+    for line, row in zip(lines, cells, strict=True):
+        if not row[2]:
+            raise SpecError(f"{path}: --seed {seed}: line {line} is empty; name its seed")
+        order.setdefault(row[2], len(order))
+    return xs, ys, np.asarray([order[row[2]] for row in cells], dtype=np.int64)
+
+
+def _header(path: Path, line: int, cells: list[str]) -> list[str]:
+    """The names of the columns as they stand in the file."""
+    if not cells:
+        raise SpecError(f"{path}: is empty; put a line with the columns' names first")
+    if all(map(looks_like_a_number, cells)):
+        raise SpecError(
+            f"{path}: line {line} holds numbers; put a line with the columns' names first"
+        )
+    return [cell.strip() for cell in cells]
+
+
+def _wanted(path: Path, names: list[str], options: dict[str, str | None]) -> list[int]:
+    """Where the columns stand that the options name."""
+    wanted = {option: name for option, name in options.items() if name is not None}
     problems = [
         _missing(option, name, names) for option, name in wanted.items() if name not in names
     ]
@@ -136,42 +176,7 @@ def read_columns(
     ]
     if problems:
         raise SpecError(*problems, source=str(path))
-    if not len(table):
-        raise SpecError(f"{path}: has a header and no rows")
-    xs, ys = (_numbers(path, option, table[wanted[option]]) for option in ("--x", "--y"))
-    if seed is None:
-        return xs, ys, None
-    empty = np.flatnonzero(table[seed].str.strip() == "")
-    if len(empty):
-        raise SpecError(f"{path}: --seed {seed}: line {empty[0] + 2} is empty; name its seed")
-    return xs, ys, np.asarray(pd.factorize(table[seed].str.strip())[0], dtype=np.int64)
-
-
-def _header(path: Path, table: pd.DataFrame) -> list[str]:
-    """The names of the columns as they stand in the file, where pandas would tell equal ones apart,
-    and take the first column for an index where the rows have more fields than the header."""
-    import pandas as pd
-
-    if not isinstance(table.index, pd.RangeIndex):
-        raise SpecError(f"{path}: rows have more fields than the header; name every column")
-    first = pd.read_csv(
-        path, header=None, nrows=1, dtype=str, keep_default_na=False, skipinitialspace=True
-    )
-    names = [str(name).strip() for name in first.iloc[0]]
-    if all(_is_number(name) for name in names):
-        raise SpecError(f"{path}: line 1 holds numbers; put a line with the columns' names first")
-    if len(names) == 1 and (found := [mark for mark in ";\t" if mark in names[0]]):
-        mark = "tabs" if found[0] == "\t" else f"{found[0]!r}"
-        raise SpecError(f"{path}: its columns are separated by {mark}; write commas")
-    return names
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return [names.index(name) for name in wanted.values()]
 
 
 def _missing(option: str, name: str, columns: list[str]) -> str:
@@ -180,20 +185,22 @@ def _missing(option: str, name: str, columns: list[str]) -> str:
     return f"{option} {name}: no such column; {hint}"
 
 
-def _numbers(path: Path, option: str, column: pd.Series[str]) -> NDArray[np.float64]:
+def _numbers(
+    column: str, lines: list[int], cells: list[str], decimals: Decimals
+) -> NDArray[np.float64]:
     import numpy as np
-    import pandas as pd
 
-    values = pd.to_numeric(column.str.strip(), errors="coerce").to_numpy(dtype=float)
+    numbers = map(decimals.number, cells)
+    values = np.asarray([math.nan if n is None else n for n in numbers], dtype=np.float64)
     wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
     if len(wrong):
-        held = column.iloc[int(wrong[0])]
+        first = int(wrong[0])
         more = f" ({len(wrong)} such lines)" if len(wrong) > 1 else ""
         raise SpecError(
-            f"{path}: {option} {column.name}: line {wrong[0] + 2} holds {held!r}{more}; a power "
-            "law needs finite positive numbers: correct such lines, or leave them out knowingly"
+            f"{column}: line {lines[first]} holds {cells[first][:60]!r}{more}; a power law needs "
+            "finite positive numbers: correct such lines, or leave them out knowingly"
         )
-    return np.asarray(values, dtype=np.float64)
+    return values
 
 
 def _resampled(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from scipy.sparse.linalg import eigsh
 
 from trainers.kernel.ntk import relu_ntk_diagonal
 from trainers.problem import diffusion as forward
+from trainers.problem.atoms_file import AtomsFile
 from trainers.problem.distributions import make_distribution
 from trainers.problem.regression import features, stream
 from trainers.trial import TrialConfig
@@ -22,14 +23,17 @@ MAXIMUM_CHECKED = 16
 MAXIMUM_DIMENSION = 10_000
 
 
-def stability_limit(config: TrialConfig) -> float:
+def stability_limit(
+    config: TrialConfig, points: Mapping[str, NDArray[np.float64]] | None = None
+) -> float:
     """2N / lambda_max(K), estimated from SAMPLES draws of the trial's law, whatever its own N.
 
     K is the kernel matrix (docs/theory.md, section 4); descent on the kernel diverges above it.
+    points: of laws from files, as `make_distribution` takes them.
     """
     rng = stream("stability", config.law.identity())
     t = forward.sample_times(config.diffusion, SAMPLES, rng)
-    x0 = make_distribution(config.law).sample(SAMPLES, rng)
+    x0 = make_distribution(config.law, points).sample(SAMPLES, rng)
     x = forward.forward_sample(config.diffusion, x0, t, rng)
     z = features(x, t, config.diffusion.t_min, config.bias)
     # v0: ARPACK would draw its first vector from numpy's global state.
@@ -46,9 +50,12 @@ def _kernel(z: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(c * (np.pi - theta) / (2 * np.pi))
 
 
-def stability_warnings(trials: Sequence[TrialConfig]) -> list[str]:
+def stability_warnings(
+    trials: Sequence[TrialConfig], files: Mapping[str, AtomsFile] | None = None
+) -> list[str]:
     """One message for every law and diffusion with a step size beyond its limit: of the first
     MAXIMUM_CHECKED, those with the largest step sizes first, up to MAXIMUM_DIMENSION."""
+    points = {sha256: file.points for sha256, file in (files or {}).items()}
     largest: dict[object, TrialConfig] = {}
     for trial in trials:
         key = (trial.law, trial.diffusion, trial.bias)
@@ -65,7 +72,7 @@ def stability_warnings(trials: Sequence[TrialConfig]) -> list[str]:
             f"{MAXIMUM_DIMENSION:,}"
         )
     for trial in checked:
-        limit = stability_limit(trial)
+        limit = stability_limit(trial, points)
         if trial.step_size > limit:
             messages.append(
                 f"step_size = {trial.step_size:g} is above the stability limit 2N/lambda_max = "

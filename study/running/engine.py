@@ -29,7 +29,7 @@ from study.running.watch import Watch, unpacked
 from study.running.worker import Job, train_into_store
 from study.spec.sections import StudySpec
 from study.storage.store import Store, StoreError
-from trainers.problem.atoms_file import load_atoms
+from trainers.problem.atoms_file import checked_points
 from trainers.trial import TrialConfig
 
 REPORT_SECONDS = 1.0
@@ -119,7 +119,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
 
     def setup(self, config: dict[str, Any], *, job: Job, atoms: Any) -> None:
         self._job = job
-        self._atoms = {key: ray.get(rows) for key, rows in atoms.items()}
+        self._atoms = _checked(atoms)
         self._thread: threading.Thread | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -159,8 +159,17 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
 
 
 def held_atoms(spec: StudySpec) -> dict[str, Any]:
-    """SHA-256 -> the rows of the data files that laws refer to, in Ray's object store."""
-    return {key: ray.put(load_atoms(path)) for key, path in spec.atom_files().items()}
+    """SHA-256 -> the bytes of the data files that laws refer to, in Ray's object store: those that
+    were read with the study, whatever the files hold by now."""
+    return {sha256: ray.put(file.data) for sha256, file in spec.atoms().items()}
+
+
+def _checked(atoms: Mapping[str, Any]) -> dict[str, Any]:
+    """SHA-256 -> the points, in a worker: of bytes that have this SHA-256, or LawError."""
+    return {
+        sha256: checked_points(ray.get(data), sha256, "what this worker was handed")
+        for sha256, data in atoms.items()
+    }
 
 
 def audit_settings(
@@ -184,4 +193,4 @@ def audit_settings(
 def _measure_assumptions(
     store: Store, config: TrialConfig, atoms: Mapping[str, Any], threads: int
 ) -> None:
-    audit_into_store(store, config, {k: ray.get(v) for k, v in atoms.items()}, threads)
+    audit_into_store(store, config, _checked(atoms), threads)

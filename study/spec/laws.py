@@ -16,7 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from study.spec.messages import problems_of, unknown_key
 from trainers.errors import LawError
-from trainers.problem.atoms_file import resolve_atoms
+from trainers.problem.atoms_file import AtomsFile, resolve_atoms
 from trainers.trial import Cube, Law
 
 _LAW: TypeAdapter[Any] = TypeAdapter(Law)
@@ -28,8 +28,11 @@ _RESOLVED = "sha256"
 """Filled in from the file, never written by hand."""
 
 
-def read_laws(data: Mapping[str, Any], folder: Path, problems: list[str]) -> tuple[Any, ...]:
-    """The laws that `data["law"]` states; what is wrong with them is added to `problems`.
+def read_laws(
+    data: Mapping[str, Any], folder: Path, problems: list[str], held: dict[str, AtomsFile]
+) -> tuple[Any, ...]:
+    """The laws that `data["law"]` states; what is wrong with them is added to `problems`, and the
+    data files that they name, by their SHA-256, to `held`.
 
     Where a law has no dimension, `base.dimension` stands in (the axis overrides it anyway).
     """
@@ -48,7 +51,7 @@ def read_laws(data: Mapping[str, Any], folder: Path, problems: list[str]) -> tup
             problems.append(f"{path} makes {count:,} laws, more than {MAXIMUM_LAWS:,}: shorten it")
             continue
         for law in _expanded(entry):
-            read = _read_law(law, path, data, folder, problems)
+            read = _read_law(law, path, data, folder, problems, held)
             laws += [read] if read is not None else []
     if not laws and several and not given:
         problems.append("law is an empty list: give it at least one law")
@@ -77,7 +80,12 @@ def _expanded(law: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _read_law(
-    law: dict[str, Any], path: str, data: Mapping[str, Any], folder: Path, problems: list[str]
+    law: dict[str, Any],
+    path: str,
+    data: Mapping[str, Any],
+    folder: Path,
+    problems: list[str],
+    held: dict[str, AtomsFile],
 ) -> Any:
     known = _known_keys(law)
     wrong = [key for key in law if known and key not in known]
@@ -85,7 +93,7 @@ def _read_law(
         problems += [unknown_key(f"{path}.{key}", known, {}) for key in wrong]
         return None
     try:
-        law = resolve_atoms(law, folder)
+        law = resolve_atoms(law, folder, held)
     except LawError as error:
         problems.append(str(error).replace("law.", f"{path}.", 1))
         return None

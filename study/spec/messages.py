@@ -23,18 +23,18 @@ class SpecError(UserError, ValueError):
     """A study that cannot be run as written. `problems` has one message each."""
 
     def __init__(self, *problems: str, source: str = "") -> None:
-        self.problems = tuple(dict.fromkeys(map(_on_one_line, problems)))
+        self.problems = tuple(dict.fromkeys(map(on_one_line, problems)))
         shown = list(self.problems[:MAXIMUM_SHOWN])
         if len(self.problems) > MAXIMUM_SHOWN:
             shown.append(f"and {len(self.problems) - MAXIMUM_SHOWN} more")
-        head = f"{_on_one_line(source)}: " if source else ""
+        head = f"{on_one_line(source)}: " if source else ""
         if len(shown) == 1:
             super().__init__(head + shown[0])
         else:
             super().__init__(head + "\n".join([f"{len(self.problems)} problems", *_listed(shown)]))
 
 
-def _on_one_line(text: str) -> str:
+def on_one_line(text: str) -> str:
     """`text` for a terminal: control characters as escapes, the middle of a long one left out."""
     plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     if len(plain) <= MAXIMUM_LENGTH:

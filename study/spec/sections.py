@@ -43,9 +43,10 @@ from study.spec.search import (
 from study.spec.strict_yaml import MAXIMUM_BYTES, TOO_LONG, YamlError, read_yaml
 from trainers.errors import TrainerError
 from trainers.methods.custom import make_importable, source_files, trainer_fields
+from trainers.problem.atoms_file import AtomsFile
 from trainers.ranges import HoldoutPoints, Recorded, Seed, Steps, TestPoints
 from trainers.registry import DESCENT
-from trainers.trial import Atoms, Diffusion, Law, Subspace, TrialConfig
+from trainers.trial import Atoms, Diffusion, Law, TrialConfig
 
 __all__ = ["SpecError", "StudySpec"]
 
@@ -81,6 +82,7 @@ class StudySpec(Section):
     design: DesignSection | None = None
     device: Literal["auto", "cpu", "cuda", "mixed"] = "auto"
     _text: str = PrivateAttr(default="")
+    _atoms: dict[str, AtomsFile] = PrivateAttr(default_factory=dict)
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
     _contents: Contents = PrivateAttr(default_factory=Contents)
 
@@ -140,8 +142,9 @@ class StudySpec(Section):
         if not isinstance(data, Mapping):
             raise SpecError("a study is a mapping of keys to values, with at least name and law")
         problems: list[str] = []
+        held: dict[str, AtomsFile] = {}
         data = without_empty(data, "", problems)
-        laws = contents.laws or read_laws(data, Path(folder), problems)
+        laws = contents.laws or read_laws(data, Path(folder), problems, held)
         prepared = {**data, "law": laws}
         sweeps = data.get("sweeps", ())
         prepared["sweeps"] = (sweeps,) if isinstance(sweeps, Mapping) else sweeps
@@ -153,7 +156,8 @@ class StudySpec(Section):
             raise SpecError(*problems, *problems_of(error, data, sections=_sections())) from None
         if problems:
             raise SpecError(*problems)
-        spec._text, spec._folder, spec._contents = text, Path(folder).absolute(), contents
+        spec._text, spec._folder = text, Path(folder).absolute()
+        spec._contents, spec._atoms = contents, held
         spec._check()
         return spec
 
@@ -185,14 +189,10 @@ class StudySpec(Section):
         a kernel; its width, step size, network and seed are the search's to fill in."""
         return tuple(point.changed(kernel=False) for point in self._points)
 
-    def atom_files(self) -> dict[str, str]:
-        """SHA-256 -> path of the CSV files that laws refer to."""
-        laws = [law.inner if isinstance(law, Subspace) else law for law in self.law]
-        return {
-            law.sha256: law.file
-            for law in laws
-            if isinstance(law, Atoms) and law.sha256 is not None and law.file is not None
-        }
+    def atoms(self) -> dict[str, AtomsFile]:
+        """SHA-256 -> the data files that laws refer to, as they were read with the study, whatever
+        they hold by now."""
+        return dict(self._atoms)
 
     def trainer_files(self) -> tuple[tuple[str, bytes], ...]:
         """(module, source) of the trainers of your own that the study names."""
@@ -202,7 +202,7 @@ class StudySpec(Section):
         """What the study's files hold: with it, `from_text` needs none of them."""
         fields = {name: self._trainer_fields(name) for name in self._own_trainers()}
         return Contents(
-            laws=self.law if self.atom_files() else (),
+            laws=self.law if self._atoms or self._contents.laws else (),
             trainers={name: field["trainer_sha256"] for name, field in fields.items()},
         )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
+import itertools
 import math
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,131 +15,227 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers.errors import LawError
+from trainers.problem.csv_file import CsvFile, looks_like_a_number, number, parse_csv, read_bytes
+
+SMALLEST_VARIATION = 1e-10
+"""Of a column, as a share of its largest entry. Rounding, at 1e-16, is then a millionth of it."""
+YEARS = range(1900, 2101)
+_CHECKED = 100
+"""Rows that a header of numbers is told from."""
 
 FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class AtomsFile:
+    """A data file as it was read once. data: its bytes. points [count, d]: its rows, standardised.
+    notes: what a reader should know of how it was read."""
+
+    path: Path
+    data: bytes
+    points: FloatArray
+    notes: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Of the very bytes that the points were read from."""
+        return _sha256(self.data)
 
 
 def load_atoms(path: str | Path) -> FloatArray:
     """The rows of a numeric CSV file as points [count, d], standardised column by column.
 
     Every column then has mean 0 and variance 1 (the variance of the rows themselves, with
-    1/count). Comma-separated, UTF-8; blank lines are skipped. A first line in which no cell is a
-    number is taken as a header. Raises LawError naming the file, and the line and column, for
-    a missing or empty file, text, NaN or infinite cells, ragged lines, an unnamed header cell
-    (an index column saved by accident) and constant columns.
+    1/count). Encodings, separators and decimal signs: trainers.problem.csv_file. A first line in
+    which no cell is a number is taken as a header. Raises LawError naming the file, and the line
+    and column, for a missing or empty file, text, NaN or infinite cells, ragged lines, a header of
+    numbers, an index column saved by accident, two columns of one name, and columns that are
+    constant, or vary by rounding only.
     """
+    return read_atoms(path).points
+
+
+def read_atoms(path: str | Path) -> AtomsFile:
+    """A data file, read once. Raises LawError as `load_atoms` does."""
     path = Path(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            values, names = _parse(path, csv.reader(stream))
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise LawError(f"{path} is not a CSV file in UTF-8: {error}") from error
+    data = read_bytes(path, regular=True)
+    return AtomsFile(path, data, *_points(path, data))
+
+
+def checked_points(data: bytes, sha256: str, path: str | Path) -> FloatArray:
+    """The points in the bytes of a file that is known by this SHA-256. Raises LawError where the
+    bytes are others. path: for messages."""
+    if _sha256(data) != sha256:
+        raise LawError(
+            f"law.file: {path} does not hold the data with SHA-256 {sha256[:8]}… that the law was "
+            "made from: restore the file, or load the spec again"
+        )
+    return _points(Path(path), data)[0]
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _points(path: Path, data: bytes) -> tuple[FloatArray, tuple[str, ...]]:
+    values, names, notes = _numbers(parse_csv(path, data))
     # shifted by its first row and scaled by its largest entry, a column neither overflows nor
     # loses its variance to cancellation
+    largest = np.abs(values).max(axis=0)
     with np.errstate(over="ignore"):
         values -= values[0].copy()
     scale = np.abs(values).max(axis=0)
-    for name, size in zip(names, scale, strict=True):
+    for name, size, held in zip(names, scale, largest, strict=True):
         if size == 0:
             raise LawError(f"{path}, {name} is constant and cannot be standardised: remove it")
         if not np.isfinite(size):
             raise LawError(f"{path}, {name} spans more than floating point holds: rescale it")
+        if size < SMALLEST_VARIATION * held:
+            raise LawError(
+                f"{path}, {name} varies in its last digits only (by {size:.2g} of {held:.6g}), "
+                "where rounding is: subtract its offset where the data are made, or remove it"
+            )
+    for index, name in enumerate(names):
+        if len(values) > 2 and (np.diff(values[:, index]) == 1).all():
+            notes = (*notes, f"{name} counts the rows (remove it if it is an index)")
     values /= scale
     values -= values.mean(axis=0)
     values /= values.std(axis=0)
-    return values
+    return values, notes
 
 
-def _parse(path: Path, reader: Any) -> tuple[FloatArray, list[str]]:
-    """The cells [count, d] of a csv.reader, and what to call the columns in messages."""
+def _numbers(table: CsvFile) -> tuple[FloatArray, list[str], tuple[str, ...]]:
+    """The cells [count, d], what to call the columns in messages, and notes."""
+    path, notes, rows = table.path, table.notes, table.rows()
+    line, first = next(rows, (0, []))
+    if not first:
+        raise LawError(f"{path} holds no rows of numbers")
+    names = [f"column {i}" for i in range(1, len(first) + 1)]
+    numeric = [looks_like_a_number(cell) for cell in first]
+    unnamed = len(first) > 1 and not first[0].strip() and all(numeric[1:])
+    if unnamed or not any(numeric):
+        names = _header(path, line, first, names)
+    else:
+        _refuse_header_of_numbers(table, line, first)
+        rows = itertools.chain([(line, first)], rows)
+        shown = ",".join(cell.strip() for cell in first[:3]) + (",..." if len(first) > 3 else "")
+        notes = (*notes, f"no header: line {line} ({shown[:60]}) is the first row")
+    decimals = table.decimals()
     cells = array("d")
-    names: list[str] = []
-    for row in reader:
-        if not row:
-            continue
-        line = f"{path}, line {reader.line_num}"
-        if not names:
-            names = [f"column {i}" for i in range(1, len(row) + 1)]
-            if not any(map(_is_number, row)):
-                if not all(cell.strip() for cell in row):
-                    unnamed = names[[cell.strip() for cell in row].index("")]
-                    raise LawError(
-                        f"{line}: {unnamed} has no name in the header: remove the column if it is "
-                        "an index, else name it"
-                    )
-                names = [f"{name} ({cell.strip()})" for name, cell in zip(names, row, strict=True)]
-                continue
+    for line, row in rows:
         if len(row) != len(names):
-            raise LawError(f"{line} has {len(row)} cells, but the first line has {len(names)}")
-        try:
-            numbers = list(map(float, row))
-        except ValueError:
-            bad = list(map(_is_number, row)).index(False)
             raise LawError(
-                f"{line}, {names[bad]}: {row[bad]!r} is not a number: give numbers separated by "
-                "commas"
-            ) from None
-        if not all(map(math.isfinite, numbers)):
-            bad = list(map(math.isfinite, numbers)).index(False)
-            raise LawError(
-                f"{line}, {names[bad]}: {row[bad]!r} is not finite: drop the row, or fill it in"
+                f"{path}, line {line} has {len(row)} cells, but the first line has {len(names)}: "
+                "complete it, and write decimals with a point"
             )
-        cells.extend(numbers)
+        for name, cell in zip(names, row, strict=True):
+            value = decimals.number(cell)
+            if value is None:
+                raise LawError(
+                    f"{path}, line {line}, {name}: {cell[:60]!r} is not a number: correct it, or "
+                    "remove the column"
+                )
+            if not math.isfinite(value):
+                raise LawError(
+                    f"{path}, line {line}, {name}: {cell[:60]!r} is not finite: drop the row, or "
+                    "fill it in"
+                )
+            cells.append(value)
     if not cells:
         raise LawError(f"{path} holds no rows of numbers")
-    return np.frombuffer(cells).reshape(-1, len(names)), names
+    values = np.frombuffer(cells).reshape(-1, len(names))
+    if len(values) == 1:
+        raise LawError(f"{path} holds one row of numbers: a law takes at least two")
+    return values, names, (*notes, *decimals.notes)
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def _header(path: Path, line: int, cells: list[str], names: list[str]) -> list[str]:
+    given = [cell.strip() for cell in cells]
+    if not all(given) or "Unnamed: 0" in given:
+        nameless = next(i for i, name in enumerate(given) if name in ("", "Unnamed: 0"))
+        raise LawError(
+            f"{path}, line {line}: {names[nameless]} has no name in the header: remove the "
+            "column if it is an index, else name it"
+        )
+    twice = [name for i, name in enumerate(given) if name in given[:i]]
+    if twice:
+        raise LawError(
+            f"{path}, line {line}: the header names two columns {twice[0][:60]!r}: remove one, or "
+            "rename it"
+        )
+    return [f"{name} ({cell})" for name, cell in zip(names, given, strict=True)]
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of the file's bytes, in hexadecimal. Raises LawError where it cannot be read."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise _unreadable(path, error) from error
+def _refuse_header_of_numbers(table: CsvFile, line: int, cells: list[str]) -> None:
+    """pandas names columns 0, 1, 2, and tables of years have years: whole numbers above cells that
+    are none, or that are no years. Digits alone cannot tell such a header from data."""
+    if not all(map(_whole, cells)):
+        return
+    following = [cell for _, row in itertools.islice(table.rows(), 1, _CHECKED) for cell in row]
+    others = [
+        cell
+        for cell in following
+        if looks_like_a_number(cell) and not _whole(cell) and any(map(str.isdigit, cell))
+    ]
+    named = list(map(int, cells))
+    rising = len(named) > 1 and {b - a for a, b in itertools.pairwise(named)} == {1}
+    counted = named == list(range(len(named))) and (len(named) > 2 or bool(others))
+    years = rising and all(n in YEARS for n in named)
+    if (
+        counted
+        or (rising and others)
+        or (others and len(others) == len(following))
+        or (years and not all(number(cell) in YEARS for cell in following))
+    ):
+        shown = ",".join(cell.strip() for cell in cells[:3]) + (",..." if len(cells) > 3 else "")
+        raise LawError(
+            f"{table.path}, line {line}: {shown} looks like a header of numbers, such as pandas "
+            "writes: give the columns names instead; if it is data, put a line of names above it"
+        )
 
 
-def _unreadable(path: Path, error: OSError) -> LawError:
-    return LawError(f"cannot read {path}: {error.strerror or error}")
+def _whole(cell: str) -> bool:
+    digits = cell.strip().removeprefix("-").removeprefix("+")
+    return digits.isascii() and digits.isdigit() and len(digits) < 20
 
 
-def resolve_atoms(mapping: Mapping[str, Any], folder: str | Path) -> dict[str, Any]:
+def resolve_atoms(
+    mapping: Mapping[str, Any],
+    folder: str | Path,
+    held: MutableMapping[str, AtomsFile] | None = None,
+) -> dict[str, Any]:
     """A spec's raw `law` mapping, with what its data file decides filled in.
 
     For {kind: atoms, file: data.csv}: reads the file (relative to `folder`) and adds `file` as an
     absolute path, `sha256` of its bytes, `dimension` and `count`. The `inner` law of a subspace
-    is treated likewise; any other mapping comes back as it is. Raises LawError, naming the key,
+    is treated likewise; any other mapping comes back as it is. `held` takes the files by SHA-256:
+    hand them on, since a file may be edited before it trains. Raises LawError, naming the key,
     where a given dimension, count or sha256 is not the file's, and where `load_atoms` does.
     """
-    return _resolve(mapping, Path(folder), "law")
+    return _resolve(mapping, Path(folder), "law", {} if held is None else held)
 
 
-def _resolve(mapping: Mapping[str, Any], folder: Path, key: str) -> dict[str, Any]:
+def _resolve(
+    mapping: Mapping[str, Any], folder: Path, key: str, held: MutableMapping[str, AtomsFile]
+) -> dict[str, Any]:
     resolved = dict(mapping)
     if isinstance(resolved.get("inner"), Mapping):
-        resolved["inner"] = _resolve(resolved["inner"], folder, f"{key}.inner")
+        resolved["inner"] = _resolve(resolved["inner"], folder, f"{key}.inner", held)
     if resolved.get("kind") != "atoms" or resolved.get("file") is None:
         return resolved
     if not isinstance(resolved["file"], str | Path):
         raise LawError(f"{key}.file = {resolved['file']!r} must be the path of a CSV file")
-    path = (folder / resolved["file"]).resolve()
     try:
-        count, dimension = load_atoms(path).shape
-        found = {"dimension": dimension, "count": count, "sha256": sha256_of(path)}
-    except LawError as error:
+        path = (folder / resolved["file"]).resolve()
+        # two laws of one file are of one moment
+        file = next((f for f in held.values() if f.path == path), None) or read_atoms(path)
+    except (LawError, OSError, ValueError, RuntimeError) as error:
         raise LawError(f"{key}.file: {error}") from error
-    for name, value in found.items():
+    count, dimension = file.points.shape
+    filled = {"dimension": dimension, "count": count, "sha256": file.sha256}
+    held[file.sha256] = file
+    for name, value in filled.items():
         given = resolved.get(name)
         if given is not None and given != value:
             raise LawError(f"{key}.{name} = {given}, but {path} gives {value}: remove {key}.{name}")
-    return {**resolved, **found, "file": str(path)}
+    return {**resolved, **filled, "file": str(path)}

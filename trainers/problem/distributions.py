@@ -24,7 +24,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from trainers.errors import LawError
-from trainers.problem.atoms_file import load_atoms, resolve_atoms, sha256_of
+from trainers.problem.atoms_file import checked_points, load_atoms, resolve_atoms
+from trainers.problem.csv_file import read_bytes
 from trainers.problem.even_points import uniforms
 from trainers.problem.mixture_noise import Signal, mean_variance
 from trainers.problem.special_functions import (
@@ -155,12 +156,12 @@ def _file_atoms(law: Atoms, atoms: Mapping[str, FloatArray]) -> FloatArray:
     assert law.sha256 is not None
     points = atoms.get(law.sha256)
     if points is None:
-        if law.file is None or sha256_of(Path(law.file)) != law.sha256:
+        if law.file is None:
             raise LawError(
-                f"law.file: {law.file} does not hold the data with SHA-256 {law.sha256[:8]}… that "
-                "the law was made from: restore the file, or load the spec again"
+                f"the data with SHA-256 {law.sha256[:8]}… are not here, and law.file does not say "
+                "where: load the spec again"
             )
-        points = load_atoms(law.file)
+        points = checked_points(read_bytes(Path(law.file)), law.sha256, law.file)
     if points.shape != (law.count, law.dimension):
         raise LawError(
             f"law.count = {law.count} and law.dimension = {law.dimension}, but the data with "

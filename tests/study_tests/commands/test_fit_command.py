@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from study import cli
+from study.commands.fit import read_columns
 
 Capture = pytest.CaptureFixture[str]
 N = 2.0 ** np.arange(6, 13)
@@ -125,16 +129,20 @@ def test_wrong_input_is_named(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "cannot be read as comma-separated values"),
+        ("", "is empty; put a line with the columns' names first"),
         ("N,e\n", "has a header and no rows"),
         ("N,e\n64,1\n128,\n", "--y e: line 3 holds ''"),
         ("N,e\n64,1\n0,2\n", "--x N: line 3 holds '0'"),
         ("N,e\n64,1\n128,-inf\n", "--y e: line 3 holds '-inf'"),
         ("N,e\n64,1\n128,2\n", "no exponent: 2 distinct x, and A x^-b needs at least 3"),
-        ("N,e\n64,1\n128,2,3,4\n1,2,3,4,5\n", "cannot be read"),
-        ("N,e\n0,64,1\n0,128,2\n", "rows have more fields than the header; name every column"),
-        ("N;e\n64;1\n128;2\n", "separated by ';'; write commas"),
-        ("N\te\n64\t1\n128\t2\n", "separated by tabs; write commas"),
+        ("N,e\n64,1\n128,2,3,4\n1,2,3,4,5\n", "line 3 has 4 fields and the header 2; name every"),
+        ("N,e\n0,64,1\n0,128,2\n", "line 2 has 3 fields and the header 2; name every column"),
+        ("N,e\n64,0,5\n128,0,3\n", "and the header 2; name every column, and write decimals with"),
+        ("N e\n64 1\n128 2\n", "its columns are separated by spaces: write commas"),
+        ("N;e\n64;1,234\n128;2,345\n", "'2,345' may be 2345 or 2.345: write it without"),
+        ("N,e\n64,0.44\n\n\n128,0.32\n\n256,n/a\n", "--y e: line 7 holds 'n/a'"),
+        ("N,e\n64,1_0\n", "--y e: line 2 holds '1_0'"),
+        ("0,1\n64,0.5\n", "line 1 holds numbers"),
         ("64,1\n128,2\n", "line 1 holds numbers; put a line with the columns' names first"),
         ("N,e, e\n64,1,2\n128,2,3\n", "--y e: the header names it 2 times; rename the others"),
         ("N,e\n" + "".join(f"{2**i},{2.0 ** -abs(i - 4)}\n" for i in range(9)), "the curve turns"),
@@ -148,7 +156,49 @@ def test_tables_that_give_no_exponent(
     assert command(path, "--x", "N", "--y", "e") == 2
     assert message in capsys.readouterr().err
     assert command(tmp_path / "none.csv", "--x", "N", "--y", "e") == 2
-    assert "none.csv: no such file" in capsys.readouterr().err
+    assert "none.csv: No such file" in capsys.readouterr().err
+
+
+ROWS = "N,e,run\n64,0.395,a\n128,0.285,a\n256,0.2175,a\n64,0.375,b\n128,0.295,b\n256,0.2015,b\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (ROWS, ""),
+        (
+            ROWS.replace(",", ";").replace(".", ","),
+            "columns separated by semicolons, decimal commas",
+        ),
+        ("sep=\t\n" + ROWS.replace(",", "\t"), "columns separated by tabs"),
+        (ROWS.replace("64,", '"64",').replace("256", '"2,56"').replace("2,56", "256"), ""),
+        ("# of 2031\n" + ROWS, "line 1 left out, a comment"),
+        (ROWS.encode("utf-16-le"), "UTF-16-LE without a byte-order mark"),
+        (gzip.compress(ROWS.encode()), ""),
+    ],
+)
+def test_the_same_table_in_many_clothes(
+    tmp_path: Path, capsys: Capture, data: str | bytes, said: str
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    x, y, seed = read_columns(path, "N", "e", "run")
+    np.testing.assert_array_equal(x, [64, 128, 256, 64, 128, 256])
+    np.testing.assert_array_equal(y, [0.395, 0.285, 0.2175, 0.375, 0.295, 0.2015])
+    np.testing.assert_array_equal(seed, [0, 0, 0, 1, 1, 1])
+    assert capsys.readouterr().err == (f"{path}: {said}\n" if said else "")
+
+
+def test_a_pipe_is_read(tmp_path: Path, csv: Path, capsys: Capture) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(csv.read_bytes(),))
+    writer.start()
+    assert command(*columns(pipe), "--json") == 0
+    writer.join()
+    through_a_pipe = json.loads(capsys.readouterr().out)
+    assert command(*columns(csv), "--json") == 0
+    assert json.loads(capsys.readouterr().out) == through_a_pipe
 
 
 def test_many_levels_and_huge_amplitudes_are_said_briefly(

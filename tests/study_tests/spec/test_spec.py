@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,8 @@ from study.spec.axes import AXES, Axes
 from study.spec.messages import SpecError
 from study.spec.sections import _sections
 from study.spec.strict_yaml import YamlError, read_yaml
+from trainers.problem.atoms_file import load_atoms
+from trainers.problem.csv_file import read_bytes
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -246,9 +250,43 @@ def test_csv_atoms_are_known_by_their_content_not_their_path(tmp_path: Path) -> 
     second = StudySpec.from_text(edited(law, "{kind: atoms, file: b.csv}"), tmp_path / "deeper")
     assert [t.trial_id for t in first.trials()] == [t.trial_id for t in second.trials()]
     assert (first.trials()[0].dimension, first.law[0].count) == (2, 3)
-    ((sha256, path),) = first.atom_files().items()
-    assert sha256 == first.law[0].sha256
-    assert Path(path) == (tmp_path / "a.csv").resolve()
+    assert list(first.atoms()) == [first.law[0].sha256]
+    assert Path(first.law[0].file) == (tmp_path / "a.csv").resolve()
+
+
+@pytest.mark.parametrize(
+    "law",
+    ["{}", "{{kind: subspace, dimension: 3, inner: {}}}", "[{0}, {{kind: cube, dimension: 2}}]"],
+)
+def test_the_file_handed_on_is_the_one_that_was_hashed(tmp_path: Path, law: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n1,2\n3,5\n4,4\n")
+    before = load_atoms(path)
+    old = "{kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}"
+    spec = StudySpec.from_text(edited(old, law.format("{kind: atoms, file: a.csv}")), tmp_path)
+    path.write_text("x,y\n9,2\n3,5\n4,4\n")  # while Ray starts
+    ((sha256, file),) = spec.on("cpu", 2).atoms().items()
+    np.testing.assert_array_equal(file.points, before)
+    assert file.data == b"x,y\n1,2\n3,5\n4,4\n"
+    assert sha256 == hashlib.sha256(file.data).hexdigest() == file.sha256
+
+
+def test_two_laws_of_one_file_are_of_one_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n1,2\n3,5\n4,4\n")
+
+    def edited_after(path: Path, regular: bool = False) -> bytes:
+        data = read_bytes(path, regular)
+        path.write_text("x,y\n9,2\n3,5\n4,4\n")
+        return data
+
+    monkeypatch.setattr("trainers.problem.atoms_file.read_bytes", edited_after)
+    old = "{kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}"
+    inner = "{kind: atoms, file: a.csv}"
+    text = edited(old, f"[{inner}, {{kind: subspace, dimension: 3, inner: {inner}}}]")
+    assert len(StudySpec.from_text(text, tmp_path).atoms()) == 1
 
 
 def test_a_trainer_beside_the_study_is_found_and_known_by_its_content(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from trainers.errors import LawError
-from trainers.problem.atoms_file import load_atoms, resolve_atoms
+from trainers.problem.atoms_file import checked_points, load_atoms, read_atoms, resolve_atoms
 from trainers.problem.distributions import make_distribution
 from trainers.trial import Atoms, Subspace
 
@@ -59,13 +60,20 @@ def test_what_a_file_may_hold(write: Callable[..., Path]) -> None:
         ("x,y\n1,2\n3,4,5\n", r"line 3 has 3 cells, but the first line has 2"),
         ("x,y\n1,2\n3,2\n", r"column 2 \(y\) is constant .*remove it"),
         ("0.1,1\n0.1,2\n0.1,3\n", r"column 1 is constant"),
-        ("1,2\n", r"column 1 is constant"),
+        ("1,2\n", r"holds one row of numbers: a law takes at least two"),
+        ("x,y\n1,2\n", r"holds one row of numbers"),
         ("-1.7e308,1\n1.7e308,2\n", r"column 1 spans more than .*rescale"),
         (",x\n0,1.5\n1,2.5\n", r"line 1: column 1 has no name in the header.*index"),
-        ("1;2\n3;4\n", r"line 2, column 1 \(1;2\): '3;4' is not a number: .*commas"),
+        (",0,1\n0,1.5,3\n1,2.5,4\n", r"line 1: column 1 has no name in the header.*index"),
+        ("Unnamed: 0,x\n0,1.5\n1,2.5\n", r"column 1 has no name in the header.*index"),
+        ("x,y,x\n1,2,3\n4,5,6\n", r"line 1: the header names two columns 'x': remove one"),
+        ("id,x\n2031_01,2\n2031_02,5\n", r"line 2, column 1 \(id\): '2031_01' is not a number"),
+        ("x,y\n1,٣\n2,٤\n", r"line 2, column 2 \(y\): '٣' is not a number"),
+        ("x\n1,5\n2,5\n", r"line 2 has 2 cells, but the first line has 1: .*with a point"),
+        ("x,y\n1e9,1\n1000000000.00001,2\n", r"column 1 \(x\) varies in its last digits only"),
         ("", "no rows of numbers"),
         ("x,y\n", "no rows of numbers"),
-        (b"\xff\xfe1,2\n", "not a CSV file in UTF-8"),
+        (b"\xff\xfe1,2", "not a CSV file in UTF-16"),
     ],
 )
 def test_what_is_refused(write: Callable[..., Path], text: str | bytes, message: str) -> None:
@@ -73,6 +81,69 @@ def test_what_is_refused(write: Callable[..., Path], text: str | bytes, message:
     with pytest.raises(LawError, match=message) as caught:
         load_atoms(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        ("a,b,c", "0,1,2\n0.5,-1.5,3.25\n4.5,1,2\n"),  # pandas
+        ("a,b,c", "0,1,2\n5,3,8\n2,7,1\n"),
+        ("a,b", "0,1\n5,3.5\n2,7.25\n"),
+        ("a", "0\n0.5\n1.5\n"),
+        ("a,b,c", "2019,2020,2021\n14,15,9\n3,26,5\n"),  # years
+        ("a,b", "1990,1995\n1.5,2.5\n3.5,4.5\n"),
+        ("a,b,c", "64,128,256\n0.5,0.25,0.125\n0.75,0.5,0.25\n"),
+        ("a;b", "7;8\n0,5;1,5\n2,5;3,5\n"),
+    ],
+)
+def test_a_header_of_numbers_is_not_trained_on(
+    write: Callable[..., Path], names: str, text: str
+) -> None:
+    with pytest.raises(LawError, match=r"line 1: .* looks like a header of numbers.*put a line of"):
+        load_atoms(write(text))
+    assert len(load_atoms(write(f"{names}\n{text}"))) == 3 if text.count("\n") == 3 else 4
+
+
+@pytest.mark.parametrize("text", ["0,1\n1,0\n1,1\n", "3\n5\n4\n", "2019,2020\n2021,2025\n"])
+def test_whole_numbers_alone_are_data(write: Callable[..., Path], text: str) -> None:
+    file = read_atoms(write(text))
+    assert len(file.points) == text.count("\n")
+    assert file.notes[0].startswith("no header: line 1 (")
+
+
+def test_how_a_file_was_read_is_told(write: Callable[..., Path]) -> None:
+    assert read_atoms(write("x,y\n1,2\n3,5\n4,4\n")).notes == ()
+    assert read_atoms(write("1,2\n3,5\n4,4\n")).notes == (
+        "no header: line 1 (1,2) is the first row",
+    )
+    file = read_atoms(write("i;x\n7;0,5\n8;2,5\n9;3,0\n"))
+    assert file.notes == (
+        "columns separated by semicolons",
+        "decimal commas",
+        "column 1 (i) counts the rows (remove it if it is an index)",
+    )
+    expected = load_atoms(write("7,0.5\n8,2.5\n9,3.0\n", "points.csv"))
+    np.testing.assert_array_equal(file.points, expected)
+
+
+def test_two_columns_of_one_scale_far_from_zero_keep_their_digits(
+    write: Callable[..., Path],
+) -> None:
+    points = load_atoms(write("t,x\n1700000000,1\n1700000001,2\n1700000003,4\n"))
+    np.testing.assert_allclose(points[:, 0], points[:, 1], rtol=1e-9)  # seconds since 1970
+
+
+def test_a_worker_refuses_bytes_that_are_not_those_of_the_law(write: Callable[..., Path]) -> None:
+    file = read_atoms(write("x,y\n1,2\n3,5\n4,4\n"))
+    np.testing.assert_array_equal(checked_points(file.data, file.sha256, "a"), file.points)
+    with pytest.raises(LawError, match="a does not hold the data with SHA-256 "):
+        checked_points(file.data.replace(b"5", b"6"), file.sha256, "a")
+
+
+def test_a_pipe_is_no_file_of_a_law(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(LawError, match=r"law\.file: .* is a pipe or a device"):
+        resolve_atoms({"kind": "atoms", "file": "pipe.csv"}, tmp_path)
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
@@ -153,5 +224,5 @@ def test_the_law_of_a_file(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(LawError, match="cannot read"):
         make_distribution(law)
-    with pytest.raises(LawError, match="does not hold the data"):
+    with pytest.raises(LawError, match=r"law\.file does not say where"):
         make_distribution(law.model_copy(update={"file": None}))
