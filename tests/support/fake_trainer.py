@@ -70,7 +70,7 @@ def train(
     return [trajectory(config) for config in configs]
 
 
-def _disk_full(_: object) -> None:
+def _disk_full(fd: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
