@@ -9,12 +9,12 @@ training set, of one trajectory share effects.
 | p_sl   |        | n_l z_sl / k_sl, the cluster's mean pseudo-value less the level's | [S, L] |
 | c_l    | c      | a contrast: its error is sum_s sum_l c_l z_sl                     | [L]    |
 
-`robust`: the shares of a cluster add up, d_s = sum_l c_l z_sl f_l, and the variance is sum_s d_s^2.
-The factor f_l = n_l / sqrt(n_l^2 - sum_s k_sl^2) makes it unbiased where clusters do not differ
-(CR2 of Bell and McCaffrey, Survey Methodology 28 (2002) 169), and theirs are the degrees of
-freedom, (sum of eigenvalues)^2 / sum of their squares. Where every cluster stands at every level,
-that is the variance of independent slopes, one a cluster, with S - 1 degrees of freedom. Levels
-that no cluster links are taken apart, each part with its own freedom, put together by
+`Clusters.robust`: the shares of a cluster add up, d_s = sum_l c_l z_sl f_l, and the variance is
+sum_s d_s^2. The factor f_l = n_l / sqrt(n_l^2 - sum_s k_sl^2) makes it unbiased where clusters do
+not differ (CR2 of Bell and McCaffrey, Survey Methodology 28 (2002) 169), and theirs are the degrees
+of freedom, (sum of eigenvalues)^2 / sum of their squares. Where every cluster stands at every
+level, that is the variance of independent slopes, one a cluster, with S - 1 degrees of freedom.
+Levels that no cluster links are taken apart, each part with its own freedom, put together by
 Satterthwaite's rule.
 
 `Mixed`: where clusters stand at some levels only, a contrast hangs on few of them, and what the
@@ -53,57 +53,65 @@ _MOST = 4_000_000
 
 @dataclass(frozen=True)
 class Clusters:
-    """Clusters of one curve's trials: see the module's table. Each level needs two or more."""
+    """The clusters of one fit's trials: see the module's table. u: where the mixed model may be
+    used; without it, errors are robust."""
 
-    u: Array
     scores: Array
     cells: Counts
+    u: Array | None = None
+
+    @classmethod
+    def of(cls, who: Counts, where: Counts, share: Array, u: Array | None = None) -> Clusters:
+        """From each value's cluster, level and share of the level's error [n]."""
+        scores = np.zeros((int(who.max()) + 1, int(where.max()) + 1))
+        cells = np.zeros(scores.shape, dtype=np.int64)
+        np.add.at(scores, (who, where), share)
+        np.add.at(cells, (who, where), 1)
+        return cls(scores, cells, u)
 
     @cached_property
-    def complete(self) -> bool:
-        """Whether every cluster stands at every level, with as many values."""
-        return bool((self.cells == self.cells[0, 0]).all())
+    def known(self) -> bool:
+        """Whether every level has two clusters, which show its error."""
+        return bool(np.sum(self.cells > 0, axis=0).min() >= 2)
 
     @cached_property
     def mixed(self) -> Mixed | None:
         """The mixed model where the design is not complete, None where it tells too little."""
-        return None if self.complete else Mixed.of(self)
+        complete = (self.cells == self.cells[0, 0]).all()
+        return None if complete or self.u is None else Mixed.of(self.scores, self.cells, self.u)
 
     def error(self, c: Array) -> tuple[float, float]:
         """Variance and degrees of freedom of a contrast c [L]."""
         own = None if self.mixed is None else self.mixed.error(c)
-        return own or robust(c, self.scores, self.cells)
+        return own or self.robust(c)
 
+    def robust(self, c: Array) -> tuple[float, float]:
+        """The same without a model of what clusters share."""
+        n = self.cells.sum(axis=0)
+        scale = c / np.sqrt(n**2 - np.sum(self.cells**2, axis=0))
+        each = self.scores @ (scale * n)
+        # covariance of the shares where all values are alike: diag(spread) - crossed crossed'
+        spread, crossed = self.cells @ scale**2, self.cells * scale / np.sqrt(n)
+        total, below = 0.0, 0.0
+        for members, levels in self._parts:
+            d, b = spread[members], crossed[np.ix_(members, levels)]
+            lost = np.sum(b**2, axis=1)
+            trace, own = float(np.sum(d - lost)), float(each[members] @ each[members])
+            squares = float(np.sum(d**2) - 2 * d @ lost + np.sum((b.T @ b) ** 2))
+            total += own
+            below += own**2 * squares / trace**2 if trace > 0 else 0.0
+        return total, total**2 / below if below > 0 else float(max(len(self.cells) - 1, 1))
 
-def robust(c: Array, scores: Array, cells: Counts) -> tuple[float, float]:
-    """Variance and degrees of freedom of a contrast c [L]; see the module."""
-    n = cells.sum(axis=0)
-    scale = c / np.sqrt(n**2 - np.sum(cells**2, axis=0))
-    each = scores @ (scale * n)
-    # covariance of the shares where all values are alike: diag(spread) - crossed crossed'
-    spread, crossed = cells @ scale**2, cells * scale / np.sqrt(n)
-    variances, below = [], []
-    for members, levels in _parts(cells):
-        d, b = spread[members], crossed[np.ix_(members, levels)]
-        lost = np.sum(b**2, axis=1)
-        trace = float(np.sum(d - lost))
-        squares = float(np.sum(d**2) - 2 * d @ lost + np.sum((b.T @ b) ** 2))
-        variances.append(float(each[members] @ each[members]))
-        below.append(variances[-1] ** 2 * squares / trace**2 if trace > 0 else 0.0)
-    total = sum(variances)
-    freedom = total**2 / sum(below) if sum(below) > 0 else float(max(len(cells) - 1, 1))
-    return total, freedom
-
-
-def _parts(cells: Counts) -> list[tuple[Counts, Counts]]:
-    """Clusters and levels of each part of a design that no cluster links to the rest."""
-    size = len(cells)
-    graph = bmat([[None, csr_matrix(cells)], [csr_matrix(cells.T), None]])
-    count, label = connected_components(graph, directed=False)
-    return [
-        (np.flatnonzero(label[:size] == part), np.flatnonzero(label[size:] == part))
-        for part in range(count)
-    ]
+    @cached_property
+    def _parts(self) -> list[tuple[Counts, Counts]]:
+        """Clusters and levels of each part of the design that no cluster links to the rest."""
+        size = len(self.cells)
+        graph = bmat([[None, csr_matrix(self.cells)], [csr_matrix(self.cells.T), None]])
+        count, label = connected_components(graph, directed=False)
+        return [
+            (np.flatnonzero(label[:size] == part), np.flatnonzero(label[size:] == part))
+            for part in range(count)
+        ]
 
 
 @dataclass(frozen=True)
@@ -119,16 +127,16 @@ class Mixed:
     u: Array
 
     @classmethod
-    def of(cls, clusters: Clusters) -> Mixed | None:
+    def of(cls, scores: Array, cells: Counts, u: Array) -> Mixed | None:
         """None where the design does not tell the four apart, or is too large."""
-        cells, n = clusters.cells, clusters.cells.sum(axis=0)
-        pseudo = clusters.scores * n / np.maximum(cells, 1)
+        n = cells.sum(axis=0)
+        pseudo = scores * n / np.maximum(cells, 1)
         squares = np.sum(cells * pseudo**2, axis=0)
         scale = float(squares.sum() / np.sum(n - 1))
         if not scale > 0:
             return None
-        h = np.sqrt(spread_curve(clusters.u, n, squares, _SPREAD_PRIOR))
-        u = clusters.u / np.abs(clusters.u).max()
+        h = np.sqrt(spread_curve(u, n, squares, _SPREAD_PRIOR))
+        u = u / np.abs(u).max()
         patterns, pattern = np.unique(cells, axis=0, return_inverse=True)
         if patterns.size * len(n) > _MOST:
             return None

@@ -198,15 +198,10 @@ def summarise(
     clusters = None
     if seed is not None:
         names, who = np.unique(seed, return_inverse=True)
-        cells = np.zeros((len(names), len(levels)), dtype=np.int64)
-        np.add.at(cells, (who, where), 1)
-        linked = np.sum(np.sum(cells > 0, axis=1) >= 2) >= 2
-        if linked and np.sum(cells > 0, axis=0).min() >= 2:
-            method, seeds = Method.SEEDS, len(names)
-            scores = np.zeros(cells.shape)
-            np.add.at(scores, (who, where), share)
-            u = np.log(levels) - np.log(levels).mean()
-            clusters = Clusters(u, scores, cells)
+        u = np.log(levels) - np.log(levels).mean()
+        shared = Clusters.of(who, where, share, u)
+        if shared.known and np.sum(np.sum(shared.cells > 0, axis=1) >= 2) >= 2:
+            method, seeds, clusters = Method.SEEDS, len(names), shared
     tested = None if without is None else test_set.scores(where, without)
     return LevelMeans(levels, mean, log_mean, count, variance, method, seeds, clusters, tested)
 

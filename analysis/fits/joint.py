@@ -18,8 +18,8 @@ of a grid. Two surfaces matter here:
 
 The interval is the profile likelihood of the exponent (or of that rate), its cut scaled by the
 noise that the seeds show, as in `offset_fit`. Seeds are taken in whole clusters: a training set at
-several widths, or a trajectory at several times, is one of them. Satterthwaite's degrees of
-freedom are over strata, the sets of clusters that stand in the same cells.
+several widths, or a trajectory at several times, is one of them; their errors are those of
+`clusters`, whose levels are the cells here.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from analysis.fits.intervals import Array, Contrast, jackknife, student
+from analysis.fits.clusters import Clusters
+from analysis.fits.intervals import Array, Contrast, distinct, jackknife, student
 from analysis.fits.power_law import NAN_PAIR, FitStatus
 from analysis.fits.surface import (
     B_LIMIT,
@@ -91,33 +92,6 @@ class JointFit:
         return np.exp(self.surface.logs(self.theta, moved)[0])
 
 
-class _Noise:
-    """The error of a linear contrast of the log cell means, by strata of clusters."""
-
-    def __init__(
-        self, where: NDArray[np.int64], share: Array, cluster: NDArray[np.int64], cells: int
-    ) -> None:
-        scores = np.zeros((int(cluster.max()) + 1, cells))
-        np.add.at(scores, (cluster, where), share)
-        stands = np.zeros(scores.shape, dtype=bool)
-        stands[cluster, where] = True
-        _patterns, stratum = np.unique(stands, axis=0, return_inverse=True)
-        self.strata = [scores[stratum == h] for h in range(int(stratum.max()) + 1)]
-        self.known = min(len(s) for s in self.strata) >= 2
-
-    def contrast(self, c: Array, estimate: float) -> Contrast:
-        """`estimate` with the error of c [P] times the log cell means."""
-        variances, freedoms = [], []
-        for scores in self.strata:
-            each = scores @ c
-            variances.append(float(each @ each) * len(each) / (len(each) - 1))
-            freedoms.append(len(each) - 1)
-        total = sum(variances)
-        below = sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
-        freedom = total**2 / below if below > 0 else float(sum(freedoms))
-        return Contrast(estimate, math.sqrt(total), freedom)
-
-
 def fit_joint(
     y: ArrayLike,
     axes: Mapping[str, ArrayLike],
@@ -143,7 +117,8 @@ def fit_joint(
         raise ValueError("axes need one value per y each")
     if not 0 < level < 1:
         raise ValueError(f"level = {level:g} must lie between 0 and 1, such as 0.95")
-    values = np.column_stack(list(given.values()))
+    merged = [levels[place] for levels, place in map(distinct, given.values())]
+    values = np.column_stack(merged)
     reason = _refusal(ys, values, tuple(given), terms)
     if reason:
         cells = len(np.unique(values, axis=0)) if len(ys) else 0
@@ -152,9 +127,7 @@ def fit_joint(
     _mean, log_mean, share = jackknife(where, ys)
     count = np.bincount(where)
     who = np.arange(len(ys)) if cluster is None else np.asarray(cluster).ravel()
-    noise = _Noise(where, share, np.unique(who, return_inverse=True)[1], len(count))
-    if count.min() < 2:
-        noise.known = False
+    noise = Clusters.of(np.unique(who, return_inverse=True)[1], where, share)
     centre = {name: float(cells_at[:, j].mean()) for j, name in enumerate(given)}
     surface = Surface(
         u={name: cells_at[:, j] - centre[name] for j, name in enumerate(given)},
@@ -199,7 +172,7 @@ def _is_cross(surface: Surface) -> bool:
     return True
 
 
-def _fitted(surface: Surface, noise: _Noise, shift: float, trials: int, level: float) -> JointFit:
+def _fitted(surface: Surface, noise: Clusters, shift: float, trials: int, level: float) -> JointFit:
     begin = starts(surface)
     theta, rss, converged = best(surface, begin[:6])
     empty = JointFit(FitStatus.FAILED, "", surface.terms, level, len(surface.ell), trials)
@@ -270,15 +243,16 @@ def _amplitudes(surface: Surface, theta: Array) -> Array:
     return logs
 
 
-def _contrast(surface: Surface, noise: _Noise, c: Array, estimate: float, rss: float) -> Contrast:
+def _contrast(surface: Surface, noise: Clusters, c: Array, estimate: float, rss: float) -> Contrast:
     if noise.known:
-        return noise.contrast(c, estimate)
+        variance, freedom = noise.error(c)
+        return Contrast(estimate, math.sqrt(variance), freedom)
     free = len(surface.terms) + len(surface.slots)
     spare = max(len(surface.ell) - free, 1)
     return Contrast(estimate, math.sqrt(rss / spare * float(c**2 @ (1 / surface.weights))), spare)
 
 
-def _additivity(surface: Surface, noise: _Noise, theta: Array, rss: float) -> float | None:
+def _additivity(surface: Surface, noise: Clusters, theta: Array, rss: float) -> float | None:
     """Score test of the second term's amplitude changing as a power of the first term's axis."""
     if surface.terms != SURFACE:
         return None
@@ -295,7 +269,7 @@ def _additivity(surface: Surface, noise: _Noise, theta: Array, rss: float) -> fl
 
 def _interval(
     surface: Surface,
-    noise: _Noise,
+    noise: Clusters,
     solution: tuple[Array, float],
     gradients: Array,
     row: Array | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.fits.clusters import Clusters, Mixed, robust
+from analysis.fits.clusters import Clusters
 from analysis.fits.intervals import Method, student, summarise
 from analysis.fits.power_law import fit_power_law
 
@@ -38,7 +38,7 @@ def clusters(cells: np.ndarray, noise: np.ndarray) -> Clusters:
     table = np.zeros(cells.shape)
     table[who, where] = noise
     n = cells.sum(axis=0)
-    return Clusters(U, np.where(cells > 0, table - table.sum(axis=0) / n, 0.0) / n, cells)
+    return Clusters(np.where(cells > 0, table - table.sum(axis=0) / n, 0.0) / n, cells, U)
 
 
 def test_complete_designs_have_the_variance_of_slopes() -> None:
@@ -63,9 +63,8 @@ def test_parts_that_nothing_links_are_put_together_by_satterthwaite() -> None:
     cells[4:, 5:] = 1
     noise = np.random.default_rng(1).standard_normal(int(cells.sum()))
     held = clusters(cells, noise)
-    parts = [robust(SLOPE * (np.arange(8) < 5), held.scores, cells)]
-    parts.append(robust(SLOPE * (np.arange(8) >= 5), held.scores, cells))
-    variance, freedom = robust(SLOPE, held.scores, cells)
+    parts = [held.robust(SLOPE * side) for side in (np.arange(8) < 5, np.arange(8) >= 5)]
+    variance, freedom = held.robust(SLOPE)
     assert [f for _v, f in parts] == pytest.approx([3, 4])
     assert variance == pytest.approx(sum(v for v, _f in parts))
     assert freedom == pytest.approx(variance**2 / sum(v**2 / f for v, f in parts))
@@ -81,7 +80,7 @@ def test_robust_errors_are_unbiased_for_alike_values_with_bell_and_mccaffreys_fr
     n = cells.sum(axis=0)
     each = np.array([s @ (SLOPE * np.sqrt(n / (n - 1))) for s in rows]).T
     form = each.T @ each
-    variance, freedom = robust(SLOPE, clusters(cells, np.arange(size) % 7.0).scores, cells)
+    variance, freedom = clusters(cells, np.arange(size) % 7.0).robust(SLOPE)
     assert np.trace(form) == pytest.approx(np.sum(SLOPE**2 / n))
     assert freedom == pytest.approx(np.trace(form) ** 2 / np.trace(form @ form))
     assert variance == pytest.approx((np.arange(size) % 7.0) @ form @ (np.arange(size) % 7.0))
@@ -170,7 +169,7 @@ def test_large_designs_have_robust_errors() -> None:
     cells[:2] = 1
     u = np.linspace(-2, 2, 130)
     scores = np.where(cells, np.random.default_rng(5).standard_normal(cells.shape), 0.0)
-    held = Clusters(u, scores, cells)
-    assert Mixed.of(held) is None
+    held = Clusters(scores, cells, u)
+    assert held.mixed is None
     c = u / (u @ u)
-    assert held.error(c) == robust(c, scores, cells)
+    assert held.error(c) == held.robust(c)
