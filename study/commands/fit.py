@@ -27,6 +27,30 @@ if TYPE_CHECKING:  # loaded on use: every other command starts without them
     from analysis.fits.power_law import PowerLawFit
     from analysis.verdicts.judging import Verdict
 
+SEED_NAMES = frozenset(
+    [
+        "seed",
+        "seeds",
+        "seed_id",
+        "random_seed",
+        "rng",
+        "rep",
+        "reps",
+        "repeat",
+        "repetition",
+        "replicate",
+        "replicates",
+        "replica",
+        "replication",
+        "run",
+        "run_id",
+        "trial",
+        "fold",
+        "split",
+    ]
+)
+"""Column names that say which rows share effects, as people call them."""
+
 MOST_SLOPES = 8
 """More local slopes than this are told by the first, the middle and the last, and their span."""
 
@@ -116,6 +140,9 @@ def read_columns(
         line, first = next(rows, (0, []))
         names = _header(path, line, first)
         wanted = _wanted(path, names, {"--x": x, "--y": y, "--seed": seed})
+        like = _seed_like(names, wanted) if seed is None else None
+        if like is not None:
+            wanted.append(like)
         decimals = table.decimals(wanted[:2])
         lines: list[int] = []
         cells: list[list[str]] = []
@@ -138,6 +165,8 @@ def read_columns(
         for i, (option, name) in enumerate([("--x", x), ("--y", y)])
     )
     if seed is None:
+        if like is not None:
+            _say_unused(path, names[like], [row[2] for row in cells], xs)
         return xs, ys, None
     order: dict[str, int] = {}
     for line, row in zip(lines, cells, strict=True):
@@ -145,6 +174,27 @@ def read_columns(
             raise SpecError(f"{path}: --seed {seed}: line {line} is empty; name its seed")
         order.setdefault(row[2], len(order))
     return xs, ys, np.asarray([order[row[2]] for row in cells], dtype=np.int64)
+
+
+def _seed_like(names: list[str], used: list[int]) -> int | None:
+    """The first column that is called as seeds are, and used for nothing else."""
+    return next(
+        (i for i, name in enumerate(names) if name.lower() in SEED_NAMES and i not in used), None
+    )
+
+
+def _say_unused(path: Path, name: str, labels: list[str], x: NDArray[np.float64]) -> None:
+    """Say that a column looks like seeds, where its values come again at other x."""
+    places: dict[str, set[float]] = {}
+    for label, at in zip(labels, x.tolist(), strict=True):
+        places.setdefault(label, set()).add(at)
+    if sum(len(found) > 1 for label, found in places.items() if label) > 1:
+        told = (
+            f"{path}: column {name} has the same values at several x, and rows of different x are "
+            f"taken to be independent: if those with the same {name} share data or initial "
+            f"weights, give --seed {name!r}"
+        )
+        typer.echo(on_one_line(told), err=True)
 
 
 def _header(path: Path, line: int, cells: list[str]) -> list[str]:

@@ -234,6 +234,23 @@ def test_copies_and_rows_that_move_together_are_said(
     assert "rows in the same place at each x move together" in note
 
 
+def test_a_column_of_seeds_that_is_not_used_is_said(
+    tmp_path: Path, csv: Path, capsys: Capture
+) -> None:
+    assert command(*columns(csv)) == 0
+    told = capsys.readouterr()
+    assert "column run has the same values at several x" in told.err
+    assert "give --seed 'run'" in told.err
+    assert "several x" not in told.out
+    assert command(*columns(csv), "--seed", "run") == 0
+    assert capsys.readouterr().err == ""
+    own = tmp_path / "own.csv"
+    rows = "".join(f"{2**i},{2.0**-i},{i}\n" for i in range(6))
+    own.write_text(f"N,e,Trial\n{rows}")  # numbers of rows, not seeds: each at one x
+    assert command(own, "--x", "N", "--y", "e") == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_refused_fit_says_so_in_json_too(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "t.csv"
     path.write_text("N,e\n64,1\n128,2\n")
