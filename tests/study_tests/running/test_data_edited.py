@@ -1,0 +1,189 @@
+"""A data file edited under way: every trial is trained on the rows that its id was made from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import rows_trainer
+import yaml
+from rich.console import Console
+
+from analysis.data.audit import load_audit
+from analysis.data.results import load_results
+from study import run
+from study.commands.search import search
+from study.running import engine, session
+from study.spec.sections import StudySpec
+from trainers.errors import LawError
+from trainers.problem.atoms_file import load_atoms
+from trainers.problem.distributions import make_distribution
+
+pytestmark = pytest.mark.ray
+
+REPOSITORY = Path(__file__).parents[3]
+SUPPORT = REPOSITORY / "tests" / "support"
+BEFORE = "x,y\n1,2\n3,5\n4,4\n-2,7.5\n"
+AFTER = "x,y\n9,2\n3,5\n4,4\n-2,7.5\n"
+
+COMMON: dict[str, Any] = {
+    "name": "edited",
+    "law": {"kind": "atoms", "file": "points.csv"},
+    "steps": 64,
+    "kernel": False,
+    "audit": False,
+    "resources": {"workers": 1},
+}
+GRID = COMMON | {
+    "seeds": 2,
+    "base": {"width": 64, "step_size": 1.0},
+    "sweeps": {"samples": [16, 64, 256, 1024]},
+}
+DESIGN = COMMON | {
+    "base": {"samples": [64, 128, 256, 512], "width": 64, "step_size": 1.0},
+    "design": {
+        "kind": "adaptive",
+        "half_width": {"best_score_error": 0.003},
+        "budget": {"trials": 60},
+    },
+}
+SEARCH = COMMON | {
+    "base": {"samples": 64},
+    "search": {
+        "evaluations": 8,
+        "samplers": ["random"],
+        "batch": 4,
+        "space": {"width": {"low": 64, "high": 512}, "step_size": {"low": 0.1, "high": 2}},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def order(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One Ray session; the file by which its workers are told to edit the data."""
+    order = tmp_path_factory.mktemp("rows") / "order"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROWS_EDITED", str(order))
+        patch.setenv("PYTHONPATH", f"{REPOSITORY}{os.pathsep}{SUPPORT}")
+        ray.init(
+            address="local",
+            num_cpus=1,
+            num_gpus=0,
+            include_dashboard=False,
+            logging_level="ERROR",
+            log_to_driver=False,
+        )
+        yield order
+        ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.report.page.write_report", lambda *_args, **_options: None)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "points.csv"
+    path.write_text(BEFORE)
+    return path
+
+
+def load(study: dict[str, Any], data: Path) -> StudySpec:
+    return StudySpec.from_text(yaml.safe_dump(study), data.parent)
+
+
+def train(spec: StudySpec, storage: Path) -> dict[str, float]:
+    """law_id -> the moment of the rows that its trials say they were trained on."""
+    quiet = Console(quiet=True)
+    if spec.search is None:
+        assert run(spec, storage, None, trainer=rows_trainer.train, console=quiet).exit_code == 0
+    else:
+        ended = search(spec, storage, None, trainer=rows_trainer.search, console=quiet)
+        assert ended.exit_code == 0
+    table = load_results(storage / "results.parquet")
+    moments = table.groupby("law_id")["noise_variance"].unique()
+    assert all(len(found) == 1 for found in moments)
+    return {law: float(found[0]) for law, found in moments.items()}
+
+
+def expected(data: Path, text: str) -> dict[str, float]:
+    """What `train` finds where the file holds `text` and nobody edits it."""
+    data.write_text(text)
+    trial = load(GRID, data).trials()[0]
+    return {trial.law_id: rows_trainer.moment(make_distribution(trial.law))}
+
+
+def edit_before(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, data: Path) -> None:
+    """Edits the data file when `module.name` is called for the first time."""
+    original = getattr(module, name)
+
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        data.write_text(AFTER)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(module, name, wrapped)
+
+
+@pytest.mark.parametrize(
+    ("study", "moment"),
+    [
+        (GRID, "planned"),
+        (GRID, "Ray starts"),
+        (GRID, "handed on"),
+        (GRID, "first pack"),
+        (DESIGN, "Ray starts"),
+        (DESIGN, "first pack"),
+        (SEARCH, "Ray starts"),
+        (SEARCH, "first pack"),
+    ],
+)
+def test_trials_have_the_rows_of_their_id(
+    order: Path,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    study: dict[str, Any],
+    moment: str,
+) -> None:
+    after, before = expected(data, AFTER), expected(data, BEFORE)
+    assert after.keys() != before.keys()
+    assert abs(min(after.values()) - min(before.values())) > 0.1
+    spec, storage = load(study, data), data.parent / "results"
+    with monkeypatch.context() as patch:
+        if moment == "planned":
+            data.write_text(AFTER)
+        elif moment == "Ray starts":
+            edit_before(patch, session, "ray_here", data)
+        elif moment == "handed on":
+            edit_before(patch, engine, "train", data)
+        else:
+            order.write_text(f"{data}\n{AFTER}")
+        found = train(spec, storage)
+    order.unlink(missing_ok=True)
+    assert data.read_text() == AFTER
+    assert found == pytest.approx(before)
+    assert train(load(study, data), storage) == pytest.approx(after)
+
+
+def test_the_audit_is_of_the_rows_of_its_id(
+    order: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, storage = load(GRID | {"audit": True}, data), data.parent / "results"
+    radius = make_distribution(spec.law[0]).support_radius
+    edit_before(monkeypatch, engine, "audit_settings", data)
+    train(spec, storage)
+    audited = load_audit(storage)
+    assert audited is not None
+    found = audited[audited["quantity"] == "support_radius"]["value"]
+    assert list(found) == [pytest.approx(radius)]
+    assert abs(np.linalg.norm(load_atoms(data), axis=1).max() - radius) > 0.01
+
+
+def test_a_worker_that_is_handed_other_bytes_refuses(order: Path) -> None:
+    with pytest.raises(LawError, match="does not hold the data with SHA-256 00000000"):
+        engine._checked({"0" * 64: ray.put(BEFORE.encode())})
