@@ -40,7 +40,7 @@ def ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
     """A Ray session, and the slots it has for packs of `spec`.
 
     Connects to `address` (or RAY_ADDRESS); without one, starts Ray for this run alone, or uses the
-    session that the process already has. Raises SpecError where no pack fits.
+    session that the process already has. Raises SpecError where no pack fits, or Ray cannot start.
     """
     address = address or os.environ.get("RAY_ADDRESS") or None
     resources = spec.resources
@@ -56,6 +56,11 @@ def ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
             if address:
                 _connect(address)
             else:
+                if shutil.which("bash") is None:
+                    raise SpecError(
+                        "there is no bash on PATH, through which Ray starts its workers: add its "
+                        "folder (often /bin) to PATH, or install it"
+                    )
                 workers = resources.workers or max(1, usable_cpus() // resources.cpus_per_pack)
                 ray.init(
                     address="local",

@@ -364,10 +364,11 @@ def _in_schema(table: pa.Table) -> pa.Table:
     version = b"format_version"
     if (table.schema.metadata or {}).get(version) != SCHEMA.metadata[version]:
         raise CorruptPackError("it was written in another format version")
-    if not set(table.column_names) <= set(SCHEMA.names):
+    names = set(table.column_names)
+    if not names <= set(SCHEMA.names) or len(names) < len(table.column_names):
         raise CorruptPackError("its columns are not those of this version")
     columns = [
-        table[name] if name in table.column_names else pa.nulls(len(table), SCHEMA.field(name).type)
+        table[name] if name in names else pa.nulls(len(table), SCHEMA.field(name).type)
         for name in SCHEMA.names
     ]
     try:

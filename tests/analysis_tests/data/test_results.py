@@ -116,6 +116,13 @@ def test_remote_files_are_read_too() -> None:
         (lambda p: None, "no results"),
         (lambda p: (p / "results.parquet").write_bytes(b"PAR1 not really"), "results.parquet"),
         (lambda p: pd.DataFrame({"a": [1]}).to_parquet(p / "results.parquet"), "trial_id"),
+        (
+            lambda p: pq.write_table(
+                table_from([trajectory()], "s").rename_columns({"coupling": "bias"}),
+                p / "results.parquet",
+            ),
+            "has the column bias twice",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, make, words: str) -> None:

@@ -173,6 +173,10 @@ def test_columns_added_since_are_null_and_other_formats_are_refused(store: Store
     store.write_pack(table.append_column("other", table["step"]))
     with pytest.raises(CorruptPackError, match="columns"):
         store.read_pack(pack_id)
+    twice = table.rename_columns({"coupling": "bias"})
+    store.write_pack(twice.replace_schema_metadata(table.schema.metadata))
+    with pytest.raises(CorruptPackError, match="columns"):
+        store.read_pack(pack_id)
     store.write_pack(table.replace_schema_metadata({"format_version": "0"}))
     with pytest.raises(CorruptPackError, match="format version"):
         store.read_pack(pack_id)
