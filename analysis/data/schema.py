@@ -8,7 +8,6 @@ not a finite number (after a divergence), is null, never 0.
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterable
 from typing import IO, Any
 
@@ -163,9 +162,6 @@ def read_parquet(file: Any, name: str) -> pa.Table:
             f"{name}: cannot be read ({first_line(error)}); remove the file, and run the "
             "study again to train what it held"
         ) from error
-    twice = [k for k, count in Counter(table.column_names).items() if count > 1]
-    if twice:
-        raise ResultsError(f"{name}: not a results table: it has the column {twice[0]} twice")
     missing = [k for k in ("trial_id", "step", "status") if k not in table.column_names]
     if missing:
         raise ResultsError(f"{name}: not a results table: it has no column {', '.join(missing)}")

@@ -121,7 +121,7 @@ def test_remote_files_are_read_too() -> None:
                 table_from([trajectory()], "s").rename_columns({"coupling": "bias"}),
                 p / "results.parquet",
             ),
-            "has the column bias twice",
+            "Multiple matches",
         ),
     ],
 )
