@@ -71,14 +71,16 @@ def node_removed(bench: Bench, study: Study, rng: random.Random) -> None:
 
 def node_added(bench: Bench, study: Study, rng: random.Random) -> None:
     bench.nodes_are(1)
-    bench.control(sleep=2.0)
+    bench.control(sleep=10.0)  # until the new node is at work, which takes what it takes
     driver = study.start()
     study.wait_for_packs(1, driver)
     name = bench.add_node()
     bench.inject("node added")
     used = False
     while driver.process.poll() is None:
-        used = used or name in bench.workers().values()
+        if not used and name in bench.workers().values():
+            used = True
+            bench.control()
         time.sleep(0.1)
     assert driver.wait() == 0, driver.said
     assert used, "nothing trained on the new node"
