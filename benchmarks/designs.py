@@ -193,27 +193,39 @@ def refusal_row(points: int, sigma: float, b: float, bump: float, repetitions: i
     return (told / repetitions).tolist()
 
 
+HEADERS = (
+    f"{'seeds at the levels':24} {'noise':20} times coverage before length",
+    f"\n{'curve':14} points noise times  by size refused",
+    f"\n{'surface, training sets':24} times coverage",
+)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--repetitions", type=int, default=400)
     repetitions = parser.parse_args().repetitions
-    print(
-        f"{'design, ' + str(repetitions) + ' repetitions':24} {'noise':20} coverage before length"
-    )
+    print(HEADERS[0])
     for design, cells in DESIGNS.items():
         for name, noise in NOISES.items():
             held, before, length = design_row(cells, noise, repetitions)
-            print(f"{design:24} {name:20} {held:8.1%} {before:6.1%} {length:6.2f}", flush=True)
-    print("\ncurve          points noise  by size refused")
+            print(
+                f"{design:24} {name:20} {repetitions:5} {held:8.1%} {before:6.1%} {length:6.2f}",
+                flush=True,
+            )
+    print(HEADERS[1])
     for name, b, bump in (("x^-0.3", 0.3, 0.0), ("level", 0.0, 0.0), ("second descent", 0.5, 2.5)):
         for points in POINTS:
             for sigma in SIGMAS:
-                number = repetitions // 8 if bump else repetitions
-                sizes, refused = refusal_row(points, sigma, b, bump, number)
-                print(f"{name:14} {points:6} {sigma:5} {sizes:8.1%} {refused:7.1%}", flush=True)
-    print(f"\n{'surface, training sets':24} coverage")
+                times = repetitions // 8 if bump else repetitions
+                sizes, refused = refusal_row(points, sigma, b, bump, times)
+                print(
+                    f"{name:14} {points:6} {sigma:5} {times:5} {sizes:8.1%} {refused:7.1%}",
+                    flush=True,
+                )
+    print(HEADERS[2])
     for name, at, numbers in surface_rows():
-        print(f"{name:24} {surface_coverage(at, numbers, repetitions // 8):8.1%}", flush=True)
+        times = repetitions // 8
+        print(f"{name:24} {times:5} {surface_coverage(at, numbers, times):8.1%}", flush=True)
 
 
 if __name__ == "__main__":

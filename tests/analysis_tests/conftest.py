@@ -39,6 +39,12 @@ def coverage() -> ModuleType:
     return _load("coverage_benchmark", Path(__file__).parents[2] / "benchmarks")
 
 
+@pytest.fixture(scope="session")
+def designs() -> ModuleType:
+    """benchmarks/designs.py."""
+    return _load("designs_benchmark", Path(__file__).parents[2] / "benchmarks")
+
+
 @pytest.fixture
 def fingerprints(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports hold the hash of every number and word of a plot in place of its picture, which is a

@@ -64,3 +64,28 @@ def test_a_verdict_that_is_often_wrong_is_not_met(coverage: ModuleType) -> None:
     share = coverage.Share(bend, "bound b", 1000, 0.0, 0.2, 0.8, coverage.undetected(bend))
     assert not share.met
     assert coverage.verdict_row(share).endswith("NOT MET")
+
+
+def test_designs_leave_every_level_two_seeds_and_link_them(designs: ModuleType) -> None:
+    assert len(designs.DESIGNS) == 16
+    for cells in designs.DESIGNS.values():
+        assert cells.sum(axis=0).min() >= 2
+        assert np.sum(cells.sum(axis=1) >= 2) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["2 everywhere, 8 alone", "12 seeds, 50 % lost", "neighbours share 3"]
+)
+def test_incomplete_designs_are_covered(designs: ModuleType, name: str) -> None:
+    for noise in designs.NOISES.values():
+        held, _before, length = designs.design_row(designs.DESIGNS[name], noise, 100)
+        assert held >= 0.93 - 3 * math.sqrt(0.95 * 0.05 / 100)
+        assert length < 1.4
+
+
+def test_refusals_ask_for_more_than_size(designs: ModuleType) -> None:
+    by_size, refused = designs.refusal_row(20, 0.15, 0.0, 0.0, 50)
+    assert by_size > 0.5
+    assert refused <= 0.06
+    assert designs.refusal_row(20, 0.02, 0.5, 2.5, 5) == [1.0, 1.0]
