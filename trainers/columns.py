@@ -133,7 +133,12 @@ TRIAL_COLUMNS: tuple[Column, ...] = tuple(
             ("operations", "float", "flop", "of the training: 4 N m (k + d) tau of descent"),
             ("device", "string", "", "cpu, or the GPU's name"),
             ("node", "string", "", "host that trained it"),
-            ("kernel_path", "string", "", "which step trained it: fused, matmul or blocked"),
+            (
+                "kernel_path",
+                "string",
+                "",
+                "which step trained it: fused, triton, matmul or blocked",
+            ),
         ],
     )
 )

@@ -6,6 +6,10 @@ from __future__ import annotations
 FUSED_MAX_FEATURES = 12
 """Largest k + d of the fused passes; above it matrix products are faster (benchmarks/step.py)."""
 
+TRITON_MAX_FEATURES = 34
+"""The same of the Triton kernels on a GPU, d = 16 with k = 18: above it a thread's registers do not
+hold what a neuron or a sample takes."""
+
 GROUPED_MAX_OUTPUTS = 4
 """Largest d whose neurons are grouped by their output signs (trainers.network.sign_groups): the
 groups double with each output, and what they are padded with."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from trainers.batches import batches
 from trainers.columns import ERROR_COLUMNS
+from trainers.kernel.coupling import CouplingOnDevice, CouplingOnHost
 from trainers.kernel.reference import (
     KernelColumns,
     ReferenceCache,
@@ -244,18 +245,16 @@ def _train_batch(
     tasks = [_task(c, shared.training(c), s) for c, s in zip(configs, sets, strict=True)]
     records = trainer.train(tasks, recorded, device, _ticker(should_stop))
 
+    coupled = _coupling(kernels, sets, device)
     started = time.perf_counter()
     rows: list[torch.Tensor] = []
-    coupling: list[list[float]] = []
-    diverged = torch.full((len(configs),), -1)
     done = 0
     for record in records:
-        rows.append(_row(record, evaluator))
-        coupling.append(_coupling(record, kernels, sets, len(coupling)))
-        diverged = record.diverged_step
+        rows.append(_row(record, evaluator, coupled.at(len(rows), record.predictions)))
         if on_progress is not None and record.step > done:
             on_progress(per_step * (record.step - done))
             done = record.step
+    # Until here nothing waited for the device.
     table = torch.stack(rows).cpu().numpy()  # [R, B, C]
     seconds = time.perf_counter() - started
 
@@ -265,9 +264,8 @@ def _train_batch(
             config,
             recorded,
             table[:, b],
-            int(diverged[b]),
             each_step[b],
-            {"coupling": np.array(coupling)[:, b], **kernel.series} if kernel else {},
+            kernel,
             {
                 **sets[b].values(),
                 **(kernel.values if kernel else {}),
@@ -311,46 +309,36 @@ SERIES: tuple[str, ...] = (
 """Columns that training itself measures, in the order of `_row`."""
 
 
-def _row(record: Record, evaluator: Evaluator) -> torch.Tensor:
+def _coupling(
+    kernels: Sequence[KernelColumns | None], sets: Sequence[EvaluationSet], device: torch.device
+) -> CouplingOnHost | CouplingOnDevice:
+    if device.type == "cpu":
+        return CouplingOnHost(kernels, sets)
+    return CouplingOnDevice(kernels, sets, device)
+
+
+def _row(record: Record, evaluator: Evaluator, coupling: torch.Tensor) -> torch.Tensor:
+    """[B, C] float64, on the device: SERIES, the coupling, and the step of divergence or -1."""
     errors, holdout = evaluator.measure(record.predictions)
     unknown = torch.full_like(holdout, math.nan)
     others = [holdout, record.train_loss, record.displacement, record.flipped_fraction]
-    return torch.cat(
-        [errors, torch.stack([unknown if v is None else v.double() for v in others], 1)], 1
-    )
-
-
-def _coupling(
-    record: Record,
-    kernels: Sequence[KernelColumns | None],
-    sets: Sequence[EvaluationSet],
-    index: int,
-) -> list[float]:
-    """E||f_W - f^K||^2 over the test set, for each trial of the batch; NaN without a kernel."""
-    if not any(kernels):
-        return [math.nan] * len(kernels)
-    predictions = record.predictions.cpu().numpy()
-    distances = []
-    with np.errstate(over="ignore", invalid="ignore"):
-        for f, kernel, evaluation in zip(predictions, kernels, sets, strict=True):
-            if kernel is None:
-                distances.append(math.nan)
-                continue
-            difference = f[:, : kernel.test.shape[1]].T - kernel.test[index]
-            distances.append(float(evaluation.mean_square(difference)))
-    return distances
+    columns = [*(unknown if v is None else v.double() for v in others), coupling]
+    columns.append(record.diverged_step.to(coupling))
+    return torch.cat([errors, torch.stack(columns, 1)], 1)
 
 
 def _trajectory(
     config: TrialConfig,
     recorded: list[int],
     table: NDArray[np.float64],
-    diverged_step: int,
     operations: float,
-    kernel: Mapping[str, NDArray[np.float64]],
+    kernel: KernelColumns | None,
     values: Mapping[str, float | str | None],
 ) -> Trajectory:
-    measured = {**{name: table[:, c] for c, name in enumerate(SERIES)}, **kernel}
+    measured = {name: table[:, c] for c, name in enumerate(SERIES)}
+    if kernel:
+        measured |= {"coupling": table[:, len(SERIES)], **kernel.series}
+    diverged_step = int(table[-1, -1])
     series: dict[str, list[float | None]] = {
         name: [v if math.isfinite(v) else None for v in column.tolist()]
         for name, column in measured.items()

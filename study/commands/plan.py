@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from study.commands.located import store_of, trials_of
 from study.planning.calibration import speeds_of
+from study.planning.cards import share_of_a_card
 from study.planning.cost import DEFAULT_SPEEDS
 from study.planning.plan import Plan, local_slots
 from study.running.packing import packing_for
@@ -67,7 +69,11 @@ def plan_study(
     missing = [trial for trial in trials if not ledger.finished(trial.trial_id)]
     resources = spec.resources
     slots = local_slots(
-        spec.device, resources.cpus_per_pack, resources.gpus_per_pack, resources.workers
+        spec.device,
+        resources.cpus_per_pack,
+        resources.gpus_per_pack,
+        resources.workers,
+        partial(share_of_a_card, missing),
     )
     speeds = speeds_of(slots, calibrate, tell) if missing else DEFAULT_SPEEDS[slots.device]
     packing = packing_for(slots, spec, trials, ledger, speeds)

@@ -72,29 +72,41 @@ class Slots:
         )
 
 
-def local_slots(device: str, cpus: int, gpus: float | None, workers: int | None) -> Slots:
-    """What Ray will find on this machine, without starting it."""
+def local_slots(
+    device: str,
+    cpus: int,
+    gpus: float | None,
+    workers: int | None,
+    share: Callable[[], float] = lambda: 1.0,
+) -> Slots:
+    """What Ray will find on this machine, without starting it. share: gives that of a GPU for each
+    pack, where `gpus` does not say."""
     cards = len(glob.glob("/dev/nvidia[0-9]*")) if device != "cpu" else 0
     if device in ("cuda", "mixed") or cards:
-        share = gpus or 1.0
-        found = max(int(cards / share + 1e-9), 1)
+        gpus = gpus or share()
+        found = max(int(cards / gpus + 1e-9), 1)
         count = min(workers or found, found)
-        return Slots(count, "cuda", cpus, share, memory_of_a_worker(count, "cuda", share))
+        return Slots(count, "cuda", cpus, gpus, memory_of_a_worker(count, "cuda", gpus))
     count = workers or max(1, usable_cpus() // cpus)
     return Slots(count, "cpu", cpus, 0.0, memory_of_a_worker(count, "cpu"))
 
 
 def slots_of(
-    nodes: Sequence[Mapping[str, float]], asked: str, resources: Resources, growing: bool
+    nodes: Sequence[Mapping[str, float]],
+    asked: str,
+    resources: Resources,
+    growing: bool,
+    share: Callable[[], float] = lambda: 1.0,
 ) -> Slots:
     """The slots of a cluster's nodes, each given by its free resources as Ray names them.
 
     asked: auto, cpu, cuda or mixed, which is cuda and, beside it, the cores of nodes without a GPU.
-    growing: a cluster that may add nodes, up to `resources.workers`. Raises SpecError where no pack
-    fits: Ray would wait for room without a word.
+    growing: a cluster that may add nodes, up to `resources.workers`. share: gives that of a GPU for
+    each pack, where the resources do not say (`study.planning.cards`). Raises SpecError where no
+    pack fits: Ray would wait for room without a word.
     """
     if asked == "mixed":
-        slots = slots_of(nodes, "cuda", resources, growing)
+        slots = slots_of(nodes, "cuda", resources, growing, share)
         others = [node for node in nodes if not node.get("GPU", 0)]
         if any(node.get("CPU", 0) >= resources.cpus_per_pack for node in others):
             plain = resources.model_copy(update={"gpus_per_pack": None, "workers": None})
@@ -102,7 +114,7 @@ def slots_of(
         return slots
     has_gpu = any(node.get("GPU", 0) > 0 for node in nodes)
     device = ("cuda" if has_gpu else "cpu") if asked == "auto" else asked
-    gpus = (resources.gpus_per_pack or 1.0) if device == "cuda" else 0.0
+    gpus = (resources.gpus_per_pack or share()) if device == "cuda" else 0.0
     if resources.gpus_per_pack and device == "cpu":
         raise SpecError(
             f"resources.gpus_per_pack = {resources.gpus_per_pack:g}, but the device is cpu: "

@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,10 @@ _WORKERS = {"worker_process_setup_hook": "scorerates_main.pin"}
 
 
 @contextmanager
-def ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
-    """A Ray session, and the slots it has for packs of `spec`.
+def ray_here(
+    address: str | None, spec: StudySpec, share: Callable[[], float] = lambda: 1.0
+) -> Iterator[Slots]:
+    """A Ray session, and the slots it has for packs of `spec`. share: as of `slots_of`.
 
     Connects to `address` (or RAY_ADDRESS); without one, starts Ray for this run alone, or uses the
     session that the process already has. Raises SpecError where no pack fits, or Ray cannot start.
@@ -46,7 +48,7 @@ def ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
     resources = spec.resources
     if ray.is_initialized():
         with environment_defaults(_ENVIRONMENT), _quiet():
-            yield slots_of(_nodes(), spec.device, spec.resources, growing=False)
+            yield slots_of(_nodes(), spec.device, spec.resources, growing=False, share=share)
         return
     with environment_defaults(_ENVIRONMENT | token_for_this_run(own_session=not address)), _quiet():
         # Sockets live in Ray's own directory, and their paths may have 107 characters at most.
@@ -72,7 +74,9 @@ def ray_here(address: str | None, spec: StudySpec) -> Iterator[Slots]:
                     runtime_env=dict(_WORKERS),
                     _temp_dir=folder,
                 )
-            yield slots_of(_nodes(), spec.device, spec.resources, growing=bool(address))
+            yield slots_of(
+                _nodes(), spec.device, spec.resources, growing=bool(address), share=share
+            )
         finally:
             _leave_ray()
             shutil.rmtree(folder, ignore_errors=True)

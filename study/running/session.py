@@ -14,6 +14,7 @@ from rich.console import Console
 from study.choosing.participant import Outcomes, Participant
 from study.mlflow_view.publisher import Publisher
 from study.planning.calibration import speeds_of
+from study.planning.cards import share_of_a_card
 from study.planning.plan import Slots
 from study.running import engine
 from study.running.audits import missing_audits
@@ -134,7 +135,8 @@ class Session:
             self.say(f"{done} of {total} trials are done, {total - done} to train")
         if idle and not self._settings:
             return
-        with ray_here(address, self.spec) as slots:
+        share = partial(share_of_a_card, scheduler.asked.values())
+        with ray_here(address, self.spec, share) as slots:
             self.interruption.install()
             atoms = engine.held_atoms(self.spec)
             if not idle:

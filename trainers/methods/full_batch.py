@@ -11,7 +11,7 @@ from functools import cache
 
 import torch
 
-from trainers.limits import FUSED_MAX_FEATURES
+from trainers.limits import FUSED_MAX_FEATURES, TRITON_MAX_FEATURES
 from trainers.network.gradient_descent import Batch, Record, descend
 from trainers.network.passes import (
     BLOCKED,
@@ -22,6 +22,7 @@ from trainers.network.passes import (
     predict,
 )
 from trainers.network.sign_groups import grouped_passes, grouped_shapes, worthwhile
+from trainers.network.tiled import MULTIPLE, tiled_passes, triton_problem
 from trainers.protocol import Task
 from trainers.registry import DESCENT, TRAINERS
 from trainers.trial import TrialConfig
@@ -47,13 +48,18 @@ class Descent:
     ) -> Iterator[Record]:
         """See trainers.protocol. Packs and compiles at once, so that what follows is training."""
         config = tasks[0].config
-        passes, path = choose_passes(config, device)
         dtype = dtype_of(config)
         problems = [task.problem() for task in tasks]
-        if path == "fused" and worthwhile([p.a for p in problems]):
-            passes = grouped_passes(config.bias, config.dimension)
-        batch = Batch.pack(problems, dtype, device, passes.grouped)
-        warm_up(passes, config.features, config.dimension, len(tasks), dtype, device)
+        passes, _ = choose_passes(config, device, worthwhile([p.a for p in problems]))
+        batch = Batch.pack(
+            problems, dtype, device, passes.grouped, MULTIPLE if passes.tiled else None
+        )
+        if passes.tiled:  # a kernel for each size of tile: compiled by calling them
+            predict(passes, batch.W, batch.A, batch.Z_eval, batch.scale)
+            passes.step(batch.W, batch.A, batch.Z, batch.Y, batch.scale)
+            passes.flips(batch.W, batch.W, batch.Z)
+        else:
+            warm_up(passes, config.features, config.dimension, len(tasks), dtype, device)
         return descend(batch, recorded, passes, tick)
 
 
@@ -62,15 +68,34 @@ def dtype_of(config: TrialConfig) -> torch.dtype:
     return torch.float32 if config.precision == "float32" else torch.float64
 
 
-def choose_passes(config: TrialConfig, device: torch.device) -> tuple[Passes, str]:
-    """The passes for a trial's sizes on `device`, and the name that `kernel_path` records."""
-    if config.features + config.dimension > FUSED_MAX_FEATURES:
+def choose_passes(
+    config: TrialConfig, device: torch.device, grouped: bool = False
+) -> tuple[Passes, str]:
+    """The passes for a trial's sizes on `device`, and the name that `kernel_path` records. The one
+    place where they are chosen; what does not work here is announced, and recorded.
+
+    grouped: whether the batch's neurons may be grouped by their output signs.
+
+    | device | k + d                      | path   | otherwise                                    |
+    |--------|----------------------------|--------|----------------------------------------------|
+    | cpu    | up to FUSED_MAX_FEATURES   | fused  | blocked, where torch.compile does not work   |
+    | cuda   | up to TRITON_MAX_FEATURES  | triton | blocked, where Triton does not               |
+    | any    | above                      | matmul |                                              |
+    """
+    bias, d = config.bias, config.dimension
+    if config.features + d > (TRITON_MAX_FEATURES if device.type == "cuda" else FUSED_MAX_FEATURES):
         return BLOCKED, "matmul"
+    if device.type == "cuda":
+        problem = triton_problem()
+        if not problem:
+            return tiled_passes(bias, d, grouped), "triton"
+        log.warning("Triton does not work here, training on the blocked path: %s", problem)
+        return BLOCKED, "blocked"
     problem = compiler_problem(device.type)
     if problem:
         log.warning("torch.compile does not work here, training on the blocked path: %s", problem)
         return BLOCKED, "blocked"
-    return fused_passes(config.bias), "fused"
+    return grouped_passes(bias, d) if grouped else fused_passes(bias), "fused"
 
 
 @cache

@@ -18,7 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainers.network.passes import Passes, pad_samples, padded_length, predict
+from trainers.network.graphs import Replayed
+from trainers.network.passes import (
+    SAMPLES_MULTIPLE,
+    Passes,
+    pad_samples,
+    padded_length,
+    predict,
+)
 from trainers.network.sign_groups import features_last, group, group_length
 
 DIVERGENCE_FACTOR = 1e3
@@ -82,10 +89,14 @@ class Batch:
         dtype: torch.dtype,
         device: torch.device,
         grouped: bool = False,
+        multiple: int | None = None,
     ) -> Batch:
-        """Zero-pads the trials to common N and m and moves them to `device`."""
-        n = padded_length(max(len(p.z) for p in problems))
-        n_eval = padded_length(len(problems[0].z_eval))
+        """Zero-pads the trials to common N and m and moves them to `device`.
+
+        multiple: N and m are padded to a multiple of it, and points are feature-major though
+        neurons be grouped; None for what the CPU's passes want."""
+        n = padded_length(max(len(p.z) for p in problems), multiple or SAMPLES_MULTIPLE)
+        n_eval = padded_length(len(problems[0].z_eval), multiple or SAMPLES_MULTIPLE)
 
         def tensor(values: Sequence[Array]) -> Tensor:
             # In the order of its axes, and no view: the compiler would compile again.
@@ -96,7 +107,7 @@ class Batch:
             return tensor([np.array(v) for v in values]).view(-1, 1, 1)
 
         def points(values: list[Array], length: int) -> Tensor:
-            layout = features_last if grouped else pad_samples
+            layout = features_last if grouped and multiple is None else pad_samples
             return tensor([layout(z, length) for z in values])
 
         if grouped:
@@ -105,6 +116,7 @@ class Batch:
             W, A = (tensor(arrays) for arrays in zip(*both, strict=True))
         else:
             m = max(2, *(p.w.shape[1] for p in problems))
+            m += -m % (multiple or 1)
             W, A = (
                 tensor([np.pad(v, ((0, 0), (0, m - v.shape[1]))) for v in arrays])
                 for arrays in ([p.w for p in problems], [p.a for p in problems])
@@ -131,47 +143,76 @@ def descend(
 ) -> Iterator[Record]:
     """Runs descent on `batch`, in place, to the last of the `recorded` steps (rising, from 0).
 
-    `tick` is called before every step; what it raises ends the descent.
+    `tick` is called before every step, or, on a GPU, before every few that run as one graph; what
+    it raises ends the descent. Nothing here waits for the device: records are its tensors.
 
     A trial whose loss stops being finite or passes DIVERGENCE_FACTOR is blank from there on, and
     the step at which that was seen is in the records that follow. Its weights go on, to infinity
     or not: no trial enters another's sums, and a mask would be the dearest pass over the weights.
     """
-    W, A, Z, Y = batch.W, batch.A, batch.Z, batch.Y
-    W0 = W.clone()
-    # A trial may be several entries of W's first axis: what follows has one row for each trial.
-    weights, start = (v.view(Y.shape[0], -1) for v in (W, W0))
-    minus_rate = -(batch.step_size * batch.scale / batch.samples).view(-1, 1)
-    twice_samples = 2 * batch.samples.flatten()
-    alive = torch.ones(Y.shape[0], dtype=torch.bool, device=W.device)
-    survived = torch.zeros(Y.shape[0], dtype=torch.long, device=W.device)
-    limit = Y.square().sum((1, 2)) / twice_samples
-    wanted = set(recorded)
+    tick()
+    descent = _Descent(batch, passes)
+    graphs = passes.tiled and batch.W.device.type == "cuda"
+    replayed: Replayed | None = None
+    reached = 0
+    for step in recorded:
+        while reached < step:
+            tick()
+            if graphs and replayed is None and reached:  # all kernels of a step have run once
+                replayed = Replayed.of(descent)
+            reached += replayed.go_on(step - reached) if replayed else descent.steps(1)
+        yield descent.record(step)
 
-    for step in range(recorded[-1] + 1):
-        tick()
-        # The last step's gradient goes unused: one in all of a training.
-        squares, gradient = passes.step(W, A, Z, Y, batch.scale)
-        loss = squares / twice_samples
-        if step == 0:
-            limit = DIVERGENCE_FACTOR * torch.maximum(limit, loss)
+
+class _Descent:
+    """The state of a batch between two steps: the weights, and what one pass at them gave."""
+
+    def __init__(self, batch: Batch, passes: Passes) -> None:
+        """At tau = 0, with the pass at W(0) made."""
+        self._batch, self._passes = batch, passes
+        W, Y = batch.W, batch.Y
+        self._W0 = W.clone()
+        # A trial may be several entries of W's first axis: these have one row for each trial.
+        self._weights, self._start = (v.view(Y.shape[0], -1) for v in (W, self._W0))
+        self._minus_rate = -(batch.step_size * batch.scale / batch.samples).view(-1, 1)
+        self._twice_samples = 2 * batch.samples.flatten()
+        self._alive = torch.ones(Y.shape[0], dtype=torch.bool, device=W.device)
+        self._survived = torch.zeros(Y.shape[0], dtype=torch.long, device=W.device)
+        self.loss, self.gradient = self._pass()
+        null = Y.square().sum((1, 2)) / self._twice_samples  # L of the network that is 0
+        self._limit = DIVERGENCE_FACTOR * torch.maximum(null, self.loss)
+        self._look()
+
+    def _pass(self) -> tuple[Tensor, Tensor]:
+        b = self._batch
+        squares, gradient = self._passes.step(b.W, b.A, b.Z, b.Y, b.scale)
+        return squares / self._twice_samples, gradient
+
+    def _look(self) -> None:
         # Written so that NaN fails the comparison.
-        alive.logical_and_(loss <= limit)
-        survived.add_(alive)
-        if step in wanted:
-            dead = ~alive
-            yield Record(
-                step,
-                blank(predict(passes, W, A, batch.Z_eval, batch.scale), dead)[
-                    :, :, : batch.evaluated
-                ],
-                blank(loss, dead),
-                torch.where(alive, -1, survived),
-                blank((weights - start).norm(dim=1), dead),
-                blank(flipped(batch, W, W0, passes), dead),
-            )
-        if step < recorded[-1]:
-            weights.addcmul_(gradient.view(weights.shape), minus_rate)
+        self._alive.logical_and_(self.loss <= self._limit)
+        self._survived.add_(self._alive)
+
+    def steps(self, count: int) -> int:
+        """Takes `count` steps; returns it. The last gradient goes unused, one in a training."""
+        for _ in range(count):
+            self._weights.addcmul_(self.gradient.view(self._weights.shape), self._minus_rate)
+            self.loss, self.gradient = self._pass()
+            self._look()
+        return count
+
+    def record(self, step: int) -> Record:
+        """What is recorded here, at `step`."""
+        b, dead = self._batch, ~self._alive
+        predictions = predict(self._passes, b.W, b.A, b.Z_eval, b.scale)
+        return Record(
+            step,
+            blank(predictions, dead)[:, :, : b.evaluated],
+            blank(self.loss, dead),
+            torch.where(self._alive, -1, self._survived),
+            blank((self._weights - self._start).norm(dim=1), dead),
+            blank(flipped(b, b.W, self._W0, self._passes), dead),
+        )
 
 
 def blank(values: Tensor, dead: Tensor) -> Tensor:

@@ -15,12 +15,13 @@ label 0, and both then add exact zeros to every sum below.
 | F      | [B, d, n]         | sum_r a_r relu(w_r . z): predictions times m^(1/2)  |
 | R      | [B, d, n]         | residuals f_W(z_j) - X_{0,j}                        |
 
-The same passes exist on two paths. `fused`: broadcast products and sums over the last axis, which
+The same passes exist on three paths. `fused`: broadcast products and sums over the last axis, which
 torch.compile turns into loops that keep everything in registers; no N x m tensor is ever stored.
 Where d is small they take fewer operations with the neurons in another order (see
 trainers.network.sign_groups). `blocked`: matrix products over blocks of samples small enough to
 stay in cache; a sample's residual needs all neurons but no other sample, so a step takes each block
-once, forward and backward.
+once, forward and backward. `triton`: what `fused` is, as kernels for a GPU
+(trainers.network.tiled). `trainers.methods.full_batch.choose_passes` chooses.
 """
 
 from __future__ import annotations
@@ -73,10 +74,10 @@ def pad_samples(values: Array, length: int) -> Array:
     return np.pad(values.T, ((0, 0), (0, length - len(values))))
 
 
-def padded_length(n: int) -> int:
-    """The smallest multiple of SAMPLES_MULTIPLE that is at least n, and at least two of it: the
-    compiler makes a case of its own of an axis of length 1."""
-    return max(2, -(-n // SAMPLES_MULTIPLE)) * SAMPLES_MULTIPLE
+def padded_length(n: int, multiple: int = SAMPLES_MULTIPLE) -> int:
+    """The smallest multiple of `multiple` that is at least n, and at least two of it: the compiler
+    makes a case of its own of an axis of length 1."""
+    return max(2, -(-n // multiple)) * multiple
 
 
 # --- fused path -----------------------------------------------------------------------------------
@@ -210,7 +211,7 @@ class Passes:
     [B, k, m]; flips(W, W0, Z) -> number of samples whose activation differs, [B, m].
     together(W, A, Z, Y, scale) is `step` where a path has a faster way than pass by pass.
     grouped: W, A, Z and these results have the shapes of trainers.network.sign_groups, F and R the
-    above.
+    above. tiled: those of trainers.network.tiled, where Z is [B, k, n] in any case.
     """
 
     name: str
@@ -218,6 +219,7 @@ class Passes:
     backward: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
     flips: Callable[[Tensor, Tensor, Tensor], Tensor]
     grouped: bool = False
+    tiled: bool = False
     together: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] | None = (
         None
     )
