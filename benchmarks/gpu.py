@@ -273,8 +273,8 @@ def tiles(device: torch.device, small: bool) -> Iterator[Row]:
             own,
             *(tile for tile in others if tile != own and (d == 2 or tile.points < 8)),
         ]:
-            passes = tiled_passes(True, d, grouped, tile)
             if device.type == "cuda":
+                passes = tiled_passes(True, d, grouped, tile)
 
                 def both(passes: Any = passes, b: Any = b) -> object:
                     return passes.step(b.W, b.A, b.Z, b.Y, b.scale)

@@ -12,6 +12,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -85,11 +86,13 @@ def train_pack(
         torch.set_num_threads(threads)
     results: dict[int, Trajectory] = {}
     shared = _Shared(configs, atoms or {}, references)
-    for batch in batches(configs):
-        trained = _train_batch(
-            [configs[i] for i in batch], target, shared, should_stop, on_progress, until
-        )
-        results.update(zip(batch, trained, strict=True))
+    # Kernels and graphs go to the current device.
+    with torch.cuda.device(target) if target.type == "cuda" else nullcontext():
+        for batch in batches(configs):
+            trained = _train_batch(
+                [configs[i] for i in batch], target, shared, should_stop, on_progress, until
+            )
+            results.update(zip(batch, trained, strict=True))
     return [results[i] for i in range(len(configs))]
 
 
