@@ -466,7 +466,8 @@ def in_a_process(stage: str, args: argparse.Namespace, file: Path) -> Row:
     command = [sys.executable, __file__, "--stage", stage, "--alone", str(file)]
     command += ["--device", args.device] + (["--rehearse"] if args.rehearse else [])
     try:
-        done = subprocess.run(command, check=False, timeout=STAGE_LIMIT)
+        limit = None if args.rehearse else STAGE_LIMIT
+        done = subprocess.run(command, check=False, timeout=limit)
     except subprocess.TimeoutExpired:
         return {"failed": f"took longer than {STAGE_LIMIT} s"}
     if done.returncode or not file.exists():

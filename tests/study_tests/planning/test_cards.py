@@ -1,11 +1,11 @@
 """Packs for cards that are described here, not at hand: an H100 and an H200."""
 
+import glob
 import subprocess
 from typing import Any
 
 import pytest
 
-from study.planning import plan as planning
 from study.planning.cards import MOST_PACKS_A_CARD, share_of_a_card
 from study.planning.cost import DEFAULT_SPEEDS
 from study.planning.memory import SHARE_OF_FREE_MEMORY, memory_of, memory_of_a_worker
@@ -38,7 +38,7 @@ def card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> flo
         return subprocess.CompletedProcess(command, 0, f"{mib}\n{mib}\n", "")
 
     monkeypatch.setattr(subprocess, "run", nvidia_smi)
-    monkeypatch.setattr(planning.glob, "glob", lambda pattern: ["/dev/nvidia0", "/dev/nvidia1"])
+    monkeypatch.setattr(glob, "glob", lambda pattern: ["/dev/nvidia0", "/dev/nvidia1"])
     return mib * 2.0**20
 
 
