@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -146,16 +146,16 @@ def config(d: int, precision: str = "float32") -> TrialConfig:
 
 
 def test_the_route_on_a_gpu(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
-    cuda = torch.device("cuda")
+    cuda, route = torch.device("cuda"), cast(Any, choose_passes)
     monkeypatch.setattr(full_batch, "triton_problem", lambda: "")
     monkeypatch.setattr(full_batch, "tiled_passes", lambda *what: what)
-    assert choose_passes(config(2), cuda, True) == ((True, 2, True), "triton")
-    assert choose_passes(config(16), cuda) == ((True, 16, False), "triton")
+    assert route(config(2), cuda, True) == ((True, 2, True), "triton")
+    assert route(config(16), cuda) == ((True, 16, False), "triton")
     assert TRITON_MAX_FEATURES == 18 + 16
-    assert choose_passes(config(17), cuda) == (BLOCKED, "matmul")
+    assert route(config(17), cuda) == (BLOCKED, "matmul")
     assert not caplog.records
     monkeypatch.setattr(full_batch, "triton_problem", lambda: "ImportError: no triton")
-    assert choose_passes(config(2), cuda, True) == (BLOCKED, "blocked")
+    assert route(config(2), cuda, True) == (BLOCKED, "blocked")
     assert "no triton" in caplog.text
 
 
@@ -182,7 +182,11 @@ def test_replayed_graphs_take_the_steps_of_the_loop() -> None:
     taken: list[int] = []
 
     def capture(function: Any) -> Any:
-        return lambda: (taken.append(1), function())
+        def replay() -> None:
+            taken.append(1)
+            function()
+
+        return replay
 
     replayed = Replayed.of(other, capture)
     reached = 0
