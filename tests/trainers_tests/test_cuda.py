@@ -22,8 +22,21 @@ pytestmark = [
 def trials(d: int, **fields: Any) -> list[TrialConfig]:
     """Two data sets; one trial is plain, one narrower, one diverges."""
     law = GaussianMixture(dimension=d, components=4, std=0.2) if d < 8 else Cube(dimension=d)
-    common = {"law": law, "samples": 200, "width": 256, "step_size": 0.5, "steps": 200, **fields}
-    each = [{}, {"seed": 1}, {"initialisation": "plain"}, {"width": 230}, {"step_size": 1e5}]
+    common: dict[str, Any] = {
+        "law": law,
+        "samples": 200,
+        "width": 256,
+        "step_size": 0.5,
+        "steps": 200,
+        **fields,
+    }
+    each: list[dict[str, Any]] = [
+        {},
+        {"seed": 1},
+        {"initialisation": "plain"},
+        {"width": 230},
+        {"step_size": 1e5},
+    ]
     return [TrialConfig(**{**common, **own}) for own in each]
 
 
