@@ -1,6 +1,7 @@
 """Do intervals hold where seeds stand at some levels only, and is good data refused?
 
-Run alone: `python benchmarks/designs.py --repetitions 400`; docs/coverage.txt has its tables.
+Run alone: `python benchmarks/designs.py --repetitions 400`; docs/coverage.txt has its tables, with
+fewer repetitions in some rows (`times`), and of the surfaces one, with ratio 1.
 
 Designs. Curves y = x^-1/2 noise at eight levels x = 64 .. 8192; a seed shifts (and tilts) its own
 curve. `20,20,10,...` are the numbers of nested seeds at the levels: seeds 0 .. n - 1. `coverage` is
