@@ -24,6 +24,7 @@ from study.running.interruption import Interrupted, interruptible
 from study.spec.axes import MAXIMUM_WORKERS
 from study.spec.messages import SpecError, on_one_line
 from study.spec.sections import StudySpec
+from study.terminal import literal, printable, say
 from trainers.errors import UserError
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
@@ -174,7 +175,7 @@ def analyze(
         return
     console = _console()
     print_verdicts(console, evaluation)
-    console.print(f"report: {store.place}/report.html", highlight=False, soft_wrap=True)
+    say(console, f"report: {store.place}/report.html")
 
 
 @app.command()
@@ -185,10 +186,10 @@ def status(source: Source, storage: Storage = None) -> None:
 
     store, spec = located(source, storage)
     name, counts, notes = status_of(store, spec)
-    Console().print(f"{name} in {store.place}", highlight=False, soft_wrap=True)
+    say(Console(), f"{name} in {store.place}")
     _print_rows([(status, f"{count:,}") for status, count in counts.items()])
     for note in notes:
-        Console().print(note, highlight=False, markup=False, soft_wrap=True)
+        say(Console(), note)
 
 
 @app.command()
@@ -201,11 +202,7 @@ def sync(
 
     store, spec = located(source, storage)
     name, added = sync_view(store, spec, tracking_uri)
-    Console().print(
-        f"{added} trials added to experiment {name!r} at {shown(tracking_uri)}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(Console(), f"{added} trials added to experiment {name!r} at {shown(tracking_uri)}")
 
 
 @app.command()
@@ -216,7 +213,7 @@ def ui(
 ) -> None:
     """Open MLflow on the tracked studies; prints the URL, ends with Ctrl-C."""
     if tracking_uri.startswith(("http://", "https://")):
-        print(f"MLflow is served at {shown(tracking_uri)} already: open that in a browser")
+        say(Console(), f"MLflow is served at {shown(tracking_uri)} already: open that in a browser")
         return
     from study.commands.ui import check_port, serve
 
@@ -254,16 +251,14 @@ def _print_rows(rows: Sequence[tuple[str, str]]) -> None:
     """Names and values, one a line."""
     table = Table(show_header=False, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*row)
-    Console().print(table, highlight=False, soft_wrap=True)
+        table.add_row(*map(literal, row))
+    Console().print(table, soft_wrap=True)
 
 
 def _warn(messages: Sequence[str], prefix: str = "warning: ") -> None:
     console = Console(stderr=True)
     for message in messages:
-        console.print(
-            f"{prefix}{message}", style="yellow", highlight=False, markup=False, soft_wrap=True
-        )
+        say(console, f"{prefix}{message}", "yellow")
 
 
 def _loaded(study: Path) -> StudySpec:
@@ -312,7 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except UserError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo("\n".join(map(printable, f"error: {error}".split("\n"))), err=True)
         sys.exit(error.exit_code)
     except (Interrupted, KeyboardInterrupt) as error:
         click.echo("stopped: what is stored is safe, and the same command goes on", err=True)

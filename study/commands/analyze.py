@@ -23,6 +23,7 @@ from study.commands.located import known_trials, owned
 from study.running import audits
 from study.spec.sections import StudySpec
 from study.storage.store import Ledger, Store, StoreError
+from study.terminal import literal, say
 from trainers.trial import TrialConfig, TrialStatus
 
 
@@ -162,18 +163,19 @@ def print_verdicts(console: Console, evaluation: Evaluation) -> None:
     """The verdict table, or why there is none."""
     statuses = evaluation.table.trials["status"]
     if (statuses == TrialStatus.DIVERGED).all():
-        console.print(
+        say(
+            console,
             f"all {len(statuses)} trials diverged, so there is no rate to judge: take smaller step "
             "sizes (`scorerates plan` says from where on they are too large)",
-            style="yellow", highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
+            "yellow",
+        )
         return
     table = Printed(pad_edge=False)
     for name in ("law", "d", "quantity", "axis", "theory", "measured", "interval", "verdict"):
         table.add_column(name, justify="right" if name in ("d", "theory", "measured") else "left")
     for v in sorted(evaluation, key=lambda v: (v.law, v.dimension)):
         relation = {"bound": "≥ ", "sharp": "", "qualitative": ""}.get(str(v.kind), "")
-        table.add_row(
+        row = (
             v.law,
             str(v.dimension),
             str(v.quantity).replace("_", " "),
@@ -183,4 +185,5 @@ def print_verdicts(console: Console, evaluation: Evaluation) -> None:
             f"[{v.ci_low:.2f}, {v.ci_high:.2f}]" if pd.notna(v.ci_low) else "-",
             str(v.verdict),
         )
+        table.add_row(*map(literal, row))
     console.print(table)

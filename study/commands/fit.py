@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from analysis.theory.registry import MARGIN, Kind, Prediction
 from study.spec.messages import SpecError, on_one_line
+from study.terminal import literal, say
 from trainers.errors import LawError
 from trainers.problem.csv_file import Decimals, looks_like_a_number, parse_csv, read_bytes
 
@@ -309,13 +309,11 @@ def _print(
     table = Table(show_header=False, box=None, pad_edge=False)
     share = f"{100 * fit.level:g} %"
     for row in _rows(fit, x, share, resampled, notes):
-        table.add_row(*map(escape, row))
+        table.add_row(*map(literal, row))
     if verdict is not None:
-        table.add_row("verdict", escape(f"{verdict.verdict}: {verdict.reason}"))
-    console.print(
-        f"{y} = {fit.growth.form} with x = {x}, from {csv}", highlight=False, markup=False
-    )
-    console.print(table, highlight=False)
+        table.add_row("verdict", literal(f"{verdict.verdict}: {verdict.reason}"))
+    say(console, f"{y} = {fit.growth.form} with x = {x}, from {csv}")
+    console.print(table)
 
 
 def _rows(

@@ -24,6 +24,7 @@ from study.running.worker import TrainPack
 from study.spec.messages import SpecError
 from study.spec.search import SearchSection
 from study.spec.sections import StudySpec
+from study.terminal import literal
 from trainers.trial import TrialConfig
 
 
@@ -213,7 +214,7 @@ def _print_best(console: Console, evaluations: pd.DataFrame) -> None:
     for _, own in searched.groupby([*POINT, "method", "repetition"], sort=True):
         best = own.sort_values("value").iloc[0]
         pruned = int((own["state"] == "PRUNED").sum())
-        table.add_row(
+        row = (
             f"{best['samples']}",
             str(best["method"]),
             f"{best['repetition']}",
@@ -222,4 +223,5 @@ def _print_best(console: Console, evaluations: pd.DataFrame) -> None:
             f"{best['value']:.5g}",
             f"{best['score_error']:.4g}",
         )
+        table.add_row(*map(literal, row))
     console.print(table)

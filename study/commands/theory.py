@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.theory.registry import Prediction
+from study.terminal import literal, say
 
 
 def described(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
@@ -28,8 +29,7 @@ def print_predictions(console: Console, dimension: int, predictions: Sequence[Pr
         table.add_column(name, justify="right" if name == "exponent b" else "left")
     for p in predictions:
         exponent = "from a run" if math.isnan(p.exponent) else f"{p.exponent:.3f}"
-        table.add_row(
-            str(p.quantity).replace("_", " "), str(p.axis), exponent, str(p.kind), p.source
-        )
-    console.print(f"error ~ axis^-b at d = {dimension}", highlight=False)
-    console.print(table, highlight=False)
+        quantity = str(p.quantity).replace("_", " ")
+        table.add_row(*map(literal, (quantity, p.axis, exponent, p.kind, p.source)))
+    say(console, f"error ~ axis^-b at d = {dimension}")
+    console.print(table)

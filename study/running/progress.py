@@ -10,6 +10,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from study.terminal import say
+
 LINE_SECONDS = 10.0
 LINE_SHARE = 0.1
 TRUSTED_SHARE = 0.2
@@ -76,7 +78,12 @@ class ProgressDisplay:
         self._last_time = self._start
         self._last_share = 0.0
         self._bar = (
-            Progress(BarColumn(), TextColumn("{task.description}"), console=console, transient=True)
+            Progress(
+                BarColumn(),
+                TextColumn("{task.description}", markup=False),
+                console=console,
+                transient=True,
+            )
             if console.is_terminal and not console.quiet
             else None
         )
@@ -117,7 +124,7 @@ class ProgressDisplay:
             self._print(f"{share:4.0%}  {text}")
 
     def _print(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(self._console, text)
 
 
 def duration_text(seconds: float) -> str:

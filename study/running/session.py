@@ -28,6 +28,7 @@ from study.running.worker import Job, TrainPack
 from study.spec.sections import StudySpec
 from study.storage.lock import StorageLock
 from study.storage.store import Ledger, Store
+from study.terminal import say
 from trainers.errors import UserError
 from trainers.trial import TrialConfig
 
@@ -222,8 +223,8 @@ class Session:
 
     def say(self, message: str) -> None:
         """A line for the user."""
-        self.console.print(message, highlight=False, markup=False, soft_wrap=True)
+        say(self.console, message)
 
     def warn(self, message: str) -> None:
         """A warning for the user."""
-        self.console.print(message, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        say(self.console, message, "yellow")

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from study.terminal import printable
 from trainers.errors import UserError
 
 MAXIMUM_SHOWN = 12
@@ -35,8 +36,8 @@ class SpecError(UserError, ValueError):
 
 
 def on_one_line(text: str) -> str:
-    """`text` for a terminal: control characters as escapes, the middle of a long one left out."""
-    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """`text` for a terminal, the middle of a long one left out."""
+    plain = printable(text)
     if len(plain) <= MAXIMUM_LENGTH:
         return plain
     return f"{plain[: MAXIMUM_LENGTH - 200]} ... {plain[-195:]}"
