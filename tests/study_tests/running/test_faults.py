@@ -71,9 +71,9 @@ def node_removed(bench: Bench, study: Study, rng: random.Random) -> None:
 
 def node_added(bench: Bench, study: Study, rng: random.Random) -> None:
     bench.nodes_are(1)
-    bench.control(sleep=5.0)  # until the new node is at work, which takes what it takes
     driver = study.start()
     study.wait_for_packs(1, driver)
+    bench.control(sleep=10.0)  # for a new node takes its time
     name = bench.add_node()
     bench.inject("node added")
     used = False
