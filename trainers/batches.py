@@ -23,10 +23,15 @@ def batches(configs: Sequence[TrialConfig]) -> list[list[int]]:
     kinds: dict[object, list[int]] = {}
     for index, c in enumerate(configs):
         sizes = (c.features, c.dimension, c.test_points, c.holdout_points)
-        key = (*sizes, c.precision, c.steps, c.recorded, c.trainer_label)
+        # Trials of infinite width are solved one data set after the other, whatever their steps.
+        key = (*sizes, c.precision, c.steps * (not c.infinite), c.recorded, c.trainer_label)
         kinds.setdefault(key, []).append(index)
     grouped = []
     for members in kinds.values():
+        if configs[members[0]].infinite:
+            members.sort(key=lambda i: configs[i].samples, reverse=True)
+            grouped.append(members)
+            continue
         members.sort(key=lambda i: (configs[i].width, configs[i].samples), reverse=True)
         current: list[int] = []
         n = m = useful = 0

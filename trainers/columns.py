@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from trainers.registry import TRAINERS
+from trainers.registry import KERNEL_LIMIT, TRAINERS
 
 TIME_BINS = 4
 """Number of log-spaced bins of t in which the score error is also reported."""
@@ -62,9 +62,9 @@ IDENTITY_COLUMNS: tuple[Column, ...] = tuple(
             ("law_label", "string", "", "kind and parameters of the law"),
             ("dimension", "int", "1", "d"),
             ("samples", "int", "1", "N"),
-            ("width", "int", "1", "m"),
+            ("width", "float", "1", "m; inf: the kernel limit, without a network"),
             ("step_size", "float", "1", "eta"),
-            ("steps", "int", "steps", "the last step asked for"),
+            ("steps", "int", "steps", "the last step asked for; null at infinite width"),
             ("initialisation", "string", "", "symmetric or plain"),
             ("feature_bias", "bool", "", "whether the features hold a constant 1"),
             ("t_min", "float", "time", "T_0"),
@@ -72,7 +72,12 @@ IDENTITY_COLUMNS: tuple[Column, ...] = tuple(
             ("schedule", "string", "", "g: constant or linear"),
             ("seed", "int", "", "seed of data and weights"),
             ("precision", "string", "", "floating-point type of the training"),
-            ("trainer", "string", "", f"{', '.join(TRAINERS)}, or module:Class@file's hash"),
+            (
+                "trainer",
+                "string",
+                "",
+                f"{', '.join([*TRAINERS, KERNEL_LIMIT])}, or module:Class@hash",
+            ),
         ],
     )
 )
@@ -137,7 +142,8 @@ TRIAL_COLUMNS: tuple[Column, ...] = tuple(
                 "kernel_path",
                 "string",
                 "",
-                "which step trained it: fused, triton, matmul or blocked",
+                "which step trained it: fused, triton, matmul or blocked; at infinite width, which "
+                "route solved it: eigen or lanczos",
             ),
         ],
     )

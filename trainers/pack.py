@@ -32,6 +32,7 @@ from trainers.kernel.reference import (
 )
 from trainers.kernel.terms import KernelReference, RkhsElement
 from trainers.methods.full_batch import choose_passes
+from trainers.methods.kernel_limit import solve
 from trainers.methods.load import trainer_of
 from trainers.network.gradient_descent import Record
 from trainers.problem.distributions import Distribution, make_distribution
@@ -89,9 +90,11 @@ def train_pack(
     # Kernels and graphs go to the current device.
     with torch.cuda.device(target) if target.type == "cuda" else nullcontext():
         for batch in batches(configs):
-            trained = _train_batch(
-                [configs[i] for i in batch], target, shared, should_stop, on_progress, until
-            )
+            members = [configs[i] for i in batch]
+            if members[0].infinite:
+                trained = solve(members, shared, target, _ticker(should_stop))
+            else:
+                trained = _train_batch(members, target, shared, should_stop, on_progress, until)
             results.update(zip(batch, trained, strict=True))
     return [results[i] for i in range(len(configs))]
 
@@ -164,7 +167,7 @@ class _Shared:
                 key,
                 data,
                 evaluation,
-                lambda: self._rkhs_elements(config, device),
+                lambda: self.elements(config, device),
                 max(self._horizons[config.data_id], 1.0),
                 device,
                 self._cache,
@@ -183,7 +186,8 @@ class _Shared:
             del self._references[key]
         return columns
 
-    def _rkhs_elements(self, config: TrialConfig, device: torch.device) -> list[RkhsElement]:
+    def elements(self, config: TrialConfig, device: torch.device) -> list[RkhsElement]:
+        """f_H for each norm of the trial."""
         law = content_id([_evaluation_key(config), *config.norms])
         if law not in self._elements:
             self._elements[law] = rkhs_elements(config, self.evaluation(config), device)
@@ -197,8 +201,9 @@ class _Shared:
 
 
 def _has_kernel(config: TrialConfig) -> bool:
-    """Whether the kernel's columns are asked for, and mean something for the trial's trainer."""
-    return config.kernel and trainer_of(config).kernel_limit
+    """Whether the kernel's columns are asked for beside a network, and mean something for its
+    trainer."""
+    return config.kernel and not config.infinite and trainer_of(config).kernel_limit
 
 
 def _evaluation_key(config: TrialConfig) -> str:

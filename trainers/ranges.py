@@ -6,12 +6,26 @@ Standard library and pydantic only.
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, PlainSerializer, SerializationInfo, WrapValidator
 
 Size = Annotated[int, Field(ge=1, le=2**30)]
 """N, m, K: numbers of things that are held in memory."""
+
+
+def _or_infinite(value: Any, validated: Callable[[Any], int]) -> Any:
+    return math.inf if value in (math.inf, "inf", ".inf") else validated(value)
+
+
+def _plain(width: Any, info: SerializationInfo) -> Any:
+    return "inf" if info.mode_is_json() and math.isinf(width) else width
+
+
+Width = Annotated[Size, WrapValidator(_or_infinite), PlainSerializer(_plain)]
+"""m: a whole number, or the float inf, which is the kernel limit (TrialConfig.infinite)."""
 Dimension = Annotated[int, Field(ge=1, le=2**20)]
 Steps = Annotated[int, Field(ge=1, le=2**40)]
 """Steps take time, not memory: the plan says how much."""

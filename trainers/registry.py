@@ -22,6 +22,10 @@ from trainers.limits import GROUPED_MAX_OUTPUTS
 DESCENT = "descent"
 """The default trainer, whose name content ids leave unsaid."""
 
+KERNEL_LIMIT = "kernel_limit"
+"""What trials of infinite width are made by: kernel descent in closed form. It is no trainer that a
+spec names: `width: inf` says it."""
+
 MINIBATCH = 64
 """Training triples in each step of the trainers that use minibatches."""
 
@@ -69,6 +73,10 @@ def _minibatch_operations(sizes: Sizes) -> int:
 def _mlp_operations(sizes: Sizes) -> int:
     """6 for every parameter and sample of a minibatch."""
     return 6 * MINIBATCH * _mlp_parameters(sizes)
+
+
+def _nothing(sizes: Sizes) -> int:
+    return 0
 
 
 def _no_values(sizes: Sizes, points: int) -> int:
@@ -132,10 +140,21 @@ TRAINERS: dict[str, TrainerFacts] = {
 }
 """By the name that a spec gives; others are trainers of the user's own, `module:Class`."""
 
+LIMIT = TrainerFacts(
+    "",
+    kernel_limit=True,
+    parameters=_nothing,
+    operations=_nothing,
+)
+"""Of trials of infinite width (trainers.methods.kernel_limit): there is no network, no step, and
+nothing is trained."""
+
 _OWN = TrainerFacts("", kernel_limit=True)
 
 
 def facts_of(trainer: str) -> TrainerFacts:
     """The row of `trainer`. A trainer of the user's own is planned as full-batch descent with a
     kernel limit, until it is loaded and says its own."""
+    if trainer == KERNEL_LIMIT:
+        return LIMIT
     return TRAINERS.get(trainer, _OWN)

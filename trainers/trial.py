@@ -7,7 +7,7 @@ Symbols, as everywhere in the project:
 |--------|------------------|-------------------------------------------|---------------|
 | d      | law.dimension    | dimension of X_0                          | 1             |
 | N      | samples          | training triples (t, X_0, X_t)            | 1             |
-| m      | width            | hidden neurons                            | 1             |
+| m      | width            | hidden neurons; inf: the kernel limit     | 1             |
 | eta    | step_size        | step size of L(W) with its 1/N            | 1             |
 | tau    | step             | gradient steps taken                      | steps         |
 | eta*tau| effective_time   | what the kernel limit depends on          | 1             |
@@ -42,8 +42,9 @@ from trainers.ranges import (
     StepSize,
     TestPoints,
     Time,
+    Width,
 )
-from trainers.registry import DESCENT, TRAINERS, facts_of
+from trainers.registry import DESCENT, KERNEL_LIMIT, TRAINERS, facts_of
 
 NUMERICS_VERSION = 2
 """Part of every content id. Raise it when a change alters the numbers a configuration gives."""
@@ -215,13 +216,24 @@ def time_bin_edges(diffusion: Diffusion) -> list[float]:
 _CUSTOM = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
 
 
+LIMIT_TIME = 1e4
+"""Effective time at which trials of infinite width end, or N where that is more: best times grow
+more slowly than N (docs/theory.md, section 7)."""
+
+
 class TrialConfig(_Frozen):
-    """Everything that decides a trial's numbers, and nothing else."""
+    """Everything that decides a trial's numbers, and nothing else.
+
+    width = inf is the kernel limit of full-batch descent from 0: no network, all in float64, as far
+    in effective time as LIMIT_TIME. So `steps`, `precision`, `kernel` and `trainer` are not the
+    caller's: whatever was given, they are what they must be; steps follow from eta and N, and of
+    the norms the largest is kept.
+    """
 
     law: Law
     diffusion: Diffusion = Diffusion()
     samples: Size
-    width: Size
+    width: Width
     step_size: StepSize
     steps: Steps = 1000
     initialisation: Literal["symmetric", "plain"] = "symmetric"
@@ -239,6 +251,12 @@ class TrialConfig(_Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> TrialConfig:
+        if list(self.norms) != sorted(set(self.norms)):
+            raise ValueError("decomposition.norms must rise, each value once")
+        if self.infinite:
+            # Frozen for all others; pydantic keeps this very instance.
+            self.__dict__.update(self._of_the_limit())
+            return self
         if self.initialisation == "symmetric" and self.width % 2:
             raise ValueError(
                 f"width = {self.width} is odd, and initialisation: symmetric pairs the neurons: "
@@ -246,8 +264,6 @@ class TrialConfig(_Frozen):
             )
         if self.norms and not self.kernel:
             raise ValueError("decomposition.norms needs kernel: true")
-        if list(self.norms) != sorted(set(self.norms)):
-            raise ValueError("decomposition.norms must rise, each value once")
         if self.trainer not in TRAINERS and not _CUSTOM.match(self.trainer):
             raise ValueError(
                 f"trainer = {self.trainer!r} is unknown: use one of {', '.join(TRAINERS)}, or your "
@@ -259,6 +275,33 @@ class TrialConfig(_Frozen):
                 "file, and only those have one; load the spec, or use custom.trainer_fields"
             )
         return self
+
+    def _of_the_limit(self) -> dict[str, Any]:
+        """The fields that width = inf decides. Raises ValueError for those that it contradicts."""
+        if self.initialisation != "symmetric":
+            raise ValueError(
+                f"width = inf starts at 0, and initialisation: {self.initialisation} does not: use "
+                "initialisation: symmetric, or leave inf out of width"
+            )
+        if self.trainer not in (DESCENT, KERNEL_LIMIT) or self.trainer_sha256 is not None:
+            raise ValueError(
+                f"width = inf is the limit of full-batch descent, not of trainer: {self.trainer}: "
+                f"use trainer: {DESCENT}, or leave inf out of width"
+            )
+        steps = max(LIMIT_TIME, self.samples) / self.step_size
+        return {
+            "width": math.inf,
+            "steps": int(min(max(math.floor(steps), 1), 2**40)),
+            "precision": "float64",
+            "kernel": True,
+            "trainer": KERNEL_LIMIT,
+            "norms": self.norms[-1:],  # the terms are those at the largest R_H
+        }
+
+    @property
+    def infinite(self) -> bool:
+        """Whether there is no network: width = inf."""
+        return math.isinf(self.width)
 
     def changed(self, **fields: Any) -> TrialConfig:
         """The same trial with other values of `fields`, validated. (`model_copy` would do neither
@@ -299,6 +342,8 @@ class TrialConfig(_Frozen):
         """The JSON data that the content id hashes. The default trainer stays unsaid, so that the
         ids of results older than the choice of a trainer hold."""
         full = self.model_dump(mode="json")
+        if self.infinite:
+            del full["steps"]  # they follow from the others
         if self.trainer == DESCENT:
             del full["trainer"]
         if self.trainer_sha256 is None:

@@ -387,7 +387,7 @@ def _curve(
         law_id=str(first["law_id"]),
         dimension=int(first["dimension"]),
         fixed={
-            name: _plain(first[name])
+            name: _width(first[name]) if name == "width" else _plain(first[name])
             for name in CONFIGURATION
             if name in rows and name not in {axis, "law_id", "dimension"}
         },
@@ -411,6 +411,11 @@ def _least(rows: pd.DataFrame, quantity: Quantity) -> float:
     unweighted = quantity == Quantity.BEST_ERROR_UNWEIGHTED
     sizes = _column(rows, f"effective_points{'_unweighted' if unweighted else ''}")
     return float(np.nanmin(sizes)) if np.isfinite(sizes).any() else float("nan")
+
+
+def _width(value: Any) -> int | float:
+    """A whole number, or inf: the kernel limit."""
+    return float(value) if np.isinf(value) else int(value)
 
 
 def _plain(value: Any) -> Any:

@@ -78,7 +78,9 @@ def _batch_table(batch: list[Trajectory], study: str) -> pa.Table:
     }
     for column in IDENTITY_COLUMNS + TRIAL_COLUMNS:
         values = [row.get(column.name) for row in trial_rows]
-        columns[column.name] = _finite(_array(column.name, values)).take(owner)
+        array = _array(column.name, values)
+        # Of all numbers the width alone may be infinite.
+        columns[column.name] = (array if column.name == "width" else _finite(array)).take(owner)
     for column in STEP_COLUMNS:
         if column.name not in columns:
             values = []
@@ -118,9 +120,9 @@ def identity_row(config: TrialConfig, study: str) -> dict[str, Any]:
         "law_label": config.law.label,
         "dimension": config.dimension,
         "samples": config.samples,
-        "width": config.width,
+        "width": float(config.width),
         "step_size": config.step_size,
-        "steps": config.steps,
+        "steps": None if config.infinite else config.steps,
         "initialisation": config.initialisation,
         "feature_bias": config.bias,
         "t_min": config.diffusion.t_min,

@@ -29,6 +29,8 @@ _NAMES = {
     "t_max": "T", "schedule": "schedule", "precision": "precision", "steps": "steps",
     "trainer": "trainer",
 }  # fmt: skip
+_OF_THE_LIMIT = ("precision", "steps", "trainer")
+"""What infinite width decides: trials of that width are a setting of their own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,16 +87,23 @@ def settings(frame: pd.DataFrame | Table) -> list[Setting]:
     names = law_names(table)
     table = table.only(table.trials["status"] == "completed")
     done = table.trials
-    varying = [name for name in _NAMES if done[name].nunique(dropna=False) > 1]
+    networks = done[np.isfinite(done["width"].to_numpy(dtype=float))]
+    rows_that_vary = networks if len(networks) else done
+    varying = [name for name in _NAMES if rows_that_vary[name].nunique(dropna=False) > 1]
     found = []
     for place, (_, rows) in enumerate(done.groupby(SETTING, dropna=False, sort=True)):
         first = rows.iloc[0]
         law, d, law_id = str(first["law"]), int(first["dimension"]), str(first["law_id"])
-        extra = "".join(f", {_NAMES[v]} = {first[v]}" for v in varying)
+        limit = bool(np.isinf(first["width"]))
+        extra = "".join(
+            f", {_NAMES[v]} = {first[v]}" for v in varying if not (limit and v in _OF_THE_LIMIT)
+        )
+        extra = ", infinite width" + extra if limit else extra
         # A table may come from anybody: no text of its leads out of the folder.
         safe = re.sub(r"[^A-Za-z0-9_-]+", "_", law)[:60]
         numbered = bool(varying) or names[law_id] != law or safe != law
         stem = f"{safe}_d{d}_{place}" if numbered else f"{safe}_d{d}"
+        stem += "_infinite_width" if limit else ""
         label = f"{names[law_id]}, d = {d}{extra}"
         found.append(Setting(label, stem, law, law_id, d, table.take(rows.index.to_numpy())))
     return sorted(found, key=lambda s: (s.law, s.dimension, s.stem))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from analysis.data.quantities import Curve
 from analysis.data.quantity import Quantity
@@ -108,7 +109,8 @@ def owns(setting: Setting, curve: Curve) -> bool:
     first = setting.frame.trials.iloc[0]
     if curve.axis == "t_min" and first["t_min"] != curve.x.min():
         return False
-    return all(first[k] == v for k, v in curve.fixed.items() if k in SETTING)
+    known = {k: None if pd.isna(first[k]) else first[k] for k in SETTING}
+    return all(known[k] == v for k, v in curve.fixed.items() if k in SETTING)
 
 
 def conditions(curve: Curve) -> str:

@@ -46,7 +46,8 @@ def infinite_width(table: Trials, curve: Curve, level: float = 0.95) -> Infinite
     same = np.ones(len(rows), dtype=bool)
     for name in held:
         value = wanted.get(name)
-        same &= (rows[name].isna() if value is None else rows[name] == value).to_numpy(dtype=bool)
+        equal = rows[name].isna() if value is None else (rows[name] == value).fillna(False)
+        same &= equal.to_numpy(dtype=bool)
     if not same.any() or rows.loc[same, "width"].nunique() < 2:
         return None
     error, censored = per_trial(table)[Quantity.BEST_ERROR]

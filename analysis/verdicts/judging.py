@@ -75,11 +75,13 @@ class Verdict:
 
 
 def plain_json(value: Any) -> Any:
-    """`value` as JSON data: dataclasses and mappings as objects, NaN and infinities as null."""
+    """`value` as JSON data: dataclasses and mappings as objects, NaN and infinities as null, but an
+    infinite width, which is a setting and no missing number, as "inf"."""
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     if isinstance(value, Mapping):
-        return {str(k): plain_json(v) for k, v in value.items()}
+        limit = [k for k, v in value.items() if k == "width" and v == math.inf]
+        return {str(k): "inf" if k in limit else plain_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain_json(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):

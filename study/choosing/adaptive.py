@@ -194,7 +194,9 @@ def families(points: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
     """Points that differ in N only, by N; each point once, in order of appearance."""
     found: dict[str, dict[int, TrialConfig]] = {}
     for point in points:
-        key = point.model_dump_json(exclude={"samples", "seed"})
+        # Of infinite width the steps follow from N.
+        own = {"samples", "seed", "steps"} if point.infinite else {"samples", "seed"}
+        key = point.model_dump_json(exclude=own)
         found.setdefault(key, {}).setdefault(point.samples, point)
     return [[own[n] for n in sorted(own)] for own in found.values()]
 

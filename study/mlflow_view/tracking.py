@@ -228,6 +228,7 @@ class Tracker:
         run = self._client.create_run(self._experiment, began, tags, run_name=run_name(first))
         names = [c.name for c in (*IDENTITY_COLUMNS, *TRIAL_COLUMNS)]
         params = {n: logged_value(first[n])[:MAX_PARAM] for n in names if pd.notna(first[n])}
+        params["width"] = f"{first['width']:.0f}"  # a whole number, or inf
         steps = [int(s) for s in rows["step"]]
         params |= steps_as_params(steps)
         self._log(run.info.run_id, _trial_metrics(first, series, steps), params, {})
@@ -302,14 +303,21 @@ _CURVES = (Quantity.BEST_ERROR, Quantity.BEST_TIME, Quantity.COUPLING_AT_TIME)
 def run_name(row: pd.Series) -> str:
     """Says what a trial is. The axes come first: lists of runs show some twenty characters."""
     return (
-        f"N={row['samples']:05d} m={row['width']:05d} eta={row['step_size']:g} "
+        f"N={row['samples']:05d} m={row['width']:05g} eta={row['step_size']:g} "
         f"seed={row['seed']:02d} d={row['dimension']} {row['law']}"
     )
 
 
 def _description(row: pd.Series) -> str:
+    if math.isinf(row["width"]):
+        return (
+            f"The kernel limit m = inf: descent in closed form with step size "
+            f"{row['step_size']:g} on N = {row['samples']} samples of {row['law_label']} in "
+            f"dimension {row['dimension']}, seed {row['seed']}. Metrics are at log-spaced steps; "
+            "score_error is E||f^K - f*||^2 against the closed-form posterior mean."
+        )
     return (
-        f"A network of width m = {row['width']}, trained by {row['trainer']} with step size "
+        f"A network of width m = {row['width']:g}, trained by {row['trainer']} with step size "
         f"{row['step_size']:g} for {row['steps']} steps on N = {row['samples']} samples of "
         f"{row['law_label']} in dimension {row['dimension']}, seed {row['seed']}. "
         "Metrics are recorded at log-spaced steps; score_error is "

@@ -6,7 +6,8 @@
 |             | their own count), and `step` seconds a step                                    |
 | evaluation  | 2 B m (k + d) operations a recorded step and evaluated point; `record` seconds   |
 |             | a recorded step and trial                                                      |
-| kernel      | kernel entries evaluated, and float64 operations on them (see `kernel_work`)     |
+| kernel      | kernel entries evaluated, and float64 operations on them (see `kernel_work`,     |
+|             | and `limit_work` for trials of infinite width, which train nothing)            |
 | the rest    | `trial` seconds a trial, `pack` seconds a pack                                 |
 
 B, N and m are those of the padded batches that the trainer would make.
@@ -25,13 +26,17 @@ from trainers.limits import (
     EIGEN_SAMPLES,
     FUSED_MAX_FEATURES,
     INTERPOLATION_SAMPLES,
+    STACKED_SAMPLES,
     STORED_SAMPLES,
     TILE,
 )
 from trainers.registry import facts_of
-from trainers.trial import TrialConfig
+from trainers.trial import LIMIT_TIME, TrialConfig
 
 LANCZOS_PRODUCTS = 16
+LIMIT_PRODUCTS = 24
+"""Of trials of infinite width, which go on to a later time; more in proportion to its root."""
+
 EIGH_OPERATIONS = 10.0
 """A float64 eigh takes as long as this many N^3 operations of a matrix product."""
 
@@ -102,11 +107,16 @@ def seconds_of(trials: Sequence[TrialConfig], speeds: Speeds) -> float:
     if not trials:
         return 0.0
     trained = math.fsum(
-        _batch_seconds([trials[i] for i in batch], speeds) for batch in batches(trials)
+        _batch_seconds([trials[i] for i in batch], speeds)
+        for batch in batches(trials)
+        if not trials[batch[0]].infinite
     )
     data_sets = _data_sets(trials)
     works = [kernel_work(data_set) for data_set in data_sets]
-    families = {(s[0].law, s[0].diffusion, s[0].norms) for s in data_sets if s[0].norms}
+    limits = _limits(trials)
+    works += [limit_work(data_set) for data_set in limits]
+    sets = [*data_sets, *limits]
+    families = {(s[0].law, s[0].diffusion, s[0].norms) for s in sets if s[0].norms}
     works += [(CLEAN_POINTS**2 / 2, EIGH_OPERATIONS * CLEAN_POINTS**3)] * len(families)
     kernel = math.fsum(
         entries / speeds.entries + THIN * operations / speeds.products
@@ -135,17 +145,25 @@ def _batch_seconds(batch: Sequence[TrialConfig], speeds: Speeds) -> float:
 
 
 def has_kernel(trial: TrialConfig) -> bool:
-    """Whether the trial has a kernel reference: asked for, and its trainer has a kernel limit."""
-    return trial.kernel and facts_of(trial.trainer).kernel_limit
+    """Whether a network has a kernel reference: asked for, and its trainer has a kernel limit."""
+    return trial.kernel and not trial.infinite and facts_of(trial.trainer).kernel_limit
 
 
 def _data_sets(trials: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
     """The trials with a kernel reference, by data set."""
+    return _by_data_set([t for t in trials if has_kernel(t)])
+
+
+def _limits(trials: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
+    """The trials of infinite width, by data set."""
+    return _by_data_set([t for t in trials if t.infinite])
+
+
+def _by_data_set(trials: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
     found: dict[object, list[TrialConfig]] = {}
     for t in trials:
-        if has_kernel(t):
-            key = (t.law, t.diffusion, t.samples, t.seed, t.study_seed, t.bias, t.norms)
-            found.setdefault(key, []).append(t)
+        key = (t.law, t.diffusion, t.samples, t.seed, t.study_seed, t.bias, t.norms)
+        found.setdefault(key, []).append(t)
     return list(found.values())
 
 
@@ -179,4 +197,37 @@ def kernel_work(data_set: Sequence[TrialConfig]) -> tuple[float, float]:
         operations += n**3 / 3
     if t.norms:
         entries += (n + evaluated) * CLEAN_POINTS
+    return entries, operations
+
+
+def limit_products(samples: int) -> int:
+    """Passes over K that a trial of infinite width takes."""
+    return math.ceil(LIMIT_PRODUCTS * math.sqrt(max(samples / LIMIT_TIME, 1.0)))
+
+
+def limit_work(data_set: Sequence[TrialConfig]) -> tuple[float, float]:
+    """Kernel entries and float64 operations of one data set's trials of infinite width: its
+    decomposition, the read-out of each step size, the never-stopped limit, and f_H at the data."""
+    t = data_set[0]
+    n, evaluated = t.samples, t.test_points + t.holdout_points
+    labels = t.dimension * (2 + len(t.norms))
+    rows = t.recorded * labels
+    gram, at_points = float(n * n), float(n * evaluated)
+    if n <= STACKED_SAMPLES:
+        entries = gram + at_points
+        operations = EIGH_OPERATIONS * n**3
+        read = 2.0 * rows * (gram + at_points)
+    else:
+        taken = limit_products(n)
+        basis = min(n, taken * labels)
+        entries = (gram / 2 if n <= STORED_SAMPLES else taken * gram / 2) + at_points
+        # Four vectors at a time keep a core half as busy as a square product does.
+        operations = 2 * 2.0 * taken * labels * gram + 2.0 * basis * at_points
+        operations += 4.0 * n * basis**2
+        read = 2.0 * rows * basis * evaluated
+    operations += len({x.step_size for x in data_set}) * read
+    if n <= INTERPOLATION_SAMPLES:
+        operations += n**3 / 3
+    if t.norms:
+        entries += n * CLEAN_POINTS
     return entries, operations

@@ -12,10 +12,18 @@ from pathlib import Path
 from study.planning.cost import (
     LANCZOS_PRODUCTS,
     has_kernel,
+    limit_products,
 )
 from study.spec.messages import SpecError
 from trainers.batches import batches, bytes_of_trial
-from trainers.limits import EIGEN_SAMPLES, FUSED_MAX_FEATURES, INTERPOLATION_SAMPLES, STORED_SAMPLES
+from trainers.limits import (
+    EIGEN_SAMPLES,
+    FUSED_MAX_FEATURES,
+    INTERPOLATION_SAMPLES,
+    STACKED_SAMPLES,
+    STORED_SAMPLES,
+    TILE,
+)
 from trainers.trial import Law, Subspace, TrialConfig
 
 COMPILER_BYTES = 190 << 20
@@ -32,17 +40,21 @@ def memory_of(trials: Sequence[TrialConfig]) -> int:
     its largest batch, data and evaluation sets, and the kernel's matrices, bases and columns."""
     if not trials:
         return 0
-    batch = max(_batch_bytes([trials[i] for i in members]) for members in batches(trials))
+    trained = [members for members in batches(trials) if not trials[members[0]].infinite]
+    batch = max((_batch_bytes([trials[i] for i in members]) for members in trained), default=0)
     sets = {(t.law, t.diffusion): t for t in trials}.values()
     evaluated = sum(
         (t.test_points + t.holdout_points) * (t.features + 4 * t.dimension) for t in sets
     )
     data = {(t.law, t.samples, t.seed): t.samples * (t.features + 2 * t.dimension) for t in trials}
     kernels = [t for t in trials if has_kernel(t)]
-    eager = not kernels and all(t.features + t.dimension > FUSED_MAX_FEATURES for t in trials)
+    compiled = kernels or any(t.infinite for t in trials)
+    eager = not compiled and all(t.features + t.dimension > FUSED_MAX_FEATURES for t in trials)
     fixed = EAGER_BYTES if eager else COMPILER_BYTES
     laws = sum(map(_law_values, {t.law for t in trials}))
-    return fixed + batch + 8 * (evaluated + sum(data.values()) + laws) + _kernel_bytes(kernels)
+    limits = 8 * max((_limit_values(t) for t in trials if t.infinite), default=0)
+    values = evaluated + sum(data.values()) + laws
+    return fixed + batch + 8 * values + limits + _kernel_bytes(kernels)
 
 
 def _law_values(law: Law) -> int:
@@ -93,6 +105,19 @@ def _working_values(t: TrialConfig) -> int:
     return gram + krylov + read + _reference_values(t)
 
 
+def _limit_values(t: TrialConfig) -> int:
+    """Values held while one trial of infinite width is solved: K with its factor and eigenvectors
+    or the Krylov basis, kappa(points, Z) or the basis there, and the predictions with what is made
+    of them; small data sets by the tile."""
+    labels = t.dimension * (2 + len(t.norms))
+    evaluated = t.test_points + t.holdout_points
+    n, stacked = t.samples, t.samples <= STACKED_SAMPLES
+    n = max(n, TILE["cpu"]) if stacked else n
+    basis = n if stacked else min(n, limit_products(n) * labels)
+    gram = 3 * n**2 if n <= max(STORED_SAMPLES, INTERPOLATION_SAMPLES) else 0
+    return gram + 3 * n * basis + 2 * evaluated * basis + 4 * t.recorded * labels * evaluated
+
+
 def refuse_what_does_not_fit(trials: Sequence[TrialConfig], machine: float) -> None:
     """Raises SpecError for the largest of `trials` that holds more than the `machine`'s bytes, and
     names the sizes that make it large. Allocates nothing."""
@@ -106,7 +131,7 @@ def refuse_what_does_not_fit(trials: Sequence[TrialConfig], machine: float) -> N
         "law.components": getattr(law, "components", 0),
         "law.count": getattr(law, "count", 0),
         "samples": largest.samples,
-        "width": largest.width,
+        "width": 0 if largest.infinite else largest.width,
         "test_points": largest.test_points,
         "holdout_points": largest.holdout_points,
         "recorded": min(largest.recorded, largest.steps + 1),

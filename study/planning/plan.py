@@ -271,8 +271,8 @@ def makespan(costs: Sequence[float], workers: int) -> float:
 
 
 def families(trials: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
-    """The trials of every (law, diffusion, N, study seed)."""
-    return grouped(trials, lambda t: (t.law, t.diffusion, t.samples, t.study_seed))
+    """The trials of every (law, diffusion, N, study seed), those of infinite width apart."""
+    return grouped(trials, lambda t: (t.law, t.diffusion, t.samples, t.study_seed, t.infinite))
 
 
 def grouped(

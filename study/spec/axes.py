@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from trainers.ranges import Dimension, Norm, Scale, Seed, Size, Steps, StepSize, Time
+from trainers.ranges import Dimension, Norm, Scale, Seed, Size, Steps, StepSize, Time, Width
 
 AXES = (
     "samples",
@@ -64,7 +64,7 @@ class Axes(Section):
     """Values of some axes: the `base` of a study, or one of its sweeps."""
 
     samples: Values[Size] | None = None
-    width: Values[Size] | None = None
+    width: Values[Width] | None = None
     step_size: Values[StepSize] | None = None
     initialisation: Values[Literal["symmetric", "plain"]] | None = None
     bias: Values[bool] | None = None

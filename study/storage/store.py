@@ -367,16 +367,26 @@ def _in_schema(table: pa.Table) -> pa.Table:
     names = set(table.column_names)
     if not names <= set(SCHEMA.names) or len(names) < len(table.column_names):
         raise CorruptPackError("its columns are not those of this version")
-    columns = [
-        table[name] if name in names else pa.nulls(len(table), SCHEMA.field(name).type)
-        for name in SCHEMA.names
-    ]
     try:
+        columns = [
+            _whole_or_cast(table[field.name], field.type)
+            if field.name in names
+            else pa.nulls(len(table), field.type)
+            for field in SCHEMA
+        ]
         return pa.Table.from_arrays(columns, schema=SCHEMA).replace_schema_metadata(
             table.schema.metadata
         )
     except (pa.ArrowException, ValueError, TypeError) as error:
         raise CorruptPackError(str(error)) from None
+
+
+def _whole_or_cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
+    """`column`; as floats where it is of whole numbers, as widths were once. Another difference of
+    type is left for the caller to find."""
+    if pa.types.is_integer(column.type) and pa.types.is_floating(wanted):
+        return column.cast(wanted)
+    return column
 
 
 def _endings(table: pa.Table) -> list[tuple[str, str, str | None]]:

@@ -421,3 +421,35 @@ def test_yaml_that_is_refused(text: str, said: str) -> None:
     with pytest.raises(YamlError) as raised:
         read_yaml(text)
     assert said in str(raised.value)
+
+
+# --- infinite width -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("written", ["inf", ".inf", "'inf'"])
+def test_the_kernel_limit_is_a_value_of_the_width(written: str) -> None:
+    spec = StudySpec.from_text(
+        "name: s\nlaw: {kind: cube, dimension: 2}\nseeds: 2\n"
+        f"base: {{samples: [8, 16], width: [4, {written}], step_size: 1.0}}\n"
+    )
+    trials = spec.trials()
+    assert len(trials) == 8
+    assert sum(trial.infinite for trial in trials) == 4
+    assert {type(trial.width) for trial in trials if not trial.infinite} == {int}
+
+
+def test_what_cannot_matter_at_infinite_width_makes_no_further_trials() -> None:
+    spec = StudySpec.from_text(
+        "name: s\nlaw: {kind: cube, dimension: 2}\n"
+        "base: {samples: 8, width: [4, inf], step_size: 1.0, steps: [10, 20]}\n"
+    )
+    assert [trial.infinite for trial in spec.trials()] == [False, False, True]
+
+
+def test_what_contradicts_infinite_width_names_the_remedy() -> None:
+    text = (
+        "name: s\nlaw: {kind: cube, dimension: 2}\n"
+        "base: {samples: 8, width: [4, inf], step_size: 1.0, initialisation: plain}\n"
+    )
+    with pytest.raises(SpecError, match="leave inf out of width"):
+        StudySpec.from_text(text)

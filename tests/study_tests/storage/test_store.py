@@ -385,3 +385,23 @@ def test_a_folder_of_any_name_gives_its_own_results(tmp_path: Path, name: str) -
     assert set(load_results(store.url)["trial_id"]) == set(IDS[:2])  # the compiled table is old
     store.compile(IDS[:2], store.ledger())
     assert set(load_results(store.url)["trial_id"]) == set(IDS[:2])
+
+
+def test_widths_of_whole_numbers_are_read_as_floats(store: Store) -> None:
+    table = table_from([trajectory(t) for t in TRIALS], "s")
+    place = table.column_names.index("width")
+    before = table.set_column(place, "width", table["width"].cast(pa.int64()))
+    pack_id = store.write_pack(before)
+    assert store.read_pack(pack_id)["width"].equals(table["width"])
+    assert set(store.ledger().entries) == set(IDS)
+
+
+def test_an_infinite_width_is_kept(store: Store) -> None:
+    limit = trial(0, width=np.inf)
+    pack_id = write(store, [limit, *TRIALS])
+    found = store.read_pack(pack_id).to_pandas().drop_duplicates("trial_id").set_index("trial_id")
+    assert found["width"][limit.trial_id] == np.inf
+    assert found["steps"].isna().sum() == 1
+    store.compile([limit.trial_id, *IDS], store.ledger())
+    frame = load_results(store.place)
+    assert sorted(frame["width"].unique()) == [4, np.inf]

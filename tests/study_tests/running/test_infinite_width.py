@@ -1,0 +1,89 @@
+"""A study with the kernel limit among its widths, from the spec to the report, and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+
+from analysis.data.results import load_results
+from study import StudySpec, run
+from trainers import train_pack
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+
+REPOSITORY = Path(__file__).parents[3]
+STUDY = """
+name: limit
+law: {kind: gaussian_mixture, dimension: 2, components: 4, seed: 5}
+steps: 40
+seeds: 3
+test_points: 128
+holdout_points: 64
+recorded: 12
+base: {samples: 32, width: 16, step_size: 1.0}
+sweeps:
+  - {samples: [16, 32, 64], width: [16, inf]}
+  - {width: [16, 32, 64, inf]}
+audit: false
+resources: {workers: 1}
+"""
+MORE = STUDY.replace("[16, 32, 64], width: [16, inf]", "[16, 32, 64, 128], width: [16, inf]")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(REPOSITORY) + os.pathsep + os.environ.get("PYTHONPATH", ""))
+        ray.init(
+            address="local",
+            num_cpus=1,
+            num_gpus=0,
+            include_dashboard=False,
+            logging_level="ERROR",
+            log_to_driver=False,
+        )
+        yield
+        ray.shutdown()
+
+
+def test_a_study_with_infinite_width_runs_is_judged_and_grows(tmp_path: Path) -> None:
+    storage, tracking = tmp_path / "results", f"sqlite:///{tmp_path}/mlflow.db"
+    first = run(StudySpec.from_text(STUDY), storage=storage, tracking_uri=tracking)
+    assert first.counts["completed"] == 3 * (3 * 2 + 2)
+    frame = load_results(storage)
+    limit = frame[np.isinf(frame["width"])]
+    assert limit["trial_id"].nunique() == 9
+    # What the workers stored is what the trial gives here.
+    spec = StudySpec.from_text(STUDY)
+    (one,) = (t for t in spec.trials() if t.infinite and (t.samples, t.seed) == (64, 1))
+    (trajectory,) = train_pack([one], "cpu")
+    rows = limit[limit["trial_id"] == one.trial_id]
+    np.testing.assert_allclose(rows["score_error"], trajectory.series["score_error"], rtol=1e-9)
+
+    # The rate over N at infinite width is judged like that of any width, and no curve over the
+    # width holds an infinite one.
+    verdicts = json.loads((storage / "verdicts.json").read_text())
+    over_n = [v for v in verdicts if v["quantity"] == "best_score_error" and v["axis"] == "samples"]
+    assert {v["fixed"]["width"] for v in over_n} == {16, "inf"}
+    over_m = [v for v in verdicts if v["axis"] == "width"]
+    assert all(v["range"][1] == 64 for v in over_m)
+    assert over_m
+    assert (storage / "report.html").is_file()
+
+    # From MLflow come the same numbers.
+    logged = load_results(tracking, "limit", from_metrics=True)
+    there = logged[logged["trial_id"] == one.trial_id]
+    np.testing.assert_allclose(there["score_error"], rows["score_error"], rtol=1e-12)
+    assert np.isinf(there["width"]).all()
+
+    # More trials are added to what there is.
+    second = run(StudySpec.from_text(MORE), storage=storage, tracking_uri=tracking)
+    assert second.trained == 3 * 2
+    grown = load_results(storage)
+    assert grown[np.isinf(grown["width"])]["trial_id"].nunique() == 12
