@@ -83,6 +83,20 @@ def test_plan_says_what_a_study_costs(study: Path, capsys: Capture) -> None:
     assert not (study.parent / "results").exists()
 
 
+def test_plan_says_how_a_data_file_was_read(study: Path, capsys: Capture) -> None:
+    law = "{kind: cube, dimension: 2}"
+    points = study.with_name("[p].csv")
+    study.write_text(STUDY.replace(law, "{kind: atoms, file: '[p].csv'}"))
+    for text, said in (
+        ("a;b\n1;2,5\n3;5\n4;4\n", "columns separated by semicolons, decimal commas"),
+        ("1,2.5\n3,5\n4,4\n", "no header: line 1 (1,2.5) is the first row"),
+        ("a,b\n1,2.5\n3,5\n4,4\n", ""),
+    ):
+        points.write_text(text)
+        assert command("plan", study, "--device", "cpu", "--no-calibrate") == 0
+        assert capsys.readouterr().err == (f"{points}: {said}\n" if said else "")
+
+
 def test_plan_counts_what_is_done(stored: Path, capsys: Capture) -> None:
     assert command("plan", stored, "--workers", 2, "--no-calibrate") == 0
     out = capsys.readouterr().out

@@ -175,7 +175,7 @@ def test_the_audit_is_of_the_rows_of_its_id(
 ) -> None:
     spec, storage = load(GRID | {"audit": True}, data), data.parent / "results"
     radius = make_distribution(spec.law[0]).support_radius
-    edit_before(monkeypatch, engine, "audit_settings", data)
+    edit_before(monkeypatch, session, "ray_here", data)
     train(spec, storage)
     audited = load_audit(storage)
     assert audited is not None

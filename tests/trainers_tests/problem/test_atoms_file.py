@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from trainers.errors import LawError
 from trainers.problem.atoms_file import checked_points, load_atoms, read_atoms, resolve_atoms
@@ -144,6 +146,34 @@ def test_a_pipe_is_no_file_of_a_law(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(LawError, match=r"law\.file: .* is a pipe or a device"):
         resolve_atoms({"kind": "atoms", "file": "pipe.csv"}, tmp_path)
+
+
+PIECES = [
+    *"0123456789,;\t.\n\r\"'#-+eE_ |",
+    "sep=",
+    "x",
+    "nan",
+    "1e400",
+    "٣",
+    "\0",
+    "0,1,2\n",
+    "1,234",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=60), st.sampled_from(["utf-8", "utf-16-le"]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_file_holds_is_points_or_refused(
+    tmp_path: Path, pieces: list[str], encoding: str
+) -> None:
+    path = tmp_path / "data.csv"
+    path.write_bytes("".join(pieces).encode(encoding))
+    try:
+        points = load_atoms(path)
+    except LawError:
+        return
+    np.testing.assert_allclose(points.mean(axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose(points.var(axis=0), 1, rtol=1e-9)
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
