@@ -43,14 +43,14 @@ def card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> flo
 
 
 def test_small_trials_share_a_card_in_packs_of_hundreds(card: float) -> None:
-    asked = trials(2048)
+    asked = trials(4096)
     share = share_of_a_card(asked)
     assert share == 1 / MOST_PACKS_A_CARD
     slots = local_slots("auto", 1, None, None, lambda: share)
     assert (slots.device, slots.workers, slots.gpus) == ("cuda", 2 * MOST_PACKS_A_CARD, share)
     assert slots.memory == pytest.approx(card * share * SHARE_OF_FREE_MEMORY)
     packs = make_plan(asked, slots, SPEEDS).packs
-    assert sum(len(pack.trials) for pack in packs) == 2048
+    assert sum(len(pack.trials) for pack in packs) == 4096
     assert min(len(pack.trials) for pack in packs) >= 200
     assert max(pack.memory for pack in packs) <= slots.memory
     # A batch, which is what runs at once, holds hundreds of trials too.
