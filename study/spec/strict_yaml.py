@@ -4,7 +4,8 @@ PyYAML follows YAML 1.1, where `1e-3` is text, `no` is false, `010` is 8 and `1:
 booleans are `true` and `false`, integers are decimal (`100_000` is allowed), and a number with an
 exponent is a number, and a whole one where its value is whole (`samples: 1e3`). Anchors and merge
 keys (`<<: *base`) work; tags (`!!int`) do not. What is read is bounded: bytes, depth, digits, and
-the values that repeated anchors come to.
+the values that repeated anchors come to. No library: a reader of YAML 1.2
+(ruamel.yaml) makes numbers of keys such as `1`, and takes tags.
 """
 
 from __future__ import annotations

@@ -1,0 +1,20 @@
+"""Thousands of random studies, tables and command lines: one message, exit code 0 or 2, no hang."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FUZZER = Path(__file__).parents[1] / "support" / "fuzz.py"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_every_input_is_answered(tmp_path: Path, seed: int) -> None:
+    """200 inputs a seed. A process of its own: the fuzzer sets an alarm and a working directory."""
+    command = [sys.executable, str(FUZZER), str(tmp_path), str(seed), "200"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
