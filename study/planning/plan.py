@@ -19,6 +19,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 from study.planning.cost import Speeds, seconds_of
 from study.planning.memory import memory_of, memory_of_a_worker
@@ -290,34 +291,44 @@ def _split(
 ) -> list[list[TrialConfig]]:
     """A family in groups of about `target` seconds, at most `largest` where trials allow: whole
     data sets, or whole batches (of one width), or neither, whichever costs least."""
-    units = (
-        grouped(family, lambda t: t.seed),
-        grouped(family, lambda t: (t.width, t.initialisation, t.bias, t.steps, t.trainer_label)),
-        [[trial] for trial in family],
+    data_sets = grouped(family, lambda t: t.seed)
+    batches = grouped(
+        family, lambda t: (t.width, t.initialisation, t.bias, t.steps, t.trainer_label)
     )
+    units = [unit for unit in (data_sets, batches) if len(unit) < len(family)]
+    units.append([[trial] for trial in family])
     options = [_within(unit, speeds, target, largest) for unit in units]
-    costs = [[seconds_of(group, speeds) for group in groups] for groups in options]
-    short = [i for i, each in enumerate(costs) if max(each) <= largest] or [len(units) - 1]
-    return options[min(short, key=lambda i: math.fsum(costs[i]))]
+    short = [made for made in options if max(made.costs) <= largest] or options[-1:]
+    return min(short, key=lambda made: math.fsum(made.costs)).groups
+
+
+class _Groups(NamedTuple):
+    groups: list[list[TrialConfig]]
+    costs: list[float]
 
 
 def _within(
     units: Sequence[list[TrialConfig]], speeds: Speeds, target: float, largest: float
-) -> list[list[TrialConfig]]:
+) -> _Groups:
     """`units` in few groups of nearly equal cost: none above `largest`, unless it is one unit; none
     above `target`, unless a further group would cost more than WASTE beside it."""
-    weighed = [(seconds_of(unit, speeds), unit) for unit in units]
+    alike = dict[tuple[str, ...], float]()  # seeds cost the same
+    weighed = []
+    for unit in units:
+        points = tuple(trial.point_id for trial in unit)
+        if points not in alike:
+            alike[points] = seconds_of(unit, speeds)
+        weighed.append((alike[points], unit))
     whole = seconds_of(_flat(units), speeds)
-    groups, count = [_flat(units)], max(math.floor(whole / target), 1)
+    found, count = _Groups([_flat(units)], [whole]), max(math.floor(whole / target), 1)
     while True:
-        made = _dealt(weighed, min(count, len(units)))
-        costs = [seconds_of(group, speeds) for group in made]
-        bearable = max(seconds_of(group, speeds) for group in groups) <= largest
-        if bearable and math.fsum(costs) > (1 + WASTE) * whole:
-            return groups
-        groups = made
+        groups = _dealt(weighed, min(count, len(units)))
+        costs = [seconds_of(group, speeds) for group in groups]
+        if max(found.costs) <= largest and math.fsum(costs) > (1 + WASTE) * whole:
+            return found
+        found = _Groups(groups, costs)
         if max(costs) <= target or count >= len(units):
-            return groups
+            return found
         # What a batch costs beside its trials does not shrink: at least one group more.
         count = max(count + 1, math.floor(count * min(max(costs) / target, 2.0)))
 

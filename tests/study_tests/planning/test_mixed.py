@@ -38,6 +38,7 @@ name: both
 law: {kind: cube, dimension: 2}
 seeds: 40
 device: mixed
+resources: {gpus_per_pack: 1}
 base: {samples: 64, width: 64, step_size: 1.0}
 sweeps:
   - samples: [16, 32, 64, 128]

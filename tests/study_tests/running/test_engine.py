@@ -145,7 +145,9 @@ def test_a_trial_that_kills_its_worker_fails_alone_in_a_search_too(
 ) -> None:
     monkeypatch.setattr(engine, "ATTEMPTS_AFTER_A_CRASH", 0)
     section = {**KINDS["search"]["search"], "evaluations": 6, "batch": 6}
-    result, said = train(spec_of("search", search=section), kill_width=4096)
+    # Small: several go into one pack.
+    spec = spec_of("search", base={"samples": 64}, search=section)
+    result, said = train(spec, kill_width=4096)
     states = result.table.set_index("trial_id")["state"]
     done = {trial.trial_id for _, trials in packs(session) for trial in trials}
     assert {i for i, state in states.items() if state == "COMPLETE"} == done
