@@ -25,10 +25,12 @@ quick: install
 test: install
 	$(PYTEST) --durations 10
 
-# Every fault under SEEDS seeds, about a quarter of a minute to a minute each.
+# Every fault under SEEDS seeds, about a quarter of a minute to a minute each; a run cut short at every
+# fifth of its file operations; 5,000 random inputs.
 SEEDS ?= 3
 faults: install
-	FAULT_SEEDS=$(SEEDS) $(BIN)/python -m pytest -s tests/study_tests/running/test_faults.py
+	FAULT_SEEDS=$(SEEDS) $(BIN)/python -m pytest -s tests/study_tests/running/test_faults.py \
+		tests/study_tests/running/test_cut_short.py tests/study_tests/test_fuzz.py
 
 lint: install
 	$(BIN)/ruff check .
