@@ -13,10 +13,7 @@ from trainers.network.graphs import Replayed
 from trainers.pack import train_pack
 from trainers.trial import Cube, GaussianMixture, TrialConfig
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
-]
+pytestmark = pytest.mark.cuda
 
 
 def trials(d: int, **fields: Any) -> list[TrialConfig]:
