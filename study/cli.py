@@ -24,7 +24,7 @@ from study.running.interruption import Interrupted, interruptible
 from study.spec.axes import MAXIMUM_WORKERS
 from study.spec.messages import SpecError, on_one_line
 from study.spec.sections import StudySpec
-from study.terminal import literal, printable, say
+from study.terminal import literal, say
 from trainers.errors import UserError
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
@@ -307,7 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except UserError as error:
-        click.echo("\n".join(map(printable, f"error: {error}".split("\n"))), err=True)
+        say(Console(stderr=True), f"error: {error}")
         sys.exit(error.exit_code)
     except (Interrupted, KeyboardInterrupt) as error:
         click.echo("stopped: what is stored is safe, and the same command goes on", err=True)

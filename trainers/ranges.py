@@ -12,7 +12,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, PlainSerializer, SerializationInfo, WrapValidator
 
-Size = Annotated[int, Field(ge=1, le=2**30)]
+MAXIMUM_SIZE = 2**30
+MAXIMUM_STEPS = 2**40
+MINIMUM_STEP_SIZE, MAXIMUM_STEP_SIZE = 1e-12, 1e30
+
+Size = Annotated[int, Field(ge=1, le=MAXIMUM_SIZE)]
 """N, m, K: numbers of things that are held in memory."""
 
 
@@ -27,7 +31,7 @@ def _plain(width: Any, info: SerializationInfo) -> Any:
 Width = Annotated[Size, WrapValidator(_or_infinite), PlainSerializer(_plain)]
 """m: a whole number, or the float inf, which is the kernel limit (TrialConfig.infinite)."""
 Dimension = Annotated[int, Field(ge=1, le=2**20)]
-Steps = Annotated[int, Field(ge=1, le=2**40)]
+Steps = Annotated[int, Field(ge=1, le=MAXIMUM_STEPS)]
 """Steps take time, not memory: the plan says how much."""
 Recorded = Annotated[int, Field(ge=2, le=1000)]
 """Recorded steps lie on a logarithmic grid: some tens a decade say all."""
@@ -38,7 +42,7 @@ Scale = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
 """std and radius of a law, and g: float32 squares them, and sums over d."""
 Time = Annotated[float, Field(ge=1e-8, le=1e4, allow_inf_nan=False)]
 """t_min, t_max: below, 1 - exp(-t) is rounding; above, exp(-t/2) is 0."""
-StepSize = Annotated[float, Field(ge=1e-12, le=1e30, allow_inf_nan=False)]
+StepSize = Annotated[float, Field(ge=MINIMUM_STEP_SIZE, le=MAXIMUM_STEP_SIZE, allow_inf_nan=False)]
 """eta: a larger one is no number in float32. One that is too large diverges, which is a result."""
 Norm = Annotated[float, Field(ge=1e-12, le=1e12, allow_inf_nan=False)]
 """R_H."""

@@ -31,6 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trainers.columns import TIME_BINS
 from trainers.ranges import (
+    MAXIMUM_STEPS,
     Dimension,
     HoldoutPoints,
     Norm,
@@ -291,7 +292,7 @@ class TrialConfig(_Frozen):
         steps = max(LIMIT_TIME, self.samples) / self.step_size
         return {
             "width": math.inf,
-            "steps": int(min(max(math.floor(steps), 1), 2**40)),
+            "steps": int(min(max(math.floor(steps), 1), MAXIMUM_STEPS)),
             "precision": "float64",
             "kernel": True,
             "trainer": KERNEL_LIMIT,

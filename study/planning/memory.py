@@ -123,7 +123,7 @@ def refuse_what_does_not_fit(trials: Sequence[TrialConfig], machine: float) -> N
     names the sizes that make it large. Allocates nothing."""
     sizes = {(t.law, t.samples, t.width, t.steps, t.trainer, t.norms): t for t in trials}.values()
     largest = max(sizes, key=lambda t: memory_of([t]), default=None)
-    if largest is None or memory_of([largest]) <= machine:
+    if largest is None or (held := memory_of([largest])) <= machine:
         return
     law = largest.law.inner if isinstance(largest.law, Subspace) else largest.law
     points = {
@@ -142,7 +142,7 @@ def refuse_what_does_not_fit(trials: Sequence[TrialConfig], machine: float) -> N
     lighter = memory_of([largest.changed(kernel=False, norms=())])
     named = ", ".join(f"{name} = {points[name]:,}" for name in by_excess[:2])
     raise SpecError(
-        f"{named}: one trial would hold {memory_of([largest]) / 2**30:,.3g} GiB, and this machine "
+        f"{named}: one trial would hold {held / 2**30:,.3g} GiB, and this machine "
         f"has {machine / 2**30:,.3g} GiB: lower {by_excess[0]}"
         + (", or set kernel: false" if lighter <= machine else "")
     )

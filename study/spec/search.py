@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from study.spec.axes import MAXIMUM_TRIALS, Section, Values
-from trainers.ranges import Size, StepSize
+from trainers.ranges import MAXIMUM_SIZE, MAXIMUM_STEP_SIZE, MINIMUM_STEP_SIZE, Size, StepSize
 
 Sampler = Literal["tpe", "gp", "cmaes", "random", "qmc"]
 SPACE_AXES = ("width", "step_size", "initialisation", "bias", "trainer")
@@ -81,10 +81,11 @@ class Space(Section):
             return WidthRange.model_validate(value)
         values = _as_tuple(value)
         if not values or any(
-            isinstance(v, bool) or not isinstance(v, int) or not 1 <= v <= 2**30 for v in values
+            isinstance(v, bool) or not isinstance(v, int) or not 1 <= v <= MAXIMUM_SIZE
+            for v in values
         ):
             raise ValueError(
-                "must be whole numbers from 1 to 1,073,741,824, or {low: ..., high: ...}"
+                f"must be whole numbers from 1 to {MAXIMUM_SIZE:,}, or {{low: ..., high: ...}}"
             )
         return values
 
@@ -95,10 +96,15 @@ class Space(Section):
             return StepRange.model_validate(value)
         values = _as_tuple(value)
         if not values or any(
-            isinstance(v, bool) or not isinstance(v, (int, float)) or not 1e-12 <= v <= 1e30
+            isinstance(v, bool)
+            or not isinstance(v, (int, float))
+            or not MINIMUM_STEP_SIZE <= v <= MAXIMUM_STEP_SIZE
             for v in values
         ):
-            raise ValueError("must be numbers from 1e-12 to 1e+30, or {low: ..., high: ...}")
+            raise ValueError(
+                f"must be numbers from {MINIMUM_STEP_SIZE:g} to {MAXIMUM_STEP_SIZE:g}, or "
+                "{low: ..., high: ...}"
+            )
         return tuple(map(float, values))
 
     @model_validator(mode="after")

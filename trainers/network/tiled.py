@@ -13,6 +13,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from trainers.errors import first_line
 from trainers.network.passes import Passes
 from trainers.network.sign_groups import patterns
 
@@ -173,6 +174,5 @@ def triton_problem() -> str:
         W = torch.ones((1, 1, MULTIPLE), device="cuda")
         F = passes.forward(W, W, W)
     except Exception as error:  # any failure to import, compile or launch means the other path
-        lines = str(error).strip().splitlines() or [""]
-        return f"{type(error).__name__}: {lines[0]}"
+        return f"{type(error).__name__}: {first_line(error)}"
     return "" if float(F[0, 0, 0]) == MULTIPLE else "its sums are wrong"
