@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from trainers.columns import ERROR_COLUMNS
 from trainers.registry import facts_of
-from trainers.trial import TrialConfig
+from trainers.trial import TrialConfig, grouped
 
 MAX_PADDING = 1.15
 """Trials of different N or m share a batch while padding adds at most this factor of work."""
@@ -20,17 +20,18 @@ BATCH_BYTES = 1 << 30
 
 def batches(configs: Sequence[TrialConfig]) -> list[list[int]]:
     """Indices of `configs` grouped into batches that train together, largest trials first."""
-    kinds: dict[object, list[int]] = {}
-    for index, c in enumerate(configs):
+
+    def kind(index: int) -> object:
+        c = configs[index]
         sizes = (c.features, c.dimension, c.test_points, c.holdout_points)
         # Trials of infinite width are solved one data set after the other, whatever their steps.
-        key = (*sizes, c.precision, c.steps * (not c.infinite), c.recorded, c.trainer_label)
-        kinds.setdefault(key, []).append(index)
-    grouped = []
-    for members in kinds.values():
+        return (*sizes, c.precision, c.steps * (not c.infinite), c.recorded, c.trainer_label)
+
+    made = []
+    for members in grouped(range(len(configs)), kind):
         if configs[members[0]].infinite:
             members.sort(key=lambda i: configs[i].samples, reverse=True)
-            grouped.append(members)
+            made.append(members)
             continue
         members.sort(key=lambda i: (configs[i].width, configs[i].samples), reverse=True)
         current: list[int] = []
@@ -42,11 +43,11 @@ def batches(configs: Sequence[TrialConfig]) -> list[list[int]]:
             count = len(current) + 1
             padded = count * n * m > MAX_PADDING * useful
             if current and (padded or count * bytes_of_trial(c, n, m) > BATCH_BYTES):
-                grouped.append(current)
+                made.append(current)
                 current, n, m, useful = [], c.samples, c.width, c.samples * c.width
             current.append(index)
-        grouped.append(current)
-    return grouped
+        made.append(current)
+    return made
 
 
 def bytes_of_trial(config: TrialConfig, samples: int, width: int) -> int:

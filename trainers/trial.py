@@ -22,10 +22,11 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -47,8 +48,18 @@ from trainers.ranges import (
 )
 from trainers.registry import DESCENT, KERNEL_LIMIT, TRAINERS, facts_of
 
+Item = TypeVar("Item")
+
 NUMERICS_VERSION = 2
 """Part of every content id. Raise it when a change alters the numbers a configuration gives."""
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], object]) -> list[list[Item]]:
+    """`items` by `key`, in the order in which keys appear."""
+    found: dict[object, list[Item]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return list(found.values())
 
 
 def content_id(value: Any) -> str:

@@ -31,7 +31,7 @@ from trainers.limits import (
     TILE,
 )
 from trainers.registry import facts_of
-from trainers.trial import LIMIT_TIME, TrialConfig
+from trainers.trial import LIMIT_TIME, TrialConfig, grouped
 
 LANCZOS_PRODUCTS = 16
 LIMIT_PRODUCTS = 24
@@ -160,11 +160,9 @@ def _limits(trials: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
 
 
 def _by_data_set(trials: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
-    found: dict[object, list[TrialConfig]] = {}
-    for t in trials:
-        key = (t.law, t.diffusion, t.samples, t.seed, t.study_seed, t.bias, t.norms)
-        found.setdefault(key, []).append(t)
-    return list(found.values())
+    return grouped(
+        trials, lambda t: (t.law, t.diffusion, t.samples, t.seed, t.study_seed, t.bias, t.norms)
+    )
 
 
 def kernel_work(data_set: Sequence[TrialConfig]) -> tuple[float, float]:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from study.planning.cost import Speeds, has_kernel, seconds_of
 from study.planning.memory import memory_of
-from study.planning.plan import Plan, families, grouped, make_plan
-from trainers.trial import TrialConfig
+from study.planning.plan import Plan, families, make_plan
+from trainers.trial import TrialConfig, grouped
 
 SHARES = (1.0, 0.6, 0.3)
 """Tried of what would keep both kinds busy for the same time if a batch cost nothing beside its

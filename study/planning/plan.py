@@ -25,7 +25,7 @@ from study.planning.cost import Speeds, seconds_of
 from study.planning.memory import memory_of, memory_of_a_worker
 from study.spec.axes import Resources
 from study.spec.messages import SpecError
-from trainers.trial import TrialConfig, content_id
+from trainers.trial import TrialConfig, content_id, grouped
 
 PACKS_PER_WORKER = 6
 MINIMUM_SECONDS = 4.0
@@ -274,16 +274,6 @@ def makespan(costs: Sequence[float], workers: int) -> float:
 def families(trials: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
     """The trials of every (law, diffusion, N, study seed), those of infinite width apart."""
     return grouped(trials, lambda t: (t.law, t.diffusion, t.samples, t.study_seed, t.infinite))
-
-
-def grouped(
-    trials: Iterable[TrialConfig], key: Callable[[TrialConfig], object]
-) -> list[list[TrialConfig]]:
-    """`trials` by `key`, in the order in which keys appear."""
-    found: dict[object, list[TrialConfig]] = {}
-    for trial in trials:
-        found.setdefault(key(trial), []).append(trial)
-    return list(found.values())
 
 
 def _split(

@@ -19,7 +19,7 @@ from trainers.kernel.limit import LimitColumns, Reading, limit_columns
 from trainers.kernel.terms import RkhsElement
 from trainers.problem.evaluation import EvaluationSet
 from trainers.problem.regression import Samples
-from trainers.trial import Trajectory, TrialConfig, TrialStatus, recorded_steps
+from trainers.trial import Trajectory, TrialConfig, TrialStatus, grouped, recorded_steps
 
 
 class Problems(Protocol):
@@ -44,8 +44,8 @@ def solve(
     """The trajectories of trials of infinite width, in their order. What `tick` raises, which is
     called before every decomposition, ends the work."""
     done: dict[int, Trajectory] = {}
-    for family in _grouped(range(len(configs)), lambda i: _family(configs[i], problems)):
-        by_data = _grouped(family, lambda i: configs[i].data_id)
+    for family in grouped(range(len(configs)), lambda i: _family(configs[i], problems)):
+        by_data = grouped(family, lambda i: configs[i].data_id)
         first = configs[family[0]]
         elements = problems.elements(first, device)
         made = limit_columns(
@@ -75,13 +75,6 @@ def solve(
 def _family(config: TrialConfig, problems: Problems) -> object:
     """What trials must share to be solved side by side."""
     return (id(problems.evaluation(config)), config.samples, config.norms)
-
-
-def _grouped(indices: Sequence[int], key: Callable[[int], object]) -> list[list[int]]:
-    found: dict[object, list[int]] = {}
-    for index in indices:
-        found.setdefault(key(index), []).append(index)
-    return list(found.values())
 
 
 def _reading(config: TrialConfig) -> Reading:

@@ -118,8 +118,7 @@ def _numbers(table: CsvFile) -> tuple[FloatArray, list[str], tuple[str, ...]]:
     else:
         _refuse_header_of_numbers(table, line, first)
         rows = itertools.chain([(line, first)], rows)
-        shown = ",".join(cell.strip() for cell in first[:3]) + (",..." if len(first) > 3 else "")
-        notes = (*notes, f"no header: line {line} ({shown[:60]}) is the first row")
+        notes = (*notes, f"no header: line {line} ({_shown(first)[:60]}) is the first row")
     decimals = table.decimals()
     cells = array("d")
     for line, row in rows:
@@ -187,11 +186,14 @@ def _refuse_header_of_numbers(table: CsvFile, line: int, cells: list[str]) -> No
         or (others and len(others) == len(following))
         or (years and not all(number(cell) in YEARS for cell in following))
     ):
-        shown = ",".join(cell.strip() for cell in cells[:3]) + (",..." if len(cells) > 3 else "")
         raise LawError(
-            f"{table.path}, line {line}: {shown} looks like a header of numbers, such as pandas "
-            "writes: give the columns names instead; if it is data, put a line of names above it"
+            f"{table.path}, line {line}: {_shown(cells)} looks like a header of numbers, such as "
+            "pandas writes: give the columns names instead; if it is data, put a line of names above it"
         )
+
+
+def _shown(cells: list[str]) -> str:
+    return ",".join(cell.strip() for cell in cells[:3]) + (",..." if len(cells) > 3 else "")
 
 
 def _whole(cell: str) -> bool:
