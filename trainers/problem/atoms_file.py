@@ -188,7 +188,8 @@ def _refuse_header_of_numbers(table: CsvFile, line: int, cells: list[str]) -> No
     ):
         raise LawError(
             f"{table.path}, line {line}: {_shown(cells)} looks like a header of numbers, such as "
-            "pandas writes: give the columns names instead; if it is data, put a line of names above it"
+            "pandas writes: give the columns names instead; if it is data, put a line of names "
+            "above it"
         )
 
 
