@@ -212,7 +212,7 @@ def packed(data: bytes, rng: random.Random, folder: Path) -> Path:
     ending = rng.choice([*["csv"] * 7, "txt", "csv.gz", "zip", "xz"])
     path = folder / f"rows.{ending}"
     if ending == "csv.gz":
-        data = gzip.compress(data)
+        data = gzip.compress(data, mtime=0)
     elif ending == "zip":
         with zipfile.ZipFile(path, "w") as archive:
             for i in range(rng.choice([0, 1, 1, 1, 2])):
