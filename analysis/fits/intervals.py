@@ -21,7 +21,7 @@ and they widen the interval where a skewed noise makes the first order too optim
 benchmarks/coverage.py both matter below ten seeds. The mean of log y would be exact for lognormal
 noise of constant size, and is off by the change of half its variance wherever that changes.
 
-Three ways to the variance, chosen by `summarise` from the design alone, never from the values:
+Four ways to the variance, chosen by `summarise` from the design alone, never from the values:
 
 - `SEEDS` (per-seed slopes): a seed stands at several levels and its effect is shared between them.
   Where all stand at all levels, seed s has its own slope sum_l c_l p_sl; the variance is that of S
@@ -29,13 +29,15 @@ Three ways to the variance, chosen by `summarise` from the design alone, never f
   here. Where some stand at some levels only, see `clusters`.
 - `LEVELS`: values are independent between levels: sum_l c_l^2 v_l with Satterthwaite's degrees of
   freedom, so that the noise may differ from level to level.
+- `TWO_LEVELS`: the same where the kernel limit stands on the seeds of the network and on more:
+  means and errors are those of `two_levels`.
 - `RESIDUALS`: one value at some level, so the scatter about the line is all there is.
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -44,6 +46,8 @@ from scipy import special
 
 from analysis.fits import test_set
 from analysis.fits.clusters import Clusters
+from analysis.fits.log_means import jackknife
+from analysis.fits.two_levels import Control, TwoLevels, two_levels
 
 Array = NDArray[np.float64]
 
@@ -62,6 +66,7 @@ class Method(StrEnum):
     LEVELS = "t on log level means"
     SEEDS = "per-seed slopes"
     RESIDUALS = "t on residuals"
+    TWO_LEVELS = "t on log level means of network and kernel"
     PROFILE = "profile likelihood"
 
 
@@ -95,7 +100,8 @@ class Contrast:
 
 @dataclass(frozen=True)
 class LevelMeans:
-    """What is known of a curve, level by level; see the module's table for the symbols."""
+    """What is known of a curve, level by level; see the module's table for the symbols. both: the
+    two levels that the means are made of, None where there is one; alone: without the kernel."""
 
     x: Array
     mean: Array
@@ -106,6 +112,8 @@ class LevelMeans:
     seeds: int
     clusters: Clusters | None = field(default=None, repr=False)
     test_scores: Array | None = field(default=None, repr=False)
+    both: TwoLevels | None = field(default=None, repr=False)
+    alone: LevelMeans | None = field(default=None, repr=False)
 
     @property
     def u(self) -> Array:
@@ -154,6 +162,9 @@ class LevelMeans:
         if self.clusters is not None:
             variance, freedom = self.clusters.error(c)
             return Contrast(value, float(np.sqrt(variance)), freedom)
+        if self.both is not None:
+            variance, freedom = self.both.error(c)
+            return Contrast(value, float(np.sqrt(variance)), freedom)
         if self.method is Method.RESIDUALS:
             left = self.residuals(degree)
             spare = max(len(self.x) - degree - 1, 1)
@@ -181,13 +192,16 @@ def summarise(
     y: Array,
     seed: NDArray[np.int64] | None = None,
     without: Array | None = None,
+    control: Control | None = None,
 ) -> LevelMeans:
     """The level means of positive, finite `x`, `y` (one value per trial, same length).
 
     `seed`, where given, links the levels: trials with the same seed are taken to share effects.
     `without` [n, K]: y as it is without each of K groups of test points; see `test_set`.
+    `control`: cheap trials on the same seeds and more; used where levels are independent.
     The rule: SEEDS when every level has two seeds or more and at least two seeds stand at two
-    levels or more; else LEVELS when every level has two values or more; else RESIDUALS.
+    levels or more; else LEVELS when every level has two values or more, TWO_LEVELS where the
+    control sharpens one or more of them; else RESIDUALS.
     """
     levels, where = distinct(x)
     count = np.bincount(where)
@@ -203,7 +217,22 @@ def summarise(
         if shared.known and np.sum(np.sum(shared.cells > 0, axis=1) >= 2) >= 2:
             method, seeds, clusters = Method.SEEDS, len(names), shared
     tested = None if without is None else test_set.scores(where, without)
-    return LevelMeans(levels, mean, log_mean, count, variance, method, seeds, clusters, tested)
+    alone = LevelMeans(levels, mean, log_mean, count, variance, method, seeds, clusters, tested)
+    if control is None or seed is not None:
+        return alone
+    both = two_levels(levels, where, y, control, without)
+    if both is None:
+        return alone
+    return replace(
+        alone,
+        mean=both.mean,
+        log_mean=both.log_mean,
+        variance=both.variance,
+        method=Method.TWO_LEVELS,
+        test_scores=both.test_scores,
+        both=both,
+        alone=alone,
+    )
 
 
 def distinct(x: Array) -> tuple[Array, NDArray[np.int64]]:
@@ -219,24 +248,3 @@ def distinct(x: Array) -> tuple[Array, NDArray[np.int64]]:
         for low, high in itertools.pairwise(starts)
     ]
     return np.array(levels), group[where]
-
-
-def jackknife(where: NDArray[np.int64], y: Array) -> tuple[Array, Array, Array]:
-    """Means of positive `y` [n] in groups numbered by `where` [n], each with a value: mean [L],
-    log mean less its jackknife bias [L], and each value's share of the error of the latter [n]."""
-    count = np.bincount(where)
-    # relative to the group's largest value, so that no scale overflows; without it, the sum of the
-    # others has no digits left of it
-    largest = np.lexsort((y, where))[np.cumsum(count) - 1]
-    top = y[largest]
-    part = y / top[where]
-    part[largest] = 0.0
-    rest = np.bincount(where, part)
-    others = 1 + rest[where] - part
-    others[largest] = np.maximum(rest, np.finfo(np.float64).tiny)
-    n = count[where]
-    mean = (1 + rest) / count
-    without = np.where(n > 1, np.log(others / np.maximum(n - 1, 1)), 0.0)
-    pseudo = n * np.log(mean)[where] - (n - 1) * without
-    corrected = np.bincount(where, pseudo) / count
-    return mean * top, corrected + np.log(top), (pseudo - corrected[where]) / n

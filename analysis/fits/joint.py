@@ -34,7 +34,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from analysis.fits.clusters import Clusters
-from analysis.fits.intervals import Array, Contrast, distinct, jackknife, student
+from analysis.fits.intervals import Array, Contrast, distinct, student
+from analysis.fits.log_means import jackknife
 from analysis.fits.power_law import NAN_PAIR, FitStatus
 from analysis.fits.surface import (
     B_LIMIT,

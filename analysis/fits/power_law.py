@@ -28,6 +28,7 @@ from analysis.fits.diagnostics import Curvature, Holdout, LocalSlope, Spread
 from analysis.fits.growth import OFFSET, POWER, Growth
 from analysis.fits.intervals import Array, Contrast, LevelMeans, Method, distinct, summarise
 from analysis.fits.test_set import TestSet
+from analysis.fits.two_levels import Control, Sharpened
 
 MINIMUM_LEVELS = 3
 MINIMUM_LEVELS_OFFSET = 4
@@ -54,6 +55,7 @@ class PowerLawFit:
     end_slope, forecast_slope: exponent by a quadratic in log-log at the largest x, and one whole
     log range further: where the curve is heading. misfit: how the curve bends about the offset
     form, in place of `curvature`. test_set: the test set's part of the interval, where it is known.
+    two_levels: what trials at infinite width did for the interval, None where there are none.
     log_amplitude: natural; the amplitude itself is 0 or infinite where floats do not hold it.
     """
 
@@ -81,6 +83,7 @@ class PowerLawFit:
     residuals: tuple[float, ...] = ()
     means: LevelMeans | None = field(default=None, repr=False, compare=False)
     test_set: TestSet | None = None
+    two_levels: Sharpened | None = None
     offset_fit: offset_fit.OffsetFit | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -139,6 +142,7 @@ def fit_power_law(
     level: float = 0.95,
     growth: Growth | None = None,
     without: ArrayLike | None = None,
+    control: Control | None = None,
 ) -> PowerLawFit:
     """Fit y = A x^-b, or y = A x^-b + c with c >= 0 where `offset`, to one value per trial; or
     another law of growth, which says for itself whether it has an offset.
@@ -147,7 +151,8 @@ def fit_power_law(
     effects (the same data, the same initialisation); the interval then is over seeds. Leave it out
     where trials at different x are independent: their noise is then pooled over levels, which is
     narrower. level: of the two-sided interval. without [n, K]: where all trials share test points,
-    y as it is without each of K groups of them; their own error is then in the interval.
+    y as it is without each of K groups of them; their own error is then in the interval. control:
+    cheap trials that share seeds with these, see `two_levels`; not used where seed links levels.
 
     Data that cannot give an exponent are no error: status and message say what is wrong and what
     would help. Raises ValueError for arrays of different lengths, or a level outside (0, 1).
@@ -171,7 +176,7 @@ def fit_power_law(
         return replace(_without_exponent(FitStatus.REFUSED, reason, xs, level), growth=growth)
     if left is not None:
         left = left / factor[:, None] if (np.isfinite(left) & (left > 0)).all() else None
-    fit = _fitted(xs, ys / factor, names, growth.offset, level, left)
+    fit = _fitted(xs, ys / factor, names, growth.offset, level, left, control)
     if fit.ok:
         fit = replace(fit, message="; ".join(filter(None, (fit.message, _rounding(xs, fit)))))
     if fit.holdout is not None:
@@ -192,9 +197,10 @@ def _fitted(
     offset: bool,
     level: float,
     without: Array | None,
+    control: Control | None,
 ) -> PowerLawFit:
     who = None if names is None else np.unique(names, return_inverse=True)[1]
-    means = summarise(xs, ys, who, without)
+    means = summarise(xs, ys, who, without, control)
     reason = diagnostics.refusal(means)
     if reason:
         return _without_exponent(FitStatus.REFUSED, reason, xs, level, means)
@@ -301,7 +307,16 @@ def _plain(means: LevelMeans, trials: int, level: float) -> PowerLawFit:
         residuals=tuple(means.residuals(1).tolist()),
         means=means,
         test_set=means.test_set(-rows[1], b),
+        two_levels=_sharpened(means, -rows[1], level),
     )
+
+
+def _sharpened(means: LevelMeans, c: Array, level: float) -> Sharpened | None:
+    """What the kernel's trials did for a contrast c [L]; None where there are none."""
+    if means.both is None or means.alone is None:
+        return None
+    wide, short = (np.ptp(m.contrast(c).interval(level)) for m in (means.alone, means))
+    return means.both.sharpened(float(wide / short) if short > 0 else math.inf)
 
 
 def _offset(means: LevelMeans, trials: int, level: float) -> PowerLawFit:
@@ -354,6 +369,7 @@ def _offset(means: LevelMeans, trials: int, level: float) -> PowerLawFit:
         test_set=means.test_set(
             found.gradients[1], means.contrast(found.gradients[1], estimate=found.b)
         ),
+        two_levels=_sharpened(means, found.gradients[1], level),
         offset_fit=found,
     )
 

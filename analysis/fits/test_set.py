@@ -37,13 +37,24 @@ def scores(where: NDArray[np.int64], without: Array) -> Array:
     without: values as they are without each group [n, K]; where: their level [n]. The squares of
     a contrast of the rows add up to the contrast's variance.
     """
+    return spread(log_sums(where, without))
+
+
+def log_sums(where: NDArray[np.int64], without: Array) -> Array:
+    """Logs of the sums over each level's values without each group [K, L]."""
     levels, groups = int(where.max()) + 1, without.shape[1]
     # relative to the largest value, so that no scale overflows
     top = np.zeros(levels)
     np.maximum.at(top, where, without.max(axis=1))
     total = np.zeros((levels, groups))
     np.add.at(total, where, without / top[where, None])
-    log_mean = np.log(total).T
+    return np.asarray(np.log(total).T)
+
+
+def spread(log_mean: Array) -> Array:
+    """Each group's share of the error of log level means [K, L], known without each group up to a
+    constant a level."""
+    groups = len(log_mean)
     return np.asarray((log_mean - log_mean.mean(axis=0)) * np.sqrt((groups - 1) / groups))
 
 

@@ -1,0 +1,29 @@
+"""The log of a mean from few values, by Tukey's jackknife: see `intervals`, which says why."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def jackknife(where: NDArray[np.int64], y: Array) -> tuple[Array, Array, Array]:
+    """Means of positive `y` [n] in groups numbered by `where` [n], each with a value: mean [L],
+    log mean less its jackknife bias [L], and each value's share of the error of the latter [n]."""
+    count = np.bincount(where)
+    # relative to the group's largest value, so that no scale overflows; without it, the sum of the
+    # others has no digits left of it
+    largest = np.lexsort((y, where))[np.cumsum(count) - 1]
+    top = y[largest]
+    part = y / top[where]
+    part[largest] = 0.0
+    rest = np.bincount(where, part)
+    others = 1 + rest[where] - part
+    others[largest] = np.maximum(rest, np.finfo(np.float64).tiny)
+    n = count[where]
+    mean = (1 + rest) / count
+    without = np.where(n > 1, np.log(others / np.maximum(n - 1, 1)), 0.0)
+    pseudo = n * np.log(mean)[where] - (n - 1) * without
+    corrected = np.bincount(where, pseudo) / count
+    return mean * top, corrected + np.log(top), (pseudo - corrected[where]) / n
