@@ -31,12 +31,10 @@ class StudyPlan:
         """As names and values for a reader."""
         plan, trials, slots = self.plan, self.trials, self.plan.slots
         done = len(trials) - plan.trials
-        so_far = "seeds as the design asks, so far"
-        seeds = so_far if self.spec.design else f"{len(self.spec.seeds)} seeds"
         return [
             ("study", self.spec.name),
             ("trials", f"{len(trials):,} ({done:,} done)"),
-            ("points", f"{len({trial.point_id for trial in trials}):,} of {seeds}"),
+            ("points", self._points()),
             ("to train", f"{plan.trials:,} trials in {len(plan.packs):,} packs"),
             ("arithmetic", f"{plan.operations:.3g} floating-point operations"),
             (
@@ -50,6 +48,21 @@ class StudyPlan:
             ("rate", f"{rate_text(plan.rate)} a worker ({plan.speeds.source})"),
             ("results", self.place),
         ]
+
+    def _points(self) -> str:
+        """How many, of how many seeds each; those of infinite width apart where they have seeds of
+        their own."""
+        seeds = self.spec.seeds
+        points = {trial.point_id: trial for trial in self.trials}.values()
+        if self.spec.design:
+            return f"{len(points):,} of seeds as the design asks, so far"
+        if seeds.kernel is None:
+            return f"{len(points):,} of {len(seeds.network)} seeds"
+        limits = sum(point.infinite for point in points)
+        return (
+            f"{len(points) - limits:,} of {len(seeds.network)} seeds, and {limits:,} at infinite "
+            f"width of {len(seeds.kernel)}"
+        )
 
 
 def plan_study(

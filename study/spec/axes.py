@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from trainers.ranges import Dimension, Norm, Scale, Seed, Size, Steps, StepSize, Time, Width
+from trainers.ranges import Dimension, Norm, Scale, Size, Steps, StepSize, Time, Width
 
 AXES = (
     "samples",
@@ -33,25 +33,13 @@ MAXIMUM_TRIALS = 100_000
 MAXIMUM_WORKERS = 4096
 
 
-def _as_tuple(value: Any) -> Any:
+def as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
-def _seeds(value: Any) -> Any:
-    """`8` stands for the seeds 0 to 7."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        if value < 1:
-            raise ValueError("must be a number of seeds of at least 1, or a list of seeds")
-        if value > MAXIMUM_TRIALS:
-            raise ValueError(f"must be at most {MAXIMUM_TRIALS:,} seeds")
-        return tuple(range(value))
-    return _as_tuple(value)
-
-
 Item = TypeVar("Item")
-Values = Annotated[tuple[Item, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+Values = Annotated[tuple[Item, ...], BeforeValidator(as_tuple), Field(min_length=1)]
 Workers = Annotated[int, Field(ge=1, le=MAXIMUM_WORKERS)]
-Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1)]
 
 
 class Section(BaseModel):

@@ -49,7 +49,8 @@ def _listed(lines: Sequence[str]) -> list[str]:
 
 def path_of(loc: Sequence[str | int], data: Any = None) -> str:
     """`("sweeps", 1, "width", 0)` as `sweeps[1].width[0]`; an index is left out where `data`
-    holds a scalar, since a scalar stands for a list of one."""
+    holds a scalar, since a scalar stands for a list of one; so is a key where it holds no mapping,
+    since a list or scalar stands for a mapping's first key."""
     path, here = "", data
     for part in loc:
         if isinstance(part, int):
@@ -57,6 +58,8 @@ def path_of(loc: Sequence[str | int], data: Any = None) -> str:
                 continue
             path += f"[{part}]"
             here = here[part] if isinstance(here, (list, tuple)) and part < len(here) else None
+        elif data is not None and path and not isinstance(here, Mapping):
+            continue
         else:
             path += f".{part}" if path else part
             here = here.get(part) if isinstance(here, Mapping) else None

@@ -24,7 +24,6 @@ from study.spec.axes import (
     DiffusionSection,
     Resources,
     Section,
-    Seeds,
     Values,
 )
 from study.spec.contents import Contents
@@ -40,6 +39,7 @@ from study.spec.search import (
     StepRange,
     WidthRange,
 )
+from study.spec.seeds import NetworkAndKernel, SeedsSection
 from study.spec.strict_yaml import MAXIMUM_BYTES, TOO_LONG, YamlError, read_yaml
 from trainers.errors import TrainerError
 from trainers.methods.custom import make_importable, source_files, trainer_fields
@@ -65,7 +65,7 @@ class StudySpec(Section):
     law: tuple[Law, ...] = Field(min_length=1)
     diffusion: DiffusionSection = DiffusionSection()
     steps: Values[Steps] = (1000,)
-    seeds: Seeds = (0,)
+    seeds: NetworkAndKernel = SeedsSection(network=(0,))
     study_seed: Seed = 0
     base: Axes = Axes()
     sweeps: tuple[Axes, ...] = ()
@@ -169,8 +169,9 @@ class StudySpec(Section):
         return self.model_copy(update={"device": device or self.device, "resources": resources})
 
     def trials(self) -> list[TrialConfig]:
-        """All trials, each once, in the order of sweeps, laws, axes and seeds. Raises SpecError
-        where the study is a search: its trials are chosen as it goes."""
+        """All trials, each once, in the order of sweeps, laws, axes and seeds; then those that
+        seeds.kernel asks for. Raises SpecError where the study is a search: its trials
+        are chosen as it goes."""
         if self.search is not None:
             raise SpecError(
                 f"study {self.name!r} is a search: start it with `scorerates search`, or remove "
@@ -221,14 +222,7 @@ class StudySpec(Section):
 
     @cached_property
     def _trials(self) -> tuple[TrialConfig, ...]:
-        unique: dict[str, TrialConfig] = {}
-        for point in self._points:
-            fields = {name: getattr(point, name) for name in TrialConfig.model_fields}
-            for seed in self.seeds:
-                # The point was validated; only its seed differs, and seeds were validated too.
-                config = TrialConfig.model_construct(**{**fields, "seed": seed})
-                unique.setdefault(config.trial_id, config)
-        return tuple(unique.values())
+        return tuple(self.seeds.trials(self._points))
 
     def _blocks(self) -> Iterator[tuple[str, dict[str, tuple[Any, ...]]]]:
         """(where, axis -> values) of every sweep, the base filled in."""
@@ -277,7 +271,7 @@ class StudySpec(Section):
         return TrialConfig(
             law=law,
             diffusion=diffusion,
-            seed=self.seeds[0],
+            seed=self.seeds.network[0],
             study_seed=self.study_seed,
             test_points=self.test_points,
             holdout_points=self.holdout_points,
@@ -316,11 +310,9 @@ class StudySpec(Section):
                     f"law[{index}].file fixes the dimension at {law.dimension}: "
                     "remove the axis dimension, or put that law into a study of its own"
                 )
-        if len(set(self.seeds)) < len(self.seeds):
-            problems.append("seeds names a seed twice: each seed once")
         if problems:
             raise SpecError(*problems)
-        size = sum(_product(axes) for _, axes in blocks) * len(self.law) * len(self.seeds)
+        size = sum(self.seeds.most(axes) for _, axes in blocks) * len(self.law)
         if size > MAXIMUM_TRIALS:
             raise SpecError(
                 f"the study asks for {size:,} trials, more than {MAXIMUM_TRIALS:,}: give fewer "
@@ -375,6 +367,7 @@ def _sections() -> dict[str, list[str]]:
     """Path of every section -> its keys."""
     return {
         "": keys_of(StudySpec),
+        "seeds": keys_of(SeedsSection),
         "base": keys_of(Axes),
         "sweeps": keys_of(Axes),
         "diffusion": keys_of(DiffusionSection),
@@ -389,10 +382,3 @@ def _sections() -> dict[str, list[str]]:
         "search.pruner": keys_of(Pruner),
         "search.theory": keys_of(Guided),
     }
-
-
-def _product(axes: dict[str, tuple[Any, ...]]) -> int:
-    size = 1
-    for values in axes.values():
-        size *= len(values)
-    return size

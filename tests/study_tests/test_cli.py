@@ -83,6 +83,18 @@ def test_plan_says_what_a_study_costs(study: Path, capsys: Capture) -> None:
     assert not (study.parent / "results").exists()
 
 
+def test_plan_counts_networks_and_kernels(study: Path, capsys: Capture) -> None:
+    study.write_text(STUDY.replace("seeds: 3", "seeds: {network: 3, kernel: 20}"))
+    assert command("plan", study, "--workers", 2, "--device", "cpu", "--no-calibrate") == 0
+    out = capsys.readouterr().out
+    trials = StudySpec.load(study).trials()
+    limits = [trial for trial in trials if trial.infinite]
+    points = len({trial.point_id for trial in limits})
+    assert len(limits) == 20 * points
+    assert f"{len(trials)} (0 done)" in out
+    assert f"6 of 3 seeds, and {points} at infinite width of 20" in " ".join(out.split())
+
+
 def test_plan_says_how_a_data_file_was_read(study: Path, capsys: Capture) -> None:
     law = "{kind: cube, dimension: 2}"
     points = study.with_name("[p].csv")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,6 +164,15 @@ def test_the_union_counts_every_point_once(samples: list[int], width: list[int],
         ("seeds: 8", "seeds: 10000000000", "must be at most 100,000 seeds"),
         ("seeds: 8", "seeds: [1, -1]", "seeds[1] = -1: must be at least 0"),
         ("seeds: 8", "seeds: [1, 1]", "seeds names a seed twice"),
+        ("seeds: 8", "seeds: {network: 8, kernel: 0}", "seeds.kernel = 0: must be a number of"),
+        ("seeds: 8", "seeds: {network: [1, true]}", "seeds.network[1] = true: must be a whole"),
+        ("seeds: 8", "seeds: {network: 8, kernel: 4}", "seeds.kernel = 4: must hold every seed of"),
+        ("seeds: 8", "seeds: {network: 8, kernel: 8}", "seeds.network, and more: give a number"),
+        ("seeds: 8", "seeds: {network: [3], kernel: [4, 5]}", "seeds.kernel must hold every seed"),
+        ("seeds: 8", "seeds: {network: 8, kernel: [1, 1]}", "seeds.kernel names a seed twice"),
+        ("seeds: 8", "seeds: {kernel: 64}", "seeds.network is missing"),
+        ("seeds: 8", "seeds: {network: 8, kernels: 64}", "unknown key seeds.kernels: did you mean"),
+        ("seeds: 8", "seeds: {network: 8, kernel: 100000}", "trials, more than 100,000"),
         ("samples: 512", "samples: []", "base.samples is an empty list"),
         ("[0.25, 0.5, 1.0]", "[0.25, -1]", "sweeps[2].step_size[1] = -1: must be at least 1e-12"),
         ("samples: 512", "samples: 512, trainer: adma", "use one of descent, sgd, adam, mlp_adamw"),
@@ -197,6 +208,56 @@ def test_the_union_counts_every_point_once(samples: list[int], width: list[int],
 )
 def test_wrong_input_is_answered_with_key_and_remedy(old: str, new: str, said: str) -> None:
     assert said in "\n".join(problems(edited(old, new)))
+
+
+def test_kernel_seeds_stand_beside_every_network() -> None:
+    """A trial of infinite width for every point's data and each of the kernel's seeds, once."""
+    plain = StudySpec.from_text(edited("seeds: 8", "seeds: 3")).trials()
+    both = StudySpec.from_text(edited("seeds: 8", "seeds: {network: 3, kernel: 10}")).trials()
+    assert both[: len(plain)] == plain  # the same trials, the same ids: nothing is trained again
+    limits = both[len(plain) :]
+    assert all(trial.infinite for trial in limits)
+    assert not any(trial.infinite for trial in plain)
+    keys = [(t.samples, t.step_size, t.seed) for t in limits]
+    assert len(keys) == len(set(keys))
+    assert set(keys) == {(t.samples, t.step_size, seed) for t in plain for seed in range(10)}
+    assert {t.data_id for t in plain} <= {t.data_id for t in limits}
+    explicit = edited("seeds: 8", "seeds: 10").replace("width: 4096,", "width: .inf,")
+    assert {t.trial_id for t in limits if t.step_size == 1.0 and t.samples == 512} <= {
+        t.trial_id for t in StudySpec.from_text(explicit).trials()
+    }
+
+
+def test_networks_of_any_trainer_and_start_have_the_limit_of_descent_from_zero() -> None:
+    data = {
+        "name": "x",
+        "law": {"kind": "cube", "dimension": 1},
+        "seeds": {"network": [2, 5], "kernel": 6},
+        "base": {
+            "samples": [8, 16], "width": [4, 7], "step_size": 1,
+            "initialisation": "plain", "trainer": ["descent", "adam"],
+        },
+    }  # fmt: skip
+    trials = StudySpec.from_mapping(data).trials()
+    limits = [t for t in trials if t.infinite]
+    assert len(trials) - len(limits) == 2 * 2 * 2 * 2
+    assert len(limits) == 2 * 6
+    assert {(t.initialisation, t.trainer) for t in limits} == {("symmetric", "kernel_limit")}
+
+
+def test_infinite_width_among_the_axes_has_the_kernels_seeds() -> None:
+    data: dict[str, Any] = {
+        "name": "x",
+        "law": {"kind": "cube", "dimension": 1},
+        "seeds": {"network": 2, "kernel": 6},
+        "base": {"samples": 8, "width": [4, math.inf], "step_size": 1},
+    }
+    trials = StudySpec.from_mapping(data).trials()
+    assert sorted((t.width, t.seed) for t in trials) == [
+        (4, 0), (4, 1), *((math.inf, seed) for seed in range(6)),
+    ]  # fmt: skip
+    data["seeds"] = 2
+    assert len(StudySpec.from_mapping(data).trials()) == 4
 
 
 def test_all_problems_of_a_file_are_told_at_once() -> None:
@@ -326,7 +387,17 @@ def test_the_examples_are_valid() -> None:
 
 
 def test_suggestions_know_every_section() -> None:
-    top = {"", "base", "sweeps", "diffusion", "decomposition", "resources", "design", "search"}
+    top = {
+        "",
+        "seeds",
+        "base",
+        "sweeps",
+        "diffusion",
+        "decomposition",
+        "resources",
+        "design",
+        "search",
+    }
     assert top == {name for name in _sections() if "." not in name}
 
 
