@@ -21,9 +21,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.data.limit_beside import Group, control_of, limit_beside
 from analysis.data.quantity import Quantity
 from analysis.data.table import Table
 from analysis.fits.intervals import Array
+from analysis.fits.two_levels import Control
 from trainers.columns import IDENTITY_COLUMNS, TEST_GROUPS
 from trainers.trial import TrialStatus
 
@@ -57,6 +59,7 @@ class Curve:
     at a fixed time, else None. linked: the trials of one seed share their data along the axis.
     A final error is marked censored where the network does not fit its noise: see INTERPOLATED.
     without: y without each group of test points [n, K], None where the table does not tell.
+    control: the kernel limit's values on the same data and more, None where there are none.
     effective_points: effective size of the test set behind the quantity (the least over trials),
     NaN where unknown. diverged, failed, missing: axis values of the trials left out, and why.
     """
@@ -74,6 +77,7 @@ class Curve:
     linked: bool
     effective_time: float | None = None
     without: Array | None = None
+    control: Control | None = None
     effective_points: float = float("nan")
     diverged: tuple[float, ...] = ()
     failed: tuple[float, ...] = ()
@@ -281,10 +285,13 @@ def curves(frame: pd.DataFrame | Table) -> list[Curve]:
     if not len(table.rows):
         return []
     groups = list(_curve_groups(table))
-    values = _values(table, groups)
-    tested = _without_groups(table, groups)
+    limits = [limit_beside(table.rows, group, CONFIGURATION) for group in groups]
+    whole = [*groups, *(limit for limit in limits if limit is not None)]
+    values = _values(table, whole)
+    tested = _without_groups(table, whole)
+    place = {id(group): number for number, group in enumerate(whole)}
     found = []
-    for number, group in enumerate(groups):
+    for number, (group, limit) in enumerate(zip(groups, limits, strict=True)):
         for name, (y, censored) in values[number].items():
             if not np.isfinite(y).any():
                 continue
@@ -292,20 +299,22 @@ def curves(frame: pd.DataFrame | Table) -> list[Curve]:
             without = None
             if tested is not None and name in tested[number]:
                 without = np.stack(tested[number][name], axis=1)
-            found.append(_curve(table.rows, group, name, y, censored, time, without))
+            curve = _curve(table.rows, group, name, y, censored, time, without)
+            if limit is not None and name not in _WITHOUT_LIMIT:
+                beside = place[id(limit)]
+                z = values[beside][name]
+                own = None
+                if tested is not None and name in tested[beside]:
+                    own = np.stack(tested[beside][name], axis=1)
+                mine = group.done[np.isfinite(y)]
+                control = control_of(table.rows, mine, limit, *z, own)
+                curve = replace(curve, control=control)
+            found.append(curve)
     return found
 
 
-@dataclass(frozen=True)
-class _Group:
-    """Trials that make curves along an axis: where they all are, those completed, and the common
-    effective time."""
-
-    axis: str
-    where: NDArray[np.int64]
-    done: NDArray[np.int64]
-    moment: float
-
+_WITHOUT_LIMIT = (Quantity.FINAL_ERROR, Quantity.COUPLING_AT_TIME)
+"""Quantities that a trial of infinite width has at another time, or not at all."""
 
 _AT_MOMENT = {Quantity.ERROR_AT_TIME: "score_error", Quantity.COUPLING_AT_TIME: "coupling"}
 
@@ -322,17 +331,17 @@ _TESTED = (
 _Values = dict[Quantity, tuple[Array, NDArray[np.bool_]]]
 
 
-def _curve_groups(table: Trials) -> Iterator[_Group]:
+def _curve_groups(table: Trials) -> Iterator[Group]:
     best_time = best(table.time, table.series["score_error"])[0]
     status = table.rows["status"].astype(str).to_numpy()
     for axis in (name for name in AXES if name in table.rows):
         for where in _groups(table.rows, axis):
             done = where[status[where] == TrialStatus.COMPLETED]
             if len(done):
-                yield _Group(axis, where, done, common_time(table.time[done], best_time[done]))
+                yield Group(axis, where, done, common_time(table.time[done], best_time[done]))
 
 
-def _values(table: Trials, groups: Sequence[_Group]) -> list[_Values]:
+def _values(table: Trials, groups: Sequence[Group]) -> list[_Values]:
     """The quantities of each group: values and censoring of its completed trials."""
     single = per_trial(table)
     found = []
@@ -348,7 +357,7 @@ def _values(table: Trials, groups: Sequence[_Group]) -> list[_Values]:
 
 
 def _without_groups(
-    table: Trials, groups: Sequence[_Group]
+    table: Trials, groups: Sequence[Group]
 ) -> list[dict[Quantity, list[Array]]] | None:
     """For each group of trials and quantity, the values without each group of test points; None
     where the table does not hold the errors over those."""
@@ -364,7 +373,7 @@ def _without_groups(
 
 def _curve(
     rows: pd.DataFrame,
-    group: _Group,
+    group: Group,
     quantity: Quantity,
     y: Array,
     censored: NDArray[np.bool_],

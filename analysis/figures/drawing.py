@@ -289,10 +289,12 @@ def _points(axes: Axes, series: Series) -> None:
     if series.low is not None and series.high is not None:
         spans = (series.y - series.low, series.high - series.y)
         error = np.nan_to_num(np.maximum(np.stack(spans), 0.0))
-    marker = _MARKERS[series.hue % len(_MARKERS)]
+    shade, hollow = colour(series), series.role == "hollow"
     axes.errorbar(
-        series.x, series.y, error, fmt=marker, color=colour(series), ms=4.2, zorder=4,
-        mec=_GROUND, mew=0.5, elinewidth=1.0, capsize=1.8, label=series.label or None,
+        series.x, series.y, error, fmt=_MARKERS[series.hue % len(_MARKERS)], color=shade,
+        ms=5.2 if hollow else 4.2, zorder=3.5 if hollow else 4, mfc=_GROUND if hollow else shade,
+        mec=shade if hollow else _GROUND, mew=0.9 if hollow else 0.5, elinewidth=1.0, capsize=1.8,
+        label=series.label or None,
     )  # fmt: skip
 
 
@@ -343,6 +345,7 @@ def _area(axes: Axes, series: Series, base: np.ndarray | None) -> np.ndarray:
 
 _SERIES = {
     "points": _points,
+    "hollow": _points,
     "trials": _trials,
     "left_out": _left_out,
     "line": _line,

@@ -18,7 +18,7 @@ import pandas as pd
 
 from analysis.fits.intervals import Array
 
-Role = Literal["points", "trials", "left_out", "line", "theory", "mark", "area"]
+Role = Literal["points", "hollow", "trials", "left_out", "line", "theory", "mark", "area"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +29,9 @@ class Series:
         label: Name in the legend; empty: drawn without an entry.
         x, y: [n]. For `area`, y is the layer's own thickness; layers are stacked in order.
         low, high: [n], ends of the band or of the error bars, or None.
-        role: `points`: markers with error bars. `trials`: small faint markers, one a trial.
-            `left_out`: crosses, values that a fit does not use. `line`: with its band. `theory`:
-            a dashed line. `mark`: stars. `area`: a layer.
+        role: `points`: markers with error bars; `hollow`: the same, not filled. `trials`: small
+            faint markers, one a trial. `left_out`: crosses, values that a fit does not use. `line`:
+            with its band. `theory`: a dashed line. `mark`: stars. `area`: a layer.
         hue: Place in the categorical palette.
         shade: Place on the ordered palette, 0 to 1; None: categorical.
     """

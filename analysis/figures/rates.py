@@ -12,6 +12,7 @@ from analysis.data.quantities import Curve
 from analysis.data.quantity import Quantity
 from analysis.data.sweeps import MATH, PLAIN, SETTING, Setting, held, level_means
 from analysis.figures.plot import Panel, Plot, Series
+from analysis.fits.intervals import Array, student
 from analysis.fits.power_law import PowerLawFit
 from analysis.text import fixed, minus, percent
 from analysis.theory.registry import Kind, predictions
@@ -130,7 +131,7 @@ def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curv
     fit = verdict.fitted
     kept, note = usable(curve)
     axis = _AXES.get(curve.axis, curve.axis.replace("_", " "))
-    main = [*data(curve, kept, short), *fitted(kept, fit, curve.axis)]
+    main = [*data(curve, kept, short, fit), *fitted(kept, fit, curve.axis)]
     theory = _theory(setting, verdict, kept, fit)
     if theory is not None:
         main.append(theory)
@@ -147,16 +148,35 @@ def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curv
     )
 
 
-def data(curve: Curve, kept: Curve, short: str, hue: int = 0) -> list[Series]:
-    """Trials, means over seeds with 95 % intervals, and what the fit leaves out."""
-    series = [Series("", kept.x, kept.y, role="trials", hue=hue)]
+def data(curve: Curve, kept: Curve, short: str, fit: PowerLawFit) -> list[Series]:
+    """Trials, means over seeds with 95 % intervals, and what the fit leaves out. Where the kernel
+    limit sharpens the means, those are full markers, and the network's own are hollow."""
+    series = [Series("", kept.x, kept.y, role="trials")]
+    sharp = _sharpened(fit)
     if len(kept.x):
-        x, mean, low, high = level_means(kept.x, kept.y)
-        series.append(Series(f"{short}, mean", x, mean, low, high, role="points", hue=hue))
+        own = level_means(kept.x, kept.y)
+        if sharp is None:
+            series.append(Series(f"{short}, mean", *own, role="points"))
+        else:
+            series.append(Series("network alone", *own, role="hollow"))
+            series.append(Series(f"{short}, with kernel", *sharp, role="points"))
     out = ~np.isin(curve.x, kept.x)
     if out.any():
         series.append(Series("left out", curve.x[out], curve.y[out], role="left_out", hue=1))
     return series
+
+
+def _sharpened(fit: PowerLawFit) -> tuple[Array, Array, Array, Array] | None:
+    """x, and the means of two levels with their 95 % intervals over seeds; None where there are
+    none."""
+    if fit.means is None or fit.means.both is None:
+        return None
+    means, both = fit.means, fit.means.both
+    errors = [both.error(row) for row in np.eye(len(means.x))]
+    half = np.array([student(0.95, freedom) * variance**0.5 for variance, freedom in errors])
+    factor = fit.growth.of(means.x)
+    low, high = (factor * np.exp(means.log_mean + sign * half) for sign in (-1, 1))
+    return means.x, factor * means.mean, low, high
 
 
 def fitted(kept: Curve, fit: PowerLawFit, axis: str, hue: int = 0) -> list[Series]:
@@ -216,6 +236,10 @@ def residuals(kept: Curve, fit: PowerLawFit, axis: str, ticks: tuple[float, ...]
         return None
     ratio = kept.y / fit.predict(kept.x)[0]
     x, mean, low, high = level_means(kept.x, ratio)
+    sharp = _sharpened(fit)
+    if sharp is not None:
+        line = fit.predict(sharp[0])[0]
+        x, (mean, low, high) = sharp[0], (values / line for values in sharp[1:])
     ends = np.array([x[0], x[-1]])
     return Panel(
         axis,
@@ -239,6 +263,11 @@ def _caption(
         *([f"{held_fixed}."] if (held_fixed := conditions(curve)) else []),
         "Faint dots are trials, markers means over seeds with their 95 % intervals.",
     ]
+    if fit.two_levels is not None:
+        parts.append(
+            "Hollow markers: the network alone; full ones: sharpened by the kernel limit on more "
+            f"data sets ({fit.two_levels.told})."
+        )
     if fit.ok:
         low, high = fit.ci
         parts.append(

@@ -43,7 +43,7 @@ The test set's own error stays as it is: both are measured on the same points.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,9 @@ from analysis.fits.test_set import log_sums, spread
 
 EQUAL = 1e-13
 """As of `intervals`: x that differ by this share are one level."""
+
+LEAST_GAIN = 1.05
+"""In length, below which an interval is not called shorter."""
 
 LEAST_FREEDOM = 3
 """Degrees of freedom of the coefficient below which it is not estimated."""
@@ -70,6 +73,10 @@ class Control:
     own_seed: NDArray[np.int64]
     own_without: Array | None = None
 
+    def of(self, keep: NDArray[np.bool_]) -> Control:
+        """For some of the curve's values, keep [n]."""
+        return replace(self, seed=self.seed[keep])
+
 
 @dataclass(frozen=True)
 class Sharpened:
@@ -83,6 +90,16 @@ class Sharpened:
     coefficient: float
     correlation: float
     narrower: float
+
+    @property
+    def told(self) -> str:
+        """In words: what stands beside the network's seeds, and what for."""
+        gain = (
+            f"an interval {self.narrower:.2g} times as short as the network's alone"
+            if self.narrower >= LEAST_GAIN
+            else "no shorter interval than the network's alone"
+        )
+        return f"{self.kernel_seeds} seeds of the kernel limit beside {self.network_seeds}: {gain}"
 
 
 @dataclass(frozen=True, eq=False)

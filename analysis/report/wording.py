@@ -135,11 +135,21 @@ def where(verdict: Verdict) -> str:
 
 
 def data(verdict: Verdict) -> str:
-    """What the fit stands on: `8 seeds at 7 values, 64 to 4096`."""
+    """What the fit stands on: `8 seeds at 7 values, 64 to 4096`; and what the kernel limit adds."""
     if not verdict.points:
         return "none that can be used"
-    seeds, values = counted(verdict.seeds, "seed"), counted(verdict.points, "value")
-    return f"{seeds} at {values}, {_range(verdict)}"
+    told = (
+        f"{counted(verdict.seeds, 'seed')} at {counted(verdict.points, 'value')}, {_range(verdict)}"
+    )
+    both = verdict.fitted.two_levels
+    return told if both is None else f"{told}; {both.told}"
+
+
+def seeds(verdict: Verdict) -> str:
+    """How many: `8 seeds`, `8 seeds and 128 of the kernel limit`."""
+    both = verdict.fitted.two_levels
+    own = counted(verdict.seeds, "seed")
+    return own if both is None else f"{own} and {both.kernel_seeds} of the kernel limit"
 
 
 def sentence(verdict: Verdict) -> Markup:
@@ -169,7 +179,7 @@ def _told(verdict: Verdict) -> Markup:
         power(verdict.axis, verdict.exponent, digits(*ends)),
         share(verdict.level),
         interval(*ends),
-        counted(verdict.seeds, "seed"),
+        seeds(verdict),
     )
 
 

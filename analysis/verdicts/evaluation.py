@@ -211,7 +211,8 @@ def _told(prediction: Prediction, verdict: Verdict, share: float, assessed: str)
     word = _word_at(prediction, verdict, share)
     if word is not verdict.verdict:
         reasons.append(f"with the interval adjusted for all verdicts together: {word}")
-    reasons += [assessed, note]
+    sharpened = "" if fit.two_levels is None else f"with {fit.two_levels.told}"
+    reasons += [sharpened, assessed, note]
     fixed = dict(curve.fixed)
     if curve.effective_time is not None:
         fixed["effective_time"] = curve.effective_time

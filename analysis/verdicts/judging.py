@@ -123,6 +123,7 @@ def judge(prediction: Prediction, fit: PowerLawFit) -> Verdict:
             "holdout": None if fit.holdout is None else asdict(fit.holdout),
             "log_bias": fit.log_bias,
             "test_set": None if fit.test_set is None else asdict(fit.test_set),
+            "two_levels": None if fit.two_levels is None else asdict(fit.two_levels),
         },
         fitted=fit,
         verdict=word,
@@ -178,6 +179,7 @@ def _without(curve: Curve, levels: set[float]) -> Curve:
         seed=curve.seed[keep],
         censored=curve.censored[keep],
         without=None if curve.without is None else curve.without[keep],
+        control=None if curve.control is None else curve.control.of(keep),
     )
 
 
@@ -191,7 +193,16 @@ def levels_listed(values: Iterable[float]) -> str:
 
 
 def fit_curve(curve: Curve, level: float = 0.95, growth: Growth | None = None) -> PowerLawFit:
-    """`fit_power_law` of the usable part of a curve; seeds link levels where they share data."""
+    """`fit_power_law` of the usable part of a curve; seeds link levels where they share data, and
+    the kernel limit sharpens the level means where it stands beside them."""
     kept, _note = usable(curve)
     seed = kept.seed if kept.linked else None
-    return fit_power_law(kept.x, kept.y, seed, level=level, growth=growth, without=kept.without)
+    return fit_power_law(
+        kept.x,
+        kept.y,
+        seed,
+        level=level,
+        growth=growth,
+        without=kept.without,
+        control=kept.control,
+    )

@@ -14,6 +14,7 @@ The best effective time is then (a B N / (c V))^(1 / (a + c)), so that
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -49,6 +50,10 @@ class Grid:
     noise: float = 0.05
     kernel: bool = True
     study: str = "synthetic"
+    limits: int = 0
+    """Seeds of trials of infinite width, at every N and the base's step size."""
+    own: float = 0.0
+    """Noise of a network beside that of its training set."""
 
 
 def best_time(samples: float) -> float:
@@ -86,6 +91,12 @@ def configs(grid: Grid) -> Iterator[TrialConfig]:
                         steps=grid.steps, recorded=grid.recorded, kernel=grid.kernel,
                     )  # fmt: skip
 
+            base = TrialConfig(
+                law=law, samples=n0, width=m0, step_size=eta0, recorded=grid.recorded
+            )
+            for n, seed in itertools.product(grid.samples, range(grid.limits)):
+                yield base.changed(samples=n, width=np.inf, seed=seed)
+
 
 def synthetic_table(grid: Grid | None = None, random_seed: int = 0) -> pd.DataFrame:
     """The table as `load_results` gives it; null where not asked for."""
@@ -110,11 +121,13 @@ def _trial(
     variance = u * VARIANCE * s**VARIANCE_POWER / n
     kernel = bias + variance
     error = kernel * (1 + WIDTH_CONSTANT / m)
+    if grid.own and not config.infinite:
+        error = error * float(np.exp(grid.own * generator.standard_normal()))
     values: dict[str, object] = {
         "trial_id": config.trial_id, "point_id": config.point_id, "data_id": config.data_id,
         "study": grid.study, "law": config.law.kind, "law_id": config.law_id,
         "law_label": config.law.label, "dimension": config.dimension, "samples": n, "width": m,
-        "step_size": config.step_size, "steps": config.steps,
+        "step_size": config.step_size, "steps": None if config.infinite else config.steps,
         "initialisation": config.initialisation, "feature_bias": config.bias,
         "t_min": config.diffusion.t_min, "t_max": config.diffusion.t_max,
         "schedule": config.diffusion.schedule, "seed": config.seed,
@@ -130,6 +143,8 @@ def _trial(
         "train_loss": 0.5 * (0.6 + bias) / (1 + s / 20), "holdout_loss": 0.5 * (0.6 + error),
         "displacement": 0.1 * np.sqrt(s), "flipped_fraction": 0.02 * np.sqrt(s / m),
     }  # fmt: skip
+    if config.infinite:
+        values |= dict.fromkeys(("displacement", "flipped_fraction"), np.nan)
     for i in range(1, 5):
         values[f"score_error_bin{i}"] = error * (0.4 + 0.24 * i)
         values[f"score_error_unweighted_bin{i}"] = 3 * error * (1.6 - 0.24 * i)
@@ -141,4 +156,6 @@ def _trial(
             "kernel_train_loss": 0.5 * (0.6 + bias), "kernel_holdout_loss": 0.5 * (0.6 + kernel),
             "kernel_complexity": 0.5 / np.sqrt(1 + s),
         }  # fmt: skip
+    if config.infinite:
+        values["coupling"] = np.nan
     return pd.DataFrame(values)

@@ -270,3 +270,89 @@ def test_final_error_counts_only_where_the_noise_is_fitted(synthetic: ModuleType
 
 def test_empty_table_has_no_curves(table: pd.DataFrame) -> None:
     assert curves(table.iloc[:0]) == []
+
+
+# --- trials of infinite width beside a curve ------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def beside(synthetic: ModuleType) -> pd.DataFrame:
+    return synthetic.synthetic_table(synthetic.Grid(seeds=3, limits=20, own=0.03, noise=0.1))
+
+
+def over_n(frame: pd.DataFrame, quantity: Quantity, width: float = 4096) -> Curve:
+    return next(
+        c
+        for c in curves(frame)
+        if (c.quantity, c.axis, c.fixed["width"]) == (quantity, "samples", width)
+    )
+
+
+@pytest.mark.parametrize(
+    "quantity", [Quantity.BEST_ERROR, Quantity.BEST_TIME, Quantity.KERNEL_BEST_ERROR]
+)
+def test_a_curve_over_n_knows_the_limit_on_its_data_and_on_more(
+    beside: pd.DataFrame, quantity: Quantity
+) -> None:
+    network, limit = over_n(beside, quantity), over_n(beside, quantity, np.inf)
+    control = network.control
+    assert control is not None
+    assert limit.control is None
+    assert len(control.own_x) == 20 * 7
+    assert sorted(zip(control.own_x, control.own_y, strict=True)) == sorted(
+        zip(limit.x, limit.y, strict=True)
+    )
+    place = {data: i for i, data in enumerate(control.own_seed)}
+    assert len(place) == 20 * 7
+    partners = [place[data] for data in control.seed]
+    assert (control.own_x[partners] == network.x).all()
+    ratio = network.y / control.own_y[partners]
+    assert np.abs(np.log(ratio / np.median(ratio))).max() < 0.2  # 10 % noise is shared, 3 % not
+
+
+def test_the_limit_is_read_at_the_networks_common_time(beside: pd.DataFrame) -> None:
+    network, limit = (
+        over_n(beside, Quantity.ERROR_AT_TIME),
+        over_n(beside, Quantity.ERROR_AT_TIME, np.inf),
+    )
+    assert network.effective_time != limit.effective_time
+    table = trials(beside)
+    rows = table.rows
+    where = np.flatnonzero(np.isinf(rows["width"]) & (rows["samples"] == 64))
+    moment = np.full(len(where), network.effective_time)
+    read = at_time(table.time[where], table.series["score_error"][where], moment)
+    assert network.control is not None
+    assert sorted(network.control.own_y[network.control.own_x == 64]) == pytest.approx(sorted(read))
+
+
+def test_only_curves_over_n_have_a_limit_beside_them(beside: pd.DataFrame) -> None:
+    for one in curves(beside):
+        wanted = one.axis == "samples" and np.isfinite(one.fixed["width"])
+        has_none = (Quantity.FINAL_ERROR, Quantity.COUPLING_AT_TIME)
+        assert (one.control is not None) == (wanted and one.quantity not in has_none)
+
+
+def test_limits_of_other_data_features_or_step_sizes_are_not_beside(beside: pd.DataFrame) -> None:
+    infinite = np.isinf(beside["width"])
+    for name, value in (("step_size", 0.5), ("feature_bias", False), ("t_min", 0.01)):
+        other = beside.copy()
+        other.loc[infinite, name] = value
+        assert over_n(other, Quantity.BEST_ERROR).control is None
+    other = beside.copy()
+    other.loc[infinite, "data_id"] += "x"
+    control = over_n(other, Quantity.BEST_ERROR).control
+    assert control is not None
+    assert not set(control.seed) & set(control.own_seed)
+
+
+def test_levels_where_a_limit_diverged_or_was_censored_are_left_out(beside: pd.DataFrame) -> None:
+    frame = beside.copy()
+    infinite = np.isinf(frame["width"]) & (frame["seed"] == 15)
+    frame.loc[infinite & (frame["samples"] == 64), "status"] = "diverged"
+    late = infinite & (frame["samples"] == 256) & (frame["effective_time"] > 3)
+    frame.loc[late, "score_error"] = np.nan
+    frame.loc[infinite & (frame["samples"] == 512), "status"] = "failed"
+    control = over_n(frame, Quantity.BEST_ERROR).control
+    assert control is not None
+    count = {n: int((control.own_x == n).sum()) for n in (64, 128, 256, 512)}
+    assert count == {64: 0, 128: 20, 256: 0, 512: 19}
