@@ -1,7 +1,7 @@
 """How often intervals from network and kernel seeds together hold the exponent, and their length.
 
 Run alone: `python benchmarks/two_levels.py --repetitions 1000 --json two_levels.json`. Every
-repetition has its own fixed seed, so the table, which docs/coverage.txt holds, is reproducible.
+repetition has its own fixed seed, so the table, which docs/two_levels.txt holds, is reproducible.
 
 Curves y = x^-1/2 noise at eight levels x = 64 .. 8192, M seeds of the network; z, the kernel's, on
 those seeds and on others, K in all (analysis/fits/two_levels.py). Both noises are lognormal or

@@ -2,7 +2,7 @@
 
 The network is trained on few seeds, its kernel limit on those and on many more. What the seeds of
 the network happen to be shows in the kernel's mean over them, beside its mean over all seeds: a
-control variate (Hammersley and Handscomb, Monte Carlo Methods, 1964, section 5.5), on logs of level
+control variate (Hammersley and Handscomb, Monte Carlo Methods, 1964), on logs of level
 means, in which both scatter alike:
 
     log mu_l = log mean(y)_l + theta D_l,    D_l = log mean_all(z)_l - log mean_paired(z)_l
@@ -22,7 +22,7 @@ there, which K_l seeds know well: nu = sum (M_l - 1) - 1 degrees of freedom. the
 good at a correlation of 0.98, no better than the network alone at 0.5, and 1.4 times as long at 0.
 With few seeds and a correlation near 0 a slope is noise that costs precision, so it is shrunk: by
 1 - 1/F, F its F-ratio, and to 0 where that is negative or the slope is (James and Stein's positive
-part). The interval is then no longer than the network's own at any correlation (docs/coverage.txt).
+part). The interval is then no longer than the network's own at any correlation (docs/two_levels.txt).
 
 The error of seed s is e_s / M_l + theta p_z / K_l for the network's seeds, theta p_z / K_l for the
 kernel's other ones, so that the variance of log mu_l is

@@ -264,10 +264,11 @@ def _settle(prediction: Prediction, fit: PowerLawFit) -> str:
 
 def _settled(fit: PowerLawFit, half: float, room: float) -> str:
     """Seeds per level that bring the fit's half-width down to `room`."""
-    return _seeds(max(fit.seeds, 1), half, room, _freedom(fit), fit.level) or (
+    told = _seeds(max(fit.seeds, 1), half, room, _freedom(fit), fit.level) or (
         f"not even {MOST_SEEDS} seeds per level {SETTLES}: the estimate lies too near the edge of "
         "what counts as theory's value"
     )
+    return told if fit.two_levels is None else f"with kernel seeds in proportion, {told}"
 
 
 def _seeds(now: int, half: float, room: float, freedom: float, level: float) -> str:
