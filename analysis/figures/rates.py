@@ -158,7 +158,7 @@ def data(curve: Curve, kept: Curve, short: str, fit: PowerLawFit) -> list[Series
         if sharp is None:
             series.append(Series(f"{short}, mean", *own, role="points"))
         else:
-            series.append(Series("network alone", *own, role="hollow"))
+            series.append(Series("network's seeds alone", *own, role="hollow"))
             series.append(Series(f"{short}, with kernel", *sharp, role="points"))
     out = ~np.isin(curve.x, kept.x)
     if out.any():
@@ -265,8 +265,8 @@ def _caption(
     ]
     if fit.two_levels is not None:
         parts.append(
-            "Hollow markers: the network alone; full ones: sharpened by the kernel limit on more "
-            f"data sets ({fit.two_levels.told})."
+            "Hollow markers: the network's seeds alone; full ones: sharpened by the kernel on "
+            f"more data sets ({fit.two_levels.told})."
         )
     if fit.ok:
         low, high = fit.ci

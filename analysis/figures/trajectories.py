@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.data.quantities import best, trials
 from analysis.data.sweeps import (
     PLAIN,
     Setting,
@@ -23,6 +22,7 @@ from analysis.data.sweeps import (
     settings,
     sweep,
 )
+from analysis.data.trajectories import best, trials
 from analysis.figures import audit as audit_figures
 from analysis.figures import rates as rate_figures
 from analysis.figures import stops as stop_figures

@@ -22,7 +22,8 @@ there, which K_l seeds know well: nu = sum (M_l - 1) - 1 degrees of freedom. the
 good at a correlation of 0.98, no better than the network alone at 0.5, and 1.4 times as long at 0.
 With few seeds and a correlation near 0 a slope is noise that costs precision, so it is shrunk: by
 1 - 1/F, F its F-ratio, and to 0 where that is negative or the slope is (James and Stein's positive
-part). The interval is then no longer than the network's own at any correlation (docs/two_levels.txt).
+part). Then the interval is no longer than the network's own at any correlation
+(docs/two_levels.txt).
 
 The error of seed s is e_s / M_l + theta p_z / K_l for the network's seeds, theta p_z / K_l for the
 kernel's other ones, so that the variance of log mu_l is
@@ -95,11 +96,12 @@ class Sharpened:
     def told(self) -> str:
         """In words: what stands beside the network's seeds, and what for."""
         gain = (
-            f"an interval {self.narrower:.2g} times as short as the network's alone"
+            f"an interval {self.narrower:.2g} times as short as theirs alone"
             if self.narrower >= LEAST_GAIN
-            else "no shorter interval than the network's alone"
+            else "no shorter interval than theirs alone"
         )
-        return f"{self.kernel_seeds} seeds of the kernel limit beside {self.network_seeds}: {gain}"
+        own, limit = self.network_seeds, self.kernel_seeds
+        return f"{limit} seeds of the kernel limit beside {own} of the network: {gain}"
 
 
 @dataclass(frozen=True, eq=False)

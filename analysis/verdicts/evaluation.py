@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.audit import audit_beside, audit_curves, exponents_for
-from analysis.data.quantities import Curve, curves, trials
+from analysis.data.quantities import Curve, curves
 from analysis.data.quantity import Quantity
 from analysis.data.sweeps import PLAIN
 from analysis.data.table import Table
+from analysis.data.trajectories import trials
 from analysis.fits.growth import POWER, Growth
 from analysis.fits.multiplicity import adjusted_level
 from analysis.fits.power_law import PowerLawFit

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.data.quantities import CONFIGURATION, Curve, Trials, per_trial
+from analysis.data.quantities import CONFIGURATION, Curve
 from analysis.data.quantity import Quantity
+from analysis.data.trajectories import Trials, per_trial
 from analysis.fits.joint import JointFit, fit_joint
 from analysis.text import p_text
 from trainers.trial import TrialStatus

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from analysis.data.quantities import INTERPOLATED, Curve
+from analysis.data.quantities import Curve
 from analysis.data.quantity import Quantity
 from analysis.data.sweeps import PLAIN
+from analysis.data.trajectories import INTERPOLATED
 from analysis.fits.diagnostics import LocalSlope
 from analysis.fits.growth import Growth
 from analysis.fits.power_law import PowerLawFit, fit_power_law

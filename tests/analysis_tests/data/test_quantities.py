@@ -8,16 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.quantities import (
-    INTERPOLATED,
-    Curve,
-    at_time,
-    best,
-    common_time,
-    curves,
-    trials,
-)
+from analysis.data.quantities import Curve, curves
 from analysis.data.quantity import Quantity
+from analysis.data.trajectories import INTERPOLATED, at_time, best, common_time, trials
 
 TIME = np.array([0.0, *np.logspace(0, 3, 39)])
 

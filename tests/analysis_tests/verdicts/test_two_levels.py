@@ -61,7 +61,8 @@ def test_a_verdict_rests_on_network_and_kernel(
     assert told["narrower"] > 2.5
     assert abs(sharp.exponent - synthetic.ERROR_EXPONENT) < half[0]
     assert (
-        f"with {KERNELS} seeds of the kernel limit beside {NETWORKS}: an interval" in sharp.reason
+        f"with {KERNELS} seeds of the kernel limit beside {NETWORKS} of the network: an"
+        in sharp.reason
     )
     assert f"{told['narrower']:.2g} times as short" in sharp.reason
     assert wide.to_dict()["fit"]["two_levels"] is None
@@ -114,7 +115,10 @@ def test_figures_show_the_network_alone_and_both(both: Evaluation) -> None:
     assert full.high is not None
     assert (full.low < full.y).all()
     assert (np.log(full.high / full.low) < np.log(high / low) / 2).all()
-    assert "Hollow markers: the network alone; full ones: sharpened by the kernel" in plot.caption
+    assert (
+        "Hollow markers: the network's seeds alone; full ones: sharpened by the kernel"
+        in plot.caption
+    )
     below = plot.panels[0].below
     assert below is not None
     ratio = next(s for s in below.series if s.role == "points")
@@ -122,5 +126,5 @@ def test_figures_show_the_network_alone_and_both(both: Evaluation) -> None:
     assert set(plot.table["role"]) >= {"hollow", "points"}
     (axes, _under) = draw(plot).axes
     hollow, filled = axes.containers[:2]
-    assert hollow.get_label() == "network alone"
+    assert hollow.get_label() == "network's seeds alone"
     assert hollow[0].get_markerfacecolor() != filled[0].get_markerfacecolor()
