@@ -236,6 +236,7 @@ def verdict_row(verdict: Verdict) -> dict[str, Any]:
         "measured": text.number(verdict.exponent, text.digits(verdict.ci_low, verdict.ci_high)),
         "plain": text.interval(verdict.ci_low, verdict.ci_high),
         "wide": wording.infinite_width(verdict),
+        "wide_measured": verdict.infinite_width is not None and verdict.infinite_width.measured,
         "wide_note": verdict.infinite_width.message if verdict.infinite_width else "",
         "adjusted": text.interval(verdict.adjusted_low, verdict.adjusted_high),
         "data": wording.data(verdict),

@@ -24,7 +24,7 @@ from analysis.fits.growth import POWER, Growth
 from analysis.fits.multiplicity import adjusted_level
 from analysis.fits.power_law import PowerLawFit
 from analysis.theory.registry import Kind, Prediction, predictions
-from analysis.verdicts.infinite_width import infinite_width
+from analysis.verdicts.infinite_width import infinite_width, limit_of, measured
 from analysis.verdicts.judging import Verdict, fit_curve, judge, levels_listed, usable
 from analysis.verdicts.rules import Word, word_at
 from analysis.verdicts.stops import RULES, check_rules, stops
@@ -111,6 +111,9 @@ def evaluate(
         chosen = [p for p in (*known, *extra) if _applies(p, curve)]
         stopped_over_n = (curve.quantity, curve.axis) == (Quantity.BEST_ERROR, "samples")
         wide = infinite_width(arrays(), curve, level) if chosen and stopped_over_n else None
+        limit = limit_of(curve, every) if chosen and stopped_over_n else None
+        if limit is not None:
+            wide = measured(fits.of(limit, None), wide)
         for prediction in chosen:
             verdict = _measured(curve, _judged(prediction, curve, fits))
             if verdict.fitted.growth == POWER:

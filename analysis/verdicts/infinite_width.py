@@ -2,28 +2,36 @@
 
 A rate measured at one width m holds the error that width leaves, C m^-c, as if it fell with N. The
 joint fit of all trials that differ in N and m only takes it out. Two sweeps that cross (N at one m,
-m at one N) are enough if the two terms add up, which only trials off the cross can test.
+m at one N) are enough if the two terms add up, which only trials off the cross can test. Where
+trials of infinite width stand beside the curve, the rate is that which they show, and nothing is
+extrapolated.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from analysis.data.limit_beside import OF_NETWORKS
 from analysis.data.quantities import CONFIGURATION, Curve
 from analysis.data.quantity import Quantity
 from analysis.data.trajectories import Trials, per_trial
 from analysis.fits.joint import JointFit, fit_joint
-from analysis.text import p_text
+from analysis.fits.power_law import PowerLawFit
+from analysis.text import counted, p_text
+from trainers.registry import DESCENT
 from trainers.trial import TrialStatus
 
 
 @dataclass(frozen=True)
 class InfiniteWidth:
     """The rate and its interval, NaN where refused; `message` says why, or what it rests on.
-    width_exponent: c. additivity: p-value of the terms adding up, None where untestable."""
+    width_exponent: c. additivity: p-value of the terms adding up, None where untestable. measured:
+    by trials of infinite width, not by the joint fit."""
 
     status: str
     message: str
@@ -33,6 +41,7 @@ class InfiniteWidth:
     width_exponent: float
     additivity: float | None
     cells: int
+    measured: bool = False
 
 
 def infinite_width(table: Trials, curve: Curve, level: float = 0.95) -> InfiniteWidth | None:
@@ -60,6 +69,40 @@ def infinite_width(table: Trials, curve: Curve, level: float = 0.95) -> Infinite
     axes = {name: rows.loc[use, name].to_numpy(dtype=float) for name in ("samples", "width")}
     fit = fit_joint(error[use], axes, cluster=rows.loc[use, "data_id"].to_numpy(), level=level)
     return _told(fit)
+
+
+def limit_of(curve: Curve, every: Sequence[Curve]) -> Curve | None:
+    """The curve of the trials of infinite width beside a curve over N; None where there are none,
+    or where it is no limit of these networks: descent from 0 it is."""
+    own = curve.fixed.get("initialisation") == "symmetric"
+    own = own and curve.fixed.get("trainer") == DESCENT
+    if curve.control is None or not own:
+        return None
+    found = (c for c in every if c.fixed.get("width") == math.inf and _shared(c) == _shared(curve))
+    return next(found, None)
+
+
+def _shared(curve: Curve) -> tuple[object, ...]:
+    """What a curve shares with its limit."""
+    held = {name: value for name, value in curve.fixed.items() if name not in OF_NETWORKS}
+    return curve.quantity, curve.axis, curve.law_id, curve.dimension, held
+
+
+def measured(fit: PowerLawFit, joint: InfiniteWidth | None) -> InfiniteWidth | None:
+    """The rate of a fit at infinite width, with the joint fit's exponent of the width where there
+    is one; `joint` where the fit has no rate."""
+    if not fit.ok:
+        return joint
+    return InfiniteWidth(
+        str(fit.status),
+        f"measured, {counted(fit.seeds, 'seed')} at each of {fit.points} N",
+        fit.exponent,
+        *fit.ci,
+        math.nan if joint is None else joint.width_exponent,
+        None if joint is None else joint.additivity,
+        fit.points,
+        measured=True,
+    )
 
 
 def _told(fit: JointFit) -> InfiniteWidth:

@@ -128,3 +128,30 @@ def test_figures_show_the_network_alone_and_both(both: Evaluation) -> None:
     hollow, filled = axes.containers[:2]
     assert hollow.get_label() == "network's seeds alone"
     assert hollow[0].get_markerfacecolor() != filled[0].get_markerfacecolor()
+
+
+def test_the_rate_at_infinite_width_is_that_of_its_trials(
+    table: pd.DataFrame, both: Evaluation, alone: Evaluation
+) -> None:
+    """No width is varied, so without them there is none; and it is no limit of other networks."""
+    wide = verdict(both).infinite_width
+    limit = next(
+        v
+        for v in both
+        if (v.quantity, v.axis, v.fixed["width"]) == (Quantity.BEST_ERROR, "samples", np.inf)
+    )
+    assert wide is not None
+    assert (wide.exponent, wide.ci_low, wide.ci_high) == (
+        limit.exponent,
+        limit.ci_low,
+        limit.ci_high,
+    )
+    assert wide.measured
+    assert f"{KERNELS} seeds at each of 7 N" in wide.message
+    assert verdict(alone).infinite_width is None
+    assert limit.infinite_width is None
+    networks = np.isfinite(table["width"])
+    for name, value in (("trainer", "adam"), ("initialisation", "plain")):
+        other = verdict(evaluate(table.assign(**{name: table[name].where(~networks, value)})))
+        assert other.infinite_width is None
+        assert other.fitted.two_levels is not None

@@ -34,6 +34,7 @@ audit: false
 resources: {workers: 1}
 """
 MORE = STUDY.replace("[16, 32, 64], width: [16, inf]", "[16, 32, 64, 128], width: [16, inf]")
+KERNELS = MORE.replace("seeds: 3", "seeds: {network: 3, kernel: 6}")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -87,3 +88,16 @@ def test_a_study_with_infinite_width_runs_is_judged_and_grows(tmp_path: Path) ->
     assert second.trained == 3 * 2
     grown = load_results(storage)
     assert grown[np.isinf(grown["width"])]["trial_id"].nunique() == 12
+
+    # Seeds of the kernel alone are added beside networks that are never trained again, and rates
+    # over N then rest on both.
+    third = run(StudySpec.from_text(KERNELS), storage=storage, tracking_uri=tracking)
+    assert third.trained == 3 * 4
+    verdicts = json.loads((storage / "verdicts.json").read_text())
+    (never_stopped,) = (
+        v["fit"]["two_levels"]
+        for v in verdicts
+        if (v["quantity"], v["axis"], v["fixed"]["width"]) == ("interpolation_error", "samples", 16)
+    )
+    assert (never_stopped["network_seeds"], never_stopped["kernel_seeds"]) == (3, 6)
+    assert never_stopped["correlation"] == pytest.approx(1)
