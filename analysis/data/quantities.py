@@ -83,6 +83,18 @@ class Curve:
     def levels(self) -> int:
         return len(np.unique(self.x))
 
+    def only(self, keep: NDArray[np.bool_]) -> Curve:
+        """The curve of some of its trials, keep [n]."""
+        return replace(
+            self,
+            x=self.x[keep],
+            y=self.y[keep],
+            seed=self.seed[keep],
+            censored=self.censored[keep],
+            without=None if self.without is None else self.without[keep],
+            control=None if self.control is None else self.control.of(keep),
+        )
+
     def same_trials(self, other: Curve) -> bool:
         """Whether both are quantities of the same trials along the same axis."""
         mine = self.axis, self.law_id, self.dimension, dict(self.fixed)
@@ -90,12 +102,18 @@ class Curve:
 
 
 def _groups(rows: pd.DataFrame, axis: str) -> Iterator[NDArray[np.int64]]:
-    """Positions of the trials identical in all but the axis and the seed; most levels first."""
+    """Positions of the trials identical in all but the axis and the seed; networks first, then most
+    levels."""
     held = [name for name in CONFIGURATION if name != axis and name in rows]
     group = rows.groupby(held, dropna=False, sort=True).ngroup().to_numpy()
     found = [np.flatnonzero(group == g) for g in range(int(group.max()) + 1)]
     kept = [p for p in found if rows[axis].iloc[p].nunique() >= MINIMUM_VALUES]
-    yield from sorted(kept, key=lambda p: (-rows[axis].iloc[p].nunique(), -len(p), int(p.min())))
+    infinite = np.isinf(rows["width"].to_numpy(dtype=float))
+
+    def rank(p: NDArray[np.int64]) -> tuple[bool, int, int, int]:
+        return bool(infinite[p].all()), -rows[axis].iloc[p].nunique(), -len(p), int(p.min())
+
+    yield from sorted(kept, key=rank)
 
 
 def curves(frame: pd.DataFrame | Table) -> list[Curve]:
@@ -103,8 +121,8 @@ def curves(frame: pd.DataFrame | Table) -> list[Curve]:
 
     A group is the trials that agree in all of CONFIGURATION but the axis, with at least
     MINIMUM_VALUES values of it. Diverged and failed trials, and trials without a value, are left
-    out and counted. Curves of a quantity that the table does not hold are not made. Largest group
-    of an axis first.
+    out and counted. Curves of a quantity that the table does not hold are not made. Of an axis,
+    networks come before trials of infinite width, then the largest group first.
     """
     table = trials(frame)
     if not len(table.rows):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -168,20 +168,8 @@ def usable(curve: Curve) -> tuple[Curve, str]:
         notes.append(f"{_trials(len(curve.failed))} failed, left out")
     if curve.missing:
         notes.append(f"{_trials(len(curve.missing))} without a value, left out")
-    return _without(curve, censored | diverged), "; ".join(notes)
-
-
-def _without(curve: Curve, levels: set[float]) -> Curve:
-    keep = ~np.isin(curve.x, sorted(levels))
-    return replace(
-        curve,
-        x=curve.x[keep],
-        y=curve.y[keep],
-        seed=curve.seed[keep],
-        censored=curve.censored[keep],
-        without=None if curve.without is None else curve.without[keep],
-        control=None if curve.control is None else curve.control.of(keep),
-    )
+    kept = ~np.isin(curve.x, sorted(censored | diverged))
+    return curve.only(kept), "; ".join(notes)
 
 
 def _trials(count: int) -> str:

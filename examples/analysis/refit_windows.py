@@ -10,10 +10,10 @@ import sys
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import fit_power_law, load_results
+from analysis import load_results
 from analysis.data.quantities import curves
 from analysis.fits.growth import OFFSET, POWER, log_power
-from analysis.verdicts.judging import usable
+from analysis.verdicts.judging import fit_curve, usable
 
 given = dict(enumerate(sys.argv[1:]))
 frame = load_results(given.get(0, "results/quickstart"))
@@ -29,7 +29,7 @@ for low, high in [(0, 0), (1, 0), (2, 0), (0, 1), (0, 2), (1, 1)]:
     ends = levels[low], levels[len(levels) - 1 - high]
     keep = (curve.x >= ends[0]) & (curve.x <= ends[1])
     for growth in (POWER, OFFSET, log_power(1)):
-        fit = fit_power_law(curve.x[keep], curve.y[keep], growth=growth)
+        fit = fit_curve(curve.only(keep), growth=growth)
         name = f"{ends[0]:g} to {ends[1]:g}, {growth.form}"
         told = fit.message or f"{fit.points} levels"
         print(f"{name:36} b = {fit.exponent:.3f} [{fit.ci[0]:.3f}, {fit.ci[1]:.3f}]  {told}")

@@ -325,6 +325,13 @@ def test_only_curves_over_n_have_a_limit_beside_them(beside: pd.DataFrame) -> No
         assert (one.control is not None) == (wanted and one.quantity not in has_none)
 
 
+def test_networks_come_before_their_limits(beside: pd.DataFrame) -> None:
+    widths = [c.fixed["width"] for c in curves(beside) if c.axis == "samples"]
+    first = widths.index(np.inf)
+    assert first > 0
+    assert set(widths[first:]) == {np.inf}
+
+
 def test_limits_of_other_data_features_or_step_sizes_are_not_beside(beside: pd.DataFrame) -> None:
     infinite = np.isinf(beside["width"])
     for name, value in (("step_size", 0.5), ("feature_bias", False), ("t_min", 0.01)):
