@@ -97,7 +97,8 @@ def test_a_study_with_infinite_width_runs_is_judged_and_grows(tmp_path: Path) ->
     (never_stopped,) = (
         v["fit"]["two_levels"]
         for v in verdicts
-        if (v["quantity"], v["axis"], v["fixed"]["width"]) == ("interpolation_error", "samples", 16)
+        if (v["quantity"], v["axis"], v["fixed"].get("width"))
+        == ("interpolation_error", "samples", 16)
     )
     assert (never_stopped["network_seeds"], never_stopped["kernel_seeds"]) == (3, 6)
     assert never_stopped["correlation"] == pytest.approx(1)
