@@ -46,13 +46,10 @@ from scipy import special
 
 from analysis.fits import test_set
 from analysis.fits.clusters import Clusters
-from analysis.fits.log_means import jackknife
+from analysis.fits.log_means import EQUAL, jackknife
 from analysis.fits.two_levels import Control, TwoLevels, two_levels
 
 Array = NDArray[np.float64]
-
-EQUAL = 1e-13
-"""x that differ by this share of themselves or less are one level."""
 
 
 def student(level: float, freedom: float) -> float:

@@ -1,4 +1,4 @@
-"""The log of a mean from few values, by Tukey's jackknife: see `intervals`, which says why."""
+"""Levels, and the log of a mean from few values by Tukey's jackknife: see `intervals`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+
+EQUAL = 1e-13
+"""x that differ by this share of themselves or less are one level."""
 
 
 def jackknife(where: NDArray[np.int64], y: Array) -> tuple[Array, Array, Array]:

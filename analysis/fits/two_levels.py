@@ -49,11 +49,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.fits.log_means import Array, jackknife
+from analysis.fits.log_means import EQUAL, Array, jackknife
 from analysis.fits.test_set import log_sums, spread
-
-EQUAL = 1e-13
-"""As of `intervals`: x that differ by this share are one level."""
 
 LEAST_GAIN = 1.05
 """In length, below which an interval is not called shorter."""

@@ -15,8 +15,9 @@ from analysis.figures.drawing import draw
 from analysis.figures.plot import Plot
 from analysis.figures.trajectories import study_plots
 from analysis.report import wording
+from analysis.theory.registry import Kind, Prediction
 from analysis.verdicts.evaluation import Evaluation, evaluate
-from analysis.verdicts.judging import Verdict
+from analysis.verdicts.judging import Verdict, Word, judge
 
 NETWORKS, KERNELS = 4, 60
 
@@ -155,3 +156,13 @@ def test_the_rate_at_infinite_width_is_that_of_its_trials(
         other = verdict(evaluate(table.assign(**{name: table[name].where(~networks, value)})))
         assert other.infinite_width is None
         assert other.fitted.two_levels is not None
+
+
+def test_seeds_that_would_settle_it_are_of_both(both: Evaluation, alone: Evaluation) -> None:
+    """A prediction at whose edge the exponent stands is undetermined."""
+    for of, said in ((both, True), (alone, False)):
+        fit = verdict(of).fitted
+        edge = Prediction("p", "e", "samples", fit.exponent / 1.14, Kind.SHARP, 0.15, "s", "t.")
+        told = judge(edge, fit)
+        assert told.verdict is Word.UNDETERMINED
+        assert ("with kernel seeds in proportion" in told.reason) is said
