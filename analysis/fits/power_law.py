@@ -17,11 +17,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.fits import asymptotic as at_large
 from analysis.fits import diagnostics
 from analysis.fits import offset as offset_fit
 from analysis.fits.diagnostics import Curvature, Holdout, LocalSlope, Spread
@@ -107,6 +109,22 @@ class PowerLawFit:
         if self.offset_fit is not None:
             return offset_fit.interval(self.means, self.offset_fit, level)
         return self.means.contrast(-self.means.polynomial(1)[1]).interval(level)
+
+    @cached_property
+    def asymptotic(self) -> at_large.Asymptotic | None:
+        """The exponent at large x, where the curve may still bend; None where the data are too few
+        to show a bend, or bend as no correction does, and for a form with an offset."""
+        return self._asymptotic(self.level)
+
+    def interval_at_large(self, level: float) -> tuple[float, float]:
+        """The interval of `asymptotic` at another level, or the plain one where there is none."""
+        seen = self._asymptotic(level)
+        return self.interval(level) if seen is None else (seen.low, seen.high)
+
+    def _asymptotic(self, level: float) -> at_large.Asymptotic | None:
+        if not self.ok or self.means is None or self.offset_fit is not None:
+            return None
+        return at_large.asymptotic(self.means, level)
 
     def spread_at(self, level: float) -> Spread | None:
         """`spread` with its interval at another confidence level."""

@@ -13,22 +13,22 @@ In order; exponents are b in error ~ axis^-b, [low, high] is the fit's interval:
    over levels: `agrees` when it is below the margin (5 %), `disagrees` when above.
    qualitative "does not vanish". `agrees`: high < (1 - margin) threshold, threshold the exponent
    that best stopping reaches. `disagrees`: low above that. Else `undetermined`.
-4. Drift. Theory speaks of large N, so where the curve is heading counts.
-   The local exponent drifts (curvature test at 10 %): the verdict stands only if every window of
-   local slopes gives it (simultaneously), and so does the exponent that would be reached if the
-   drift went on over another range as long as the measured one. Corrections 1 + k x^-q that decay
-   by half or more over the range cannot pass for the limit then. "Does not vanish" is a statement
-   of large N alone: for its `agrees`, the last window and that forecast suffice.
-   No drift is seen: `faster`, `violates` and `disagrees` must be confirmed by the exponent at the
-   largest x (its 90 % interval, by a quadratic in log-log), for a drift that the test misses still
-   shifts the whole-range exponent by many standard errors. `consistent` and `agrees` must not be
-   contradicted by it.
+4. Large x. Theory speaks of large N, so [low, high] is that of the exponent at large x wherever it
+   can be had (`analysis.fits.asymptotic`): the straight line's own interval while no bend is seen,
+   and otherwise that of a power law with a correction that dies out, 1 + k x^-q.
+   Where it cannot be had (too few values to show a bend, or one that no such correction
+   describes), the local exponent must not drift (curvature test at 10 %), or every window of local
+   slopes and the exponent that the drift would reach over another range as long must give the same
+   verdict. No drift is seen: `faster`, `violates` and `disagrees` must be confirmed by the exponent
+   at the largest x (its 90 % interval, by a quadratic in log-log), and `consistent` and `agrees`
+   must not be contradicted by it. "Does not vanish" is a statement of large N alone: for its
+   `agrees`, the last window and the forecast suffice.
    A fit with an offset has its bend in its form: the curve must not bend about that form (score
    test of a quadratic, at 10 %), or `undetermined`.
 
 `undetermined` says what would settle it: seeds (half-width ~ t/sqrt(seeds)) or range (half-width
 ~ range^-3/2 at the same density of levels), computed from the present interval.
-benchmarks/coverage.py measures how often these rules are wrong.
+benchmarks/asymptotics.py measures how often these rules are wrong.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from analysis.fits.asymptotic import Asymptotic
 from analysis.fits.intervals import student
 from analysis.fits.power_law import FitStatus, PowerLawFit
 from analysis.text import counted, p_text, percent
@@ -87,20 +88,42 @@ def decide(prediction: Prediction, fit: PowerLawFit) -> tuple[Word, str]:
         return _decide_zero(prediction, fit)
     if not np.isfinite(fit.ci).all():
         return Word.UNDETERMINED, fit.message or "the data do not bound the exponent"
+    if fit.asymptotic is not None:
+        return _at_large(prediction, fit, fit.asymptotic)
     word = word_for(prediction, *fit.ci)
     told = f"b = {fit.exponent:.3g} [{fit.ci[0]:.3g}, {fit.ci[1]:.3g}] {_phrase(prediction, word)}"
     if word is Word.UNDETERMINED:
-        return word, f"{told}; {_settle(prediction, fit)}"
+        return word, f"{told}; {_settle(prediction, fit, fit.exponent, *fit.ci)}"
     drift = _drift(prediction, fit, word)
     return (Word.UNDETERMINED, f"{told}, but {drift}") if drift else (word, told)
 
 
+def _at_large(prediction: Prediction, fit: PowerLawFit, seen: Asymptotic) -> tuple[Word, str]:
+    """The verdict by the exponent at large x."""
+    word = word_for(prediction, seen.low, seen.high)
+    told = f"b = {fit.exponent:.3g} [{fit.ci[0]:.3g}, {fit.ci[1]:.3g}]"
+    if seen.bent:
+        how = "it may bend" if seen.straight else "the curve bends"
+        told += (
+            f" over the range; {how}, so at large values b is in [{seen.low:.3g}, {seen.high:.3g}],"
+            f" which {_phrase(prediction, word)}"
+        )
+    else:
+        told += f" {_phrase(prediction, word)}"
+    if word is not Word.UNDETERMINED:
+        return word, told
+    more = _settle(prediction, fit, seen.exponent, seen.low, seen.high)
+    if seen.bent:
+        more += f"; levels beyond {max(fit.levels):g} show where the bend ends"
+    return word, f"{told}; {more}"
+
+
 def word_at(prediction: Prediction, fit: PowerLawFit, level: float) -> Word:
-    """Rule 3 alone for a fit's interval at another confidence level."""
+    """The verdict by rule 3 for a fit's interval at another confidence level."""
     if prediction.kind is Kind.SHARP and prediction.exponent == 0:
         change = fit.spread_at(level)
         return _decide_zero(prediction, replace(fit, spread=change))[0]
-    low, high = fit.interval(level)
+    low, high = fit.interval_at_large(level)
     return Word.UNDETERMINED if math.isnan(low + high) else word_for(prediction, low, high)
 
 
@@ -244,15 +267,17 @@ def _decide_zero(prediction: Prediction, fit: PowerLawFit) -> tuple[Word, str]:
     )
 
 
-def _settle(prediction: Prediction, fit: PowerLawFit) -> str:
-    """How many seeds, or how long a range, would make the interval short enough."""
+def _settle(
+    prediction: Prediction, fit: PowerLawFit, exponent: float, low: float, high: float
+) -> str:
+    """How many seeds, or how long a range, would make the interval [low, high] short enough."""
     start, stop = _zone(prediction)
-    half = (fit.ci[1] - fit.ci[0]) / 2
+    half = (high - low) / 2
     if prediction.kind is Kind.BOUND:
         # below the bound: its upper end must fall below it; above: the lower end must pass start
-        room = max(prediction.exponent - fit.exponent, fit.exponent - start)
+        room = max(prediction.exponent - exponent, exponent - start)
     else:
-        room = min(abs(fit.exponent - edge) for edge in (start, stop))
+        room = min(abs(exponent - edge) for edge in (start, stop))
     told = _settled(fit, half, room)
     if room > 0 and half / room < 8:
         decades = fit.range_decades * (half / room) ** (2 / 3)

@@ -34,9 +34,9 @@ def synthetic() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def coverage() -> ModuleType:
-    """benchmarks/coverage.py."""
-    return _load("coverage_benchmark", Path(__file__).parents[2] / "benchmarks")
+def asymptotics() -> ModuleType:
+    """benchmarks/asymptotics.py."""
+    return _load("asymptotics_benchmark", Path(__file__).parents[2] / "benchmarks")
 
 
 @pytest.fixture(scope="session")

@@ -1,69 +1,59 @@
-"""benchmarks/coverage.py in small: shares of right and wrong verdicts, and its two derivations."""
+"""benchmarks/asymptotics.py and designs.py in small: verdicts, coverage and refusals."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
 import pytest
-from scipy import stats
 
 
-def distance(coverage: ModuleType, limit: float, k: float, q: float) -> float:
-    """Noncentrality between k = 3, q = 1/4 at sigma 0.02, 10 seeds and the curve with limit b +
-    `limit`; amplitudes are free."""
-    u = np.log(coverage.LEVELS / 64)
-    one, other = (np.log1p(k * np.exp(-q * u)) for k, q in ((3.0, 0.25), (k, q)))
-    gap = one - other + limit * u
-    return float(np.sqrt(10) / 0.02 * np.linalg.norm(gap - gap.mean()))
+def test_what_is_allowed_follows_from_the_best_test(asymptotics: ModuleType) -> None:
+    """The total variation between a curve and the nearest straight one, by drawing both and
+    telling them apart by the likelihood ratio."""
+    x = 64 * 2.0 ** np.arange(7)
+    shape, error = asymptotics.Shape("correction", 1.0, 0.5), 0.07
+    s = shape.of(x)
+    straight = np.polyval(np.polyfit(np.log(x), s, 1), np.log(x))
+    rng = np.random.default_rng(0)
+    noise = error * rng.standard_normal((20_000, 7))
+    nearer = [
+        np.sum((mean + noise - straight) ** 2, axis=1) < np.sum((mean + noise - s) ** 2, axis=1)
+        for mean in (straight, s)
+    ]
+    told = 0.85 - float(nearer[0].mean() - nearer[1].mean())
+    assert told > 0.1
+    assert asymptotics.allowed(x, shape, error) == pytest.approx(told, abs=0.015)
+    assert asymptotics.allowed(x, shape, error / 100) == 0.1
+    assert asymptotics.allowed(x, shape, error * 1000) == pytest.approx(0.85, abs=0.01)
+
+
+def test_words_that_contradict_are_wrong(asymptotics: ModuleType) -> None:
+    at, below, above, *_ = (a for a in asymptotics.ASKED)
+    words = {w: str(w) for w in asymptotics.Word}
+    wrong = [{words[w] for w in asymptotics.right_and_wrong(a, 0.5)[1]} for a in (at, below, above)]
+    assert wrong == [{"faster", "violates"}, {"violates"}, {"faster", "consistent"}]
 
 
 @pytest.mark.parametrize(
-    ("limit", "k", "q", "delta", "variation"),
-    [(0.05, 1.338, 0.2452, 0.29, 0.12), (0.1, 0.4244, 0.321, 0.83, 0.32)],
+    ("kind", "k", "q", "decided"), [("pure", 0.0, 0.0, 0.75), ("correction", 1.0, 1.0, 0.25)]
 )
-def test_a_curve_faster_than_the_bound_is_too_near_to_be_told_apart(
-    coverage: ModuleType, limit: float, k: float, q: float, delta: float, variation: float
+def test_verdicts_on_straight_and_bent_curves(
+    asymptotics: ModuleType, kind: str, k: float, q: float, decided: float
 ) -> None:
-    found = distance(coverage, limit, k, q)
-    assert found == pytest.approx(delta, abs=0.01)
-    assert 2 * stats.norm.cdf(found / 2) - 1 == pytest.approx(variation, abs=0.005)
+    made = asymptotics.row(8, asymptotics.Shape(kind, k, q), 0.1, 8, 60)
+    assert made.met, asymptotics.line(made)
+    assert made.decided > decided
+    assert made.decided >= made.before_decided
 
 
-def test_what_the_best_test_leaves_agrees_with_simulation(coverage: ModuleType) -> None:
-    """The power of the test that knows the shape, by drawing its t statistics."""
-    bend = coverage.Bend(-0.5, 0.25, 0.1, 5)
-    u = np.log(coverage.LEVELS)
-    shape = np.log1p(bend.k * (coverage.LEVELS / 64) ** -bend.q)
-    left = shape - np.polyval(np.polyfit(u, shape, 1), u)
-    direction = left / np.linalg.norm(left)
-    rng = np.random.default_rng(0)
-    logs = shape + bend.sigma * rng.standard_normal((20_000, bend.seeds, len(u)))
-    pooled = logs.var(axis=1, ddof=1).mean(axis=1)
-    t = logs.mean(axis=1) @ direction / np.sqrt(pooled / bend.seeds)
-    cut = stats.t.isf(coverage.DRIFT_P / 2, len(u) * (bend.seeds - 1))
-    missed = float(np.mean(np.abs(t) < cut))
-    assert coverage.undetected(bend) == pytest.approx(missed, abs=0.01)
-    assert all(math.isfinite(coverage.undetected(b)) for b in coverage.BENDS)
-
-
-def test_verdicts_on_straight_and_bent_curves(coverage: ModuleType) -> None:
-    for bend in (coverage.STRAIGHT[0], coverage.Bend(1.0, 1.0, 0.1, 5), coverage.SHORT[0]):
-        for share in coverage.verdict_shares(bend, 60):
-            assert share.met, coverage.verdict_row(share)
-            if bend.k == 0:
-                assert share.right > 0.75
-            if bend in coverage.SHORT:
-                assert share.undetermined == 1
-
-
-def test_a_verdict_that_is_often_wrong_is_not_met(coverage: ModuleType) -> None:
-    """The table can fail: here every curve is called wrongly, and the bend would be seen."""
-    bend = coverage.Bend(1.0, 1.0, 0.1, 5)
-    share = coverage.Share(bend, "bound b", 1000, 0.0, 0.2, 0.8, coverage.undetected(bend))
-    assert not share.met
-    assert coverage.verdict_row(share).endswith("NOT MET")
+def test_a_verdict_that_is_often_wrong_is_not_met(asymptotics: ModuleType) -> None:
+    made = asymptotics.row(7, asymptotics.Shape("pure"), 0.1, 5, 4)
+    often = replace(made, worst=0.3, repetitions=1000)
+    assert not often.met
+    assert "NOT MET" in asymptotics.line(often)
 
 
 def test_designs_leave_every_level_two_seeds_and_link_them(designs: ModuleType) -> None:

@@ -65,7 +65,9 @@ def fit(
 def test_word_for_a_clean_power_law(kind: Kind, beta: float, word: Word) -> None:
     words = [judge(prediction(kind, beta), fit(random_seed=i)).verdict for i in range(40)]
     assert words.count(word) >= 30
-    assert set(words) <= {word, Word.UNDETERMINED}
+    # each end of the interval is passed by chance in 1 of 20; a bound that holds may be met
+    holds = {Word.CONSISTENT} if word is Word.FASTER else set()
+    assert sum(w not in {word, Word.UNDETERMINED, *holds} for w in words) <= 4
 
 
 @pytest.mark.parametrize("b", [1 / 3, 0.5, 0.7, 2.0])
@@ -98,9 +100,8 @@ def test_an_uncertain_end_says_what_would_settle_it() -> None:
         if told.verdict is Word.UNDETERMINED:
             said.append(told.reason)
             assert any(word in told.reason for word in ("seeds", "range")), told.reason
-    assert any(
-        "too uncertain" in s and "seeds per level (now 5) would settle it" in s for s in said
-    )
+    assert any("may bend" in s and "levels beyond 2048 show where the bend ends" in s for s in said)
+    assert any("seeds per level (now 5) would settle it" in s for s in said)
 
 
 def test_qualitative_prediction() -> None:
@@ -177,18 +178,34 @@ def test_a_bend_is_not_mistaken_for_an_exponent(k: float, q: float, sigma: float
     assert wrong <= 6  # 10 % of 60
 
 
-def test_drift_is_named_and_a_large_distance_outlives_it() -> None:
+def test_a_bend_is_named_and_a_large_distance_outlives_it() -> None:
     bent = fit(sigma=0.02, k=0.5, q=0.25)
     assert bent.curvature is not None
     assert bent.curvature.p_value < 0.1
     near = judge(prediction(Kind.SHARP, 0.55), bent)
     assert judge(prediction(Kind.BOUND, 0.2), bent).verdict is Word.FASTER
     assert judge(prediction(Kind.SHARP, 2.0), bent).verdict is Word.DISAGREES
-    strong = judge(prediction(Kind.BOUND, 0.5), fit(sigma=0.01, k=3.0))
-    assert strong.verdict is Word.UNDETERMINED
-    assert "drifts from" in strong.reason
-    assert "extend the range beyond 8192" in strong.reason
     assert near.verdict in (Word.AGREES, Word.UNDETERMINED)
+    strong = judge(prediction(Kind.BOUND, 0.5), fit(sigma=0.01, k=3.0))
+    assert strong.exponent > 0.65
+    assert strong.verdict is Word.CONSISTENT
+    assert "the curve bends, so at large values b is in" in strong.reason
+    assert strong.fit["asymptotic"]["bent"]
+
+
+def test_a_bend_that_no_correction_describes_is_judged_by_its_windows() -> None:
+    u = np.log(X / X[0])
+    rng = np.random.default_rng(0)
+    y = np.exp(-0.3 * u - 0.5 * np.maximum(u - u[3], 0)) * np.exp(
+        0.003 * rng.standard_normal((8, 8))
+    )
+    broken = fit_power_law(np.tile(X, 8), y.ravel())
+    assert broken.asymptotic is None
+    between = judge(prediction(Kind.BOUND, 0.5), broken)
+    assert between.verdict is Word.UNDETERMINED
+    assert "drifts from" in between.reason
+    assert "extend the range beyond 8192" in between.reason
+    assert judge(prediction(Kind.BOUND, 0.1), broken).verdict is Word.FASTER
 
 
 # --- a prediction of no dependence --------------------------------------------------------------
@@ -240,7 +257,9 @@ def test_named_number_of_seeds_settles_it() -> None:
 
 
 def test_hopeless_cases_are_said_to_be() -> None:
-    data = fit(sigma=0.3)
+    data = fit(sigma=0.3, random_seed=1)
+    assert data.asymptotic is not None
+    assert not data.asymptotic.bent
     edge = prediction(Kind.SHARP, data.exponent / 1.15)
     assert "too near the edge" in judge(edge, data).reason
 
@@ -356,8 +375,10 @@ def test_adjusted_interval_widens_with_the_undecided(table: pd.DataFrame) -> Non
 
 def test_reason_says_what_the_adjusted_interval_says(table: pd.DataFrame) -> None:
     best = by_name(evaluate(table))["best error against samples"]
-    reach = (best.exponent - best.ci_low + 1e-5) / best.exponent
-    close = replace(predictions(2)[0], name="close", exponent=best.exponent, margin=reach)
+    at_large = best.fit["asymptotic"]
+    centre = at_large["exponent"]
+    reach = (centre - at_large["low"] + 1e-5) / centre
+    close = replace(predictions(2)[0], name="close", exponent=centre, margin=reach)
     found = by_name(evaluate(table, extra=[close, *undecided(best, 20)]))["close"]
     assert found.verdict is Word.CONSISTENT
     assert found.adjusted_verdict == "undetermined"

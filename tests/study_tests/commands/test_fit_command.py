@@ -28,7 +28,7 @@ def command(*arguments: object) -> int:
 
 def write(path: Path, mean: np.ndarray, sigma: float = 0.05, seeds: int = 6) -> Path:
     """Columns N, test error, run; a row per seed and N, names padded as people write them."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(3)
     lines = [" N, test error ,run"]
     for seed in range(seeds):
         y = mean * np.exp(sigma * rng.standard_normal(len(N)))
@@ -57,7 +57,7 @@ def test_a_table_of_the_fit_and_its_verdict(csv: Path, capsys: Capture) -> None:
     assert "held-out check" in told
     assert "curvature" in told
     assert "42 values at 7 N from 64 to 4096" in told
-    assert "faster: b = 0.497" in told
+    assert "faster: b = 0.502" in told
     assert "] lies above the bound 0.4" in told
 
 

@@ -1,0 +1,208 @@
+"""The exponent at large x of a curve that may still bend there, with an interval that says so.
+
+A straight line in log-log says how a curve fell over the range that was measured; theory speaks of
+large x. The model is y = A x^-b (1 + k x^-q): a power law with a correction that dies out. With
+u = log x - log x_min and R the length of the range in u,
+
+    log y = a - b u + s(u),   s(u) = log(1 + (e^g - 1) e^(-q u)),
+
+so g is the correction at the smallest x: |g| <= LARGEST, and it halves over the range at least,
+q R >= SLOWEST. Outside these limits no data tell a correction from another exponent; they are what
+the interval takes for granted.
+
+| symbol | name   | meaning                                                            | shape  |
+|--------|--------|--------------------------------------------------------------------|--------|
+| b^     | slope  | exponent of the straight line, a contrast of log level means       |        |
+| c      | bends  | contrasts perpendicular to lines: orthonormal polynomials, degree  | [K]    |
+|        |        | 2 to K + 1                                                         |        |
+| V      | spread | covariance of c, estimated with f degrees of freedom               | [K, K] |
+| D(g,q) | misfit | -2 log likelihood of a shape s: (f + 1) log(1 + T/f) with           |        |
+|        |        | T = (f - K + 1)/f r V^-1 r (Hotelling), r = c less the bends of s  |        |
+
+A shape s moves the exponent by the slope of s, and costs D. Three rules make the interval:
+
+- The straight curve stays while no shape fits better by KEPT: its interval is the plain one.
+- A shape counts where it fits better than the straight one by BETTER at least. Without this every
+  straight curve would be taken for one that may bend as far as its noise hides it.
+- Among shapes that count the interval is the profile likelihood's, to a one-sided level equal to
+  `level`: each end is a limit of its own, as bounds and equivalence tests need.
+
+The numbers were chosen by simulation (benchmarks/asymptotics.py, docs/asymptotics.txt): pure power
+laws are decided as often as possible while curves whose bend can be seen are decided wrongly in at
+most a tenth.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.fits.intervals import Array, LevelMeans, Method, student
+
+LARGEST = 1.75
+"""Largest |log| of a correction at the smallest x: a factor of 5.75, up or down."""
+SLOWEST, FASTEST = math.log(2), 12.5
+"""Limits of q R: a correction falls by half over the range at least, and by e^-12.5 at most."""
+BETTER = 1.1
+"""Fall of -2 log likelihood at which a correction counts beside the straight curve ..."""
+KEPT = 6.0
+"""... and at which the straight curve no longer counts (chi-square, 2 degrees of freedom: 5 %)."""
+BENDS = 3
+LEAST_FREEDOM, FREEDOM_A_BEND = 2.0, 4.0
+UNFIT = 16.0
+"""-2 log likelihood of the best shape above which none describes the curve."""
+
+ROUNDING = 1e-4
+"""Least standard error of a bend, for data without noise: models are no better than this."""
+
+REACH = 6.0
+"""-2 log likelihood above the least up to which an interval may reach: levels of 99 % do."""
+
+_RATES, _SIZES, _ZOOMS = 24, 25, 3
+
+
+@dataclass(frozen=True)
+class Asymptotic:
+    """The exponent at large x and its limits. exponent: of the likeliest shape. straight: whether
+    the straight curve is among those that count. bent: whether a correction is."""
+
+    exponent: float
+    low: float
+    high: float
+    level: float
+    straight: bool
+    bent: bool
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the data say: see the module's table. t: u less its least value over R, [L]."""
+
+    slope: float
+    error: float
+    freedom: float
+    row: Array
+    bends: Array
+    rows: Array
+    inverse: Array
+    bends_freedom: float
+    t: Array
+
+
+def asymptotic(means: LevelMeans, level: float) -> Asymptotic | None:
+    """The exponent at large x of the curve's log level means, at a two-sided `level` where it is
+    straight and one-sided where it bends. None where the data have too few levels or values to show
+    a bend, or bend as no correction does."""
+    seen = _seen(means)
+    if seen is None:
+        return None
+    straight = _misfit(seen, np.zeros((1, len(seen.t))))[0]
+    found = [_shapes(seen, sign) for sign in (1.0, -1.0)]
+    misfit, shift = (np.concatenate([f[i] for f in found]) for i in (0, 1))
+    counts = misfit <= straight - BETTER
+    least = float(min(misfit[counts].min(initial=np.inf), straight))
+    if least > UNFIT:
+        return None
+    exponent = (
+        seen.slope
+        if least == straight
+        else seen.slope - shift[counts][int(np.argmin(misfit[counts]))]
+    )
+    kept = bool(straight - least <= KEPT)
+    half = seen.error * student(level, seen.freedom)
+    ends = [(seen.slope - half, seen.slope + half)] if kept else []
+    if counts.any():
+        one_sided = student(2 * level - 1, seen.freedom) if level > 0.5 else 0.0
+        room = one_sided**2 - (misfit[counts] - least)
+        allowed = room >= 0
+        at = seen.slope - shift[counts][allowed]
+        reach = seen.error * np.sqrt(room[allowed])
+        if allowed.any():
+            ends.append((float((at - reach).min()), float((at + reach).max())))
+    low, high = min(e[0] for e in ends), max(e[1] for e in ends)
+    return Asymptotic(float(exponent), low, high, level, kept, bool(counts.any()))
+
+
+def _seen(means: LevelMeans) -> _Seen | None:
+    """What the level means say of slope and bend; None where it is too little."""
+    size = len(means.x)
+    most = min(BENDS, size - 4 if means.method is Method.RESIDUALS else size - 2)
+    if size < 4 or most < 1:
+        return None
+    t = (means.u - means.u[0]) / (means.u[-1] - means.u[0])
+    powers = np.vander(t - t.mean(), most + 2, increasing=True)
+    rows = np.asarray(np.linalg.qr(powers)[0].T[2:], dtype=np.float64)
+    freedom = means.contrast(rows[0], degree=most + 1).freedom
+    # as many bends as their covariance has freedom for
+    rows = rows[: max(1, min(most, int(freedom / FREEDOM_A_BEND)))]
+    covariance = _covariance(means, rows, most + 1)
+    if freedom < LEAST_FREEDOM or not np.isfinite(covariance).all():
+        return None
+    row = -means.polynomial(1)[1]
+    slope = means.contrast(row)
+    covariance += ROUNDING**2 * np.eye(len(rows))
+    inverse = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
+    bends = rows @ means.log_mean
+    return _Seen(slope.estimate, slope.error, slope.freedom, row, bends, rows, inverse, freedom, t)
+
+
+def _covariance(means: LevelMeans, rows: Array, degree: int) -> Array:
+    """[K, K] of contrasts, from the variances of their sums and differences, so that it is right
+    for every way in which `LevelMeans` estimates a variance."""
+
+    def variance(c: Array) -> float:
+        return means.contrast(c, degree=degree).error ** 2
+
+    size = len(rows)
+    made = np.empty((size, size))
+    for i in range(size):
+        for j in range(i + 1):
+            both = variance(rows[i] + rows[j]) - variance(rows[i] - rows[j])
+            made[i, j] = made[j, i] = both / 4
+    values, vectors = np.linalg.eigh(made)
+    return np.asarray((vectors * np.maximum(values, 0)) @ vectors.T)
+
+
+def _misfit(seen: _Seen, shapes: Array) -> Array:
+    """[...] -2 log likelihood of shapes [..., L], up to a constant."""
+    left = seen.bends - shapes @ seen.rows.T
+    size = np.einsum("...i,ij,...j->...", left, seen.inverse, left)
+    f, spare = seen.bends_freedom, seen.bends_freedom - len(seen.rows) + 1
+    return np.asarray((f + 1) * np.log1p(size * spare / f**2))
+
+
+def _shapes(seen: _Seen, sign: float) -> tuple[Array, Array]:
+    """Misfit and shift of the exponent of corrections of one sign [n]: a grid over rate and size
+    that closes in on what is within REACH of the likeliest: sizes at each rate, then rates. All
+    points of all grids are kept, so a region of any size has many points across it."""
+    misfits, shifts = [], []
+    logs = np.linspace(math.log(SLOWEST), math.log(FASTEST), _RATES)
+    for _ in range(_ZOOMS):
+        falling = np.exp(-np.exp(logs)[:, None, None] * seen.t)
+        sizes = np.tile(np.linspace(LARGEST / _SIZES, LARGEST, _SIZES), (_RATES, 1))
+        best = np.full(_RATES, np.inf)
+        for _ in range(_ZOOMS + 1):
+            shapes = np.log1p(np.expm1(sign * sizes)[..., None] * falling)
+            misfit = _misfit(seen, shapes)
+            misfits.append(misfit.ravel())
+            shifts.append((shapes @ seen.row).ravel())
+            best = np.minimum(best, misfit.min(axis=1))
+            low, high = _within(misfit)
+            step = sizes[:, 1:2] - sizes[:, :1]
+            start = np.take_along_axis(sizes, low[:, None], axis=1) - step
+            stop = np.take_along_axis(sizes, high[:, None], axis=1) + step
+            start, stop = np.maximum(start, step / _SIZES), np.minimum(stop, LARGEST)
+            sizes = start + (stop - start) * np.linspace(0, 1, _SIZES)
+        (first,), (last,) = _within(best[None])
+        ends = logs[max(first - 1, 0)], logs[min(last + 1, _RATES - 1)]
+        logs = np.linspace(*ends, _RATES)
+    return np.concatenate(misfits), np.concatenate(shifts)
+
+
+def _within(misfit: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The first and last column of each row that is within REACH of the row's least [n, m]."""
+    near = misfit <= misfit.min(axis=1, keepdims=True) + REACH
+    return near.argmax(axis=1), near.shape[1] - 1 - near[:, ::-1].argmax(axis=1)
