@@ -13,16 +13,25 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE))
 # Speeds that were measured while the machine did something else would decide about packs.
 os.environ["XDG_CACHE_HOME"] = str(CACHE.with_name("cache"))
+LONG = ("ray", "services", "slow")
+"""Marks of tests that take long, the longest first."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keeps a file's tests in one process, with the fixtures that they share; marks services."""
+    """Keeps a file's tests in one process, with the fixtures that they share; marks services. With
+    several processes the files that take long go first, so that none is left alone at the end."""
     for item in items:
         if "s3_server" in getattr(item, "fixturenames", ()):
             item.add_marker("services")
         if config.pluginmanager.hasplugin("xdist"):
             item.add_marker(pytest.mark.xdist_group(item.path.name))
+    if config.pluginmanager.hasplugin("xdist"):
+        long = dict.fromkeys((item.path for item in items), len(LONG))
+        for item in items:
+            marks = [LONG.index(mark.name) for mark in item.iter_markers() if mark.name in LONG]
+            long[item.path] = min(long[item.path], *marks, len(LONG))
+        items.sort(key=lambda item: long[item.path])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

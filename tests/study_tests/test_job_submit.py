@@ -136,13 +136,6 @@ def test_a_submitted_study_ends_with_its_report_and_grows_by_what_is_new(tmp_pat
     assert {i: second[i] for i in first} == first, "a trial was trained again"
     assert set(second) == {t.trial_id for t in StudySpec.from_text(longer).trials()}
 
-    (storage / "verdicts.json").unlink()
-    fetched = subprocess.run(
-        [sys.executable, "-m", "study.cli", "analyze", str(storage), "--json"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    verdicts = json.loads(fetched.stdout)
+    verdicts = json.loads((storage / "verdicts.json").read_text())
     assert "samples" in {verdict["axis"] for verdict in verdicts}
-    assert (storage / "report.html").exists()
-    assert (storage / "verdicts.json").exists()
+    assert "the study holds no audit of this setting" in (storage / "report.html").read_text()

@@ -96,10 +96,17 @@ class _Folded:
 
     def nodes(self) -> Iterator[tuple[FloatArray, FloatArray]]:
         """Nodes u, and the weights of the unmirrored density relative to its peak."""
-        nodes, weights = np.polynomial.legendre.leggauss(_QUADRATURE_NODES)
-        for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+        for node, weight in _quadrature():
             z = self.low + self.stretch * node
             yield self.mode + z, weight * np.exp(self.slope * z - 0.5 * self.kappa * z * z)
+
+
+@functools.cache
+def _quadrature() -> list[tuple[float, float]]:
+    """Nodes and weights of Gauss-Legendre quadrature on [0, 1]: they take longer to find than the
+    integrals of a few hundred points."""
+    nodes, weights = np.polynomial.legendre.leggauss(_QUADRATURE_NODES)
+    return list(zip(((nodes + 1) / 2).tolist(), (weights / 2).tolist(), strict=True))
 
 
 def bessel_ratio(order: float, x: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -84,7 +84,9 @@ def any_finished(database: Path) -> bool:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(folder: Path) -> None:
+def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "sleep").write_text("0.5")
     script = SCRIPT.format(support=str(SUPPORT))
     driver = subprocess.Popen(
@@ -138,6 +140,7 @@ def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(folder: Path
     assert set(logged.values()) == {1}
     assert (folder / "results/report.html").exists()
 
+    monkeypatch.setattr("analysis.report.page.write_report", lambda *_args, **_options: None)
     # Nothing is left to do, and no Ray is started for it.
     calls = sorted((folder / "calls").iterdir())
     again = search(spec, "results", None, trainer=train, console=lines)
@@ -153,9 +156,10 @@ def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(folder: Path
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_trial_that_raises_fails_alone(folder: Path) -> None:
+def test_a_trial_that_raises_fails_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from search_trainer import train
 
+    monkeypatch.setattr("analysis.report.page.write_report", lambda *_args, **_options: None)
     (folder / "fail_width").write_text("128")
     section = {**SPEC["search"], "repetitions": 1, "evaluations": 8}
     spec = StudySpec.from_mapping({**SPEC, "base": {"samples": 64}, "search": section})

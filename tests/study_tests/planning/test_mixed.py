@@ -176,7 +176,10 @@ def cluster_with(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["grid", "design", "search"])
-def test_both_kinds_of_nodes_train_one_study(kind: str, fake: Path, tmp_path: Path) -> None:
+def test_both_kinds_of_nodes_train_one_study(
+    kind: str, fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analysis.report.page.write_report", lambda *_args, **_options: None)
     plain = yaml.safe_load(STUDY)
     if kind != "grid":
         del plain["seeds"], plain["sweeps"]

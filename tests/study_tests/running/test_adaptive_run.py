@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from mlflow import MlflowClient
+from processes import AGENTS, wait_until_gone
 from rich.console import Console
 
 from analysis.data.results import load_results
@@ -64,18 +65,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_killed_design_goes_on_and_every_view_agrees(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "control.json").write_text(json.dumps({"sleep": 0.1}))
     script = SCRIPT.format(support=str(SUPPORT))
     driver = subprocess.Popen(
-        [sys.executable, "-c", script], start_new_session=True, stdout=subprocess.DEVNULL
+        [sys.executable, "-c", script],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "DRIVER": str(folder / "driver")},
     )
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and not list((folder / "results").glob("trials/*.parquet")):
         time.sleep(0.2)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
+    # Its workers outlive it for a moment, and store what they had begun.
+    wait_until_gone(folder / "driver", AGENTS)
     spec, store = StudySpec.load("study.yaml"), Store("results")
     before = set(store.ledger().entries)
     assert before
@@ -112,6 +118,7 @@ def test_a_killed_design_goes_on_and_every_view_agrees(
     assert set(logged) == ids
     assert set(logged.values()) == {1}
 
+    monkeypatch.setattr("analysis.report.page.write_report", lambda *_args, **_options: None)
     # Nothing is left to do; what is stored says the same.
     calls = sorted((folder / "calls").iterdir())
     run(spec, "results", None, trainer=train, console=quiet)
@@ -129,11 +136,15 @@ def test_a_killed_design_goes_on_and_every_view_agrees(
     assert more.counts["completed"] > len(ids)
 
 
-def test_failed_trials_are_said_and_the_budget_ends_it(folder: Path) -> None:
+def test_failed_trials_are_said_and_the_budget_ends_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from fake_trainer import train
 
+    monkeypatch.setattr("analysis.report.page.write_report", lambda *_args, **_options: None)
     (folder / "control.json").write_text(json.dumps({"raise_width": 4096}))
-    spec = StudySpec.from_mapping(SPEC)
+    few = {**SPEC["design"], "budget": {"trials": 100}}
+    spec = StudySpec.from_mapping({**SPEC, "design": few})
     result = run(spec, "results", None, trainer=train, console=Console(quiet=True))
     assert result.exit_code == 3
     assert result.counts["failed"] == sum(result.counts.values())

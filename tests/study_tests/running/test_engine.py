@@ -48,7 +48,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "design": {
             "kind": "adaptive",
             "half_width": {"best_score_error": 0.003},
-            "budget": {"trials": 500},
+            "budget": {"trials": 200},
             "pilot": 40,
         },
     },

@@ -12,6 +12,7 @@ import pytest
 import ray
 
 from analysis.data.results import load_results
+from analysis.report import page
 from study import StudySpec, run
 from trainers import train_pack
 
@@ -53,7 +54,9 @@ def _ray() -> Iterator[None]:
         ray.shutdown()
 
 
-def test_a_study_with_infinite_width_runs_is_judged_and_grows(tmp_path: Path) -> None:
+def test_a_study_with_infinite_width_runs_is_judged_and_grows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     storage, tracking = tmp_path / "results", f"sqlite:///{tmp_path}/mlflow.db"
     first = run(StudySpec.from_text(STUDY), storage=storage, tracking_uri=tracking)
     assert first.counts["completed"] == 3 * (3 * 2 + 2)
@@ -76,6 +79,7 @@ def test_a_study_with_infinite_width_runs_is_judged_and_grows(tmp_path: Path) ->
     assert all(v["range"][1] == 64 for v in over_m)
     assert over_m
     assert (storage / "report.html").is_file()
+    monkeypatch.setattr(page, "write_report", lambda *_args, **_options: None)
 
     # From MLflow come the same numbers.
     logged = load_results(tracking, "limit", from_metrics=True)
