@@ -25,7 +25,7 @@ from study.commands.run import run
 from study.spec.sections import StudySpec
 from study.storage.store import Store
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 SUPPORT = Path(__file__).parents[2] / "support"
 SPEC: dict[str, Any] = {
@@ -130,7 +130,11 @@ def test_a_killed_design_goes_on_and_every_view_agrees(
     said = capsys.readouterr().out
     assert f"{len(ids):,} ({len(ids):,} done)" in said
     # A wider target asks for less than there is, a narrower one for more: both from what is there.
-    tight = {**SPEC["design"], "half_width": {"best_score_error": 0.002}}
+    tight = {
+        **SPEC["design"],
+        "half_width": {"best_score_error": 0.002},
+        "budget": {"trials": len(ids) + 20},
+    }
     narrower = StudySpec.from_mapping({**SPEC, "design": tight})
     more = run(narrower, "results", None, trainer=train, console=quiet)
     assert more.counts["completed"] > len(ids)
