@@ -235,6 +235,7 @@ def verdict_row(verdict: Verdict) -> dict[str, Any]:
         "theory": wording.theory(verdict),
         "measured": text.number(verdict.exponent, text.digits(verdict.ci_low, verdict.ci_high)),
         "plain": text.interval(verdict.ci_low, verdict.ci_high),
+        "at_large": wording.at_large(verdict),
         "wide": wording.infinite_width(verdict),
         "wide_measured": verdict.infinite_width is not None and verdict.infinite_width.measured,
         "wide_note": verdict.infinite_width.message if verdict.infinite_width else "",

@@ -159,9 +159,20 @@ def sentence(verdict: Verdict) -> Markup:
     return Markup("The {} {}: <strong>{}</strong>{}").format(name, _told(verdict), words, rest)
 
 
+def at_large(verdict: Verdict) -> str:
+    """The limits of the exponent at large values: `at large N: 0.45 to 0.61`; empty where they are
+    those over the range, or are not known."""
+    seen = verdict.fitted.asymptotic
+    if seen is None or not seen.bent:
+        return ""
+    axis = PLAIN.get(verdict.axis, verdict.axis)
+    return f"at large {axis}: {interval(seen.low, seen.high)}"
+
+
 def _why(verdict: Verdict) -> Markup:
     """The reason as a sentence of its own, without the exponent, which was just said."""
-    told = re.sub(r"^b = \S+ \[[^\]]*\]", "the interval", verdict.reason)
+    told = re.sub(r"^b = \S+ \[[^\]]*\] over the range; ", "", verdict.reason)
+    told = re.sub(r"^b = \S+ \[[^\]]*\]", "the interval", told)
     word = told[1:2].isalpha()  # not a symbol
     return typeset(f"{told[:1].upper()}{told[1:]}" if word else told)
 

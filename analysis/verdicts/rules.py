@@ -103,7 +103,7 @@ def _at_large(prediction: Prediction, fit: PowerLawFit, seen: Asymptotic) -> tup
     word = word_for(prediction, seen.low, seen.high)
     told = f"b = {fit.exponent:.3g} [{fit.ci[0]:.3g}, {fit.ci[1]:.3g}]"
     if seen.bent:
-        how = "it may bend" if seen.straight else "the curve bends"
+        how = "the curve may bend" if seen.straight else "the curve bends"
         told += (
             f" over the range; {how}, so at large values b is in [{seen.low:.3g}, {seen.high:.3g}],"
             f" which {_phrase(prediction, word)}"

@@ -286,7 +286,7 @@ def _described(
     keep = (
         "status", "message", "exponent", "ci", "amplitude", "log_amplitude", "offset", "level",
         "method", "seeds", "trials", "levels", "range_decades", "local_slopes", "curvature",
-        "misfit", "holdout", "log_bias", "residuals",
+        "misfit", "asymptotic", "holdout", "log_bias", "residuals",
     )  # fmt: skip
     plain: dict[str, Any] = plain_json({name: getattr(fit, name) for name in keep})
     plain["notes"] = notes
@@ -356,6 +356,11 @@ def _rows(
     if bend is not None:
         what = "curvature" if fit.curvature is not None else "bend left over"
         rows.append((what, f"p = {bend.p_value:.2g}, b changes by {bend.drift:.2g} over the range"))
+    if fit.asymptotic is not None and fit.asymptotic.bent:
+        seen = fit.asymptotic
+        rows.append(
+            (f"b at large {x}", f"[{seen.low:.4g}, {seen.high:.4g}] if a correction dies out")
+        )
     if fit.holdout is not None:
         h = fit.holdout
         rows.append(
