@@ -19,13 +19,11 @@ LONG = ("ray", "services", "slow")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keeps a file's tests in one process, with the fixtures that they share; marks services. With
-    several processes the files that take long go first, so that none is left alone at the end."""
+    """Marks services. With several processes, each of which takes whole files, those that take long
+    go first, so that none is left alone at the end."""
     for item in items:
         if "s3_server" in getattr(item, "fixturenames", ()):
             item.add_marker("services")
-        if config.pluginmanager.hasplugin("xdist"):
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
     if config.pluginmanager.hasplugin("xdist"):
         long = dict.fromkeys((item.path for item in items), len(LONG))
         for item in items:
