@@ -42,6 +42,7 @@ MIXED = [
 ]
 
 
+@pytest.mark.slow
 def test_a_pack_equals_its_trials_one_by_one() -> None:
     together = train_pack(MIXED, "cpu")
     assert [t.config for t in together] == MIXED

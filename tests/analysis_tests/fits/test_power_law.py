@@ -193,6 +193,7 @@ def test_noise_alone_is_not_refused() -> None:
     assert refused <= 3  # 0.1 % a level and a rule, at most
 
 
+@pytest.mark.slow
 def test_single_values_are_judged_against_their_scatter() -> None:
     """At most 1 % of power laws are refused, at any noise; benchmarks/coverage.py has more."""
     for points in (4, 6, 20, 100):

@@ -252,6 +252,7 @@ def test_figures_can_be_redrawn_by_their_script(folder: Path) -> None:
     assert b"/Type3" not in before[1]
 
 
+@pytest.mark.slow
 def test_all_figures_are_redrawn_with_the_rules_of_the_report(
     frame: pd.DataFrame, tmp_path: Path
 ) -> None:

@@ -285,6 +285,7 @@ def test_seeds_are_the_unit_of_the_interval() -> None:
     assert alone["regret"] == pytest.approx(0.3, rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_mean_as_often_as_it_says() -> None:
     rng = np.random.default_rng(5)
     template = stops(with_regrets({(64, s): 0.1 for s in range(6)}), ["holdout"])
@@ -418,6 +419,7 @@ def test_mixed_sources_of_sigma2_are_told_apart() -> None:
     assert "exact on 6 trials, estimated on 2 trials" in " ".join(made["notes"])
 
 
+@pytest.mark.slow
 def test_the_page_holds_the_table_and_the_stops(synthetic: ModuleType, tmp_path: Path) -> None:
     frame = synthetic.synthetic_table(
         synthetic.Grid(samples=(64, 256, 1024), widths=(4096,), step_sizes=(1.0,), seeds=3)

@@ -90,6 +90,7 @@ def table(repetitions: int = 6, evaluations: int = 16, reach: int = 5) -> tuple[
     return frame.astype(COLUMNS), tidy(table_from(trials, "s").to_pandas())
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_median_covers_it_at_its_level() -> None:
     rng = np.random.default_rng(1)
     for n in (5, 6, 9, 20):

@@ -110,6 +110,7 @@ def test_every_sampler_gets_its_evaluations_and_is_seeded(
     assert sorted(driver.final) == sorted(e.trial_id for e in evaluations)
 
 
+@pytest.mark.slow
 def test_model_based_search_finds_a_better_point_than_random(fake: Any, tmp_path: Path) -> None:
     best = {}
     for sampler in ("tpe", "random"):
@@ -120,6 +121,7 @@ def test_model_based_search_finds_a_better_point_than_random(fake: Any, tmp_path
     assert best["tpe"] < best["random"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("poison", "pruner"),
     [("random", None), ("null", None), ("inverted", None), ("inverted", {"kind": "asha"})],
@@ -192,6 +194,7 @@ def test_a_killed_batch_is_completed_before_it_is_trained(fake: Any, tmp_path: P
     assert params(Driver(fake, tmp_path, spec).run()) == params(expected)
 
 
+@pytest.mark.slow
 def test_asha_lets_the_best_quarter_of_each_rung_go_on_and_marks_the_others(
     fake: Any, tmp_path: Path
 ) -> None:
@@ -289,6 +292,7 @@ def test_a_value_up_to_a_rung_ignores_what_came_after() -> None:
     assert best_until(Outcome("diverged", steps, {"holdout_loss": broken}, {}, 1.0), 100) is None
 
 
+@pytest.mark.slow
 def test_searches_are_apart_and_spaces_may_be_several(fake: Any, tmp_path: Path) -> None:
     base = {"samples": [32, 64]}
     space = [

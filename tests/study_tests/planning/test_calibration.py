@@ -37,6 +37,7 @@ def figures(**others: float) -> dict[str, float]:
     return {**dict.fromkeys(names, 2.0), **others}
 
 
+@pytest.mark.slow
 def test_a_real_measurement_is_plausible_and_kept(cache: Path) -> None:
     told: list[str] = []
     speeds = speeds_of(SLOTS, None, told.append)

@@ -44,6 +44,7 @@ PACKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PACKS)
 def test_the_model_is_near_the_measured_peak(name: str) -> None:
     described = json.dumps([t.model_dump(mode="json") for t in PACKS[name]])

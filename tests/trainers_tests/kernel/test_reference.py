@@ -47,6 +47,7 @@ def column(trajectory: Trajectory, name: str) -> np.ndarray:
 TERMS = ("coupling", "label_mismatch", "early_stopping", "approximation")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["symmetric", "plain"])
 def test_error_is_at_most_four_times_the_terms_at_every_step(start: str) -> None:
     trials = [config(initialisation=start, width=m, seed=s) for m in (8, 256) for s in (0, 1)]
@@ -108,6 +109,7 @@ def test_plain_networks_kernel_starts_at_the_network() -> None:
     assert (column(trained, "coupling")[1:] < 0.2 * column(trained, "score_error")[1:]).all()
 
 
+@pytest.mark.slow
 def test_trials_of_one_data_set_share_a_kernel_only_where_it_is_the_same() -> None:
     trials = [
         config(width=8),

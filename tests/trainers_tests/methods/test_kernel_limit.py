@@ -110,6 +110,7 @@ def test_what_contradicts_it_is_refused(changes: dict[str, Any], message: str) -
 # --- its trajectory -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_pack_has_its_kernel_columns_beside_the_networks_on_the_same_data() -> None:
     shared = {"norms": (0.3, 3.0), "precision": "float64", "steps": 300, "recorded": 40}
     pairs = [
@@ -149,6 +150,7 @@ def test_a_pack_has_its_kernel_columns_beside_the_networks_on_the_same_data() ->
             assert kernel.values[name] == pytest.approx(network.values[name], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_wide_networks_come_near_it() -> None:
     shared = {"precision": "float64", "steps": 300, "kernel": False}
     wide = [config(width=2**13, seed=seed, **shared) for seed in range(2)]

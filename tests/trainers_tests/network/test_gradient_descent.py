@@ -60,6 +60,7 @@ def run(problems: list[Problem], path: str, dtype: torch.dtype = torch.float64) 
 RAGGED = [problem(33, 20), problem(17, 64, eta=0.2, seed=1), problem(8, 2, seed=2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 def test_ragged_pack_reproduces_the_plain_loop_in_float64(path: str) -> None:
     records = run(RAGGED, path)
@@ -77,6 +78,7 @@ def test_ragged_pack_reproduces_the_plain_loop_in_float64(path: str) -> None:
             np.testing.assert_allclose(values, expected[name], rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 def test_float32_stays_close_to_float64(path: str) -> None:
     p = problem(256, 512, seed=3)
@@ -86,6 +88,7 @@ def test_float32_stays_close_to_float64(path: str) -> None:
         assert difference < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "d", "trials"),
     [

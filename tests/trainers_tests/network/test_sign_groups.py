@@ -60,6 +60,7 @@ def test_groups_hold_every_neuron_once_and_zeros(d: int) -> None:
     np.testing.assert_array_equal(back[:, np.argsort(back[0])], both[:, np.argsort(both[0])])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("d", "bias"), [(1, False), (GROUPED_MAX_OUTPUTS, True)])
 def test_passes_equal_the_formulas(bias: bool, d: int) -> None:
     """F, the step, the gradient's sum and the flips, by plain float64 products, on a padded batch
@@ -120,6 +121,7 @@ def test_a_new_size_compiles_nothing_new() -> None:
     assert counters["stats"]["unique_graphs"] == before
 
 
+@pytest.mark.slow
 def test_float32_stays_close_to_float64_over_600_steps() -> None:
     n = m = 2048
     config = TrialConfig(law=Cube(dimension=2), samples=n, width=m, step_size=1.0)

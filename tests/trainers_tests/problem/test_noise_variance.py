@@ -52,6 +52,7 @@ def test_is_the_mean_square_of_the_labels_residuals(d: int, t_max: float) -> Non
             assert abs(noise(c) - square.mean()) < 4.5 * error + 0.005 * square.mean(), law
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t_max", [1.0, 0.01])
 def test_is_the_same_over_study_seeds_to_half_a_percent(t_max: float) -> None:
     for d in (1, 4, 16):
