@@ -15,7 +15,8 @@ the interval takes for granted.
 | b^     | slope  | exponent of the straight line, a contrast of log level means       |        |
 | c      | bends  | contrasts perpendicular to lines: orthonormal polynomials, degree  | [K]    |
 |        |        | 2 to K + 1                                                         |        |
-| V      | spread | covariance of c, estimated with f degrees of freedom               | [K, K] |
+| V      |        | covariance of c, estimated with f degrees of freedom; `inverse` is | [K, K] |
+|        |        | that of V                                                          |        |
 | D(g,q) | misfit | -2 log likelihood of a shape s: (f + 1) log(1 + T/f) with           |        |
 |        |        | T = (f - K + 1)/f r V^-1 r (Hotelling), r = c less the bends of s  |        |
 
@@ -92,38 +93,53 @@ class _Seen:
     t: Array
 
 
-def asymptotic(means: LevelMeans, level: float) -> Asymptotic | None:
-    """The exponent at large x of the curve's log level means, at a two-sided `level` where it is
-    straight and one-sided where it bends. None where the data have too few levels or values to show
-    a bend, or bend as no correction does."""
+@dataclass(frozen=True)
+class Likely:
+    """What the data leave possible, whatever the level: the straight curve's misfit, and of the
+    corrections that count their misfits and shifts of the exponent [n]."""
+
+    seen: _Seen
+    straight: float
+    misfit: Array
+    shift: Array
+
+    @property
+    def least(self) -> float:
+        return float(min(self.misfit.min(initial=np.inf), self.straight))
+
+    def limits(self, level: float) -> Asymptotic:
+        """The exponent and its limits, at a two-sided `level` where the curve is straight and a
+        one-sided one where it bends."""
+        seen, least = self.seen, self.least
+        bent, kept = len(self.misfit) > 0, self.straight - least <= KEPT
+        exponent = seen.slope
+        if least < self.straight:
+            exponent -= float(self.shift[int(np.argmin(self.misfit))])
+        half = seen.error * student(level, seen.freedom)
+        ends = [(seen.slope - half, seen.slope + half)] if kept else []
+        one_sided = student(2 * level - 1, seen.freedom) if level > 0.5 else 0.0
+        room = one_sided**2 - (self.misfit - least)
+        allowed = room >= 0
+        if allowed.any():
+            at = seen.slope - self.shift[allowed]
+            reach = seen.error * np.sqrt(room[allowed])
+            ends.append((float((at - reach).min()), float((at + reach).max())))
+        low, high = min(e[0] for e in ends), max(e[1] for e in ends)
+        return Asymptotic(exponent, low, high, level, kept, bent)
+
+
+def likely(means: LevelMeans) -> Likely | None:
+    """What the curve's log level means leave possible at large x. None where the data have too few
+    levels or values to show a bend, or bend as no correction does."""
     seen = _seen(means)
     if seen is None:
         return None
-    straight = _misfit(seen, np.zeros((1, len(seen.t))))[0]
+    straight = float(_misfit(seen, np.zeros((1, len(seen.t))))[0])
     found = [_shapes(seen, sign) for sign in (1.0, -1.0)]
     misfit, shift = (np.concatenate([f[i] for f in found]) for i in (0, 1))
     counts = misfit <= straight - BETTER
-    least = float(min(misfit[counts].min(initial=np.inf), straight))
-    if least > UNFIT:
-        return None
-    exponent = (
-        seen.slope
-        if least == straight
-        else seen.slope - shift[counts][int(np.argmin(misfit[counts]))]
-    )
-    kept = bool(straight - least <= KEPT)
-    half = seen.error * student(level, seen.freedom)
-    ends = [(seen.slope - half, seen.slope + half)] if kept else []
-    if counts.any():
-        one_sided = student(2 * level - 1, seen.freedom) if level > 0.5 else 0.0
-        room = one_sided**2 - (misfit[counts] - least)
-        allowed = room >= 0
-        at = seen.slope - shift[counts][allowed]
-        reach = seen.error * np.sqrt(room[allowed])
-        if allowed.any():
-            ends.append((float((at - reach).min()), float((at + reach).max())))
-    low, high = min(e[0] for e in ends), max(e[1] for e in ends)
-    return Asymptotic(float(exponent), low, high, level, kept, bool(counts.any()))
+    made = Likely(seen, straight, misfit[counts], shift[counts])
+    return made if made.least <= UNFIT else None
 
 
 def _seen(means: LevelMeans) -> _Seen | None:

@@ -114,17 +114,20 @@ class PowerLawFit:
     def asymptotic(self) -> at_large.Asymptotic | None:
         """The exponent at large x, where the curve may still bend; None where the data are too few
         to show a bend, or bend as no correction does, and for a form with an offset."""
-        return self._asymptotic(self.level)
+        return None if self._likely is None else self._likely.limits(self.level)
 
     def interval_at_large(self, level: float) -> tuple[float, float]:
         """The interval of `asymptotic` at another level, or the plain one where there is none."""
-        seen = self._asymptotic(level)
-        return self.interval(level) if seen is None else (seen.low, seen.high)
+        if self._likely is None:
+            return self.interval(level)
+        seen = self._likely.limits(level)
+        return seen.low, seen.high
 
-    def _asymptotic(self, level: float) -> at_large.Asymptotic | None:
+    @cached_property
+    def _likely(self) -> at_large.Likely | None:
         if not self.ok or self.means is None or self.offset_fit is not None:
             return None
-        return at_large.asymptotic(self.means, level)
+        return at_large.likely(self.means)
 
     def spread_at(self, level: float) -> Spread | None:
         """`spread` with its interval at another confidence level."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from analysis.fits.asymptotic import LARGEST, SLOWEST, Asymptotic, asymptotic
+from analysis.fits.asymptotic import LARGEST, SLOWEST, Asymptotic, likely
 from analysis.fits.intervals import student, summarise
 from analysis.fits.power_law import fit_power_law
 
@@ -28,15 +28,16 @@ def seen(
     if linked:
         noise += 3 * sigma * rng.standard_normal((seeds, 1))
         seed = np.repeat(np.arange(seeds), len(X))
-    made = asymptotic(summarise(np.tile(X, seeds), (y * np.exp(noise)).ravel(), seed), level)
+    made = likely(summarise(np.tile(X, seeds), (y * np.exp(noise)).ravel(), seed))
     assert made is not None
-    return made
+    return made.limits(level)
 
 
 @pytest.mark.parametrize(("k", "q"), [(1.0, 0.5), (-0.5, 0.5), (2.0, 1.0), (0.5, 0.3)])
 def test_clean_data_give_the_planted_limit(k: float, q: float) -> None:
-    made = asymptotic(summarise(np.tile(X, 3), np.tile(curve(k, q), 3), None), 0.95)
-    assert made is not None
+    possible = likely(summarise(np.tile(X, 3), np.tile(curve(k, q), 3), None))
+    assert possible is not None
+    made = possible.limits(0.95)
     assert made.bent
     assert not made.straight
     assert made.low <= 0.5 <= made.high
@@ -73,8 +74,9 @@ def test_the_likelihood_is_that_of_an_independent_search() -> None:
     rng = np.random.default_rng(0)
     values = y * np.exp(sigma * rng.standard_normal((seeds, len(X))))
     means = summarise(np.tile(X, seeds), values.ravel(), None)
-    made = asymptotic(means, 0.95)
-    assert made is not None
+    possible = likely(means)
+    assert possible is not None
+    made = possible.limits(0.95)
     assert not made.straight
     u = (means.u - means.u[0]) / (means.u[-1] - means.u[0])
     reach = float(means.u[-1] - means.u[0])
