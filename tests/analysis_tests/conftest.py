@@ -40,6 +40,12 @@ def asymptotics() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def coverage() -> ModuleType:
+    """benchmarks/coverage.py."""
+    return _load("coverage_benchmark", Path(__file__).parents[2] / "benchmarks")
+
+
+@pytest.fixture(scope="session")
 def designs() -> ModuleType:
     """benchmarks/designs.py."""
     return _load("designs_benchmark", Path(__file__).parents[2] / "benchmarks")
