@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -50,19 +51,19 @@ class StudyPlan:
         ]
 
     def _points(self) -> str:
-        """How many, of how many seeds each; those of infinite width apart where they have seeds of
-        their own."""
-        seeds = self.spec.seeds
+        """How many, of how many seeds each; those of infinite width apart."""
         points = {trial.point_id: trial for trial in self.trials}.values()
         if self.spec.design:
             return f"{len(points):,} of seeds as the design asks, so far"
-        if seeds.kernel is None:
-            return f"{len(points):,} of {len(seeds.network)} seeds"
-        limits = sum(point.infinite for point in points)
-        return (
-            f"{len(points) - limits:,} of {len(seeds.network)} seeds, and {limits:,} at infinite "
-            f"width of {len(seeds.kernel)}"
-        )
+        seeds = Counter(trial.point_id for trial in self.trials)
+        told = []
+        for infinite, where in ((False, ""), (True, " at infinite width")):
+            counts = [seeds[p.point_id] for p in points if p.infinite is infinite]
+            if counts:
+                few, many = min(counts), max(counts)
+                each = f"{few}" if few == many else f"{few} to {many}"
+                told.append(f"{len(counts):,}{where} of {each} seeds")
+        return ", and ".join(told)
 
 
 def plan_study(

@@ -2,7 +2,8 @@
 
 `base` holds the values of the axes, a sweep varies some of them (full factorial), a study is the
 union of its sweeps, trials that several sweeps ask for counted once. A list in `base` multiplies
-every sweep that does not set that axis. Without sweeps the study is the factorial of `base`.
+every sweep that does not set that axis. Without sweeps the study is the factorial of `base`. A
+sweep may have seeds of its own.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from study.spec.search import (
     StepRange,
     WidthRange,
 )
-from study.spec.seeds import NetworkAndKernel, SeedsSection
+from study.spec.seeds import NetworkAndKernel, SeedsSection, Sweep
 from study.spec.strict_yaml import MAXIMUM_BYTES, TOO_LONG, YamlError, read_yaml
 from trainers.errors import TrainerError
 from trainers.methods.custom import make_importable, source_files, trainer_fields
@@ -68,7 +69,7 @@ class StudySpec(Section):
     seeds: NetworkAndKernel = SeedsSection(network=(0,))
     study_seed: Seed = 0
     base: Axes = Axes()
-    sweeps: tuple[Axes, ...] = ()
+    sweeps: tuple[Sweep, ...] = ()
     test_points: TestPoints = 2048
     holdout_points: HoldoutPoints = 1024
     recorded: Recorded = 40
@@ -170,8 +171,8 @@ class StudySpec(Section):
 
     def trials(self) -> list[TrialConfig]:
         """All trials, each once, in the order of sweeps, laws, axes and seeds; then those that
-        seeds.kernel asks for. Raises SpecError where the study is a search: its trials
-        are chosen as it goes."""
+        seeds.kernel asks for; then those of sweeps with seeds of their own. Raises SpecError where
+        the study is a search: its trials are chosen as it goes."""
         if self.search is not None:
             raise SpecError(
                 f"study {self.name!r} is a search: start it with `scorerates search`, or remove "
@@ -183,12 +184,12 @@ class StudySpec(Section):
 
     def points(self) -> tuple[TrialConfig, ...]:
         """The first seed of every point, sweep by sweep; one that two sweeps share comes twice."""
-        return self._points
+        return tuple(point for points, _seeds in self._points for point in points)
 
     def search_points(self) -> tuple[TrialConfig, ...]:
         """What a search is made at: a trial for every law and value of the axes in `base`, without
         a kernel; its width, step size, network and seed are the search's to fill in."""
-        return tuple(point.changed(kernel=False) for point in self._points)
+        return tuple(point.changed(kernel=False) for point in self.points())
 
     def atoms(self) -> dict[str, AtomsFile]:
         """SHA-256 -> the data files that laws refer to, as they were read with the study, whatever
@@ -209,7 +210,7 @@ class StudySpec(Section):
 
     def _own_trainers(self) -> set[str]:
         spaces = self.search.space if self.search is not None else ()
-        blocks = [axes.get("trainer", ()) for _, axes in self._blocks()]
+        blocks = [axes.get("trainer", ()) for _, axes, _ in self._blocks()]
         names = {name for names in [*blocks, *(s.trainer for s in spaces)] for name in names}
         return {name for name in names if ":" in name}
 
@@ -222,30 +223,42 @@ class StudySpec(Section):
 
     @cached_property
     def _trials(self) -> tuple[TrialConfig, ...]:
-        return tuple(self.seeds.trials(self._points))
+        points_by_seeds: dict[SeedsSection, list[TrialConfig]] = {}
+        for points, seeds in self._points:
+            points_by_seeds.setdefault(seeds, []).extend(points)
+        unique: dict[str, TrialConfig] = {}
+        for seeds, points in points_by_seeds.items():
+            for trial in seeds.trials(points):
+                unique.setdefault(trial.trial_id, trial)
+        return tuple(unique.values())
 
-    def _blocks(self) -> Iterator[tuple[str, dict[str, tuple[Any, ...]]]]:
-        """(where, axis -> values) of every sweep, the base filled in."""
+    def _blocks(self) -> Iterator[tuple[str, dict[str, tuple[Any, ...]], SeedsSection]]:
+        """(where, axis -> values, seeds) of every sweep, the base filled in."""
         base = {"t_min": self.diffusion.t_min, "steps": self.steps, **self.base.given()}
         if self.search is not None:
-            yield "base", {"width": (2,), "step_size": (1.0,), **base}
+            yield "base", {"width": (2,), "step_size": (1.0,), **base}, self.seeds
             return
         if not self.sweeps:
-            yield "base", base
+            yield "base", base, self.seeds
         for index, sweep in enumerate(self.sweeps):
-            yield f"sweeps[{index}]", {**base, **sweep.given()}
+            yield f"sweeps[{index}]", {**base, **sweep.given()}, sweep.seeds or self.seeds
 
     @cached_property
-    def _points(self) -> tuple[TrialConfig, ...]:
-        """The trials of the first seed, validated. Raises SpecError with every bad one."""
-        points: list[TrialConfig] = []
+    def _points(self) -> tuple[tuple[list[TrialConfig], SeedsSection], ...]:
+        """Of every sweep its points, as validated trials of one seed, and its seeds. Raises
+        SpecError with every bad one."""
+        found: list[tuple[list[TrialConfig], SeedsSection]] = []
         wrong: dict[str, dict[str, None]] = {}
-        for where, axes in self._blocks():
+        for where, axes, seeds in self._blocks():
+            points: list[TrialConfig] = []
+            found.append((points, seeds))
             names = [axis for axis in AXES if axis in axes]
+            seed = seeds.network[0]
             for law in self.law:
                 for values in itertools.product(*(axes[axis] for axis in names)):
+                    given = dict(zip(names, values, strict=True))
                     try:
-                        points.append(self._trial(law, dict(zip(names, values, strict=True))))
+                        points.append(self._trial(law, given, seed))
                     except ValidationError as error:
                         for problem in problems_of(error):
                             wrong.setdefault(problem, {})[where] = None
@@ -253,9 +266,9 @@ class StudySpec(Section):
                         wrong.setdefault(str(error), {})[where] = None
         if wrong:
             raise SpecError(*(f"{', '.join(wh)}: {problem}" for problem, wh in wrong.items()))
-        return tuple(points)
+        return tuple(found)
 
-    def _trial(self, law: Any, axes: dict[str, Any]) -> TrialConfig:
+    def _trial(self, law: Any, axes: dict[str, Any], seed: int) -> TrialConfig:
         trainer = axes.pop("trainer", DESCENT)
         dimension = axes.pop("dimension", law.dimension)
         if dimension != law.dimension:
@@ -271,7 +284,7 @@ class StudySpec(Section):
         return TrialConfig(
             law=law,
             diffusion=diffusion,
-            seed=self.seeds.network[0],
+            seed=seed,
             study_seed=self.study_seed,
             test_points=self.test_points,
             holdout_points=self.holdout_points,
@@ -299,20 +312,20 @@ class StudySpec(Section):
                 problems.append(f"sweeps[{index}] is empty: give it an axis, or remove it")
         blocks = list(self._blocks())
         for axis in REQUIRED_AXES:
-            lacking = [where for where, axes in blocks if axis not in axes]
+            lacking = [where for where, axes, _ in blocks if axis not in axes]
             if lacking:
                 where = "" if lacking == ["base"] else f" ({', '.join(lacking)} does not set it)"
                 problems.append(f"base.{axis} is missing{where}: give it a value")
         for index, law in enumerate(self.law):
             fixed = isinstance(law, Atoms) and law.sha256 is not None
-            if fixed and any("dimension" in axes for _, axes in blocks):
+            if fixed and any("dimension" in axes for _, axes, _ in blocks):
                 problems.append(
                     f"law[{index}].file fixes the dimension at {law.dimension}: "
                     "remove the axis dimension, or put that law into a study of its own"
                 )
         if problems:
             raise SpecError(*problems)
-        size = sum(self.seeds.most(axes) for _, axes in blocks) * len(self.law)
+        size = sum(seeds.most(axes) for _, axes, seeds in blocks) * len(self.law)
         if size > MAXIMUM_TRIALS:
             raise SpecError(
                 f"the study asks for {size:,} trials, more than {MAXIMUM_TRIALS:,}: give fewer "
@@ -345,13 +358,13 @@ class StudySpec(Section):
         problems = []
         if self.search is not None:
             problems.append("design and search are both given: make them two studies")
-        if "seeds" in self.model_fields_set:
+        if "seeds" in self.model_fields_set or any(sweep.seeds for sweep in self.sweeps):
             problems.append("seeds is of no use beside design: it chooses them")
         if self.search is None:
             problems += [
                 f"{where} has fewer than 3 values of samples, along which design chooses seeds: "
                 "add some, or make it a study of its own"
-                for where, axes in self._blocks()
+                for where, axes, _ in self._blocks()
                 if len(set(axes.get("samples", ()))) < 3
             ]
         if self.kernel is False and self.design is not None:
@@ -369,7 +382,8 @@ def _sections() -> dict[str, list[str]]:
         "": keys_of(StudySpec),
         "seeds": keys_of(SeedsSection),
         "base": keys_of(Axes),
-        "sweeps": keys_of(Axes),
+        "sweeps": keys_of(Sweep),
+        "sweeps.seeds": keys_of(SeedsSection),
         "diffusion": keys_of(DiffusionSection),
         "decomposition": keys_of(DecompositionSection),
         "resources": keys_of(Resources),

@@ -1,4 +1,4 @@
-"""The seeds of a study: of its networks, and of the kernel limit on the same data and on more.
+"""The seeds of a study or a sweep: of its networks, and of the kernel limit on their data and more.
 
 seeds: 8                          # 0 to 7, or a list
 seeds: {network: 8, kernel: 128}  # beside every network its kernel limit, on seeds of its own
@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from study.spec.axes import MAXIMUM_TRIALS, Section, as_tuple
+from study.spec.axes import MAXIMUM_TRIALS, Axes, Section, as_tuple
 from trainers.ranges import Seed
 from trainers.registry import DESCENT
 from trainers.trial import TrialConfig
@@ -104,3 +104,9 @@ def _of_networks(value: Any) -> Any:
 
 NetworkAndKernel = Annotated[SeedsSection, BeforeValidator(_of_networks)]
 """`8`, or a list, stands for `{network: 8}`."""
+
+
+class Sweep(Axes):
+    """Values of some axes, on seeds of its own where it gives them: many where they are cheap."""
+
+    seeds: NetworkAndKernel | None = None

@@ -92,7 +92,15 @@ def test_plan_counts_networks_and_kernels(study: Path, capsys: Capture) -> None:
     points = len({trial.point_id for trial in limits})
     assert len(limits) == 20 * points
     assert f"{len(trials)} (0 done)" in out
-    assert f"6 of 3 seeds, and {points} at infinite width of 20" in " ".join(out.split())
+    assert f"6 of 3 seeds, and {points} at infinite width of 20 seeds" in " ".join(out.split())
+
+
+def test_plan_counts_the_seeds_of_sweeps(study: Path, capsys: Capture) -> None:
+    grid = "{samples: [16, 32, 64, 128, 256, 512]}"
+    limits = "{samples: 8, width: .inf, seeds: 9}, {samples: 16, width: .inf, seeds: 4}"
+    study.write_text(STUDY.replace(grid, f"[{grid}, {limits}]"))
+    assert command("plan", study, "--workers", 2, "--device", "cpu", "--no-calibrate") == 0
+    assert "6 of 3 seeds, and 2 at infinite width of 4 to 9 seeds" in capsys.readouterr().out
 
 
 def test_plan_says_how_a_data_file_was_read(study: Path, capsys: Capture) -> None:

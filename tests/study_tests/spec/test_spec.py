@@ -201,6 +201,8 @@ def test_the_union_counts_every_point_once(samples: list[int], width: list[int],
         ("name: quick", "name: ../other", "name = '../other': must start with a letter or digit"),
         ("name: quick", "name: a/b", "it names a folder"),
         ("name: quick", "name: 7", "name = 7: must be text; put quotes around it"),
+        ("- width:", "- seeds: 0\n    width:", "sweeps[1].seeds = 0: must be a number of seeds"),
+        ("- width:", "- seeds: {kernels: 9}\n    width:", "did you mean kernel?"),
         ("seeds: 8", "decomposition: {norms: [3, 1]}", "decomposition.norms must rise"),
         ("seeds: 8", "seeds: 9\nseeds: 8", "'seeds' is given twice in the same place"),
         ("seeds: 8", "seeds: [1", "line 6"),
@@ -226,6 +228,36 @@ def test_kernel_seeds_stand_beside_every_network() -> None:
     assert {t.trial_id for t in limits if t.step_size == 1.0 and t.samples == 512} <= {
         t.trial_id for t in StudySpec.from_text(explicit).trials()
     }
+
+
+def test_a_sweep_has_seeds_of_its_own() -> None:
+    """Levels that two sweeps share have the seeds of both; the other sweeps keep the study's."""
+    data: dict[str, Any] = {
+        "name": "x",
+        "law": {"kind": "cube", "dimension": 1},
+        "seeds": 2,
+        "base": {"samples": 8, "width": 4, "step_size": 1},
+        "sweeps": [
+            {"samples": [8, 16]},
+            {"samples": [16, 32], "seeds": [1, 5]},
+            {"samples": 8, "width": math.inf, "seeds": 3},
+            {"width": 6, "seeds": {"network": 1, "kernel": 4}},
+        ],
+    }
+    trials = StudySpec.from_mapping(data).trials()
+    assert [(t.samples, t.width, t.seed) for t in trials] == [
+        (8, 4, 0), (8, 4, 1), (16, 4, 0), (16, 4, 1), (16, 4, 5), (32, 4, 1), (32, 4, 5),
+        *((8, math.inf, seed) for seed in range(3)), (8, 6, 0), (8, math.inf, 3),
+    ]  # fmt: skip
+    del data["seeds"]
+    data["design"] = {
+        "kind": "adaptive",
+        "half_width": {"best_score_error": 0.1},
+        "budget": {"trials": 10},
+    }
+    data["sweeps"] = [{"samples": [8, 16, 32], "seeds": 3}]
+    with pytest.raises(SpecError, match="seeds is of no use beside design"):
+        StudySpec.from_mapping(data)
 
 
 def test_networks_of_any_trainer_and_start_have_the_limit_of_descent_from_zero() -> None:
