@@ -17,5 +17,6 @@ class Quantity(StrEnum):
     ERROR_AT_TIME = "score_error_at_fixed_time"
     COUPLING_AT_TIME = "coupling_at_fixed_time"
     KERNEL_BEST_ERROR = "kernel_best_score_error"
+    KERNEL_BEST_TIME = "kernel_best_effective_time"
     APPROXIMATION = "approximation"
     NTK_EIGENVALUE = "ntk_eigenvalue"

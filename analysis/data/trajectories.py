@@ -169,7 +169,7 @@ def per_trial(table: Trials) -> dict[Quantity, tuple[Array, NDArray[np.bool_]]]:
     series, time = table.series, table.time
     best_time, best_error, censored = best(time, series["score_error"])
     chosen, _error, select_censored = best(time, series["score_error_select"])
-    _time, kernel_error, kernel_censored = best(time, series["kernel_score_error"])
+    kernel_time, kernel_error, kernel_censored = best(time, series["kernel_score_error"])
     noise_level = numbers(table.rows, "posterior_variance") / 2
     # Written so that an unknown noise level counts as not interpolated.
     still_stopped = ~(_final(series["train_loss"]) <= INTERPOLATED * noise_level)
@@ -188,6 +188,7 @@ def per_trial(table: Trials) -> dict[Quantity, tuple[Array, NDArray[np.bool_]]]:
         Quantity.FINAL_ERROR: (_final(series["score_error"]), still_stopped),
         Quantity.INTERPOLATION_ERROR: (never_stopped, np.zeros(len(time), dtype=bool)),
         Quantity.KERNEL_BEST_ERROR: (kernel_error, kernel_censored),
+        Quantity.KERNEL_BEST_TIME: (kernel_time, kernel_censored),
     }
 
 

@@ -54,10 +54,21 @@ NAMES: dict[str, tuple[str, str, str]] = {
         r"kernel's best error ($x^2$)",
         "kernel",
     ),
+    Quantity.KERNEL_BEST_TIME: (
+        "The kernel's best effective time",
+        r"kernel's best effective time $\eta\tau$*",
+        "kernel",
+    ),
     Quantity.APPROXIMATION: ("Approximation error", r"approximation ($x^2$)", "approximation"),
     Quantity.NTK_EIGENVALUE: ("Kernel eigenvalues", r"eigenvalue / $N$", "eigenvalue"),
 }
 """Quantity: title, axis label, short name in a legend."""
+
+_OF_THE_KERNEL = (
+    Quantity.COUPLING_AT_TIME,
+    Quantity.KERNEL_BEST_ERROR,
+    Quantity.KERNEL_BEST_TIME,
+)
 
 _AXES = {
     "samples": "samples $N$",
@@ -72,11 +83,11 @@ GRID = 60
 
 
 def rates(setting: Setting, evaluation: Evaluation) -> Iterator[Plot | tuple[str, str]]:
-    """A figure for each verdict of the setting, then error against width; where a prediction has
-    no curve, the reason."""
+    """A figure for each verdict of the setting and for what it was not asked, where there is
+    something to draw; then error against width. Else the reason."""
     mine = [c for c in evaluation.curves if owns(setting, c)]
     names: dict[str, int] = {}
-    for verdict in evaluation:
+    for verdict in (*evaluation, *(row.verdict for row in evaluation.not_asked)):
         if verdict.curve is None or not owns(setting, verdict.curve):
             continue
         plot = rate(setting, verdict.curve, verdict, mine)
@@ -96,7 +107,7 @@ def rates(setting: Setting, evaluation: Evaluation) -> Iterator[Plot | tuple[str
 
 def _absent(quantity: str, axis: str) -> str:
     if axis not in ("norm", "index"):
-        kernel = quantity in {Quantity.COUPLING_AT_TIME, Quantity.KERNEL_BEST_ERROR}
+        kernel = quantity in _OF_THE_KERNEL
         what = "a value in its columns (ask for kernel: true) and " if kernel else ""
         return f"it needs {what}at least 3 values of {PLAIN[axis]}, all else fixed"
     return "it needs the audit of this setting"

@@ -33,6 +33,7 @@ from analysis.report import wording
 from analysis.report.assumptions import assumption_rows
 from analysis.report.overview import FINE, facts, trial_table, trouble, versions
 from analysis.report.typeset import typeset
+from analysis.verdicts.asking import lines
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import Verdict
 from analysis.verdicts.tuning import comparisons
@@ -161,6 +162,7 @@ def _content(
         "answers": answers(verdicts, names),
         "tally": wording.tally(verdicts),
         "verdicts": verdict_groups(verdicts, names),
+        "not_asked": lines(evaluation.not_asked),
         "meanings": wording.MEANINGS,
         "level": text.share(verdicts[0].level) if verdicts else "",
         "adjustment": wording.adjustment(verdicts),
@@ -243,6 +245,9 @@ def verdict_row(verdict: Verdict) -> dict[str, Any]:
         "data": wording.data(verdict),
         "badge": wording.badge(verdict),
         "reason": verdict.reason,
+        "name": verdict.theory,
+        "broken": wording.broken(verdict),
+        "assumed": wording.assumed(verdict),
         "source": verdict.source,
     }
 

@@ -17,8 +17,9 @@ from markupsafe import Markup
 from analysis.data.quantity import Quantity
 from analysis.data.sweeps import PLAIN, SYMBOLS, held
 from analysis.report.typeset import typeset
-from analysis.text import counted, digits, interval, number, percent, share
+from analysis.text import counted, digits, interval, minus, number, percent, share
 from analysis.theory.registry import Kind
+from analysis.verdicts.assumed import Holds
 from analysis.verdicts.judging import Verdict, Word
 
 QUANTITIES: dict[str, str] = {
@@ -31,6 +32,7 @@ QUANTITIES: dict[str, str] = {
     Quantity.ERROR_AT_TIME: "score error at a fixed effective time",
     Quantity.COUPLING_AT_TIME: "squared distance between network and kernel",
     Quantity.KERNEL_BEST_ERROR: "kernel's best-stopped score error",
+    Quantity.KERNEL_BEST_TIME: "kernel's best effective time",
     Quantity.APPROXIMATION: "approximation error",
     Quantity.NTK_EIGENVALUE: "kernel's eigenvalue",
 }
@@ -123,6 +125,22 @@ def tally(verdicts: Sequence[Verdict]) -> list[tuple[Badge, int]]:
     """How often each verdict was reached, those that were not left out."""
     counts = Counter(v.verdict for v in verdicts)
     return [(_BADGES[word], counts[word]) for word in Word if counts[word]]
+
+
+def broken(verdict: Verdict) -> str:
+    """The assumptions of the verdict's theory that do not hold: `does not hold here: bounded
+    support`; empty where there are none."""
+    names = [one.name for one in verdict.assumptions if one.holds is Holds.NO]
+    return f"does not hold here: {', '.join(names)}" if names else ""
+
+
+def assumed(verdict: Verdict) -> str:
+    """Each assumption and what was found of it: `bounded support: yes, radius 1.4; ...`."""
+    told = []
+    for one in verdict.assumptions:
+        finding = f", {one.finding}" if one.finding else ""
+        told.append(f"{one.name}: {one.holds}{finding}")
+    return minus("; ".join(told))
 
 
 def where(verdict: Verdict) -> str:

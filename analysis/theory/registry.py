@@ -29,6 +29,21 @@ class Kind(StrEnum):
     QUALITATIVE = "qualitative"
 
 
+class Assumption(StrEnum):
+    """What a theory assumes, where a study can find out whether it holds
+    (`analysis.verdicts.assumed`)."""
+
+    SUPPORT = "bounded support"
+    LIPSCHITZ = "Lipschitz f*"
+    NO_SMOOTHER = "f* no smoother than Lipschitz"
+    DENSITY = "features with a density bounded from below"
+    NOISE = "noisy labels"
+    DESCENT = "full-batch gradient descent"
+    LAZY = "network near its kernel limit"
+    STEP = "eta below 2N/lambda_max"
+    POWERS = "eigenvalues fall as a power"
+
+
 @dataclass(frozen=True)
 class Prediction:
     """A rate that theory states.
@@ -50,6 +65,8 @@ class Prediction:
     threshold: float = math.nan
     needs: tuple[str, ...] = ()
     growth: Growth | None = None
+    theory: str = ""
+    assumptions: tuple[Assumption, ...] = ()
 
     def __post_init__(self) -> None:
         # A kind given as plain text is no `Kind`, and would be judged by another rule.
@@ -71,6 +88,9 @@ MINIMAX = (
     "and Szepesvari (2022) reach the rate with early-stopped gradient descent for scalar regression"
 )
 
+_NETWORK = (Assumption.DESCENT, Assumption.LAZY, Assumption.STEP)
+_REGRESSION = (Assumption.SUPPORT, Assumption.LIPSCHITZ, *_NETWORK)
+
 
 def predictions(
     dimension: int, capacity: float | None = None, source: float | None = None
@@ -78,15 +98,16 @@ def predictions(
     """Every prediction at dimension d; docs/theory.md, section 7, derives them.
 
     capacity, source: b and s of the kernel's spectrum and the target's coefficients, fitted from a
-    run; the row that needs them has exponent NaN without them. Raises ValueError for d < 1.
+    run; the rows that need them have exponent NaN without them. Raises ValueError for d < 1.
     """
     if dimension < 1:
         raise ValueError(f"dimension = {dimension} must be at least 1")
     d = dimension
     minimax = 2 / (d + 3)
-    kernel = math.nan
+    kernel = kernel_time = math.nan
     if capacity is not None and source is not None:
         kernel = source * capacity / (source * capacity + 1)
+        kernel_time = -capacity / (source * capacity + 1)
     return [
         Prediction(
             "best error against samples",
@@ -98,6 +119,8 @@ def predictions(
             MINIMAX,
             "Stopped at the best time, the score error falls with the number of samples N at "
             f"least as fast as N^-{minimax:.3g}.",
+            theory="minimax regression",
+            assumptions=_REGRESSION,
         ),
         Prediction(
             "best stopping time against samples",
@@ -110,6 +133,8 @@ def predictions(
             "l^-(D+1) and Sobolev smoothness 1",
             "The best effective stopping time (step size times steps) grows with the number of "
             f"samples as N^{(d + 2) / (d + 3):.3g} when the target is Lipschitz and no smoother.",
+            theory="bias and variance of a Lipschitz target",
+            assumptions=(Assumption.LIPSCHITZ, Assumption.NO_SMOOTHER, *_NETWORK),
         ),
         Prediction(
             "unstopped error against samples",
@@ -122,6 +147,8 @@ def predictions(
             "Without stopping, the network fits the noise in its labels and the score error does "
             f"not fall at the rate N^-{minimax:.3g} that stopping reaches.",
             threshold=minimax,
+            theory="interpolation of noise",
+            assumptions=(Assumption.NOISE, Assumption.DESCENT),
         ),
         Prediction(
             "never-stopped kernel error against samples",
@@ -134,6 +161,8 @@ def predictions(
             "Kernel gradient descent that is never stopped interpolates its noisy labels, and its "
             f"score error does not fall at the rate N^-{minimax:.3g} that stopping reaches.",
             threshold=minimax,
+            theory="interpolation of noise",
+            assumptions=(Assumption.NOISE,),
         ),
         Prediction(
             "coupling against width",
@@ -146,6 +175,8 @@ def predictions(
             "1/2 only",
             "At the same effective time, the squared distance between the network and its kernel "
             "limit falls with the width m as 1/m (worst-case arguments promise only m^-0.5).",
+            theory="linearisation",
+            assumptions=(Assumption.DESCENT, Assumption.STEP),
         ),
         Prediction(
             "error against step size",
@@ -157,6 +188,8 @@ def predictions(
             "gradient descent follows its flow for step sizes well below 2N/lambda_max",
             "At the same effective time (step size times steps), the score error does not depend "
             "on the step size, as long as that is well below the largest stable one.",
+            theory="gradient flow",
+            assumptions=(Assumption.DESCENT, Assumption.STEP),
         ),
         Prediction(
             "approximation against norm",
@@ -169,6 +202,8 @@ def predictions(
             "(D+1)/2",
             "The best function of squared RKHS norm R_H comes as close to the target as R_H^-"
             f"{2 / d:.3g}, or closer.",
+            theory="approximation in the kernel's space",
+            assumptions=(Assumption.SUPPORT, Assumption.LIPSCHITZ),
         ),
         Prediction(
             "kernel eigenvalues",
@@ -180,6 +215,8 @@ def predictions(
             "Bach (2017); Bietti and Mairal (2019): (D+1)/D",
             f"The eigenvalues of the neural tangent kernel fall with their index i as "
             f"i^-{(d + 2) / (d + 1):.3g}.",
+            theory="spectrum of the kernel",
+            assumptions=(Assumption.DENSITY,),
         ),
         Prediction(
             "kernel's best error against samples",
@@ -193,6 +230,21 @@ def predictions(
             "Kernel gradient descent, stopped at its best time, has a score error that falls as "
             "N^-(s b/(s b + 1)), where b is the decay of the spectrum and s the smoothness of the "
             "target in it.",
+            theory="source and capacity",
+            assumptions=(Assumption.POWERS, Assumption.STEP),
+        ),
+        Prediction(
+            "kernel's best time against samples",
+            Quantity.KERNEL_BEST_TIME,
+            "samples",
+            kernel_time,
+            Kind.SHARP,
+            MARGIN,
+            "source and capacity conditions: b / (s b + 1), where bias and variance are equal",
+            "The best effective time of kernel gradient descent grows as N^(b/(s b + 1)), where b "
+            "is the decay of the spectrum and s the smoothness of the target in it.",
+            theory="source and capacity",
+            assumptions=(Assumption.POWERS, Assumption.STEP),
         ),
         Prediction(
             "best unweighted error against samples",
@@ -204,5 +256,7 @@ def predictions(
             MINIMAX + "; the weight alpha^2/h^2 changes the constant, which blows up as T_0 -> 0",
             "The unweighted score error, at the same stopping time, falls with N at least as fast "
             f"as N^-{minimax:.3g}.",
+            theory="minimax regression",
+            assumptions=_REGRESSION,
         ),
     ]

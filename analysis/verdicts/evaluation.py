@@ -1,7 +1,8 @@
 """A whole results table judged at once: every prediction that applies, on every curve.
 
 `Evaluation` is what verdicts.json, the report, the figures, MLflow and the command line read. Each
-curve is fitted once for each law of growth, and a verdict carries its curve and its fit.
+curve is fitted once for each law of growth, and a verdict carries its curve and its fit. What the
+study cannot be asked stands beside the verdicts (`asking`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from analysis.fits.growth import POWER, Growth
 from analysis.fits.multiplicity import adjusted_level
 from analysis.fits.power_law import PowerLawFit
 from analysis.theory.registry import Kind, Prediction, predictions
+from analysis.verdicts.asking import NotAsked, needed
+from analysis.verdicts.assumed import Evidence, findings
 from analysis.verdicts.infinite_width import infinite_width, limit_of, measured
 from analysis.verdicts.judging import Verdict, fit_curve, judge, levels_listed, usable
 from analysis.verdicts.rules import Word, word_at
@@ -47,7 +50,7 @@ class Evaluation(Sequence[Verdict]):
 
     curves: of the table, then of the audit; all of them, judged or not. audit: as `load_audit`
     gives it, None where there is none. level: of the intervals. stopping: the stopping rules to
-    compare.
+    compare. not_asked: what the study's design forbids to judge.
     """
 
     table: Table = field(repr=False)
@@ -56,6 +59,7 @@ class Evaluation(Sequence[Verdict]):
     audit: pd.DataFrame | None = field(default=None, repr=False)
     level: float = 0.95
     stopping: tuple[str, ...] = RULES
+    not_asked: tuple[NotAsked, ...] = ()
 
     @classmethod
     def unjudged(cls, frame: pd.DataFrame | Table) -> Evaluation:
@@ -119,12 +123,35 @@ def evaluate(
             if verdict.fitted.growth == POWER:
                 verdict = replace(verdict, infinite_width=wide)
             found.append((prediction, verdict))
-    share = adjusted_level([partial(_decided_at, *entry) for entry in found], level)
-    verdicts = tuple(
-        _told(prediction, verdict, share, _assessed(prediction, verdict, every, fits))
-        for prediction, verdict in found
-    )
-    return Evaluation(table, verdicts, every, audit, level, rules)
+    asked, not_asked = _divided(found, level)
+    share = adjusted_level([partial(_decided_at, *entry) for entry in asked], level)
+    seen = Evidence(audit, every, lambda curve: fits.of(curve, None))
+    verdicts = []
+    for prediction, verdict in asked:
+        assert verdict.curve is not None
+        assumptions = findings(prediction, verdict.curve, seen)
+        assessed = _assessed(prediction, verdict, every, fits)
+        told = _told(prediction, verdict, share, assessed)
+        verdicts.append(replace(told, assumptions=assumptions))
+    return Evaluation(table, tuple(verdicts), every, audit, level, rules, not_asked)
+
+
+_Judged = tuple[Prediction, Verdict]
+
+
+def _divided(found: Sequence[_Judged], level: float) -> tuple[list[_Judged], tuple[NotAsked, ...]]:
+    """The verdicts, and what the study cannot be asked. Design alone tells them apart, so those
+    not asked count in no adjustment."""
+    asked, others = [], []
+    for prediction, verdict in found:
+        assert verdict.curve is not None
+        needs = needed(prediction, verdict.curve)
+        if not needs:
+            asked.append((prediction, verdict))
+            continue
+        bare = replace(verdict, verdict=Word.UNDETERMINED, reason=f"not asked: needs {needs}")
+        others.append(NotAsked(prediction.name, needs, _told(prediction, bare, level, "")))
+    return asked, tuple(others)
 
 
 class _Fits:

@@ -23,6 +23,7 @@ from analysis.fits.growth import Growth
 from analysis.fits.power_law import PowerLawFit, fit_power_law
 from analysis.text import counted, percent
 from analysis.theory.registry import Prediction
+from analysis.verdicts.assumed import Finding
 from analysis.verdicts.infinite_width import InfiniteWidth
 from analysis.verdicts.rules import Word, decide
 
@@ -66,6 +67,8 @@ class Verdict:
     adjusted_level: float = math.nan
     adjusted_verdict: str = ""
     infinite_width: InfiniteWidth | None = None
+    theory: str = ""
+    assumptions: tuple[Finding, ...] = ()
     curve: Curve | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -133,6 +136,7 @@ def judge(prediction: Prediction, fit: PowerLawFit) -> Verdict:
         source=prediction.source,
         statement=prediction.statement,
         margin=prediction.margin,
+        theory=prediction.theory,
     )
 
 

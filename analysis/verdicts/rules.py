@@ -34,6 +34,7 @@ benchmarks/asymptotics.py measures how often these rules are wrong.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 
@@ -76,14 +77,14 @@ _CONTRARY = ({Word.FASTER, Word.VIOLATES}, *({a, b} for a, b in _OPPOSITE.items(
 
 def decide(prediction: Prediction, fit: PowerLawFit) -> tuple[Word, str]:
     """The verdict and its reason, a sentence without a full stop."""
-    zero = prediction.kind is Kind.SHARP and prediction.exponent == 0
+    zero = _of_zero(prediction)
     if not math.isfinite(prediction.exponent):
         return Word.UNDETERMINED, "theory's exponent needs kernel data that were not given"
     if fit.status is not FitStatus.OK and not (zero and fit.spread is not None):
         return Word.UNDETERMINED, fit.message
-    short = _short_range(fit, zero)
+    short = short_range(fit.levels, prediction)
     if short:
-        return Word.UNDETERMINED, short
+        return Word.UNDETERMINED, f"the range is too short: it {short}"
     if zero:
         return _decide_zero(prediction, fit)
     if not np.isfinite(fit.ci).all():
@@ -120,7 +121,7 @@ def _at_large(prediction: Prediction, fit: PowerLawFit, seen: Asymptotic) -> tup
 
 def word_at(prediction: Prediction, fit: PowerLawFit, level: float) -> Word:
     """The verdict by rule 3 for a fit's interval at another confidence level."""
-    if prediction.kind is Kind.SHARP and prediction.exponent == 0:
+    if _of_zero(prediction):
         change = fit.spread_at(level)
         return _decide_zero(prediction, replace(fit, spread=change))[0]
     low, high = fit.interval_at_large(level)
@@ -178,19 +179,30 @@ def _phrase(prediction: Prediction, word: Word) -> str:
     }.get(word, f"contains the bound {beta} and reaches more than {share} below it")
 
 
-def _short_range(fit: PowerLawFit, zero: bool) -> str:
-    levels = MINIMUM_LEVELS_OF_ZERO if zero else MINIMUM_LEVELS
-    decades = MINIMUM_DECADES_OF_ZERO if zero else MINIMUM_DECADES
+def short_range(levels: Sequence[float], prediction: Prediction) -> str:
+    """What distinct values of the axis lack for a verdict by rule 2: `has 4 values of the axis and
+    needs 5`; empty where they suffice."""
+    least, decades = wanted_range(prediction)
     wants = []
-    if fit.points < levels:
-        values = counted(fit.points, "value")
-        wants.append(f"has {values} of the axis and needs {levels}")
-    if fit.range_decades < decades - 1e-9:
+    if len(levels) < least:
+        wants.append(f"has {counted(len(levels), 'value')} of the axis and needs {least}")
+    factor = max(levels) / min(levels) if levels else 1.0
+    if math.log10(factor) < decades - 1e-9:
         wants.append(
-            f"spans a factor of {10**fit.range_decades:.3g} and needs {10**decades:.3g} "
-            f"({decades:.2g} decades)"
+            f"spans a factor of {factor:.3g} and needs {10**decades:.3g} ({decades:.2g} decades)"
         )
-    return f"the range is too short: it {' and '.join(wants)}" if wants else ""
+    return " and ".join(wants)
+
+
+def wanted_range(prediction: Prediction) -> tuple[int, float]:
+    """The distinct values of the axis, and the decades, that rule 2 asks for."""
+    if _of_zero(prediction):
+        return MINIMUM_LEVELS_OF_ZERO, MINIMUM_DECADES_OF_ZERO
+    return MINIMUM_LEVELS, MINIMUM_DECADES
+
+
+def _of_zero(prediction: Prediction) -> bool:
+    return prediction.kind is Kind.SHARP and prediction.exponent == 0
 
 
 def _drift(prediction: Prediction, fit: PowerLawFit, word: Word) -> str:

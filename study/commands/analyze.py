@@ -16,6 +16,8 @@ from rich.table import Table as Printed
 from analysis.data.audit import audit_beside
 from analysis.data.results import load_results
 from analysis.data.table import Table, load_table
+from analysis.report.wording import flat
+from analysis.verdicts.asking import lines
 from analysis.verdicts.evaluation import Evaluation, evaluate
 from analysis.verdicts.tuning import load_evaluations
 from study.choosing.adaptive import replayed
@@ -170,10 +172,23 @@ def print_verdicts(console: Console, evaluation: Evaluation) -> None:
             "yellow",
         )
         return
+    if len(evaluation):
+        table = _printed(evaluation)
+        console.print(table)
+    for line in lines(evaluation.not_asked):
+        say(console, f"not asked: {line}")
+
+
+def _printed(evaluation: Evaluation) -> Printed:
+    """The verdict table; at large values are the limits of b by which a verdict is reached."""
     table = Printed(pad_edge=False)
-    for name in ("law", "d", "quantity", "axis", "theory", "measured", "interval", "verdict"):
+    for name in (
+        *("law", "d", "quantity", "axis", "theory", "measured", "interval", "at large values"),
+        "verdict",
+    ):
         table.add_column(name, justify="right" if name in ("d", "theory", "measured") else "left")
     for v in sorted(evaluation, key=lambda v: (v.law, v.dimension)):
+        large = None if flat(v) else v.fitted.asymptotic
         relation = {"bound": "≥ ", "sharp": "", "qualitative": ""}.get(str(v.kind), "")
         row = (
             v.law,
@@ -182,8 +197,13 @@ def print_verdicts(console: Console, evaluation: Evaluation) -> None:
             str(v.axis),
             f"{relation}{v.theory_exponent:.2f}",
             f"{v.exponent:.2f}" if pd.notna(v.exponent) else "-",
-            f"[{v.ci_low:.2f}, {v.ci_high:.2f}]" if pd.notna(v.ci_low) else "-",
+            _interval(v.ci_low, v.ci_high),
+            "-" if large is None else _interval(large.low, large.high),
             str(v.verdict),
         )
         table.add_row(*map(literal, row))
-    console.print(table)
+    return table
+
+
+def _interval(low: float, high: float) -> str:
+    return f"[{low:.2f}, {high:.2f}]" if pd.notna(low) else "-"

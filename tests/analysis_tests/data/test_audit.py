@@ -225,6 +225,7 @@ def test_planted_curves_get_their_verdicts(frame: pd.DataFrame, audit: pd.DataFr
         (Quantity.NTK_EIGENVALUE, "index"),
         (Quantity.APPROXIMATION, "norm"),
         (Quantity.KERNEL_BEST_ERROR, "samples"),
+        (Quantity.KERNEL_BEST_TIME, "samples"),
     }
     assert all(v.to_dict() for v in verdicts.values())
 

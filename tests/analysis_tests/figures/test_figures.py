@@ -136,7 +136,9 @@ def test_a_figure_draws_the_fit_that_its_verdict_carries(noisy: pd.DataFrame) ->
 def test_a_fit_spans_the_levels_that_its_verdict_stands_on(noisy: pd.DataFrame) -> None:
     few = noisy[noisy["step"] <= 300]  # at large N, too short to see the unstopped error
     evaluation = evaluate(few)
-    verdict = next(v for v in evaluation if v.quantity == "final_score_error")
+    verdict = next(
+        row.verdict for row in evaluation.not_asked if row.verdict.quantity == "final_score_error"
+    )
     plot = next(p for p in study_plots(evaluation)[0] if "final_score_error" in p.name)
     fits = [s for s in plot.panels[0].series if s.label.startswith("fit")]
     assert len(fits) == np.isfinite(verdict.exponent)

@@ -35,7 +35,7 @@ def test_exponents_of_the_table(d: int) -> None:
     assert row(d, Quantity.NTK_EIGENVALUE).exponent == pytest.approx((d + 2) / (d + 1))
     assert row(d, Quantity.INTERPOLATION_ERROR).exponent == 0
     assert row(d, Quantity.INTERPOLATION_ERROR).threshold == pytest.approx(2 / (d + 3))
-    assert len(predictions(d)) == 10
+    assert len(predictions(d)) == 11
 
 
 @pytest.mark.parametrize("d", [1, 2, 4])
@@ -65,6 +65,21 @@ def test_source_and_capacity_need_their_numbers() -> None:
     known = row(2, Quantity.KERNEL_BEST_ERROR, capacity=4 / 3, source=0.5)
     assert known.exponent == pytest.approx((2 / 3) / (5 / 3))
     assert known.applies()
+    assert not row(2, Quantity.KERNEL_BEST_TIME).applies()
+
+
+def test_the_kernels_best_time_balances_bias_and_variance() -> None:
+    """An independent route: (eta tau)^-s = (eta tau)^(1/b) / N, solved for eta tau at two N; and
+    at the edge of Sobolev smoothness 1 it is the time of a Lipschitz target."""
+    b, s = 1.4, 0.7
+    time = [n ** (1 / (s + 1 / b)) for n in (1e3, 1e6)]
+    slope = np.log(time[1] / time[0]) / np.log(1e3)
+    found = row(2, Quantity.KERNEL_BEST_TIME, capacity=b, source=s)
+    assert found.exponent == pytest.approx(-slope)
+    for d in (1, 2, 5):
+        kernel = {"capacity": (d + 2) / (d + 1), "source": 2 / (d + 2)}
+        exponent = row(d, Quantity.KERNEL_BEST_TIME, **kernel).exponent
+        assert exponent == pytest.approx(row(d, Quantity.BEST_TIME).exponent)
 
 
 def test_source_condition_at_the_edge_of_smoothness_one_is_the_minimax_rate() -> None:
@@ -82,6 +97,8 @@ def test_rows_are_told_apart_and_speak() -> None:
     for p in rows:
         assert p.statement.endswith(".")
         assert p.source
+        assert p.theory
+        assert p.assumptions
         assert 0 < p.margin < 1
         assert (p.kind is Kind.QUALITATIVE) == math.isfinite(p.threshold)
     assert "0.5" in row(2, Quantity.COUPLING_AT_TIME).statement
@@ -115,7 +132,7 @@ def test_the_page_has_the_registrys_exponents() -> None:
         rows = predictions(d, capacity=1.5, source=0.4)
         assert len(cells) == len(rows)
         for cell, p in zip(cells, rows, strict=True):
-            formula = cell[3].split(",")[0].strip(" $").replace("sb", "0.4*1.5")
+            formula = cell[3].split(",")[0].strip(" $").replace("sb", "0.4*1.5").replace("b", "1.5")
             assert re.fullmatch(r"[-+*/().\dd]+", formula)
             assert eval(formula, {"d": d}) == pytest.approx(p.exponent), p.name
             assert cell[4].split(",")[0].strip() == p.kind

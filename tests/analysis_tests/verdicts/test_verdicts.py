@@ -426,14 +426,11 @@ def test_a_last_step_that_is_not_interpolation_says_nothing_of_no_stopping(
     not count against theory; where it is, it must."""
     table = synthetic.synthetic_table(synthetic.Grid(seeds=4, steps=3000))
     name = "unstopped error against samples"
-    verdict = by_name(evaluate(table.assign(train_loss=0.3)))[name]
-    assert verdict.verdict is Word.UNDETERMINED
-    assert "says nothing of descent that is never stopped" in verdict.reason
-    assert "distinct x" not in verdict.reason
+    assert name not in by_name(evaluate(table.assign(train_loss=0.3)))
     fitted = table.assign(train_loss=0.003)
     assert by_name(evaluate(fitted))[name].verdict is Word.DISAGREES
     unknown = fitted.assign(posterior_variance=np.nan)
-    assert by_name(evaluate(unknown))[name].verdict is Word.UNDETERMINED
+    assert name not in by_name(evaluate(unknown))
 
 
 def test_never_stopped_error_may_bend_on_its_way_to_a_constant(synthetic: ModuleType) -> None:

@@ -1,0 +1,86 @@
+"""What a study cannot be asked: predictions that no outcome of its trials could decide.
+
+A prediction is not asked where the design of the study forbids a verdict: its axis takes too few
+values, or too short a range (rule 2 of `rules`), or, for an error that is never stopped, its steps
+are too few to fit the noise. Such a row is no verdict, but says what it needs. What a fault took
+away (divergence, a failure, a best step that was not reached, a missing value) leaves the question
+asked, and its verdict `undetermined`: losing more must never look better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from analysis.data.quantities import Curve
+from analysis.data.quantity import Quantity
+from analysis.data.sweeps import PLAIN
+from analysis.data.trajectories import INTERPOLATED
+from analysis.fits.intervals import distinct
+from analysis.text import percent
+from analysis.theory.registry import Prediction
+from analysis.verdicts.judging import Verdict, levels_listed
+from analysis.verdicts.rules import short_range, wanted_range
+
+
+@dataclass(frozen=True)
+class NotAsked:
+    """A prediction that the study cannot answer on a curve. needs: what an answer takes. verdict:
+    `undetermined`, with the curve and whatever was fitted to it, for figures."""
+
+    prediction: str
+    needs: str
+    verdict: Verdict = field(repr=False, compare=False)
+
+    @property
+    def told(self) -> str:
+        """`coupling against width: needs ...`."""
+        return f"{self.prediction}: needs {self.needs}"
+
+
+def lines(rows: Iterable[NotAsked]) -> list[str]:
+    """What each says, once for all curves of which it is the same."""
+    return list(dict.fromkeys(row.told for row in rows))
+
+
+def needed(prediction: Prediction, curve: Curve) -> str:
+    """What the study would have to do before the prediction could be judged on the curve; empty
+    where it does it."""
+    tried = [*curve.x.tolist(), *curve.diverged, *curve.failed, *curve.missing]
+    if short_range(_levels(tried), prediction):
+        return _range_needed(prediction, curve.axis, _levels(tried))
+    if curve.quantity != Quantity.FINAL_ERROR:
+        return ""
+    stopped = set(curve.x[curve.censored].tolist())
+    if not short_range(_levels(x for x in tried if x not in stopped), prediction):
+        return ""
+    return _steps_needed(curve, _levels(stopped))
+
+
+def _levels(values: Iterable[float]) -> list[float]:
+    found = np.array(sorted(values), dtype=float)
+    return [float(v) for v in distinct(found)[0]]
+
+
+def _range_needed(prediction: Prediction, axis: str, levels: Sequence[float]) -> str:
+    least, decades = wanted_range(prediction)
+    factor = max(levels) / min(levels)
+    return (
+        f"{least} values of {PLAIN.get(axis, axis)} or more over a factor of {10**decades:.3g}, "
+        f"and has {len(levels)} over a factor of {factor:.3g}"
+    )
+
+
+def _steps_needed(curve: Curve, stopped: Sequence[float]) -> str:
+    """More steps than each trial has at the levels where one does not fit its noise."""
+    steps, eta = curve.fixed.get("steps"), curve.fixed.get("step_size")
+    more = "longer times" if steps is None else f"more than {steps:,} steps"
+    if steps is not None and eta is not None:
+        more += f" of size {eta:g}"
+    axis = PLAIN.get(curve.axis, curve.axis)
+    return (
+        f"every trial to fit its noise (a last training loss below {percent(INTERPOLATED)} of the "
+        f"noise level): {more} at {axis} = {levels_listed(stopped)}"
+    )

@@ -1,0 +1,134 @@
+"""Assumptions of a theory: what is said of each follows from the audit and from the trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.data.audit import SETTING_KEYS
+from analysis.report.wording import assumed, broken
+from analysis.theory.registry import Assumption
+from analysis.verdicts.assumed import Finding, Holds
+from analysis.verdicts.evaluation import evaluate
+from analysis.verdicts.judging import Verdict
+from trainers.audit.columns import FIRST_INDEX, LAST_INDEX
+
+BEST, TIME, ETA = (
+    "best error against samples",
+    "best stopping time against samples",
+    "error against step size",
+)
+
+
+def audit_of(table: pd.DataFrame, values: Mapping[str, Mapping[float, Any]]) -> pd.DataFrame:
+    """An audit of the table's setting: values[quantity][x]."""
+    first = table.iloc[0]
+    setting = {key: first[key] for key in SETTING_KEYS}
+    rows = [
+        {"quantity": quantity, "x": x, "value": value, "seed": 0, **setting}
+        for quantity, by_x in values.items()
+        for x, value in by_x.items()
+    ]
+    frame = pd.DataFrame(rows).assign(audit_id="a", law=first["law"], law_label="l", dimension=2)
+    return frame.assign(feature_bias=frame["feature_bias"].astype(bool))
+
+
+@pytest.fixture(scope="module")
+def table(synthetic: ModuleType) -> pd.DataFrame:
+    made: pd.DataFrame = synthetic.synthetic_table(synthetic.Grid(seeds=3))
+    return made
+
+
+def found(
+    table: pd.DataFrame, values: Mapping[str, Mapping[float, Any]]
+) -> dict[str, dict[str, Finding]]:
+    audit = audit_of(table, values) if values else None
+    return {v.prediction: {a.name: a for a in v.assumptions} for v in evaluate(table, audit=audit)}
+
+
+def test_nothing_is_claimed_without_an_audit(table: pd.DataFrame) -> None:
+    seen = found(table, {})
+    for name in (Assumption.SUPPORT, Assumption.LIPSCHITZ, Assumption.STEP):
+        assert seen[BEST][name].holds is Holds.UNKNOWN
+    assert seen[BEST][Assumption.DESCENT].holds is Holds.YES
+
+
+@pytest.mark.parametrize(
+    ("radius", "holds", "said"), [(1.4, Holds.YES, "radius 1.4"), (np.nan, Holds.NO, "infinite")]
+)
+def test_support(table: pd.DataFrame, radius: float, holds: Holds, said: str) -> None:
+    one = found(table, {"support_radius": {np.nan: radius}})[BEST][Assumption.SUPPORT]
+    assert one.holds is holds
+    assert said in one.finding
+
+
+def test_the_slope_is_that_at_the_settings_own_first_time(table: pd.DataFrame) -> None:
+    t_min = float(table["t_min"].iloc[0])
+    slopes = {t_min / 10: 50.0, t_min: 5.0, 1.0: 0.5}
+    one = found(table, {"lipschitz_x": slopes})[BEST][Assumption.LIPSCHITZ]
+    assert one.holds is Holds.YES
+    assert one.finding.startswith("constant at least 5 ")
+
+
+@pytest.mark.parametrize(("source", "holds"), [(0.5, Holds.YES), (1.2, Holds.NO)])
+def test_a_smoother_target_is_named(table: pd.DataFrame, source: float, holds: Holds) -> None:
+    """At d = 2 a Lipschitz target that is no smoother has s b = 2/3."""
+    values = {"capacity": {np.nan: 4 / 3}, "source": {np.nan: source}}
+    assert found(table, values)[TIME][Assumption.NO_SMOOTHER].holds is holds
+
+
+def test_steps_are_held_against_the_largest_one(table: pd.DataFrame) -> None:
+    """The study's step sizes are 0.25 to 1; along them the largest counts."""
+    stable = found(table, {"largest_step_size": {64.0: 4.0, 4096.0: 3.0}})
+    assert stable[BEST][Assumption.STEP].holds is Holds.YES
+    assert stable[ETA][Assumption.STEP].holds is Holds.YES
+    assert "eta = 1, and 2N/lambda_max is 3 to 4" in stable[ETA][Assumption.STEP].finding
+    unstable = found(table, {"largest_step_size": {64.0: 4.0, 4096.0: 0.9}})
+    assert unstable[ETA][Assumption.STEP].holds is Holds.NO
+
+
+def test_lazy_is_judged_by_coupling_over_error(table: pd.DataFrame, synthetic: ModuleType) -> None:
+    """Planted: coupling is kernel w/m, the error kernel (1 + w/m), at m = 4096."""
+    one = found(table, {})[BEST][Assumption.LAZY]
+    share = synthetic.WIDTH_CONSTANT / 4096 / (1 + synthetic.WIDTH_CONSTANT / 4096)
+    assert one.holds is Holds.YES
+    assert one.finding.startswith(f"{100 * share:.2g} %")
+    far = table.assign(coupling=40 * table["coupling"])
+    assert found(far, {})[BEST][Assumption.LAZY].holds is Holds.NO
+
+
+def test_other_trainers_are_not_the_theorys(table: pd.DataFrame) -> None:
+    one = found(table.assign(trainer="adam"), {})[BEST][Assumption.DESCENT]
+    assert (one.holds, one.finding) == (Holds.NO, "adam")
+
+
+@pytest.mark.parametrize(("late", "holds"), [(1.5, Holds.YES), (2.5, Holds.NO)])
+def test_a_spectrum_that_bends_is_no_power(table: pd.DataFrame, late: float, holds: Holds) -> None:
+    index = np.arange(FIRST_INDEX, LAST_INDEX + 1, dtype=float)
+    middle = np.sqrt(FIRST_INDEX * LAST_INDEX)
+    value = index**-1.5 * np.maximum(index / middle, 1) ** (1.5 - late)
+    by_index = dict(zip(index.tolist(), value.tolist(), strict=True))
+    values = {
+        "ntk_eigenvalue": by_index, "capacity": {np.nan: 1.5}, "source": {np.nan: 0.6}
+    }  # fmt: skip
+    one = found(table, values)["kernel's best error against samples"][Assumption.POWERS]
+    assert one.holds is holds
+
+
+def test_words_and_json(table: pd.DataFrame) -> None:
+    audit = audit_of(table, {"support_radius": {np.nan: np.nan}})
+    verdict: Verdict = next(v for v in evaluate(table, audit=audit) if v.prediction == BEST)
+    assert broken(verdict) == "does not hold here: bounded support"
+    assert "bounded support: no, infinite radius (gaussian_mixture)" in assumed(verdict)
+    entry = verdict.to_dict()
+    assert entry["theory"] == "minimax regression"
+    assert entry["assumptions"][0] == {
+        "name": "bounded support", "holds": "no", "finding": "infinite radius (gaussian_mixture)"
+    }  # fmt: skip
+    assert broken(replace(verdict, assumptions=())) == ""
