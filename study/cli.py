@@ -97,6 +97,11 @@ def plan(
     spec = _overridden(_loaded(study), device, workers)
     found = plan_study(spec, storage, calibrate, lambda message: _warn([message], ""))
     _print_rows(found.rows())
+    decides = found.decides()
+    if decides:
+        print()
+        say(Console(), f"exponents and verdicts to expect, {found.basis}:")
+        _print_rows(decides)
     _warn(stability_warnings(found.trials, spec.atoms()))
 
 

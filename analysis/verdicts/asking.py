@@ -50,7 +50,7 @@ def needed(prediction: Prediction, curve: Curve) -> str:
     where it does it."""
     tried = [*curve.x.tolist(), *curve.diverged, *curve.failed, *curve.missing]
     if short_range(_levels(tried), prediction):
-        return _range_needed(prediction, curve.axis, _levels(tried))
+        return range_needed(prediction, curve.axis, _levels(tried))
     if curve.quantity != Quantity.FINAL_ERROR:
         return ""
     stopped = set(curve.x[curve.censored].tolist())
@@ -64,12 +64,14 @@ def _levels(values: Iterable[float]) -> list[float]:
     return [float(v) for v in distinct(found)[0]]
 
 
-def _range_needed(prediction: Prediction, axis: str, levels: Sequence[float]) -> str:
+def range_needed(prediction: Prediction, axis: str, levels: Sequence[float]) -> str:
+    """What an axis of so many values lacks."""
     least, decades = wanted_range(prediction)
-    factor = max(levels) / min(levels)
+    low, high = min(levels), max(levels)
     return (
-        f"{least} values of {PLAIN.get(axis, axis)} or more over a factor of {10**decades:.3g}, "
-        f"and has {len(levels)} over a factor of {factor:.3g}"
+        f"{least} values of {PLAIN.get(axis, axis)} or more over a factor of {10**decades:.3g} "
+        f"(from {low:g} to {low * 10**decades:.4g}), and has {len(levels)} over a factor of "
+        f"{high / low:.3g}"
     )
 
 

@@ -77,7 +77,7 @@ _CONTRARY = ({Word.FASTER, Word.VIOLATES}, *({a, b} for a, b in _OPPOSITE.items(
 
 def decide(prediction: Prediction, fit: PowerLawFit) -> tuple[Word, str]:
     """The verdict and its reason, a sentence without a full stop."""
-    zero = _of_zero(prediction)
+    zero = of_zero(prediction)
     if not math.isfinite(prediction.exponent):
         return Word.UNDETERMINED, "theory's exponent needs kernel data that were not given"
     if fit.status is not FitStatus.OK and not (zero and fit.spread is not None):
@@ -121,7 +121,7 @@ def _at_large(prediction: Prediction, fit: PowerLawFit, seen: Asymptotic) -> tup
 
 def word_at(prediction: Prediction, fit: PowerLawFit, level: float) -> Word:
     """The verdict by rule 3 for a fit's interval at another confidence level."""
-    if _of_zero(prediction):
+    if of_zero(prediction):
         change = fit.spread_at(level)
         return _decide_zero(prediction, replace(fit, spread=change))[0]
     low, high = fit.interval_at_large(level)
@@ -196,12 +196,13 @@ def short_range(levels: Sequence[float], prediction: Prediction) -> str:
 
 def wanted_range(prediction: Prediction) -> tuple[int, float]:
     """The distinct values of the axis, and the decades, that rule 2 asks for."""
-    if _of_zero(prediction):
+    if of_zero(prediction):
         return MINIMUM_LEVELS_OF_ZERO, MINIMUM_DECADES_OF_ZERO
     return MINIMUM_LEVELS, MINIMUM_DECADES
 
 
-def _of_zero(prediction: Prediction) -> bool:
+def of_zero(prediction: Prediction) -> bool:
+    """Whether theory says that the quantity does not depend on the axis at all."""
     return prediction.kind is Kind.SHARP and prediction.exponent == 0
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from analysis.data.quantities import curves
+from analysis.data.schema import ResultsError
+from analysis.data.table import load_table
+from analysis.verdicts.expected import Scales, expected, measured_scales
 from study.commands.located import store_of, trials_of
+from study.planning.asked import planned_curves
 from study.planning.calibration import speeds_of
 from study.planning.cards import share_of_a_card
 from study.planning.cost import DEFAULT_SPEEDS
@@ -16,17 +21,20 @@ from study.planning.plan import Plan, local_slots
 from study.running.packing import packing_for
 from study.running.progress import duration_text, rate_text
 from study.spec.sections import StudySpec
+from study.storage.store import Store
 from trainers.trial import TrialConfig
 
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """The packs of what is missing of a study, and what they cost. place: of its results."""
+    """The packs of what is missing of a study, and what they cost. place: of its results. scales:
+    how its own trials scatter, where it has any (`analysis.verdicts.expected`)."""
 
     spec: StudySpec
     place: str
     trials: list[TrialConfig]
     plan: Plan
+    scales: Scales = field(default_factory=dict)
 
     def rows(self) -> list[tuple[str, str]]:
         """As names and values for a reader."""
@@ -49,6 +57,33 @@ class StudyPlan:
             ("rate", f"{rate_text(plan.rate)} a worker ({plan.speeds.source})"),
             ("results", self.place),
         ]
+
+    def decides(self) -> list[tuple[str, str]]:
+        """What the study will decide, a line a prediction; nothing where trials do not tell, as
+        those of a design do not, which asks for seeds until its own half-widths are reached."""
+        if self.spec.design is not None:
+            return []
+        found: dict[tuple[str, str], None] = {}
+        made = planned_curves(self.trials)
+        of_networks = {(c.axis, c.dimension) for c in made if not c.infinite}
+        for curve in made:
+            if curve.infinite and (curve.axis, curve.dimension) in of_networks:
+                continue  # the same questions, on the kernel that stands beside the networks
+            where = f", d = {curve.dimension}" if self._dimensions > 1 else ""
+            where += ", at infinite width" if curve.infinite else ""
+            for one in expected(curve, self.scales):
+                found.setdefault((f"{one.prediction.name}{where}", one.told))
+        return list(found)
+
+    @property
+    def basis(self) -> str:
+        """What `decides` takes for granted."""
+        whose = "its own trials" if self.scales else "pilots"
+        return f"if curves are power laws and scatter as {whose} did"
+
+    @property
+    def _dimensions(self) -> int:
+        return len({trial.dimension for trial in self.trials})
 
     def _points(self) -> str:
         """How many, of how many seeds each; those of infinite width apart."""
@@ -91,4 +126,13 @@ def plan_study(
     )
     speeds = speeds_of(slots, calibrate, tell) if missing else DEFAULT_SPEEDS[slots.device]
     packing = packing_for(slots, spec, trials, ledger, speeds)
-    return StudyPlan(spec, store.place, trials, packing.plan(missing))
+    scales = scales_of(store) if len(missing) < len(trials) else {}
+    return StudyPlan(spec, store.place, trials, packing.plan(missing), scales)
+
+
+def scales_of(store: Store) -> Scales:
+    """From the results table as it was last written; nothing where it was not, or is unreadable."""
+    try:
+        return measured_scales(curves(load_table(f"{store.url.rstrip('/')}/results.parquet")))
+    except ResultsError:
+        return {}

@@ -40,7 +40,8 @@ def test_an_axis_that_hardly_varies_is_not_asked(synthetic: ModuleType) -> None:
     assert BEST not in words(evaluation)
     told = {row.prediction: row.needs for row in evaluation.not_asked}
     assert told[BEST] == (
-        "5 values of N or more over a factor of 15.8, and has 4 over a factor of 8"
+        "5 values of N or more over a factor of 15.8 (from 64 to 1014), "
+        "and has 4 over a factor of 8"
     )
     assert "coupling against width" in words(evaluation)  # five widths, and no concern of N
     row = next(row for row in evaluation.not_asked if row.prediction == BEST)
@@ -96,8 +97,11 @@ def test_what_diverged_was_tried(synthetic: ModuleType) -> None:
     assert needed(predicted(BEST), replace(part, diverged=(1024.0,))) == ""
 
 
+@pytest.mark.usefixtures("fingerprints")
 def test_lines_are_said_once_and_stand_on_the_page(synthetic: ModuleType, tmp_path: Path) -> None:
-    grid = synthetic.Grid(laws=("gaussian_mixture", "atoms"), seeds=2, samples=(64, 128, 256))
+    grid = synthetic.Grid(
+        laws=("gaussian_mixture", "atoms"), seeds=2, samples=(64, 128, 256), recorded=12
+    )
     evaluation = evaluate(synthetic.synthetic_table(grid))
     rows = [row for row in evaluation.not_asked if row.prediction == BEST]
     assert len(rows) == 2

@@ -1,0 +1,76 @@
+"""The curves that a study will have, from its trials alone: what `analysis.verdicts.expected` is
+told before anything trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from analysis.verdicts.expected import Planned
+from trainers.trial import TrialConfig
+
+AXES = ("samples", "width", "step_size")
+
+
+def planned_curves(trials: Sequence[TrialConfig]) -> list[Planned]:
+    """The curves of these trials, each once: those of several laws, or at several values of what is
+    held fixed, are the same where their levels and seeds are."""
+    seeds: dict[str, set[int]] = {}
+    points: dict[str, TrialConfig] = {}
+    for trial in trials:
+        points.setdefault(trial.point_id, trial)
+        seeds.setdefault(trial.point_id, set()).add(trial.seed)
+    limits = {_data(p): len(seeds[i]) for i, p in points.items() if p.infinite}
+    found: dict[Planned, None] = {}
+    for axis in AXES:
+        for members in _grouped(points.values(), axis):
+            counts = [len(seeds[point.point_id]) for point in members]
+            found.setdefault(_planned(axis, members, counts, limits), None)
+    return list(found)
+
+
+def _grouped(points: Iterable[TrialConfig], axis: str) -> list[list[TrialConfig]]:
+    """Points that differ along the axis only, two or more, in its order; the largest first."""
+    groups: dict[tuple[Any, ...], list[TrialConfig]] = {}
+    for point in points:
+        if not (axis == "width" and point.infinite):
+            held = {"samples", "width", "step_size"} - {axis}
+            key = (*_setting(point), *(getattr(point, name) for name in sorted(held)))
+            groups.setdefault(key, []).append(point)
+    made = [sorted(g, key=lambda p: float(getattr(p, axis))) for g in groups.values() if len(g) > 1]
+    return sorted(made, key=lambda g: (g[0].infinite, g[0].dimension, -len(g)))
+
+
+def _setting(point: TrialConfig) -> tuple[Any, ...]:
+    """What a curve holds fixed beside N, m and eta. Steps of infinite width follow from N."""
+    steps = None if point.infinite else point.steps
+    network = (point.initialisation, point.precision, point.kernel, point.trainer_label, steps)
+    return (point.law_id, point.diffusion, point.bias, point.study_seed, *network)
+
+
+def _data(point: TrialConfig) -> tuple[Any, ...]:
+    """What a network shares with its limit."""
+    setting = (point.law_id, point.diffusion, point.bias, point.study_seed)
+    return (*setting, point.samples, point.step_size)
+
+
+def _planned(
+    axis: str,
+    members: Sequence[TrialConfig],
+    counts: Sequence[int],
+    limits: dict[tuple[Any, ...], int],
+) -> Planned:
+    first = members[0]
+    alone = axis != "samples" or first.infinite
+    return Planned(
+        axis,
+        first.dimension,
+        tuple(float(getattr(point, axis)) for point in members),
+        tuple(float(point.samples) for point in members),
+        tuple(counts),
+        tuple(0 if alone else limits.get(_data(point), 0) for point in members),
+        tuple(math.ceil(point.steps * point.step_size) for point in members),
+        first.infinite,
+        first.kernel,
+    )

@@ -1,0 +1,80 @@
+"""`scorerates plan` says what a study will decide: a line a prediction, by pilots or by the study's
+own trials."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from study.commands.plan import StudyPlan, plan_study, scales_of
+from study.spec.sections import StudySpec
+from study.storage.store import Store
+
+SPEC = """
+name: told
+law: {kind: gaussian_mixture, dimension: 2, seed: 5}
+steps: 1000
+SEEDS
+base: {samples: 512, width: 256, step_size: 1.0}
+sweeps:
+  - samples: [64, 128, 256, 512, 1024, 2048]
+  - width: [64, 128, 256]
+"""
+
+
+def planned(seeds: str, place: Path) -> StudyPlan:
+    spec = StudySpec.from_text(SPEC.replace("SEEDS", seeds))
+    return plan_study(spec, place, calibrate=False, tell=print)
+
+
+@pytest.fixture(scope="module")
+def synthetic() -> ModuleType:
+    path = Path(__file__).parents[2] / "support" / "synthetic.py"
+    spec = importlib.util.spec_from_file_location("synthetic_plans", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_line_a_prediction_and_what_the_range_lacks(tmp_path: Path) -> None:
+    plan = planned("seeds: 8", tmp_path)
+    told = dict(plan.decides())
+    assert len(told) == len(plan.decides())
+    assert told["best error against samples"].startswith("±0.0")
+    assert told["coupling against width"].startswith("cannot: needs 5 values of m or more")
+    assert "pilots" in plan.basis
+    assert all("\n" not in line for line in told.values())
+
+
+def test_the_kernel_beside_the_networks_adds_no_lines_and_narrows_theirs(tmp_path: Path) -> None:
+    alone = dict(planned("seeds: 8", tmp_path).decides())
+    both = dict(planned("seeds: {network: 8, kernel: 128}", tmp_path).decides())
+    assert list(both) == list(alone)
+    name = "kernel's best error against samples"
+    half = [float(told[name].removeprefix("±").split(",")[0]) for told in (alone, both)]
+    assert half[1] < 0.5 * half[0]
+
+
+def test_a_designs_seeds_are_its_own_matter(tmp_path: Path) -> None:
+    design = "design: {kind: adaptive, half_width: {best_score_error: 0.05}, budget: {trials: 90}}"
+    text = SPEC.replace("SEEDS", design).replace("  - width: [64, 128, 256]\n", "")
+    plan = plan_study(StudySpec.from_text(text), tmp_path, calibrate=False, tell=print)
+    assert plan.decides() == []
+
+
+def test_the_studys_own_trials_say_how_they_scatter(synthetic: ModuleType, tmp_path: Path) -> None:
+    """A results table stands in the storage: its scatter replaces that of the pilots."""
+    assert scales_of(Store(tmp_path)) == {}
+    grid = synthetic.Grid(seeds=6, noise=0.6, recorded=15)
+    synthetic.synthetic_table(grid).to_parquet(tmp_path / "results.parquet")
+    scales = scales_of(Store(tmp_path))
+    assert scales["best_score_error", 2] > 2
+    (tmp_path / "results.parquet").write_bytes(b"damaged")
+    assert scales_of(Store(tmp_path)) == {}
