@@ -98,6 +98,7 @@ def evaluate(
     rules to compare with the oracle, default all. Intervals adjusted for the number of verdicts
     (false coverage rate 1 - level among those decided; see `multiplicity`) stand next to the plain
     ones, with the verdicts that they give; the reason says where those differ.
+    What the design of the study forbids to judge, `extra` included, is in `not_asked`.
 
     Raises ValueError for a stopping rule that is none, and ResultsError for an audit beside the
     results that cannot be read.
