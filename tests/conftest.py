@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,18 @@ os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE))
 os.environ["XDG_CACHE_HOME"] = str(CACHE.with_name("cache"))
 LONG = ("ray", "services", "slow")
 """Marks of tests that take long, the longest first."""
+
+
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """torch.compile leaves functions as they are, for what rests on the formulas of the passes
+    alone: compiling one takes up to ten seconds of a core. test_compiled.py has the compiled ones.
+    """
+    import torch
+
+    with pytest.MonkeyPatch.context() as patch, torch.compiler.set_stance("force_eager"):
+        patch.setattr("trainers.methods.full_batch.warm_up", lambda *_sizes: None)
+        yield
 
 
 @pytest.hookimpl(tryfirst=True)

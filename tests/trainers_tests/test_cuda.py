@@ -13,7 +13,7 @@ from trainers.network.graphs import Replayed
 from trainers.pack import train_pack
 from trainers.trial import Cube, GaussianMixture, TrialConfig
 
-pytestmark = pytest.mark.cuda
+pytestmark = [pytest.mark.cuda, pytest.mark.compiled]
 
 
 def trials(d: int, **fields: Any) -> list[TrialConfig]:

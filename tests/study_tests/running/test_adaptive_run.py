@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import yaml
 from mlflow import MlflowClient
 from processes import AGENTS, wait_until_gone
@@ -34,7 +37,7 @@ SPEC: dict[str, Any] = {
     "steps": 500,
     "kernel": False,
     "audit": False,
-    "resources": {"workers": 2},
+    "resources": {"workers": 1},
     "base": {"samples": [64, 128, 256, 512], "width": 4096, "step_size": 1.0},
     "design": {
         "kind": "adaptive",
@@ -52,16 +55,35 @@ run(StudySpec.load("study.yaml"), "results", "sqlite:///mlflow.db", trainer=trai
 """
 
 
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The fake trainer's folder, and Ray for what this process runs."""
+    folder = tmp_path_factory.mktemp("fake")
+    paths = [str(SUPPORT), str(SUPPORT.parents[1])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAKE_TRAINER", str(folder))
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        ray.init(
+            address="local",
+            num_cpus=1,
+            num_gpus=0,
+            include_dashboard=False,
+            logging_level="ERROR",
+            log_to_driver=False,
+        )
+        yield folder
+        ray.shutdown()
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "calls").mkdir()
-    (tmp_path / "control.json").write_text("{}")
+def folder(session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The fake trainer's folder; the working directory is another, with the study in it."""
+    shutil.rmtree(session / "calls", ignore_errors=True)
+    (session / "calls").mkdir()
+    (session / "control.json").write_text("{}")
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(SPEC))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FAKE_TRAINER", str(tmp_path))
-    paths = [str(SUPPORT), str(SUPPORT.parents[1])]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
-    return tmp_path
+    return session
 
 
 def test_a_killed_design_goes_on_and_every_view_agrees(
@@ -76,7 +98,7 @@ def test_a_killed_design_goes_on_and_every_view_agrees(
         env={**os.environ, "DRIVER": str(folder / "driver")},
     )
     deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and not list((folder / "results").glob("trials/*.parquet")):
+    while time.monotonic() < deadline and not list(Path("results/trials").glob("*.parquet")):
         time.sleep(0.2)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
@@ -103,10 +125,10 @@ def test_a_killed_design_goes_on_and_every_view_agrees(
     assert result.trained == len(ids) - len(before)
     frame = load_results("results/results.parquet")
     assert set(frame["trial_id"]) == ids
-    assert json.loads((folder / "results/design.json").read_text())[0]["closed"] == "reached"
+    assert json.loads(Path("results/design.json").read_text())[0]["closed"] == "reached"
     (verdict,) = [v for v in result.verdicts if v.quantity == "best_score_error"]
     assert (verdict.ci_high - verdict.ci_low) / 2 <= 0.003
-    page = (folder / "results/report.html").read_text()
+    page = Path("results/report.html").read_text()
     assert "reached; best_score_error ± 0.00" in page
     assert "seeds by N: 64: " in page
     client = MlflowClient("sqlite:///mlflow.db")

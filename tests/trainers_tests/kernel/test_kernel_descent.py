@@ -126,6 +126,8 @@ def test_against_descent_written_out() -> None:
         assert relative(got.data[0], fit.T) < 1e-9  # type: ignore[index]
 
 
+@pytest.mark.compiled
+@pytest.mark.slow
 def test_fused_stored_and_tiled_products_are_the_same() -> None:
     z, _, points = problem(1100)
     V = torch.as_tensor(np.random.default_rng(0).standard_normal((3, 1100)))
@@ -144,6 +146,7 @@ def test_fused_stored_and_tiled_products_are_the_same() -> None:
             np.testing.assert_allclose(gram, K, rtol=1e-13, atol=1e-14)
 
 
+@pytest.mark.compiled
 def test_compiler_is_used_where_there_is_one() -> None:
     expected = "blocked" if compiler_problem("cpu") else "fused"
     assert KernelProduct(problem(20)[0]).path == expected

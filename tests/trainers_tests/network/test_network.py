@@ -1,20 +1,13 @@
-"""Initialisation, and that compiled passes serve every size without compiling again."""
+"""Initialisation and padding."""
 
 import numpy as np
 import pytest
-import torch
-from torch._dynamo.utils import counters
 
-from trainers.methods.full_batch import warm_up
 from trainers.network.passes import (
-    BLOCKED,
     SAMPLES_MULTIPLE,
-    compiler_problem,
-    fused_passes,
     initial_weights,
     pad_samples,
     padded_length,
-    predict,
 )
 from trainers.trial import TrialConfig
 
@@ -61,23 +54,3 @@ def test_padding_keeps_every_sample_and_adds_zeros(n: int) -> None:
     assert flat.shape == (3, length)
     np.testing.assert_array_equal(flat[:, :n].T, values)
     assert not flat[:, n:].any()
-
-
-def test_a_new_size_compiles_nothing_new() -> None:
-    assert compiler_problem("cpu") == ""
-    passes = fused_passes(False)
-
-    def call(B: int, n: int, m: int) -> None:
-        W, A = torch.randn(B, 5, m), torch.randn(B, 3, m).sign()
-        Z, R = torch.randn(B, 5, n), torch.randn(B, 3, n)
-        scale = torch.full((B, 1, 1), m**-0.5)
-        out = predict(passes, W, A, Z, scale)
-        torch.testing.assert_close(out, predict(BLOCKED, W, A, Z, scale), rtol=1e-4, atol=1e-4)
-        passes.backward(W, A, Z, R)
-        passes.flips(W, W + 0.1, Z)
-
-    warm_up(passes, 5, 3, 8, torch.float32, torch.device("cpu"))
-    before = counters["stats"]["unique_graphs"]
-    for size in [(2, 16, 2), (3, 40, 5), (4, 64, 10), (7, 1024, 300), (2, 4096, 64)]:
-        call(*size)
-    assert counters["stats"]["unique_graphs"] == before
