@@ -83,6 +83,11 @@ class Curve:
     def levels(self) -> int:
         return len(np.unique(self.x))
 
+    @property
+    def geometric(self) -> bool:
+        """Whether its level means are geometric ones: best times are very skewed over seeds."""
+        return self.quantity == Quantity.BEST_TIME
+
     def only(self, keep: NDArray[np.bool_]) -> Curve:
         """The curve of some of its trials, keep [n]."""
         return replace(

@@ -142,11 +142,13 @@ def quartiles(
     return x, median, low, high
 
 
-def level_means(x: Array, y: Array, level: float = 0.95) -> tuple[Array, Array, Array, Array]:
-    """Distinct x, the mean of y over seeds there, and the two-sided Student interval of that mean
-    at `level`, made on its log by the jackknife as in `intervals` (NaN where a level has a single
-    seed); y > 0."""
-    means = summarise(x, y, None)
+def level_means(
+    x: Array, y: Array, level: float = 0.95, geometric: bool = False
+) -> tuple[Array, Array, Array, Array]:
+    """Distinct x, the mean of y over seeds there (geometric where said), and the two-sided Student
+    interval of that mean at `level`, made on its log by the jackknife as in `intervals` (NaN where
+    a level has a single seed); y > 0."""
+    means = summarise(x, y, None, geometric=geometric)
     ends = np.full((2, len(means.x)), np.nan)
     for i in np.flatnonzero(means.count > 1):
         half = student(level, means.count[i] - 1) * np.sqrt(means.variance[i])

@@ -165,7 +165,7 @@ def data(curve: Curve, kept: Curve, short: str, fit: PowerLawFit) -> list[Series
     series = [Series("", kept.x, kept.y, role="trials")]
     sharp = _sharpened(fit)
     if len(kept.x):
-        own = level_means(kept.x, kept.y)
+        own = level_means(kept.x, kept.y, geometric=kept.geometric)
         if sharp is None:
             series.append(Series(f"{short}, mean", *own, role="points"))
         else:
@@ -218,7 +218,7 @@ def _theory(setting: Setting, verdict: Verdict, kept: Curve, fit: PowerLawFit) -
     elif verdict.kind == Kind.QUALITATIVE:
         stopped = [p for p in predictions(setting.dimension) if p.quantity == Quantity.BEST_ERROR]
         b, name = stopped[0].exponent, "bound if stopped"
-    x, mean, *_ = level_means(kept.x, kept.y)
+    x, mean, *_ = level_means(kept.x, kept.y, geometric=kept.geometric)
     centre = np.exp(np.log(x).mean())
     line = np.array([x[0], x[-1]]) if fit.growth.factor is None else np.geomspace(x[0], x[-1])
     slope = fit.growth.of(line) * (line / centre) ** -b
@@ -246,7 +246,7 @@ def residuals(kept: Curve, fit: PowerLawFit, axis: str, ticks: tuple[float, ...]
     if not fit.ok:
         return None
     ratio = kept.y / fit.predict(kept.x)[0]
-    x, mean, low, high = level_means(kept.x, ratio)
+    x, mean, low, high = level_means(kept.x, ratio, geometric=kept.geometric)
     sharp = _sharpened(fit)
     if sharp is not None:
         line = fit.predict(sharp[0])[0]
@@ -272,7 +272,8 @@ def _caption(
     share = percent(verdict.level)
     parts = [
         *([f"{held_fixed}."] if (held_fixed := conditions(curve)) else []),
-        "Faint dots are trials, markers means over seeds with their 95 % intervals.",
+        f"Faint dots are trials, markers {'geometric ' * curve.geometric}means over seeds with "
+        "their 95 % intervals.",
     ]
     if fit.two_levels is not None:
         parts.append(

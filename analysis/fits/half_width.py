@@ -71,8 +71,16 @@ class Design:
     own: Array
 
     @classmethod
-    def of(cls, levels: ArrayLike, costs: ArrayLike, x: ArrayLike, y: ArrayLike) -> Design:
-        """From one y > 0 a trial, at x; levels [L] rising, costs [L] of a trial at each.
+    def of(
+        cls,
+        levels: ArrayLike,
+        costs: ArrayLike,
+        x: ArrayLike,
+        y: ArrayLike,
+        geometric: bool = False,
+    ) -> Design:
+        """From one y > 0 a trial, at x; levels [L] rising, costs [L] of a trial at each; geometric:
+        of the level means.
 
         Raises ValueError for fewer than three levels, a value that is not positive, or where no
         level has two trials that differ.
@@ -89,7 +97,7 @@ class Design:
         planned = spread_curve(np.log(grid), counts, squares, SLOPE_PRIOR)
         own = planned
         if counts.min() >= 2:
-            means = summarise(at, value)
+            means = summarise(at, value, geometric=geometric)
             own = means.variance * means.count
         return cls(grid, counts, price, planned, own)
 

@@ -46,7 +46,7 @@ from scipy import special
 
 from analysis.fits import test_set
 from analysis.fits.clusters import Clusters
-from analysis.fits.log_means import EQUAL, jackknife
+from analysis.fits.log_means import EQUAL, log_means
 from analysis.fits.two_levels import Control, TwoLevels, two_levels
 
 Array = NDArray[np.float64]
@@ -190,19 +190,21 @@ def summarise(
     seed: NDArray[np.int64] | None = None,
     without: Array | None = None,
     control: Control | None = None,
+    geometric: bool = False,
 ) -> LevelMeans:
     """The level means of positive, finite `x`, `y` (one value per trial, same length).
 
     `seed`, where given, links the levels: trials with the same seed are taken to share effects.
     `without` [n, K]: y as it is without each of K groups of test points; see `test_set`.
     `control`: cheap trials on the same seeds and more; used where levels are independent.
+    `geometric`: the level means are geometric ones; see `log_means`.
     The rule: SEEDS when every level has two seeds or more and at least two seeds stand at two
     levels or more; else LEVELS when every level has two values or more, TWO_LEVELS where the
     control sharpens one or more of them; else RESIDUALS.
     """
     levels, where = distinct(x)
     count = np.bincount(where)
-    mean, log_mean, share = jackknife(where, y)
+    mean, log_mean, share = log_means(where, y, geometric)
     variance = np.bincount(where, share**2) * count / np.maximum(count - 1, 1)
     seeds = int(count.min())
     method = Method.LEVELS if seeds >= 2 else Method.RESIDUALS
@@ -213,11 +215,11 @@ def summarise(
         shared = Clusters.of(who, where, share, u)
         if shared.known and np.sum(np.sum(shared.cells > 0, axis=1) >= 2) >= 2:
             method, seeds, clusters = Method.SEEDS, len(names), shared
-    tested = None if without is None else test_set.scores(where, without)
+    tested = None if without is None else test_set.scores(where, without, geometric)
     alone = LevelMeans(levels, mean, log_mean, count, variance, method, seeds, clusters, tested)
     if control is None or seed is not None:
         return alone
-    both = two_levels(levels, where, y, control, without)
+    both = two_levels(levels, where, y, control, without, geometric)
     if both is None:
         return alone
     return replace(

@@ -164,6 +164,7 @@ def fit_power_law(
     growth: Growth | None = None,
     without: ArrayLike | None = None,
     control: Control | None = None,
+    geometric: bool = False,
 ) -> PowerLawFit:
     """Fit y = A x^-b, or y = A x^-b + c with c >= 0 where `offset`, to one value per trial; or
     another law of growth, which says for itself whether it has an offset.
@@ -174,6 +175,7 @@ def fit_power_law(
     narrower. level: of the two-sided interval. without [n, K]: where all trials share test points,
     y as it is without each of K groups of them; their own error is then in the interval. control:
     cheap trials that share seeds with these, see `two_levels`; not used where seed links levels.
+    geometric: of the geometric means of levels, for values that are very skewed over seeds.
 
     Data that cannot give an exponent are no error: status and message say what is wrong and what
     would help. Raises ValueError for arrays of different lengths, or a level outside (0, 1).
@@ -197,7 +199,7 @@ def fit_power_law(
         return replace(_without_exponent(FitStatus.REFUSED, reason, xs, level), growth=growth)
     if left is not None:
         left = left / factor[:, None] if (np.isfinite(left) & (left > 0)).all() else None
-    fit = _fitted(xs, ys / factor, names, growth.offset, level, left, control)
+    fit = _fitted(xs, ys / factor, names, growth.offset, level, left, control, geometric)
     if fit.ok:
         fit = replace(fit, message="; ".join(filter(None, (fit.message, _rounding(xs, fit)))))
     if fit.holdout is not None:
@@ -219,9 +221,10 @@ def _fitted(
     level: float,
     without: Array | None,
     control: Control | None,
+    geometric: bool,
 ) -> PowerLawFit:
     who = None if names is None else np.unique(names, return_inverse=True)[1]
-    means = summarise(xs, ys, who, without, control)
+    means = summarise(xs, ys, who, without, control, geometric)
     reason = diagnostics.refusal(means)
     if reason:
         return _without_exponent(FitStatus.REFUSED, reason, xs, level, means)

@@ -31,18 +31,23 @@ class TestSet:
     share: float
 
 
-def scores(where: NDArray[np.int64], without: Array) -> Array:
-    """Each group's share of the error of the log level means [K, L].
+def scores(where: NDArray[np.int64], without: Array, geometric: bool = False) -> Array:
+    """Each group's share of the error of the log level means [K, L], geometric ones where said.
 
     without: values as they are without each group [n, K]; where: their level [n]. The squares of
     a contrast of the rows add up to the contrast's variance.
     """
-    return spread(log_sums(where, without))
+    return spread(log_sums(where, without, geometric))
 
 
-def log_sums(where: NDArray[np.int64], without: Array) -> Array:
-    """Logs of the sums over each level's values without each group [K, L]."""
+def log_sums(where: NDArray[np.int64], without: Array, geometric: bool = False) -> Array:
+    """Logs of the sums over each level's values without each group [K, L]; of geometric means,
+    these themselves."""
     levels, groups = int(where.max()) + 1, without.shape[1]
+    if geometric:
+        mean = np.zeros((levels, groups))
+        np.add.at(mean, where, np.log(without) / np.bincount(where)[where, None])
+        return mean.T
     # relative to the largest value, so that no scale overflows
     top = np.zeros(levels)
     np.maximum.at(top, where, without.max(axis=1))

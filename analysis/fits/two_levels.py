@@ -49,7 +49,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.fits.log_means import EQUAL, Array, jackknife
+from analysis.fits.log_means import EQUAL, Array, log_means
 from analysis.fits.test_set import log_sums, spread
 
 LEAST_GAIN = 1.05
@@ -160,6 +160,7 @@ def two_levels(
     y: Array,
     control: Control,
     without: Array | None = None,
+    geometric: bool = False,
 ) -> TwoLevels | None:
     """The two-level means of y [n] at levels[where[n]]; None where the kernel cannot sharpen them.
 
@@ -171,7 +172,11 @@ def two_levels(
         return None
     pairs = [_pair(control, x, np.flatnonzero(where == at)) for at, x in enumerate(levels)]
     every = [
-        _Level.of(y[where == at], None if pair is None else (control.own_y[p] for p in pair))
+        _Level.of(
+            y[where == at],
+            None if pair is None else (control.own_y[p] for p in pair),
+            geometric,
+        )
         for at, pair in enumerate(pairs)
     ]
     freedom = float(sum(len(one.p_y) - 1 for one in every if one.kernels)) - 1
@@ -187,10 +192,10 @@ def two_levels(
     network, kernel, crossed = np.array([one.parts(theta, lost) for one in every]).T
     tested = None
     if without is not None:
-        logs = log_sums(where, without)
+        logs = log_sums(where, without, geometric)
         for at, pair in enumerate(pairs):
             if pair is not None and control.own_without is not None:
-                own, whole = (np.log(control.own_without[p].mean(axis=0)) for p in pair)
+                own, whole = (_log_mean(control.own_without[p], geometric) for p in pair)
                 logs[:, at] += theta * (whole - own)
         tested = spread(logs)
     return TwoLevels(
@@ -240,14 +245,14 @@ class _Level:
     ratio: float = 1.0
 
     @classmethod
-    def of(cls, y: Array, z: Iterable[Array] | None) -> _Level:
+    def of(cls, y: Array, z: Iterable[Array] | None, geometric: bool) -> _Level:
         """z: those of the partners, and all."""
-        mean, log_mean, p_y = _pseudo_values(y)
+        mean, log_mean, p_y = _pseudo_values(y, geometric)
         if z is None:
             return cls(mean, log_mean, p_y, np.zeros_like(p_y))
         own, whole = z
-        own_mean, own_log, p_z = _pseudo_values(own)
-        all_mean, all_log, p_all = _pseudo_values(whole)
+        own_mean, own_log, p_z = _pseudo_values(own, geometric)
+        all_mean, all_log, p_all = _pseudo_values(whole, geometric)
         known, spread = len(whole), float(p_all @ p_all) / (len(whole) - 1)
         if not spread > 0:
             return cls(mean, log_mean, p_y, np.zeros_like(p_y))
@@ -275,7 +280,12 @@ class _Level:
         return own / size, theta**2 * self.spread / self.kernels, float(crossed)
 
 
-def _pseudo_values(y: Array) -> tuple[float, float, Array]:
+def _log_mean(values: Array, geometric: bool) -> Array:
+    """[G] of values [k, G], over k."""
+    return np.asarray(np.log(values).mean(axis=0) if geometric else np.log(values.mean(axis=0)))
+
+
+def _pseudo_values(y: Array, geometric: bool) -> tuple[float, float, Array]:
     """Mean, log mean and pseudo-values less that of one level's y [n]."""
-    mean, log_mean, share = jackknife(np.zeros(len(y), dtype=np.int64), y)
+    mean, log_mean, share = log_means(np.zeros(len(y), dtype=np.int64), y, geometric)
     return float(mean[0]), float(log_mean[0]), share * len(y)

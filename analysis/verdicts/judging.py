@@ -199,4 +199,5 @@ def fit_curve(curve: Curve, level: float = 0.95, growth: Growth | None = None) -
         growth=growth,
         without=kept.without,
         control=kept.control,
+        geometric=kept.geometric,
     )

@@ -187,7 +187,9 @@ def _add(family: _Family, index: NDArray[np.int64], step: Round) -> tuple[int, f
 
 def _design(family: _Family, index: NDArray[np.int64], curve: Curve) -> Design:
     at = np.isin(curve.x, family.levels[index])
-    return Design.of(family.levels[index], family.costs[index], curve.x[at], curve.y[at])
+    return Design.of(
+        family.levels[index], family.costs[index], curve.x[at], curve.y[at], curve.geometric
+    )
 
 
 def families(points: Sequence[TrialConfig]) -> list[list[TrialConfig]]:

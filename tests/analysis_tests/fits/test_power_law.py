@@ -426,3 +426,21 @@ def test_a_floor_that_is_ignored_is_not_covered(coverage: ModuleType) -> None:
     plain, form = fit_power_law(x, y), fit_power_law(x, y, offset=True)
     assert plain.ci[1] < 0.5
     assert form.ci[0] <= 0.5 <= form.ci[1]
+
+
+def test_geometric_means_hold_where_values_are_very_skewed() -> None:
+    """Four seeds of lognormal noise of size 1, as best times have at small N."""
+    rng = np.random.default_rng(8)
+    x = np.repeat([64.0, 128, 256, 512, 1024], 4)
+    held = np.zeros((400, 2))
+    for row in held:
+        y = x**0.6 * np.exp(rng.normal(size=len(x)))
+        for at, geometric in enumerate((True, False)):
+            low, high = fit_power_law(x, y, geometric=geometric).ci
+            row[at] = low <= -0.6 <= high
+    covered, arithmetic = held.mean(axis=0)
+    assert 0.93 <= covered <= 0.985  # 0.95 and three standard errors
+    assert arithmetic < covered
+    fit = fit_power_law(x, y, geometric=True)
+    slope = np.polyfit(np.log(x), np.log(y), 1)[0]
+    assert fit.exponent == pytest.approx(-slope)

@@ -1,6 +1,7 @@
 """Two levels: limits, the errors against simulation, coverage, and what is left as it was."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,9 +58,35 @@ def test_where_the_kernel_has_the_networks_seeds_alone_the_error_is_the_networks
     rng = np.random.default_rng(2)
     y, z = np.exp(rng.normal(size=(2, 9)))
     for theta in (0.0, 0.4, 1.0):
-        parts = _Level.of(y, (z, z)).parts(theta, 1.0)
+        parts = _Level.of(y, (z, z), geometric=False).parts(theta, 1.0)
         _mean, _log, share = jackknife(np.zeros(9, dtype=int), y)
         assert sum(parts) == pytest.approx(share @ share * 9 / 8)
+
+
+def test_geometric_means_are_the_plain_means_of_logs():
+    """With and without groups of test points, against the same in logs by hand."""
+    x, y, control = planted(6, 40, 0.9, np.random.default_rng(4))
+    groups = np.exp(0.01 * np.random.default_rng(5).normal(size=(2, len(control.own_y), 5)))
+    control = replace(control, own_without=control.own_y[:, None] * groups[0])
+    without = y[:, None] * groups[1, : len(y)]
+    levels, where = np.unique(x, return_inverse=True)
+    both = two_levels(levels, where, y, control, without, geometric=True)
+    assert both.test_scores is not None
+    logs = [np.log(y[where == at]).mean() for at in range(len(levels))]
+    gaps = []
+    for at, level in enumerate(levels):
+        there = control.own_x == level
+        paired = there & np.isin(control.own_seed, control.seed[where == at])
+        z = np.log(control.own_without)
+        gaps.append(z[there].mean(axis=0) - z[paired].mean(axis=0))
+        own = np.log(control.own_y)
+        logs[at] += both.theta * (own[there].mean() - own[paired].mean())
+    assert both.log_mean == pytest.approx(logs)
+    assert both.mean == pytest.approx(np.exp(logs))
+    tested = [np.log(without[where == at]).mean(axis=0) for at in range(len(levels))]
+    moved = np.array(tested) + both.theta * np.array(gaps)
+    expected = (moved - moved.mean(axis=1, keepdims=True)).T * np.sqrt(4 / 5)
+    assert both.test_scores == pytest.approx(expected)
 
 
 def test_freedom_is_satterthwaites_for_both_parts_and_the_coefficient():
