@@ -28,6 +28,15 @@ A shape s moves the exponent by the slope of s, and costs D. Three rules make th
 - Among shapes that count the interval is the profile likelihood's, to a one-sided level equal to
   `level`: each end is a limit of its own, as bounds and equivalence tests need.
 
+Learning curves have wiggles of their own: a target's parts are learned one after the other, and the
+local exponent rises and falls by more than any one correction does. Seeds do not show that, however
+many. Where the level means scatter about the likeliest shape by more than their errors explain, in
+all contrasts perpendicular to lines (F-test at ROUGH), every error here is multiplied by
+
+    S = sqrt(F),   F = T / (K - 2),
+
+the Birge ratio (Phys. Rev. 40 (1932) 207), two of K contrasts being taken by g and q.
+
 The numbers were chosen by simulation (benchmarks/asymptotics.py, docs/asymptotics.txt): pure power
 laws are decided as often as possible while curves whose bend can be seen are decided wrongly in at
 most a tenth.
@@ -36,10 +45,11 @@ most a tenth.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from analysis.fits.intervals import Array, LevelMeans, Method, student
 
@@ -52,6 +62,8 @@ BETTER = 1.1
 KEPT = 6.0
 """... and at which the straight curve no longer counts (chi-square, 2 degrees of freedom: 5 %)."""
 BENDS = 3
+ROUGH = 0.05
+"""Probability of the scatter about the likeliest shape below which it is no seeds' scatter."""
 LEAST_FREEDOM, FREEDOM_A_BEND = 2.0, 4.0
 UNFIT = 16.0
 """-2 log likelihood of the best shape above which none describes the curve."""
@@ -68,7 +80,8 @@ _RATES, _SIZES, _ZOOMS = 24, 25, 3
 @dataclass(frozen=True)
 class Asymptotic:
     """The exponent at large x and its limits. exponent: of the likeliest shape. straight: whether
-    the straight curve is among those that count. bent: whether a correction is."""
+    the straight curve is among those that count. bent: whether a correction is. roughness: S, by
+    which the scatter about any shape exceeds that of seeds; 1 where it does not."""
 
     exponent: float
     low: float
@@ -76,6 +89,12 @@ class Asymptotic:
     level: float
     straight: bool
     bent: bool
+    roughness: float = 1.0
+
+    @property
+    def plain(self) -> bool:
+        """Whether the interval is the straight line's own."""
+        return not self.bent and self.roughness == 1
 
 
 @dataclass(frozen=True)
@@ -91,6 +110,7 @@ class _Seen:
     inverse: Array
     bends_freedom: float
     t: Array
+    roughness: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -125,15 +145,16 @@ class Likely:
             reach = seen.error * np.sqrt(room[allowed])
             ends.append((float((at - reach).min()), float((at + reach).max())))
         low, high = min(e[0] for e in ends), max(e[1] for e in ends)
-        return Asymptotic(exponent, low, high, level, kept, bent)
+        return Asymptotic(exponent, low, high, level, kept, bent, seen.roughness)
 
 
 def likely(means: LevelMeans) -> Likely | None:
     """What the curve's log level means leave possible at large x. None where the data have too few
     levels or values to show a bend, or bend as no correction does."""
-    seen = _seen(means)
+    seen = _seen(means, BENDS)
     if seen is None:
         return None
+    seen = _roughened(seen, means)
     straight = float(_misfit(seen, np.zeros((1, len(seen.t))))[0])
     found = [_shapes(seen, sign) for sign in (1.0, -1.0)]
     misfit, shift = (np.concatenate([f[i] for f in found]) for i in (0, 1))
@@ -142,19 +163,42 @@ def likely(means: LevelMeans) -> Likely | None:
     return made if made.least <= UNFIT else None
 
 
-def _seen(means: LevelMeans) -> _Seen | None:
-    """What the level means say of slope and bend; None where it is too little."""
+def _roughened(seen: _Seen, means: LevelMeans) -> _Seen:
+    """With errors times the Birge ratio where the curve is rougher than its seeds explain."""
+    whole = _seen(means, len(means.x))
+    size = 0 if whole is None else len(whole.rows)
+    if whole is None or size < 3 or means.method is Method.RESIDUALS:
+        return seen
+    f = whole.bends_freedom
+    least = min(float(_shapes(whole, sign)[0].min()) for sign in (1.0, -1.0))
+    ratio = f * math.expm1(least / (f + 1)) / (size - 2)  # T of D
+    if special.fdtrc(size - 2, f - size + 1, ratio) > ROUGH:
+        return seen
+    return replace(
+        seen,
+        error=seen.error * math.sqrt(ratio),
+        inverse=seen.inverse / ratio,
+        roughness=math.sqrt(ratio),
+    )
+
+
+def _seen(means: LevelMeans, wanted: int) -> _Seen | None:
+    """What the level means say of slope and of so many bends, or as many as they can; None where it
+    is too little."""
     size = len(means.x)
-    most = min(BENDS, size - 4 if means.method is Method.RESIDUALS else size - 2)
+    most = min(wanted, size - 4 if means.method is Method.RESIDUALS else size - 2)
     if size < 4 or most < 1:
         return None
     t = (means.u - means.u[0]) / (means.u[-1] - means.u[0])
     powers = np.vander(t - t.mean(), most + 2, increasing=True)
     rows = np.asarray(np.linalg.qr(powers)[0].T[2:], dtype=np.float64)
-    freedom = means.contrast(rows[0], degree=most + 1).freedom
-    # as many bends as their covariance has freedom for
-    rows = rows[: max(1, min(most, int(freedom / FREEDOM_A_BEND)))]
-    covariance = _covariance(means, rows, most + 1)
+    while True:
+        covariance = _covariance(means, rows, most + 1)
+        freedom = _freedom(means, rows, covariance, most + 1)
+        # as many bends as their covariance has freedom for
+        if len(rows) == 1 or freedom >= FREEDOM_A_BEND * len(rows):
+            break
+        rows = rows[: max(1, int(freedom / FREEDOM_A_BEND))]
     if freedom < LEAST_FREEDOM or not np.isfinite(covariance).all():
         return None
     row = -means.polynomial(1)[1]
@@ -163,6 +207,23 @@ def _seen(means: LevelMeans) -> _Seen | None:
     inverse = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
     bends = rows @ means.log_mean
     return _Seen(slope.estimate, slope.error, slope.freedom, row, bends, rows, inverse, freedom, t)
+
+
+def _freedom(means: LevelMeans, rows: Array, covariance: Array, degree: int) -> float:
+    """Degrees of freedom of the covariance [K, K] of contrasts: with independent levels those of
+    Krishnamoorthy and Yu (Statistics & Probability Letters 66 (2004) 161), Satterthwaite's for
+    K = 1."""
+    size = len(rows)
+    if size == 1 or means.clusters is not None or means.method is Method.RESIDUALS:
+        return means.contrast(rows[0], degree=degree).freedom
+    every = [means.contrast(row) for row in np.eye(len(means.x))]
+    pseudo_inverse = np.linalg.pinv(covariance)
+    part = np.array([c.error**2 for c in every]) * np.einsum(
+        "kl,km,ml->l", rows, pseudo_inverse, rows
+    )
+    below = 2 * float(np.sum(part**2 / np.array([c.freedom for c in every])))
+    known = every[0].freedom * len(every)
+    return min(size * (size + 1) / below, known) if below > 0 else known
 
 
 def _covariance(means: LevelMeans, rows: Array, degree: int) -> Array:

@@ -181,7 +181,7 @@ def at_large(verdict: Verdict) -> str:
     """The limits of the exponent at large values: `at large N: 0.45 to 0.61`; empty where they are
     those over the range, or are not known."""
     seen = verdict.fitted.asymptotic
-    if seen is None or not seen.bent:
+    if seen is None or seen.plain:
         return ""
     axis = PLAIN.get(verdict.axis, verdict.axis)
     return f"at large {axis}: {interval(seen.low, seen.high)}"

@@ -15,7 +15,8 @@ In order; exponents are b in error ~ axis^-b, [low, high] is the fit's interval:
    that best stopping reaches. `disagrees`: low above that. Else `undetermined`.
 4. Large x. Theory speaks of large N, so [low, high] is that of the exponent at large x wherever it
    can be had (`analysis.fits.asymptotic`): the straight line's own interval while no bend is seen,
-   and otherwise that of a power law with a correction that dies out, 1 + k x^-q.
+   and otherwise that of a power law with a correction that dies out, 1 + k x^-q; both are the wider
+   where level means scatter about any such curve by more than seeds explain.
    Where it cannot be had (too few values to show a bend, or one that no such correction
    describes), the local exponent must not drift (curvature test at 10 %), or every window of local
    slopes and the exponent that the drift would reach over another range as long must give the same
@@ -103,8 +104,14 @@ def _at_large(prediction: Prediction, fit: PowerLawFit, seen: Asymptotic) -> tup
     """The verdict by the exponent at large x."""
     word = word_for(prediction, seen.low, seen.high)
     told = f"b = {fit.exponent:.3g} [{fit.ci[0]:.3g}, {fit.ci[1]:.3g}]"
-    if seen.bent:
-        how = "the curve may bend" if seen.straight else "the curve bends"
+    if not seen.plain:
+        rough = (
+            f"the means scatter {seen.roughness:.2g} times as much as seeds explain"
+            if seen.roughness > 1
+            else ""
+        )
+        bent = "the curve may bend" if seen.straight else "the curve bends"
+        how = " and ".join(filter(None, [bent if seen.bent else "", rough]))
         told += (
             f" over the range; {how}, so at large values b is in [{seen.low:.3g}, {seen.high:.3g}],"
             f" which {_phrase(prediction, word)}"

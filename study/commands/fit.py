@@ -356,11 +356,12 @@ def _rows(
     if bend is not None:
         what = "curvature" if fit.curvature is not None else "bend left over"
         rows.append((what, f"p = {bend.p_value:.2g}, b changes by {bend.drift:.2g} over the range"))
-    if fit.asymptotic is not None and fit.asymptotic.bent:
+    if fit.asymptotic is not None and not fit.asymptotic.plain:
         seen = fit.asymptotic
-        rows.append(
-            (f"b at large {x}", f"[{seen.low:.4g}, {seen.high:.4g}] if a correction dies out")
-        )
+        told = f"[{seen.low:.4g}, {seen.high:.4g}] if a correction dies out"
+        if seen.roughness > 1:
+            told += f"; level means scatter {seen.roughness:.2g} times as much as seeds explain"
+        rows.append((f"b at large {x}", told))
     if fit.holdout is not None:
         h = fit.holdout
         rows.append(

@@ -133,12 +133,51 @@ def test_too_little_to_see_a_bend() -> None:
     assert single.asymptotic is None
 
 
-def test_none_where_no_correction_describes_the_bend() -> None:
+@pytest.mark.parametrize("levels", [7, 9])
+@pytest.mark.parametrize(("first", "last"), [(0.3, 0.8), (0.8, 0.3), (0.5, 0.7)])
+def test_limits_are_the_wider_where_no_correction_describes_the_bend(
+    first: float, last: float, levels: int
+) -> None:
     """A slope that changes at once in the middle: no correction that dies out does that."""
-    u = np.log(X / X[0])
-    broken = np.exp(-0.3 * u - 0.5 * np.maximum(u - u[3], 0))
+    x = 64 * 2.0 ** np.arange(levels)
+    u = np.log(x / x[0])
+    broken = np.exp(-first * u - (last - first) * np.maximum(u - u[levels // 2], 0))
     rng = np.random.default_rng(0)
-    y = broken * np.exp(0.003 * rng.standard_normal((8, len(X))))
-    fit = fit_power_law(np.tile(X, 8), y.ravel())
+    y = broken * np.exp(0.003 * rng.standard_normal((8, levels)))
+    fit = fit_power_law(np.tile(x, 8), y.ravel())
     assert fit.ok, fit.message
-    assert fit.asymptotic is None
+    seen = fit.asymptotic
+    assert seen is not None
+    assert seen.roughness > 20
+    assert seen.low <= last <= seen.high
+    assert not fit.ci[0] <= last <= fit.ci[1]
+
+
+def test_waves_that_seeds_do_not_explain_widen_the_limits() -> None:
+    """Against the least chi-square per degree of freedom on a grid of corrections; without waves it
+    is hardly ever used, and the limits hold the exponent about which the curve winds."""
+    x = 64 * 2.0 ** np.arange(10)
+    used, held = np.zeros(2), 0
+    for draw in range(60):
+        rng = np.random.default_rng(draw)
+        noise = np.exp(0.03 * rng.standard_normal((8, len(x))))
+        for wave in (0, 1):
+            height = 0.1 * wave * np.sin(np.pi / 2 * np.log2(x) + 2.4 * draw)
+            fit = fit_power_law(np.tile(x, 8), (x**-0.5 * np.exp(height) * noise).ravel())
+            assert fit.asymptotic is not None
+            assert fit.means is not None
+            seen = fit.asymptotic
+            used[wave] += seen.roughness > 1
+            held += wave * (seen.low <= 0.5 <= seen.high)
+    assert used[0] <= 9  # 5 % and three standard errors
+    assert used[1] == 60
+    assert held >= 54
+    t, error = np.linspace(0, 1, 10), np.sqrt(fit.means.variance)
+    least = np.inf
+    for g in np.linspace(-1.75, 1.75, 71):
+        for rate in np.geomspace(np.log(2), 12.5, 60):
+            y = (fit.means.log_mean - np.log1p(np.expm1(g) * np.exp(-rate * t))) / error
+            lines = np.vander(t, 2) / error[:, None]
+            left = y - lines @ np.linalg.lstsq(lines, y)[0]
+            least = min(least, left @ left)
+    assert seen.roughness == pytest.approx(np.sqrt(least / 6), rel=0.2)
