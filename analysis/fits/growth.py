@@ -22,11 +22,13 @@ from analysis.fits.intervals import Array
 @dataclass(frozen=True)
 class Growth:
     """factor: g [n] -> [n], positive wherever x is, else the fit is refused; None is 1.
-    text: g in words. offset: whether c >= 0 is fitted, else it is 0."""
+    text: g in words. offset: whether c >= 0 is fitted, else it is 0. within: whether b is asked of
+    the range that was measured, and not of large x."""
 
     text: str = ""
     factor: Callable[[Array], Array] | None = field(default=None, hash=False)
     offset: bool = False
+    within: bool = False
 
     @property
     def form(self) -> str:

@@ -113,7 +113,8 @@ class PowerLawFit:
     @cached_property
     def asymptotic(self) -> at_large.Asymptotic | None:
         """The exponent at large x, where the curve may still bend; None where the data are too few
-        to show a bend, or bend as no correction does, and for a form with an offset."""
+        to show a bend, or bend as no correction does, and for a form with an offset or one that
+        asks nothing of large x."""
         return None if self._likely is None else self._likely.limits(self.level)
 
     def interval_at_large(self, level: float) -> tuple[float, float]:
@@ -125,7 +126,7 @@ class PowerLawFit:
 
     @cached_property
     def _likely(self) -> at_large.Likely | None:
-        if not self.ok or self.means is None or self.offset_fit is not None:
+        if not self.ok or self.means is None or self.offset_fit is not None or self.growth.within:
             return None
         return at_large.likely(self.means)
 

@@ -24,6 +24,8 @@ In order; exponents are b in error ~ axis^-b, [low, high] is the fit's interval:
    at the largest x (its 90 % interval, by a quadratic in log-log), and `consistent` and `agrees`
    must not be contradicted by it. "Does not vanish" is a statement of large N alone: for its
    `agrees`, the last window and the forecast suffice.
+   A law of growth that is asked of the measured range alone (`Growth.within`) is not extrapolated:
+   its interval is the plain one, however the curve bends about it.
    A fit with an offset has its bend in its form: the curve must not bend about that form (score
    test of a quadratic, at 10 %), or `undetermined`.
 
@@ -96,7 +98,7 @@ def decide(prediction: Prediction, fit: PowerLawFit) -> tuple[Word, str]:
     told = f"b = {fit.exponent:.3g} [{fit.ci[0]:.3g}, {fit.ci[1]:.3g}] {_phrase(prediction, word)}"
     if word is Word.UNDETERMINED:
         return word, f"{told}; {_settle(prediction, fit, fit.exponent, *fit.ci)}"
-    drift = _drift(prediction, fit, word)
+    drift = "" if fit.growth.within else _drift(prediction, fit, word)
     return (Word.UNDETERMINED, f"{told}, but {drift}") if drift else (word, told)
 
 

@@ -123,3 +123,20 @@ def test_the_gate_of_offset_fits_has_its_size() -> None:
     assert exact.misfit is not None
     assert exact.misfit.p_value == 1.0
     assert POWER.form == "A x^-b"
+
+
+def test_an_exponent_of_the_range_alone_is_not_extrapolated() -> None:
+    """The same bent curve, asked at large x and over its range: 0.8 there, 1 here."""
+    rng = np.random.default_rng(0)
+    y = np.exp(-np.log(X) + 0.04 * (np.log(X) - np.log(X).mean()) ** 2)
+    noisy = (y * np.exp(0.01 * rng.standard_normal((5, 8)))).ravel()
+    sharp = replace(predictions(2)[4], exponent=1.0, margin=0.05)
+    plain, within = (
+        fit_power_law(np.tile(X, 5), noisy, growth=law) for law in (POWER, Growth(within=True))
+    )
+    assert plain.exponent == within.exponent == pytest.approx(1, abs=0.01)
+    assert plain.asymptotic is not None
+    assert judge(sharp, plain).verdict is not Word.AGREES
+    assert within.asymptotic is None
+    assert within.interval_at_large(0.9) == within.interval(0.9)
+    assert judge(sharp, within).verdict is Word.AGREES
