@@ -37,6 +37,8 @@ Recorded = Annotated[int, Field(ge=2, le=1000)]
 """Recorded steps lie on a logarithmic grid: some tens a decade say all."""
 TestPoints = Annotated[int, Field(ge=16, le=2**24)]
 HoldoutPoints = Annotated[int, Field(ge=1, le=2**24)]
+AuditPoints = Annotated[int, Field(ge=1024, le=32_768)]
+"""N of the audit's spectrum: from as many as its smallest eigenvalues take up to 8 GiB of K."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Scale = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
 """std and radius of a law, and g: float32 squares them, and sums over d."""

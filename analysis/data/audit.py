@@ -22,13 +22,10 @@ from analysis.data.quantity import Quantity
 from analysis.data.results import SOURCE, is_tracking_uri, parquet_files
 from analysis.data.schema import ResultsError, opened
 from analysis.data.sweeps import Setting
-from trainers.audit.columns import (
-    APPROXIMATION_SAMPLES,
-    AUDIT_COLUMNS,
-    FIRST_INDEX,
-    LAST_INDEX,
-    SPECTRUM_SAMPLES,
-)
+from analysis.fits.growth import Growth
+from analysis.fits.intervals import Array
+from trainers.audit.columns import APPROXIMATION_SAMPLES, AUDIT_COLUMNS
+from trainers.audit.window import window
 from trainers.errors import first_line
 
 FORMAT_VERSION = 1
@@ -49,6 +46,16 @@ SETTING_KEYS = ("law_id", "t_min", "t_max", "schedule", "feature_bias")
 
 BRACKET = 1.25
 """approximation(R_H) is trusted where its upper and its lower estimate agree within this factor."""
+
+EARLIER_SAMPLES = 2048
+EARLIER_FIRST, EARLIER_LAST = 8, EARLIER_SAMPLES // 16
+"""N and the fitted indices of audits of version 1, whose eigenvalues hold the sampling bias."""
+
+SPECTRAL = {
+    Quantity.KERNEL_BEST_ERROR: "predicted_error",
+    Quantity.KERNEL_BEST_TIME: "predicted_time",
+}
+"""Which of the audit's quantities predicts which of the trials'."""
 
 Exponents = tuple[float | None, float | None]
 
@@ -93,15 +100,14 @@ def load_audit(source: str | Path, audit_ids: Collection[str] | None = None) -> 
 
 def audit_beside(frame: pd.DataFrame) -> pd.DataFrame | None:
     """The audits stored beside the results that `load_results` read into `frame`, of the settings
-    of its trials and, of several for one setting (other norms, another study seed), the first by
-    id; None where there are none. Raises ResultsError as `load_audit` does."""
+    of its trials and, of several for one setting, the `preferred` one; None where there are none.
+    Raises ResultsError as `load_audit` does."""
     source = frame.attrs.get(SOURCE)
     audit = None if source is None else load_audit(source)
     if audit is None:
         return None
-    ids = audit[["audit_id", *SETTING_KEYS]].drop_duplicates().sort_values("audit_id")
-    mine = ids.merge(frame[list(SETTING_KEYS)].drop_duplicates(), on=list(SETTING_KEYS))
-    first = mine.drop_duplicates(list(SETTING_KEYS))["audit_id"]
+    mine = audit.merge(frame[list(SETTING_KEYS)].drop_duplicates(), on=list(SETTING_KEYS))
+    first = [preferred(own) for _, own in mine.groupby(list(SETTING_KEYS))]
     kept = audit[audit["audit_id"].isin(first)].reset_index(drop=True)
     return kept if len(kept) else None
 
@@ -139,14 +145,20 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
 
 def audit_of(audit: pd.DataFrame | None, row: Mapping[str, Any]) -> pd.DataFrame | None:
     """The audit of the setting that `row` (any trial's row, or a curve's law_id and fixed values)
-    belongs to; None where it was not made. Of several (other norms, another study seed) the first
-    by id."""
+    belongs to; None where it was not made. Of several the `preferred` one."""
     if audit is None or not all(key in row for key in SETTING_KEYS):
         return None
     mine = audit
     for key in SETTING_KEYS:
         mine = mine[mine[key] == row[key]]
-    return mine[mine["audit_id"] == mine["audit_id"].min()] if len(mine) else None
+    return mine[mine["audit_id"] == preferred(mine)] if len(mine) else None
+
+
+def preferred(audits: pd.DataFrame) -> str:
+    """Of several audits of one setting (an earlier version, other norms, another study seed) the
+    id of that with the spectrum of the most samples, the first by id where that is equal."""
+    by_id = audits.groupby("audit_id", sort=True)
+    return str(max(by_id, key=lambda entry: spectrum_samples(entry[1]))[0])
 
 
 def setting_audit(setting: Setting, audit: pd.DataFrame | None) -> pd.DataFrame | None:
@@ -171,6 +183,73 @@ def exponents_for(audit: pd.DataFrame | None, curve: Curve) -> Exponents:
     return (float(b), float(s)) if known else (None, None)
 
 
+def spectral_rates(
+    audit: pd.DataFrame | None, curve: Curve
+) -> dict[Quantity, tuple[float, Growth]]:
+    """What the spectrum of the curve's setting predicts for the kernel over the samples of the
+    curve: the exponent b of its best error and of its best time, least squares in logarithms over
+    the curve's levels, and what the prediction has beside x^-b. Nothing where it does not reach all
+    of the levels, or was not measured."""
+    own = audit_of(audit, {**curve.fixed, "law_id": curve.law_id})
+    levels = np.unique(curve.x)
+    if own is None or curve.axis != "samples" or len(levels) < 2:
+        return {}
+    found = {}
+    for quantity, name in SPECTRAL.items():
+        mean = _of_all_replicates(own, name).groupby("x")["value"].mean()
+        if len(mean) and mean.index[0] <= levels[0] and levels[-1] <= mean.index[-1]:
+            found[quantity] = _rate(mean, levels)
+    return found
+
+
+def _rate(predicted: pd.Series[float], levels: Array) -> tuple[float, Growth]:
+    known, logs = np.log(predicted.index.to_numpy(dtype=float)), np.log(predicted.to_numpy())
+
+    def at(x: Array) -> Array:
+        return np.interp(np.log(x), known, logs)
+
+    b = -float(np.polyfit(np.log(levels), at(levels), 1)[0])
+    return b, Growth("g(x)", lambda x: np.exp(at(x) + b * np.log(x)), within=True)
+
+
+def _of_all_replicates(own: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """The rows of one quantity at those x at which every replicate has a value: the replicates that
+    have one elsewhere are a selection."""
+    rows = values_of(own, quantity)
+    asked = own[own["quantity"] == quantity]["seed"].nunique()
+    return rows[rows.groupby("x")["seed"].transform("size") == asked]
+
+
+def spectrum_samples(own: pd.DataFrame) -> int:
+    """N of the sample whose spectrum an audit measured."""
+    rows = values_of(own, "spectrum_samples")
+    return int(rows["value"].iloc[0]) if len(rows) else EARLIER_SAMPLES
+
+
+def operator_eigenvalues(own: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the eigenvalues that stand for the operator's, at the indices that every replicate
+    has: those of the sample less their bias, or, in audits of version 1, as they are."""
+    rows = _of_all_replicates(own, "operator_eigenvalue")
+    return rows if len(rows) else values_of(own, "ntk_eigenvalue")
+
+
+def index_window(own: pd.DataFrame) -> tuple[int, int]:
+    """First and last index that are fitted: `trainers.audit.window`, by the means over replicates;
+    of audits of version 1 their own. Raises ValueError for an audit without eigenvalues."""
+    if not len(values_of(own, "operator_eigenvalue")):
+        return EARLIER_FIRST, EARLIER_LAST
+    operator = operator_eigenvalues(own).groupby("x")["value"].mean()
+    sample = values_of(own, "ntk_eigenvalue").groupby("x")["value"].mean()[operator.index]
+    excess = (sample / operator - 1).to_numpy(dtype=float)
+    return window(int(own["dimension"].iloc[0]), operator.index.to_numpy(dtype=float), excess)
+
+
+def fitted_eigenvalues(own: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `operator_eigenvalues` within `index_window`."""
+    rows = operator_eigenvalues(own)
+    return rows[rows["x"].between(*index_window(own))]
+
+
 def trusted_norms(own: pd.DataFrame) -> list[float]:
     """The R_H at which the two estimates of approximation(R_H), means over replicates of the
     errors on fresh points and on the fitted ones, agree within BRACKET."""
@@ -183,27 +262,25 @@ def trusted_norms(own: pd.DataFrame) -> list[float]:
 
 
 def audit_curves(audit: pd.DataFrame | None) -> list[Curve]:
-    """Eigenvalues of K/N against their index, from FIRST_INDEX to LAST_INDEX, and
+    """Eigenvalues of the kernel's operator against their index within `index_window`, and
     approximation(R_H) on fresh points over `trusted_norms`: two curves a setting. None of settings
     whose features lack the constant: functions are homogeneous there, and the exponents that
     theory names are not theirs.
 
     One replicate gives a whole curve, whose points share its sample: `linked`, so that intervals
     are made from one slope a replicate, never from the points' scatter. They say what another
-    sample would change. That the points are no exact power law is for the curvature test; the bias
-    of a sample's eigenvalues (see LAST_INDEX) is in none of them.
+    sample would change. That the points are no exact power law is for the exponent at large x
+    (`analysis.fits.asymptotic`).
     """
     if audit is None:
         return []
     found: list[Curve] = []
     for _, own in audit[audit["feature_bias"]].groupby("audit_id", sort=True):
-        eigenvalues = values_of(own, "ntk_eigenvalue")
-        eigenvalues = eigenvalues[eigenvalues["x"].between(FIRST_INDEX, LAST_INDEX)]
+        eigenvalues = fitted_eigenvalues(own)
         error = values_of(own, "approximation")
         error = error[error["x"].isin(trusted_norms(own))]
-        found += _curve(
-            Quantity.NTK_EIGENVALUE, "index", eigenvalues, {"samples": SPECTRUM_SAMPLES}
-        )
+        samples = {"samples": spectrum_samples(own)}
+        found += _curve(Quantity.NTK_EIGENVALUE, "index", eigenvalues, samples)
         found += _curve(
             Quantity.APPROXIMATION, "norm", error, {"clean_points": APPROXIMATION_SAMPLES}
         )

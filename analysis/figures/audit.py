@@ -7,16 +7,18 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.data.audit import setting_audit, trusted_norms, values_of
+from analysis.data.audit import (
+    fitted_eigenvalues,
+    index_window,
+    setting_audit,
+    spectrum_samples,
+    trusted_norms,
+    values_of,
+)
 from analysis.data.sweeps import Setting, at_end, has, level_means, sweep
 from analysis.figures.plot import Panel, Plot, Series, positive
 from analysis.fits.power_law import fit_power_law
-from trainers.audit.columns import (
-    APPROXIMATION_SAMPLES,
-    FIRST_INDEX,
-    LAST_INDEX,
-    SPECTRUM_SAMPLES,
-)
+from trainers.audit.columns import APPROXIMATION_SAMPLES
 
 TIME = "diffusion time $t$"
 NOT_AUDITED = "the study holds no audit of this setting"
@@ -121,12 +123,13 @@ def tail(setting: Setting, own: pd.DataFrame) -> Plot:
 
 def kernel(setting: Setting, own: pd.DataFrame) -> Plot:
     """Eigenvalues of K/N against their index with fit and theory's slope; smallest against N."""
-    rows = values_of(own, "ntk_eigenvalue")
-    every = _over_replicates(rows, "eigenvalue", 0)
-    fitted = rows[rows["x"].between(FIRST_INDEX, LAST_INDEX)]
+    every = _over_replicates(values_of(own, "ntk_eigenvalue"), "of the sample", 0)
+    unbiased = _over_replicates(values_of(own, "operator_eigenvalue"), "less its bias", 1)
+    fitted, (first, last) = fitted_eigenvalues(own), index_window(own)
     d = setting.dimension
     series = [
         every,
+        *([unbiased] if len(unbiased.x) else []),
         *_fit_and_slope(fitted, (d + 2) / (d + 1), "theory $i^{-%.2f}$", "fit $i^{-%.2f}$"),
     ]
     smallest = values_of(own, "smallest_eigenvalue")
@@ -136,12 +139,12 @@ def kernel(setting: Setting, own: pd.DataFrame) -> Plot:
         name=figure_name(setting, "kernel"),
         title=_TITLES[3],
         caption=(
-            f"Left: eigenvalues of K/N at N = {SPECTRUM_SAMPLES} against their index i, with the "
-            f"fit from i = {FIRST_INDEX} to {LAST_INDEX} and theory's slope (its height is free). "
-            "A sample's eigenvalues are too large, by a share that grows as i/N, which flattens "
-            "the curve: by about a tenth at the last index fitted. Right: the smallest eigenvalue "
-            "of K/N against N, the first N points of a sample. Means over replicates with 95 % "
-            "intervals."
+            f"Left: eigenvalues of K/N at N = {spectrum_samples(own)} against their index i, with "
+            f"the fit from i = {first} to {last} and theory's slope (its height is free). A "
+            "sample's eigenvalues are too large, by a share that grows as i/N, which flattens the "
+            "curve: by about a tenth at the last index fitted. Where the audit took it out, the "
+            "fit is to what is left. Right: the smallest eigenvalue of K/N against N, the first N "
+            "points of a sample. Means over replicates with 95 % intervals."
         ),
         panels=(
             Panel("index $i$", r"eigenvalue of $K/N$", positive(series), "spectrum"),

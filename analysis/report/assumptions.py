@@ -12,25 +12,30 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from analysis.data.audit import setting_audit, trusted_norms, values_of
+from analysis.data.audit import (
+    index_window,
+    setting_audit,
+    spectrum_samples,
+    trusted_norms,
+    values_of,
+)
 from analysis.data.sweeps import Setting, at_end, has, sweep
 from analysis.figures.audit import figure_name
 from analysis.fits.intervals import student
 from analysis.text import minus
-from trainers.audit.columns import (
-    APPROXIMATION_SAMPLES,
-    FIRST_INDEX,
-    LAST_INDEX,
-    SPECTRUM_SAMPLES,
-)
+from trainers.audit.columns import APPROXIMATION_SAMPLES
 
 NOT_MEASURED = "not measured: the study holds no audit of this setting"
 UNSEEN = "not measured: the trials have no such column"
 
 
+_TOO_FEW = (
+    "not defined: too few eigenvalues lie between those of the lowest degrees and those that "
+    "sampling or rounding spoils"
+)
 UNDEFINED = {
-    "capacity": "not defined: too few eigenvalues above rounding",
-    "source": "not defined: too few eigenvalues above rounding",
+    "capacity": _TOO_FEW,
+    "source": _TOO_FEW,
     "rate": "not defined: the source is not positive, f*'s coefficients do not fall",
 }
 
@@ -166,15 +171,15 @@ def _kernel(setting: Setting, own: pd.DataFrame | None) -> list[AuditRow]:
 def _exponents(setting: Setting, own: pd.DataFrame | None) -> list[AuditRow]:
     figure = figure_name(setting, "kernel") if own is not None else ""
     d = setting.dimension
+    fitted = "" if own is None else "; fitted at i = {} to {}".format(*index_window(own))
     rows = []
     for name, what, reading in (
         (
             "capacity",
             "capacity b: eigenvalues of K/N ∝ i^−b",
             f"theory's limit for large i is (D+1)/D = {(d + 2) / (d + 1):.3g} (features with the "
-            "constant); fitted at "
-            f"i = {FIRST_INDEX} to {LAST_INDEX}, where a sample's eigenvalues are up to about a "
-            "tenth too large: b may be low by some hundredths",
+            f"constant){fitted}, where a sample's eigenvalues are up to about a tenth too large: "
+            "taken out, but in audits of an earlier version, where b may be low by some hundredths",
         ),
         (
             "source",
@@ -184,13 +189,14 @@ def _exponents(setting: Setting, own: pd.DataFrame | None) -> list[AuditRow]:
         (
             "rate",
             "the kernel's exponent in N that follows, sb/(sb+1)",
-            "compared with the measured one in the verdicts",
+            "wrong where eigenvalues and coefficients are no powers: the verdicts compare with the "
+            "sum over them instead, where the audit has it",
         ),
     ):
         value = values_of(own, name)["value"]
         text = NOT_MEASURED if own is None else UNDEFINED[name]
-        if len(value):
-            text = f"{_mean(value)} at N = {SPECTRUM_SAMPLES}"
+        if own is not None and len(value):
+            text = f"{_mean(value)} at N = {spectrum_samples(own)}"
         rows.append(AuditRow(what, text, reading, figure))
     return rows
 

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -92,22 +92,36 @@ _NETWORK = (Assumption.DESCENT, Assumption.LAZY, Assumption.STEP)
 _REGRESSION = (Assumption.SUPPORT, Assumption.LIPSCHITZ, *_NETWORK)
 
 
+Spectral = Mapping[Quantity, tuple[float, Growth]]
+"""What the measured spectrum itself says of the kernel's best error and time against samples: the
+exponent over a study's own range of N, and what stands beside that power."""
+
+_FITTED = (
+    "source and capacity conditions: {}, with b and s fitted from the spectrum and the target's "
+    "coefficients"
+)
+_SUMMED = (
+    "bias and variance summed over the measured spectrum and the target's coefficients in it; no "
+    "power law is assumed"
+)
+
+
 def predictions(
-    dimension: int, capacity: float | None = None, source: float | None = None
+    dimension: int,
+    capacity: float | None = None,
+    source: float | None = None,
+    spectral: Spectral | None = None,
 ) -> list[Prediction]:
     """Every prediction at dimension d; docs/theory.md, section 7, derives them.
 
-    capacity, source: b and s of the kernel's spectrum and the target's coefficients, fitted from a
-    run; the rows that need them have exponent NaN without them. Raises ValueError for d < 1.
+    The kernel's rows need what was measured of its spectrum, and have exponent NaN without it:
+    `spectral`, or in its place capacity and source, b and s of the spectrum and the target's
+    coefficients, fitted as powers. Raises ValueError for d < 1.
     """
     if dimension < 1:
         raise ValueError(f"dimension = {dimension} must be at least 1")
     d = dimension
     minimax = 2 / (d + 3)
-    kernel = kernel_time = math.nan
-    if capacity is not None and source is not None:
-        kernel = source * capacity / (source * capacity + 1)
-        kernel_time = -capacity / (source * capacity + 1)
     return [
         Prediction(
             "best error against samples",
@@ -218,34 +232,7 @@ def predictions(
             theory="spectrum of the kernel",
             assumptions=(Assumption.DENSITY,),
         ),
-        Prediction(
-            "kernel's best error against samples",
-            Quantity.KERNEL_BEST_ERROR,
-            "samples",
-            kernel,
-            Kind.SHARP,
-            MARGIN,
-            "source and capacity conditions: s b / (s b + 1), with b and s fitted from the "
-            "spectrum and the target's coefficients",
-            "Kernel gradient descent, stopped at its best time, has a score error that falls as "
-            "N^-(s b/(s b + 1)), where b is the decay of the spectrum and s the smoothness of the "
-            "target in it.",
-            theory="source and capacity",
-            assumptions=(Assumption.POWERS, Assumption.STEP),
-        ),
-        Prediction(
-            "kernel's best time against samples",
-            Quantity.KERNEL_BEST_TIME,
-            "samples",
-            kernel_time,
-            Kind.SHARP,
-            MARGIN,
-            "source and capacity conditions: b / (s b + 1), where bias and variance are equal",
-            "The best effective time of kernel gradient descent grows as N^(b/(s b + 1)), where b "
-            "is the decay of the spectrum and s the smoothness of the target in it.",
-            theory="source and capacity",
-            assumptions=(Assumption.POWERS, Assumption.STEP),
-        ),
+        *_of_the_kernel(capacity, source, spectral or {}),
         Prediction(
             "best unweighted error against samples",
             Quantity.BEST_ERROR_UNWEIGHTED,
@@ -260,3 +247,50 @@ def predictions(
             assumptions=_REGRESSION,
         ),
     ]
+
+
+def _of_the_kernel(
+    capacity: float | None, source: float | None, spectral: Spectral
+) -> Iterator[Prediction]:
+    """The kernel's best error and best time against samples."""
+    error = time = math.nan
+    if capacity is not None and source is not None:
+        error = source * capacity / (source * capacity + 1)
+        time = -capacity / (source * capacity + 1)
+    for quantity, name, exponent, formula, fitted, summed in (
+        (
+            Quantity.KERNEL_BEST_ERROR,
+            "kernel's best error against samples",
+            error,
+            "s b / (s b + 1)",
+            "Kernel gradient descent, stopped at its best time, has a score error that falls as "
+            "N^-(s b/(s b + 1)), where b is the decay of the spectrum and s the smoothness of the "
+            "target in it.",
+            "Kernel gradient descent, stopped at its best time, has a score error that falls over "
+            "this range of N as the kernel's spectrum and the target's coefficients in it say.",
+        ),
+        (
+            Quantity.KERNEL_BEST_TIME,
+            "kernel's best time against samples",
+            time,
+            "b / (s b + 1), where bias and variance are equal",
+            "The best effective time of kernel gradient descent grows as N^(b/(s b + 1)), where b "
+            "is the decay of the spectrum and s the smoothness of the target in it.",
+            "The best effective time of kernel gradient descent grows over this range of N as the "
+            "kernel's spectrum and the target's coefficients in it say.",
+        ),
+    ):
+        known = spectral.get(quantity)
+        yield Prediction(
+            name,
+            quantity,
+            "samples",
+            exponent if known is None else known[0],
+            Kind.SHARP,
+            MARGIN,
+            _FITTED.format(formula) if known is None else _SUMMED,
+            fitted if known is None else summed,
+            growth=None if known is None else known[1],
+            theory="source and capacity" if known is None else "spectrum and coefficients",
+            assumptions=(*((Assumption.POWERS,) if known is None else ()), Assumption.STEP),
+        )

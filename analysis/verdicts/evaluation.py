@@ -15,7 +15,7 @@ from typing import overload
 import numpy as np
 import pandas as pd
 
-from analysis.data.audit import audit_beside, audit_curves, exponents_for
+from analysis.data.audit import audit_beside, audit_curves, exponents_for, spectral_rates
 from analysis.data.quantities import Curve, curves
 from analysis.data.quantity import Quantity
 from analysis.data.sweeps import PLAIN
@@ -39,14 +39,6 @@ _BEST_ERRORS = {
     Quantity.KERNEL_BEST_ERROR,
 }
 
-
-_OF_THE_KERNEL = {
-    Quantity.KERNEL_BEST_ERROR,
-    Quantity.KERNEL_BEST_TIME,
-    Quantity.INTERPOLATION_ERROR,
-}
-"""Quantities of the kernel limit: where trials of infinite width stand beside the networks, on the
-same data and more, they alone are judged."""
 
 LEAST_POINTS = 100
 """Effective number of test points below which nothing is judged: a few of them decide the mean."""
@@ -101,7 +93,7 @@ def evaluate(
     """Every prediction that applies, judged on every curve of the results table.
 
     `extra`: predictions of the user's own, judged beside the registry's. `audit`: as `load_audit`
-    gives it: its curves are judged too, and its b and s predict the kernel's exponent. A frame of
+    gives it: its curves are judged too, and its spectrum predicts the kernel's exponent. A frame of
     `load_results` brings the audit that is stored beside its results. `stopping`: the stopping
     rules to compare with the oracle, default all. Intervals adjusted for the number of verdicts
     (false coverage rate 1 - level among those decided; see `multiplicity`) stand next to the plain
@@ -120,9 +112,8 @@ def evaluate(
     arrays = cache(lambda: trials(table))
     found: list[tuple[Prediction, Verdict]] = []
     for curve in every:
-        if curve.quantity in _OF_THE_KERNEL and limit_of(curve, every) is not None:
-            continue
-        known = predictions(curve.dimension, *exponents_for(audit, curve))
+        fitted, summed = exponents_for(audit, curve), spectral_rates(audit, curve)
+        known = predictions(curve.dimension, *fitted, summed)
         chosen = [p for p in (*known, *extra) if _applies(p, curve)]
         stopped_over_n = (curve.quantity, curve.axis) == (Quantity.BEST_ERROR, "samples")
         wide = infinite_width(arrays(), curve, level) if chosen and stopped_over_n else None

@@ -57,10 +57,7 @@ def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Eva
             f"{store.place}: no trial of study {spec.name!r} has finished: run it first"
         )
     table = compiled(store, trial_ids, ledger, folder)
-    if earlier:
-        audit = audits.load_earlier(store, trials)
-    else:
-        audit = audits.load(store, audits.settings_of(trials))
+    audit = audits.load_latest(store, trials, spec.audit_points, earlier=bool(earlier))
     return judge_table(store, table, spec.text, folder, spec.stopping, audit, notes)
 
 

@@ -20,12 +20,14 @@ from analysis.data.audit import audit_table, read_audits
 from analysis.data.files import NotAFileError
 from analysis.data.schema import ResultsError
 from study.storage.store import Store
-from trainers.audit.columns import audit_id
+from trainers.audit.columns import AUDIT_VERSION, SPECTRUM_SAMPLES, audit_id
 from trainers.trial import NUMERICS_VERSION, TrialConfig
 
 
-def settings_of(trials: Iterable[TrialConfig]) -> dict[str, TrialConfig]:
-    """audit_id -> a trial of that setting, in order of appearance."""
+def settings_of(
+    trials: Iterable[TrialConfig], samples: int = SPECTRUM_SAMPLES
+) -> dict[str, TrialConfig]:
+    """audit_id -> a trial of that setting, in order of appearance. samples: N of the spectrum."""
     found: dict[str, TrialConfig] = {}
     seen: set[object] = set()
     for trial in trials:
@@ -33,18 +35,21 @@ def settings_of(trials: Iterable[TrialConfig]) -> dict[str, TrialConfig]:
         key = (trial.law, trial.diffusion, trial.bias, trial.study_seed, trial.norms)
         if key not in seen:
             seen.add(key)
-            found.setdefault(audit_id(trial), trial)
+            found.setdefault(audit_id(trial, samples), trial)
     return found
 
 
-def missing_audits(store: Store, trials: Iterable[TrialConfig]) -> dict[str, TrialConfig]:
+def missing_audits(
+    store: Store, trials: Iterable[TrialConfig], samples: int = SPECTRUM_SAMPLES
+) -> dict[str, TrialConfig]:
     """The settings whose audit is not in the store, or cannot be read there."""
-    return {key: t for key, t in settings_of(trials).items() if load(store, [key]) is None}
+    settings = settings_of(trials, samples)
+    return {key: t for key, t in settings.items() if load(store, [key]) is None}
 
 
 def load(store: Store, audit_ids: Iterable[str]) -> pd.DataFrame | None:
-    """The stored audits of these settings; None where there are none. One that cannot be read
-    counts as missing: the next run measures it anew."""
+    """The stored audits of these ids; None where there are none. One that cannot be read counts as
+    missing: the next run measures it anew."""
     tables = []
     for key in audit_ids:
         try:
@@ -59,17 +64,29 @@ def load(store: Store, audit_ids: Iterable[str]) -> pd.DataFrame | None:
     return pd.concat(tables, ignore_index=True) if tables else None
 
 
-def load_earlier(store: Store, trials: Iterable[TrialConfig]) -> pd.DataFrame | None:
-    """The same for the settings of results of earlier numerics: of each the latest audit."""
+def load_latest(
+    store: Store,
+    trials: Iterable[TrialConfig],
+    samples: int = SPECTRUM_SAMPLES,
+    earlier: bool = False,
+) -> pd.DataFrame | None:
+    """Of each setting of the trials the latest audit: of today's version, else of the one before.
+    earlier: of the settings of results of earlier numerics, the latest of those first."""
+    numerics = range(NUMERICS_VERSION - 1, 0, -1) if earlier else [NUMERICS_VERSION]
+    kinds = [(n, version) for n in numerics for version in range(AUDIT_VERSION, 0, -1)]
     tables: list[pd.DataFrame] = []
-    for config in settings_of(trials).values():
-        of_each = (load(store, [audit_id(config, v)]) for v in range(NUMERICS_VERSION - 1, 0, -1))
+    for config in settings_of(trials, samples).values():
+        of_each = (load(store, [audit_id(config, samples, *kind)]) for kind in kinds)
         tables += itertools.islice((table for table in of_each if table is not None), 1)
     return pd.concat(tables, ignore_index=True) if tables else None
 
 
 def audit_into_store(
-    store: Store, config: TrialConfig, atoms: Mapping[str, NDArray[np.float64]], threads: int
+    store: Store,
+    config: TrialConfig,
+    atoms: Mapping[str, NDArray[np.float64]],
+    threads: int,
+    samples: int = SPECTRUM_SAMPLES,
 ) -> str:
     """Audits the setting of a trial, on the CPU, and stores the table; returns its id."""
     # Only here, in a worker, is torch loaded.
@@ -78,8 +95,8 @@ def audit_into_store(
     from trainers.audit.measure import audit
 
     torch.set_num_threads(threads)
-    key = audit_id(config)
-    rows: list[dict[str, Any]] = audit(config, dict(atoms))
+    key = audit_id(config, samples)
+    rows: list[dict[str, Any]] = audit(config, dict(atoms), samples=samples)
     sink = pa.BufferOutputStream()
     pq.write_table(audit_table(rows), sink, compression="zstd", write_page_checksum=True)
     store.write_bytes(f"audit/{key}.parquet", sink.getvalue().to_pybytes())

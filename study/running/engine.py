@@ -10,6 +10,7 @@ asks for what is missing.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from study.running.watch import Watch, unpacked
 from study.running.worker import Job, train_into_store
 from study.spec.sections import StudySpec
 from study.storage.store import Store, StoreError
+from trainers.audit.columns import SPECTRUM_SAMPLES, audit_bytes
 from trainers.problem.atoms_file import checked_points
 from trainers.trial import TrialConfig
 
@@ -173,24 +175,39 @@ def _checked(atoms: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def audit_settings(
-    store: Store, settings: Mapping[str, TrialConfig], slots: Slots, atoms: Mapping[str, Any]
+    store: Store,
+    settings: Mapping[str, TrialConfig],
+    slots: Slots,
+    atoms: Mapping[str, Any],
+    samples: int = SPECTRUM_SAMPLES,
 ) -> list[tuple[TrialConfig, str]]:
-    """Measures the assumptions of `settings`, side by side; returns those that failed, and why."""
+    """Measures the assumptions of `settings`, as many side by side as memory allows; returns those
+    that failed, and why. samples: N of the spectrum."""
     options = ray.remote(num_cpus=slots.cpus, max_retries=ATTEMPTS_AFTER_A_CRASH)
     measure = options(_measure_assumptions)
-    held = dict(atoms)
-    running = [(c, measure.remote(store, c, held, slots.cpus)) for c in settings.values()]
+    held, wanted = dict(atoms), list(settings.values())
+    at_once = audits_at_once(slots, samples)
     failed = []
-    for config, result in running:
-        try:
-            ray.get(result)
-        except (RayError, StoreError) as error:
-            reason = str(error).strip().splitlines()
-            failed.append((config, reason[-1] if reason else type(error).__name__))
+    for start in range(0, len(wanted), at_once):
+        batch = wanted[start : start + at_once]
+        running = [(c, measure.remote(store, c, held, slots.cpus, samples)) for c in batch]
+        for config, result in running:
+            try:
+                ray.get(result)
+            except (RayError, StoreError) as error:
+                reason = str(error).strip().splitlines()
+                failed.append((config, reason[-1] if reason else type(error).__name__))
     return failed
 
 
+def audits_at_once(slots: Slots, samples: int) -> int:
+    """How many audits fit beside each other in the memory of the CPU's workers. A card's memory
+    says nothing of the machine's: there one for each worker."""
+    workers_each = math.ceil(audit_bytes(samples) / slots.memory) if slots.device == "cpu" else 1
+    return max(1, slots.workers // max(1, workers_each))
+
+
 def _measure_assumptions(
-    store: Store, config: TrialConfig, atoms: Mapping[str, Any], threads: int
+    store: Store, config: TrialConfig, atoms: Mapping[str, Any], threads: int, samples: int
 ) -> None:
-    audit_into_store(store, config, _checked(atoms), threads)
+    audit_into_store(store, config, _checked(atoms), threads, samples)

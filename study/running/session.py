@@ -106,7 +106,7 @@ class Session:
                 "trained again"
             )
         if self.spec.audit:
-            self._settings = missing_audits(self.store, audited)
+            self._settings = missing_audits(self.store, audited, self.spec.audit_points)
         if self._tracking_uri is not None:
             make_tracker = partial(self._tracker, self._tracking_uri)
             publisher = Publisher(self.store, make_tracker, self._untracked)
@@ -187,7 +187,10 @@ class Session:
         the run."""
         count = len(self._settings)
         self.say(f"measuring the theory's assumptions in {count} setting{'s' if count > 1 else ''}")
-        for config, reason in engine.audit_settings(self.store, self._settings, slots, atoms):
+        samples = self.spec.audit_points
+        for config, reason in engine.audit_settings(
+            self.store, self._settings, slots, atoms, samples
+        ):
             self.warn(
                 f"warning: the assumptions were not measured for {config.law.label}: {reason}; "
                 "running the same command tries again"

@@ -42,10 +42,11 @@ from study.spec.search import (
 )
 from study.spec.seeds import NetworkAndKernel, SeedsSection, Sweep
 from study.spec.strict_yaml import MAXIMUM_BYTES, TOO_LONG, YamlError, read_yaml
+from trainers.audit.columns import SPECTRUM_SAMPLES
 from trainers.errors import TrainerError
 from trainers.methods.custom import make_importable, source_files, trainer_fields
 from trainers.problem.atoms_file import AtomsFile
-from trainers.ranges import HoldoutPoints, Recorded, Seed, Steps, TestPoints
+from trainers.ranges import AuditPoints, HoldoutPoints, Recorded, Seed, Steps, TestPoints
 from trainers.registry import DESCENT
 from trainers.trial import Atoms, Diffusion, Law, TrialConfig
 
@@ -78,6 +79,7 @@ class StudySpec(Section):
     decomposition: DecompositionSection = DecompositionSection()
     stopping: Values[Stopping] = get_args(Stopping)
     audit: bool = True
+    audit_points: AuditPoints = SPECTRUM_SAMPLES
     resources: Resources = Resources()
     search: SearchSection | None = None
     design: DesignSection | None = None

@@ -39,6 +39,7 @@ def smaller_quickstart() -> StudySpec:
     for old, new in SMALLER.items():
         assert text.count(old) == 1
         text = text.replace(old, new)
+    text += "\naudit_points: 1024\n"
     return StudySpec.from_text(text)
 
 

@@ -11,17 +11,27 @@ from typing import Any
 from trainers.columns import ColumnType
 from trainers.trial import NUMERICS_VERSION, TrialConfig, content_id
 
-AUDIT_VERSION = 1
+AUDIT_VERSION = 2
 """Part of every audit's id. Raise it when a change alters the audit's numbers alone."""
 
-SPECTRUM_SAMPLES = 2048
-"""N of the clean samples whose spectrum and target coefficients are fitted."""
+SPECTRUM_SAMPLES = 8192
+"""N of the clean samples whose spectrum and target coefficients are measured, where the study does
+not say."""
 
-FIRST_INDEX, LAST_INDEX = 8, SPECTRUM_SAMPLES // 16
-"""Indices (from 1) of fits to eigenvalues l_i ~ i^-b. The few before them follow no power yet. A
-sample's eigenvalues are too large, by a share that grows as i/N: at d = 2 those at N = 2048 exceed
-those at N = 4096 by 8 % at i = 128 and 14 % at i = 256. A fit up to 128 is then too low in b by
-0.03 or more, which no interval over replicates shows."""
+PARTS = 4
+"""Parts of such a sample, whose spectra show the sampling bias: see `window`."""
+
+
+def leading_count(samples: int) -> int:
+    """How many eigenpairs of a sample of N points are computed: 327 at N = 8192."""
+    return samples // 25
+
+
+def audit_bytes(samples: int) -> int:
+    """Memory that a sample's spectrum takes: K, and bases of block Lanczos
+    (`trainers.kernel.leading`)."""
+    return 8 * samples * (samples + 12 * leading_count(samples))
+
 
 APPROXIMATION_SAMPLES = 1024
 """M: clean points that f_H is fitted to."""
@@ -83,12 +93,24 @@ AUDIT_QUANTITIES: dict[str, AuditQuantity] = {
         AuditQuantity("noise_variance", "t", "x^2", "the same per coordinate, sigma^2 at t"),
         AuditQuantity("smallest_eigenvalue", "samples", "x^2", "smallest eigenvalue of K/N"),
         AuditQuantity("largest_step_size", "samples", "1/x^2", "2N / lambda_max(K)"),
+        AuditQuantity("spectrum_samples", "", "1", "N of the sample whose spectrum is measured"),
         AuditQuantity("ntk_eigenvalue", "index", "x^2", "i-th eigenvalue of K/N"),
+        AuditQuantity(
+            "operator_eigenvalue", "index", "x^2", "the same less its sampling bias (jackknife)"
+        ),
         AuditQuantity("capacity", "", "1", "b: eigenvalues of K/N fall as i^-b"),
         AuditQuantity("source", "", "1", "s: squared coefficients of f* fall as i^-(1 + s b)"),
         AuditQuantity(
             "rate", "", "1", "s b/(s b + 1): the kernel's exponent in N; null for s <= 0"
         ),
+        AuditQuantity(
+            "predicted_error",
+            "samples",
+            "x^2",
+            "the kernel's best error at N that the spectrum and f*'s coefficients predict, as far "
+            "as the spectrum that is known reaches",
+        ),
+        AuditQuantity("predicted_time", "samples", "1", "the effective time of that best error"),
         AuditQuantity("approximation", "norm", "x^2", "E||f_H - f*||^2 on fresh points"),
         AuditQuantity(
             "approximation_in_sample",
@@ -100,18 +122,25 @@ AUDIT_QUANTITIES: dict[str, AuditQuantity] = {
 }
 
 
-def audit_id(config: TrialConfig, numerics: int = NUMERICS_VERSION) -> str:
+def audit_id(
+    config: TrialConfig,
+    samples: int = SPECTRUM_SAMPLES,
+    numerics: int = NUMERICS_VERSION,
+    version: int = AUDIT_VERSION,
+) -> str:
     """Content id of a trial's setting: law, diffusion, bias, study seed and norms. Trials that
-    differ in anything else share one audit. numerics: 1 up to today's, of whose numbers it is."""
+    differ in anything else share one audit. samples: N of the spectrum. numerics, version: of the
+    trials' numbers and the audit's, 1 up to today's."""
     full = config.identity()
     kept = {k: full[k] for k in ("law", "diffusion", "bias", "study_seed", "norms")}
-    return content_id({**kept, "numerics": numerics, "audit": AUDIT_VERSION})
+    spectrum = {"spectrum_samples": samples} if version > 1 else {}
+    return content_id({**kept, "numerics": numerics, "audit": version, **spectrum})
 
 
-def audit_identity(config: TrialConfig) -> dict[str, Any]:
-    """The AUDIT_COLUMNS that follow from the configuration alone."""
+def audit_identity(config: TrialConfig, samples: int = SPECTRUM_SAMPLES) -> dict[str, Any]:
+    """The AUDIT_COLUMNS that follow from the configuration and N of the spectrum alone."""
     return {
-        "audit_id": audit_id(config),
+        "audit_id": audit_id(config, samples),
         "law": config.law.kind,
         "law_id": config.law_id,
         "law_label": config.law.label,

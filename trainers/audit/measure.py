@@ -32,14 +32,17 @@ from trainers.audit.columns import (
     APPROXIMATION_SAMPLES,
     AUDIT_COLUMNS,
     AUDIT_QUANTITIES,
-    FIRST_INDEX,
-    LAST_INDEX,
+    PARTS,
     SPECTRUM_SAMPLES,
     audit_id,
     audit_identity,
+    leading_count,
 )
+from trainers.audit.learning_curve import Spectrum
+from trainers.audit.window import less_bias, window
+from trainers.kernel.leading import leading, spectrum_of_parts
 from trainers.kernel.ntk import relu_ntk
-from trainers.kernel.solution import decompose
+from trainers.kernel.product import KernelProduct
 from trainers.kernel.terms import RidgeFamily, evaluate, mean_square, source_capacity
 from trainers.problem import diffusion as forward
 from trainers.problem.distributions import Distribution, make_distribution
@@ -64,6 +67,8 @@ COMPONENT_BUDGET = 2e8
 many atoms are measured on fewer points."""
 
 KERNEL_SIZES = (64, 128, 256, 512, 1024)
+INDICES = 48
+PREDICTED_SAMPLES = tuple(2**k for k in range(4, 18))
 FRESH_POINTS = 2048
 NORMS = 16
 NORM_DECADES = 2.0
@@ -80,17 +85,21 @@ class Measured(NamedTuple):
 
 
 def audit(
-    config: TrialConfig, atoms: dict[str, Array] | None = None, seeds: int = 4
+    config: TrialConfig,
+    atoms: dict[str, Array] | None = None,
+    seeds: int = 4,
+    samples: int = SPECTRUM_SAMPLES,
 ) -> list[dict[str, Any]]:
     """The audit of a trial's setting: rows of AUDIT_COLUMNS, in a fixed order.
 
     atoms: points of laws from files, as `make_distribution` takes them. seeds: replicates.
+    samples: N of the spectrum.
     A value that is not finite is None. Raises ValueError for seeds < 1, LawError for a law's file.
     """
     if seeds < 1:
         raise ValueError(f"seeds = {seeds} must be at least 1")
     law = make_distribution(config.law, atoms)
-    identity = audit_identity(config)
+    identity = audit_identity(config, samples)
     return [
         {
             **identity,
@@ -101,17 +110,20 @@ def audit(
             "value": float(m.value) if math.isfinite(m.value) else None,
             "unit": AUDIT_QUANTITIES[m.quantity].unit,
         }
-        for m in _measure(config, law, seeds)
+        for m in _measure(config, law, seeds, samples)
     ]
 
 
-def _measure(config: TrialConfig, law: Distribution, seeds: int) -> Iterator[Measured]:
+def _measure(
+    config: TrialConfig, law: Distribution, seeds: int, samples: int
+) -> Iterator[Measured]:
     yield Measured("support_radius", law.support_radius)
+    yield Measured("spectrum_samples", samples)
     for seed in range(seeds):
         yield from tail(config, law, seed)
         yield from slopes(config, law, seed)
         yield from noise(config, law, seed)
-        yield from spectrum(config, law, seed)
+        yield from spectrum(config, law, seed, samples)
     yield from approximation(config, law, seeds)
 
 
@@ -272,23 +284,49 @@ def _into_ball(x: Array, radius: float) -> Array:
 # --- the kernel -----------------------------------------------------------------------------------
 
 
-def spectrum(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Measured]:
-    """Eigenvalues of K/N of one sample: those up to N/8 against their index, the smallest
-    one and the largest step size against N (the sample's first N points), source and capacity."""
-    sample = _clean("spectrum", config, law, SPECTRUM_SAMPLES, seed)
+def spectrum(
+    config: TrialConfig, law: Distribution, seed: int, samples: int = SPECTRUM_SAMPLES
+) -> Iterator[Measured]:
+    """Of one sample: the smallest eigenvalue of K/N and the largest step size against N (the
+    sample's first N points), the largest eigenvalues against their index, source and capacity, and
+    the error that they predict."""
+    sample = _clean("spectrum", config, law, samples, seed)
     for n in KERNEL_SIZES:
         values = np.linalg.eigvalsh(relu_ntk(sample.z[:n], sample.z[:n]))
         yield Measured("smallest_eigenvalue", float(values[0]) / n, n, seed)
         yield Measured("largest_step_size", 2 * n / float(values[-1]), n, seed)
-    made = decompose(sample.z, sample.fstar, sample.z[:1], "eigen")
-    falling = made.spectrum / SPECTRUM_SAMPLES
-    for i in eigenvalue_indices():
-        yield Measured("ntk_eigenvalue", float(falling[i - 1]), i, seed)
+    kernel = KernelProduct(sample.z, store=True)
+    found = leading(kernel, sample.fstar, leading_count(samples))
+    values, top = found.values / samples, found.certified
+    parts = spectrum_of_parts(kernel.gram(), PARTS, top)
+    operator = less_bias(values[:top], parts, PARTS)
+    for i in eigenvalue_indices(leading_count(samples)):
+        if i > top:
+            break
+        yield Measured("ntk_eigenvalue", float(values[i - 1]), i, seed)
+        yield Measured("operator_eigenvalue", float(operator[i - 1]), i, seed)
+    yield from _smoothness(config.dimension, values[:top], operator, found.coefficients, seed)
+    known = Spectrum(
+        eigenvalues=operator,
+        nodes=np.concatenate([operator, values[top:]]),
+        energies=np.square(found.coefficients).sum(1) / samples,
+        rest=max(0.0, found.square / samples**2 - float(np.square(values[:top]).sum())),
+        noise=float(mean_square(sample.x0 - sample.fstar)),
+    )
+    for n, (error, time) in zip(PREDICTED_SAMPLES, known.best(PREDICTED_SAMPLES), strict=True):
+        if math.isfinite(error):
+            yield Measured("predicted_error", error, n, seed)
+            yield Measured("predicted_time", time, n, seed)
+
+
+def _smoothness(
+    dimension: int, whole: Array, operator: Array, coefficients: Array, seed: int
+) -> Iterator[Measured]:
+    """Capacity and source over the window of indices; nothing where that is too short."""
+    first, last = window(dimension, np.arange(1.0, len(whole) + 1), whole / operator - 1)
     try:
-        exponents = source_capacity(
-            falling, made.coefficients[::-1], first=FIRST_INDEX, last=LAST_INDEX
-        )
-    except ValueError:  # a spectrum of too few eigenvalues above rounding
+        exponents = source_capacity(operator, coefficients, first=first, last=last)
+    except ValueError:
         return
     yield Measured("capacity", exponents.capacity, seed=seed)
     yield Measured("source", exponents.source, seed=seed)
@@ -296,9 +334,9 @@ def spectrum(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Meas
     yield Measured("rate", rate, seed=seed)
 
 
-def eigenvalue_indices() -> list[int]:
-    """Log-spaced indices i from 1 to N/8; fits use those from FIRST_INDEX to LAST_INDEX."""
-    return sorted({round(i) for i in np.geomspace(1, SPECTRUM_SAMPLES // 8, 40)} | {LAST_INDEX})
+def eigenvalue_indices(last: int) -> list[int]:
+    """Log-spaced indices i from 1 to `last`."""
+    return sorted({round(i) for i in np.geomspace(1, last, INDICES)})
 
 
 def approximation(config: TrialConfig, law: Distribution, seeds: int) -> Iterator[Measured]:

@@ -15,10 +15,15 @@ import pytest
 
 from analysis.data.audit import (
     AUDIT_SCHEMA,
+    EARLIER_FIRST,
+    EARLIER_LAST,
+    EARLIER_SAMPLES,
     audit_curves,
     audit_table,
     exponents_for,
+    index_window,
     load_audit,
+    spectral_rates,
     trusted_norms,
 )
 from analysis.data.quantities import curves
@@ -38,8 +43,6 @@ from analysis.verdicts.judging import Word, fit_curve
 from trainers.audit.columns import (
     AUDIT_COLUMNS,
     AUDIT_QUANTITIES,
-    FIRST_INDEX,
-    LAST_INDEX,
     audit_id,
     audit_identity,
 )
@@ -47,6 +50,8 @@ from trainers.trial import Diffusion, GaussianMixture, TrialConfig
 
 CAPACITY, SOURCE = 1.4, 1.32  # s b / (s b + 1) = 0.649, what the synthetic table's kernel does
 EIGENVALUE, APPROXIMATION = 4 / 3, 1.3
+SAMPLES, BIAS = 8192, 0.4  # of the spectrum; l_i exceed the operator's by BIAS i / 1000
+PREDICTED = 0.649
 CONFIG = TrialConfig(law=GaussianMixture(dimension=2, seed=5), samples=64, width=64, step_size=1.0)
 
 
@@ -67,11 +72,14 @@ def rows(config: TrialConfig = CONFIG, seeds: int = 4) -> list[dict[str, Any]]:
         )  # fmt: skip
 
     add("support_radius", None)
+    add("spectrum_samples", SAMPLES)
     for seed in range(seeds):
         height, tilt = np.exp(0.05 * rng.standard_normal()), 0.01 * rng.standard_normal()
-        for i in [1, 2, 4, *np.unique(np.geomspace(8, 256, 20).round()), 128]:
-            steep = 1.0 if i > LAST_INDEX else EIGENVALUE + tilt
-            add("ntk_eigenvalue", height * float(i) ** -steep, float(i), seed)
+        for i in [1.0, 2.0, 3.0, 4.0, *np.unique(np.geomspace(5, 320, 24).round())]:
+            steep = 2.0 if i < 5 else EIGENVALUE + tilt
+            value = height * i**-steep
+            add("operator_eigenvalue", value, i, seed)
+            add("ntk_eigenvalue", value * (1 + BIAS * i / 1000), i, seed)
         for norm in np.geomspace(0.05, 10, 14):
             value = height * 0.01 * norm ** -(APPROXIMATION + tilt)
             add("approximation", value, float(norm), seed)
@@ -79,6 +87,11 @@ def rows(config: TrialConfig = CONFIG, seeds: int = 4) -> list[dict[str, Any]]:
             add("approximation_in_sample", value / gap, float(norm), seed)
         for name, value in (("capacity", CAPACITY), ("source", SOURCE), ("rate", 0.649)):
             add(name, value + tilt, None, seed)
+        for n in (16, 64, 256, 1024, 4096, 16384):
+            # two powers, so that interpolation has something to follow
+            bend = 1 + 8 / n
+            add("predicted_error", height * n**-PREDICTED * bend, n, seed)
+            add("predicted_time", height * n**0.5 * bend, n, seed)
         for t in (0.005, 0.05, 1.0):
             for name, value in (
                 ("lipschitz_x", 0.3 / t), ("lipschitz_t", 0.4 / t), ("typical_slope_x", 2.0),
@@ -183,8 +196,11 @@ def test_rows_of_other_columns_are_refused() -> None:
 def test_curves_hold_the_planted_exponents(audit: pd.DataFrame) -> None:
     eigenvalue, approximation = audit_curves(audit)
     assert (eigenvalue.quantity, eigenvalue.axis) == (Quantity.NTK_EIGENVALUE, "index")
-    assert eigenvalue.x.min() == FIRST_INDEX
-    assert eigenvalue.x.max() == LAST_INDEX
+    # after the linear functions, and up to a tenth of bias: 0.4 i / 1000 at i = 250
+    assert index_window(audit) == (5, eigenvalue.x.max())
+    assert eigenvalue.x.min() == 5
+    assert 200 < eigenvalue.x.max() <= 250
+    assert eigenvalue.fixed["samples"] == SAMPLES
     assert (approximation.quantity, approximation.axis) == (Quantity.APPROXIMATION, "norm")
     assert approximation.x.max() < 4  # beyond, the two estimates differ by a factor of two
     assert approximation.x.max() == max(trusted_norms(audit))
@@ -218,7 +234,12 @@ def test_planted_curves_get_their_verdicts(frame: pd.DataFrame, audit: pd.DataFr
     assert verdicts[Quantity.NTK_EIGENVALUE, "index"].verdict is Word.AGREES
     assert verdicts[Quantity.APPROXIMATION, "norm"].verdict is Word.FASTER
     kernel = verdicts[Quantity.KERNEL_BEST_ERROR, "samples"]
-    assert kernel.theory_exponent == pytest.approx(0.649, abs=0.005)
+    levels = np.unique(kernel.curve.x) if kernel.curve is not None else np.empty(0)
+    known = np.array([16.0, 64, 256, 1024, 4096, 16384])
+    at = np.interp(np.log(levels), np.log(known), np.log(known**-PREDICTED * (1 + 8 / known)))
+    expected = -np.polyfit(np.log(levels), at, 1)[0]
+    assert kernel.theory_exponent == pytest.approx(expected, abs=1e-9)
+    assert kernel.fit["form"] == "A x^-b g(x)"
     assert kernel.verdict is Word.AGREES
     without = {(v.quantity, v.axis) for v in evaluate(frame)}
     assert set(verdicts) - without == {
@@ -228,6 +249,64 @@ def test_planted_curves_get_their_verdicts(frame: pd.DataFrame, audit: pd.DataFr
         (Quantity.KERNEL_BEST_TIME, "samples"),
     }
     assert all(v.to_dict() for v in verdicts.values())
+
+
+def earlier(audit: pd.DataFrame) -> pd.DataFrame:
+    """The same audit as version 1 wrote it."""
+    new = ["operator_eigenvalue", "spectrum_samples", "predicted_error", "predicted_time"]
+    return audit[~audit["quantity"].isin(new)].assign(audit_id="0")
+
+
+def test_audits_of_version_1_keep_their_own_window_and_rate(
+    frame: pd.DataFrame, audit: pd.DataFrame
+) -> None:
+    old = earlier(audit)
+    eigenvalue = audit_curves(old)[0]
+    inside = old[(old["quantity"] == "ntk_eigenvalue") & old["x"].between(8, 128)]
+    assert (EARLIER_FIRST, EARLIER_LAST) == (8, 128) == index_window(old)
+    np.testing.assert_array_equal(np.unique(eigenvalue.x), np.unique(inside["x"]))
+    assert eigenvalue.fixed["samples"] == EARLIER_SAMPLES == 2048
+    curve = next(c for c in curves(frame) if c.quantity == Quantity.KERNEL_BEST_ERROR)
+    assert spectral_rates(old, curve) == {}
+    found = {v.quantity: v for v in evaluate(frame, audit=old)}[Quantity.KERNEL_BEST_ERROR]
+    b, s = exponents_for(old, curve)
+    assert b is not None
+    assert s is not None
+    assert found.theory_exponent == pytest.approx(s * b / (s * b + 1))
+    assert found.fit["form"] == "A x^-b"
+
+
+def test_of_two_audits_that_with_the_larger_sample_is_used(
+    frame: pd.DataFrame, audit: pd.DataFrame
+) -> None:
+    both = pd.concat([earlier(audit), audit], ignore_index=True)
+    assert min(both["audit_id"]) == "0"
+    curve = next(c for c in curves(frame) if c.quantity == Quantity.KERNEL_BEST_ERROR)
+    assert set(spectral_rates(both, curve)) == {
+        Quantity.KERNEL_BEST_ERROR,
+        Quantity.KERNEL_BEST_TIME,
+    }
+
+
+def test_the_predicted_rate_is_that_over_the_curves_own_levels(
+    frame: pd.DataFrame, audit: pd.DataFrame
+) -> None:
+    curve = next(c for c in curves(frame) if c.quantity == Quantity.KERNEL_BEST_ERROR)
+    b, growth = spectral_rates(audit, curve)[Quantity.KERNEL_BEST_ERROR]
+    # a curve that falls as predicted is that power times g, to rounding
+    x = np.array([64.0, 256.0, 1024.0, 4096.0])
+    predicted = x**-PREDICTED * (1 + 8 / x)
+    ratio = predicted / (x**-b * growth.of(x))
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-9)
+    time, _growth = spectral_rates(audit, curve)[Quantity.KERNEL_BEST_TIME]
+    assert time < 0
+    # a level that the prediction does not reach, or one replicate alone does: nothing
+    far = audit.assign(x=audit["x"].where(audit["quantity"] != "predicted_error", audit["x"] / 64))
+    assert set(spectral_rates(far, curve)) == {Quantity.KERNEL_BEST_TIME}
+    lone = audit[
+        (audit["quantity"] != "predicted_time") | (audit["x"] < 1000) | (audit["seed"] == 0)
+    ]
+    assert set(spectral_rates(lone, curve)) == {Quantity.KERNEL_BEST_ERROR}
 
 
 def test_exponents_are_those_of_the_same_setting(frame: pd.DataFrame, audit: pd.DataFrame) -> None:
@@ -259,7 +338,7 @@ def test_every_assumption_has_a_row_with_its_measurement(
     assert "0.001 to 0.2" in told("bounded noise")
     assert "at N = 64" in told("smallest eigenvalue")
     assert "4 at N = 64, 4 at N = 1024; the study uses η = 0.25, 0.5, 1" in told("step size")
-    assert told("capacity") == "1.39 (95 % interval 1.37 to 1.41, 4 replicates) at N = 2048"
+    assert told("capacity") == "1.39 (95 % interval 1.37 to 1.41, 4 replicates) at N = 8192"
     assert "4 replicates" in told("source")
     assert "the two agree up to R_H = 2.94" in told("near the RKHS")
     assert NOT_MEASURED not in {row.measured for row in found.values()}

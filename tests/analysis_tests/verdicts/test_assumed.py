@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.audit import SETTING_KEYS
+from analysis.data.audit import EARLIER_FIRST, EARLIER_LAST, SETTING_KEYS
 from analysis.report.wording import assumed, broken
 from analysis.theory.registry import Assumption
 from analysis.verdicts.assumed import Finding, Holds
 from analysis.verdicts.evaluation import evaluate
 from analysis.verdicts.judging import Verdict
-from trainers.audit.columns import FIRST_INDEX, LAST_INDEX
 
 BEST, TIME, ETA = (
     "best error against samples",
@@ -110,8 +109,8 @@ def test_other_trainers_are_not_the_theorys(table: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize(("late", "holds"), [(1.5, Holds.YES), (2.5, Holds.NO)])
 def test_a_spectrum_that_bends_is_no_power(table: pd.DataFrame, late: float, holds: Holds) -> None:
-    index = np.arange(FIRST_INDEX, LAST_INDEX + 1, dtype=float)
-    middle = np.sqrt(FIRST_INDEX * LAST_INDEX)
+    index = np.arange(EARLIER_FIRST, EARLIER_LAST + 1, dtype=float)
+    middle = np.sqrt(EARLIER_FIRST * EARLIER_LAST)
     value = index**-1.5 * np.maximum(index / middle, 1) ** (1.5 - late)
     by_index = dict(zip(index.tolist(), value.tolist(), strict=True))
     values = {

@@ -9,15 +9,18 @@ import pytest
 
 from analysis.data.audit import load_audit
 from study import StudySpec
+from study.planning.plan import Slots
 from study.running.audits import (
     audit_into_store,
     load,
-    load_earlier,
+    load_latest,
     missing_audits,
     settings_of,
 )
+from study.running.engine import audits_at_once
+from study.spec.messages import SpecError
 from study.storage.store import Store
-from trainers.audit.columns import audit_id, audit_identity
+from trainers.audit.columns import SPECTRUM_SAMPLES, audit_bytes, audit_id, audit_identity
 from trainers.trial import NUMERICS_VERSION, TrialConfig
 
 STUDY = """
@@ -31,10 +34,12 @@ sweeps:
 """
 
 
-def cheap(config: TrialConfig, atoms: Any = None, seeds: int = 4) -> list[dict[str, Any]]:
+def cheap(
+    config: TrialConfig, atoms: Any = None, seeds: int = 4, samples: int = SPECTRUM_SAMPLES
+) -> list[dict[str, Any]]:
     """An audit with one made-up row."""
     row = {"quantity": "capacity", "axis": None, "x": None, "seed": 0, "value": 1.5, "unit": "1"}
-    return [{**audit_identity(config), **row}]
+    return [{**audit_identity(config, samples), **row}]
 
 
 def test_settings_are_what_differs_beyond_the_axes_of_a_trial() -> None:
@@ -80,18 +85,65 @@ def test_the_audits_of_earlier_numerics_are_found_under_their_own_ids(
     monkeypatch.setattr("trainers.audit.measure.audit", cheap)
     store = Store(tmp_path / "results")
     trials = StudySpec.from_text(STUDY).trials()
-    assert load_earlier(store, trials) is None
+    assert load_latest(store, trials, earlier=True) is None
     settings = settings_of(trials)
-    old_ids = {audit_id(trial, NUMERICS_VERSION - 1) for trial in settings.values()}
+    old_ids = {audit_id(trial, numerics=NUMERICS_VERSION - 1) for trial in settings.values()}
     assert len(old_ids) == len(settings)
     assert old_ids.isdisjoint(settings)
     for trial in settings.values():
         key = audit_into_store(store, trial, {}, 1)
         folder = tmp_path / "results" / "audit"
-        old = audit_id(trial, NUMERICS_VERSION - 1)
+        old = audit_id(trial, numerics=NUMERICS_VERSION - 1)
         (folder / f"{key}.parquet").rename(folder / f"{old}.parquet")
-    found = load_earlier(store, trials)
+    found = load_latest(store, trials, earlier=True)
     assert found is not None
     assert len(found) == len(settings)
-    assert load(store, settings) is None  # they never pass for today's
+    assert load_latest(store, trials) is None  # they never pass for today's
     assert set(missing_audits(store, trials)) == set(settings)
+
+
+def test_an_audit_of_an_earlier_version_is_read_until_there_is_one_of_today(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainers.audit.measure.audit", cheap)
+    store = Store(tmp_path / "results")
+    trial = StudySpec.from_text(STUDY).trials()[0]
+    folder = tmp_path / "results" / "audit"
+    key = audit_into_store(store, trial, {}, 1)
+    old = audit_id(trial, version=1)
+    (folder / f"{key}.parquet").rename(folder / f"{old}.parquet")
+    assert load_latest(store, [trial]) is not None
+    assert set(missing_audits(store, [trial])) == {key}  # a run measures it anew, beside it
+    audit_into_store(store, trial, {}, 1)
+    both = load_latest(store, [trial])
+    assert both is not None
+    assert len(both) == 1  # today's alone
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_audits_of_other_samples_are_other_audits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainers.audit.measure.audit", cheap)
+    store = Store(tmp_path / "results")
+    trial = StudySpec.from_text(STUDY).trials()[0]
+    key = audit_into_store(store, trial, {}, 1, samples=1024)
+    assert missing_audits(store, [trial], 1024) == {}
+    assert set(missing_audits(store, [trial])) == {audit_id(trial)} != {key}
+
+
+def test_audits_run_side_by_side_as_far_as_memory_goes() -> None:
+    held = audit_bytes(8192)
+    assert 8 * 8192**2 < held < 1.2e9
+    for memory, workers in ((held * 1.01, 8), (held * 0.6, 4), (held * 0.3, 2), (held / 100, 1)):
+        slots = Slots(8, "cpu", memory=memory)
+        assert audits_at_once(slots, 8192) == workers
+    assert audits_at_once(Slots(3, "cpu"), 8192) == 3
+    assert audits_at_once(Slots(2, "cuda", gpus=0.5, memory=1.0), 8192) == 2
+
+
+@pytest.mark.parametrize("samples", [1023, 40_000, "many"])
+def test_samples_of_the_spectrum_out_of_range_are_refused(samples: object) -> None:
+    with pytest.raises(SpecError, match="audit_points"):
+        StudySpec.from_text(f"{STUDY}audit_points: {samples}\n")
+    assert StudySpec.from_text(f"{STUDY}audit_points: 1024\n").audit_points == 1024

@@ -179,7 +179,7 @@ def test_the_audit_is_of_the_rows_of_its_id(
     train(load(GRID, data), storage)
     assert load_audit(storage) is None
     # A study that is done asks for its audit later.
-    spec = load(GRID | {"audit": True}, data)
+    spec = load(GRID | {"audit": True, "audit_points": 1024}, data)
     radius = make_distribution(spec.law[0]).support_radius
     edit_before(monkeypatch, session, "ray_here", data)
     lines = io.StringIO()
