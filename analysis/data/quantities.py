@@ -86,7 +86,7 @@ class Curve:
     @property
     def geometric(self) -> bool:
         """Whether its level means are geometric ones: best times are very skewed over seeds."""
-        return self.quantity == Quantity.BEST_TIME
+        return self.quantity in (Quantity.BEST_TIME, Quantity.KERNEL_BEST_TIME)
 
     def only(self, keep: NDArray[np.bool_]) -> Curve:
         """The curve of some of its trials, keep [n]."""

@@ -40,6 +40,14 @@ _BEST_ERRORS = {
 }
 
 
+_OF_THE_KERNEL = {
+    Quantity.KERNEL_BEST_ERROR,
+    Quantity.KERNEL_BEST_TIME,
+    Quantity.INTERPOLATION_ERROR,
+}
+"""Quantities of the kernel limit: where trials of infinite width stand beside the networks, on the
+same data and more, they alone are judged."""
+
 LEAST_POINTS = 100
 """Effective number of test points below which nothing is judged: a few of them decide the mean."""
 
@@ -112,6 +120,8 @@ def evaluate(
     arrays = cache(lambda: trials(table))
     found: list[tuple[Prediction, Verdict]] = []
     for curve in every:
+        if curve.quantity in _OF_THE_KERNEL and limit_of(curve, every) is not None:
+            continue
         fitted, summed = exponents_for(audit, curve), spectral_rates(audit, curve)
         known = predictions(curve.dimension, *fitted, summed)
         chosen = [p for p in (*known, *extra) if _applies(p, curve)]

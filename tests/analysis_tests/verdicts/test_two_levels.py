@@ -92,6 +92,15 @@ def test_what_has_no_limit_beside_it_is_as_it_was(both: Evaluation, alone: Evalu
             )
 
 
+def test_what_is_the_kernels_own_is_judged_once(table: pd.DataFrame) -> None:
+    """At infinite width where that stands beside the networks, else on their own curve."""
+    worst = table.groupby("trial_id")["score_error"].transform("max")
+    frame = table.assign(interpolation_error=worst)
+    for rows, infinite in ((frame, True), (frame[np.isfinite(frame["width"])], False)):
+        (once,) = (v for v in evaluate(rows) if v.quantity == Quantity.INTERPOLATION_ERROR)
+        assert np.isinf(once.fixed["width"]) is np.bool_(infinite)
+
+
 def test_words_say_how_many_seeds_of_each(both: Evaluation, alone: Evaluation) -> None:
     sharp, wide = verdict(both), verdict(alone)
     assert f"{NETWORKS} seeds and {KERNELS} of the kernel limit)" in wording.sentence(sharp)
