@@ -27,6 +27,7 @@ from analysis.figures import audit as audit_figures
 from analysis.figures import rates as rate_figures
 from analysis.figures import stops as stop_figures
 from analysis.figures import terms as term_figures
+from analysis.figures.dimensions import across_dimensions
 from analysis.figures.plot import Panel, Plot, Series, positive
 from analysis.figures.shapes import TITLE, bias_variance
 from analysis.verdicts.evaluation import Evaluation
@@ -51,9 +52,11 @@ class Omitted:
 def study_plots(
     evaluation: Evaluation,
 ) -> tuple[list[Plot], list[Omitted]]:
-    """Every figure that an evaluated results table gives, by setting, and those it cannot give."""
+    """Every figure that an evaluated results table gives, those across dimensions first, then by
+    setting; and those it cannot give."""
     plots: list[Plot] = []
     omitted: list[Omitted] = []
+    plots += across_dimensions(evaluation)
     for setting in settings(evaluation.table):
         items = [
             *rate_figures.rates(setting, evaluation),

@@ -22,6 +22,7 @@ from analysis import text
 from analysis.data.files import write_whole
 from analysis.data.sweeps import PLAIN, Setting, law_names, settings
 from analysis.data.table import Table
+from analysis.figures.dimensions import ACROSS
 from analysis.figures.drawing import palette_css, render
 from analysis.figures.plot import Plot
 from analysis.figures.stops import stopping_table
@@ -152,7 +153,9 @@ def _content(
     found = settings(frame) if tuning is None else []
     names = law_names(frame)
     trials = trial_table(frame)
-    groups = list(dict.fromkeys([*(s.label for s in found), *(o.group for o in omitted)]))
+    across = [s.plot.group for s in shown if s.plot.group == ACROSS]
+    groups = [*across, *(s.label for s in found), *(o.group for o in omitted)]
+    groups = list(dict.fromkeys(groups))
     groups += [] if tuning is None else [TUNING]
     entries = [v.to_dict() for v in verdicts]
     as_json = json.dumps(entries, indent=1, ensure_ascii=False).encode()

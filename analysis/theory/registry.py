@@ -15,9 +15,15 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from analysis.data.quantity import Quantity
 from analysis.fits.growth import Growth
+
+Numbers = TypeVar("Numbers", float, NDArray[np.float64])
 
 
 class Kind(StrEnum):
@@ -106,6 +112,11 @@ _SUMMED = (
 )
 
 
+def minimax_exponent(dimension: Numbers) -> Numbers:
+    """2/(d + 3), the exponent in N of Lipschitz regression in D = d + 1 variables."""
+    return 2 / (dimension + 3)
+
+
 def predictions(
     dimension: int,
     capacity: float | None = None,
@@ -121,7 +132,7 @@ def predictions(
     if dimension < 1:
         raise ValueError(f"dimension = {dimension} must be at least 1")
     d = dimension
-    minimax = 2 / (d + 3)
+    minimax = minimax_exponent(d)
     return [
         Prediction(
             "best error against samples",

@@ -1,0 +1,76 @@
+"""The numbers of the figure that spans dimensions: the exponent in N against d, with theory's bound
+and what is possible from the same points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from analysis.data.quantity import Quantity
+from analysis.data.sweeps import law_names
+from analysis.figures.plot import Panel, Plot, Series
+from analysis.text import percent
+from analysis.theory.registry import minimax_exponent
+from analysis.verdicts.evaluation import Evaluation
+from analysis.verdicts.judging import Verdict
+
+ACROSS = "Across dimensions"
+"""The heading that these figures stand under."""
+
+MINIMUM_DIMENSIONS = 3
+
+POSSIBLE = 1.0
+"""Exponent in N, at fixed T_0 and up to logarithms, of a formula without training: docs/theory.md,
+section 7.7 (Zhang, Yin, Liang and Liu 2024)."""
+
+
+def across_dimensions(evaluation: Evaluation) -> Iterator[Plot]:
+    """For each law with a rate of the best error in N at three dimensions or more."""
+    names = law_names(evaluation.table)
+    by_law: dict[str, list[Verdict]] = {}
+    for verdict in evaluation:
+        rate = verdict.quantity == Quantity.BEST_ERROR and verdict.axis == "samples"
+        if rate and math.isfinite(verdict.exponent):
+            by_law.setdefault(names.get(verdict.law_id, verdict.law), []).append(verdict)
+    for number, (law, verdicts) in enumerate(sorted(by_law.items())):
+        if len({v.dimension for v in verdicts}) >= MINIMUM_DIMENSIONS:
+            yield _rates(law, verdicts, number)
+
+
+def _rates(law: str, verdicts: list[Verdict], number: int) -> Plot:
+    dimensions = sorted({v.dimension for v in verdicts})
+    d = np.array(dimensions, dtype=float)
+    series = []
+    for hue, (label, infinite) in enumerate((("networks", False), ("infinite width", True))):
+        own = sorted(
+            (v for v in verdicts if (v.fixed.get("width") == math.inf) is infinite),
+            key=lambda v: v.dimension,
+        )
+        if own:
+            columns = np.array([[v.dimension, v.exponent, v.ci_low, v.ci_high] for v in own]).T
+            at, b, low, high = columns
+            # side by side, where intervals would hide each other
+            at = at * (0.97, 1.03)[hue]
+            series.append(Series(label, at, b, low, high, role="points", hue=hue))
+    grid = np.geomspace(d[0], d[-1], 60)
+    series.append(Series("bound 2/(d + 3)", grid, minimax_exponent(grid), role="theory"))
+    series.append(Series("possible", grid[[0, -1]], np.full(2, POSSIBLE), hue=2))
+    ranges = sorted({v.range for v in verdicts})
+    spans = " and ".join(f"{low:g} to {high:g}" for low, high in ranges)
+    level = percent(verdicts[0].level)
+    return Plot(
+        name=f"rates_against_dimension{'' if number == 0 else f'_{number + 1}'}",
+        title=f"How fast the error falls with N, by dimension: {law}",
+        caption=(
+            "Exponent b of the best-stopped score error in N, error ~ N^-b, against the dimension "
+            f"d, over N = {spans}, with {level} intervals. Dashed: the bound 2/(d + 3) of theory, "
+            "which b should not fall below. Line at 1: what the empirical Bayes estimator, a "
+            "formula without training, attains from the same points, up to logarithms."
+        ),
+        panels=(
+            Panel("dimension $d$", "exponent $b$", tuple(series), y_log=False, ticks=tuple(d)),
+        ),
+        group=ACROSS,
+    )

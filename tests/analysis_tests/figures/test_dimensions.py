@@ -1,0 +1,67 @@
+"""The figure that spans dimensions, on planted tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.figures.dimensions import across_dimensions
+from analysis.figures.drawing import draw
+from analysis.figures.trajectories import study_plots
+from analysis.verdicts.evaluation import Evaluation, evaluate
+
+
+@pytest.fixture(scope="module")
+def table(synthetic: ModuleType) -> pd.DataFrame:
+    """One law at d = 1, 2 and 8: networks, and their limits."""
+    grid = synthetic.Grid(seeds=3, limits=8, noise=0.1, own=0.02, widths=(), step_sizes=())
+    first = synthetic.synthetic_table(grid)
+    made = []
+    for d in (1, 2, 8):
+        renamed = {name: first[name] + f"-{d}" for name in ("trial_id", "point_id", "law_id")}
+        made.append(first.assign(dimension=d, **renamed))
+    return pd.concat(made, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def evaluation(table: pd.DataFrame) -> Evaluation:
+    return evaluate(table)
+
+
+def test_exponents_stand_at_their_dimensions_with_their_intervals(evaluation: Evaluation) -> None:
+    (plot,) = across_dimensions(evaluation)
+    series = {s.label: s for s in plot.panels[0].series}
+    for label, infinite in (("networks", False), ("infinite width", True)):
+        own = [
+            v
+            for v in evaluation
+            if v.quantity == "best_score_error" and np.isinf(v.fixed["width"]) == infinite
+        ]
+        assert len(own) == 3
+        shown = series[label]
+        assert shown.x == pytest.approx([v.dimension for v in own], rel=0.04)
+        assert shown.y.tolist() == [v.exponent for v in own]
+        assert shown.low is not None
+        assert shown.high is not None
+        assert shown.low.tolist() == [v.ci_low for v in own]
+        assert shown.high.tolist() == [v.ci_high for v in own]
+    bound = series["bound 2/(d + 3)"]
+    assert bound.y == pytest.approx(2 / (bound.x + 3))
+    assert (series["possible"].y == 1).all()
+    assert "95 %" in plot.caption
+    assert draw(plot).axes
+
+
+def test_it_comes_first_and_under_a_heading_of_its_own(evaluation: Evaluation) -> None:
+    plots, _omitted = study_plots(evaluation)
+    assert plots[0].name == "rates_against_dimension"
+    assert plots[0].group not in {plot.group for plot in plots[1:]}
+
+
+def test_two_dimensions_make_no_curve(table: pd.DataFrame, evaluation: Evaluation) -> None:
+    kept = tuple(v for v in evaluation if v.dimension < 8)
+    assert not list(across_dimensions(replace(evaluation, verdicts=kept)))
