@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.data.limit_beside import Group, control_of, limit_beside
-from analysis.data.quantity import Quantity
+from analysis.data.quantity import GEOMETRIC, Quantity
 from analysis.data.table import Table
 from analysis.data.trajectories import (
     Trials,
@@ -85,8 +85,8 @@ class Curve:
 
     @property
     def geometric(self) -> bool:
-        """Whether its level means are geometric ones: best times are very skewed over seeds."""
-        return self.quantity in (Quantity.BEST_TIME, Quantity.KERNEL_BEST_TIME)
+        """Whether its level means are geometric ones."""
+        return self.quantity in GEOMETRIC
 
     def only(self, keep: NDArray[np.bool_]) -> Curve:
         """The curve of some of its trials, keep [n]."""

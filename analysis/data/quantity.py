@@ -20,3 +20,7 @@ class Quantity(StrEnum):
     KERNEL_BEST_TIME = "kernel_best_effective_time"
     APPROXIMATION = "approximation"
     NTK_EIGENVALUE = "ntk_eigenvalue"
+
+
+GEOMETRIC = (Quantity.BEST_TIME, Quantity.KERNEL_BEST_TIME)
+"""Quantities whose level means are geometric ones: best times are very skewed over seeds."""

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.quantities import Curve
-from analysis.data.quantity import Quantity
+from analysis.data.quantity import GEOMETRIC, Quantity
 from analysis.fits.intervals import Array, summarise
 from analysis.fits.power_law import PowerLawFit, fit_power_law
 from analysis.fits.two_levels import Control
@@ -265,6 +265,7 @@ def _draw(
         who if planned.linked else None,
         without=_tested(pilot.tested, values, planned.seeds, generator),
         control=control,
+        geometric=quantity in GEOMETRIC,
     )
 
 
@@ -310,7 +311,7 @@ def _squares(curve: Curve) -> Array:
         own = np.array([float((left**2).to_numpy().sum()) / ((rows - 1) * (columns - 1))])
         samples = np.array([float(curve.fixed["samples"])])
     else:
-        means = summarise(curve.x, curve.y)
+        means = summarise(curve.x, curve.y, geometric=curve.geometric)
         known = means.count >= _LEAST_SEEDS
         own, samples = (means.variance * means.count)[known], means.x[known]
     return np.array([own.sum(), (pilot.at(samples, curve.dimension) ** 2).sum()])
