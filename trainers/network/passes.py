@@ -273,7 +273,8 @@ def fused_passes(bias: bool) -> Passes:
 def compiler_problem(device: str) -> str:
     """Why torch.compile does not work on this machine for `device`, or "" where it does."""
     try:
-        probe = torch.compile(lambda x: (x * 2).sum(-1), dynamic=True)
+        # As the passes are: what is switched off (TORCH_COMPILE_DISABLE) raises.
+        probe = torch.compile(lambda x: (x * 2).sum(-1), dynamic=True, fullgraph=True)
         probe(torch.ones(4, 8, device=device))
     except Exception as error:  # any failure to compile means the other path
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"

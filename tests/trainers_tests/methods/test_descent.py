@@ -4,10 +4,12 @@ import logging
 
 import numpy as np
 import pytest
+import torch._dynamo
 
 from trainers import TrialConfig, TrialStatus, train_pack
 from trainers.limits import FUSED_MAX_FEATURES
 from trainers.methods import full_batch as descent
+from trainers.network.passes import compiler_problem
 
 
 def config(dimension: int) -> TrialConfig:
@@ -36,6 +38,13 @@ def test_without_a_compiler_the_blocked_path_trains_and_says_so(
     assert trained.status is TrialStatus.COMPLETED
     assert "InvalidCxxCompiler: no g++" in caplog.text
     assert np.isfinite(np.array(trained.series["train_loss"], dtype=float)).all()
+
+
+@pytest.mark.compiled
+def test_a_compiler_that_is_switched_off_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TORCH_COMPILE_DISABLE=1, of which torch makes this."""
+    monkeypatch.setattr(torch._dynamo.config, "disable", True)
+    assert "fullgraph" in compiler_problem.__wrapped__("cpu")
 
 
 def test_many_features_take_matrix_products_and_ask_for_no_compiler(
