@@ -125,6 +125,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "TORCH_COMPILE_DISABLE": "1",  # compiling takes longer than all the rest
     }
 
 

@@ -54,6 +54,7 @@ def cluster() -> Iterator[dict[str, str]]:
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
         "RAY_TMPDIR": folder,
+        "TORCH_COMPILE_DISABLE": "1",  # compiling takes longer than all the rest
         "PYTHONPATH": str(REPOSITORY),
     }
     options = {

@@ -33,12 +33,12 @@ SPEC: dict[str, Any] = {
     "law": {"kind": "gaussian_mixture", "dimension": 2},
     "steps": 256,
     "base": {"samples": [64, 128]},
-    "resources": {"workers": 2},
+    "resources": {"workers": 1},
     "search": {
-        "evaluations": 16,
+        "evaluations": 8,
         "samplers": ["random"],
         "repetitions": 2,
-        "batch": 8,
+        "batch": 4,
         "pruner": {"kind": "asha"},
         "theory": {"samples": 32, "width": 64, "seeds": 2},
         "space": {"width": {"low": 64, "high": 512}, "step_size": {"low": 0.1, "high": 4}},
@@ -102,7 +102,7 @@ def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(
     killed = trials_in(folder)
     before = {n: {t.number: t.params for t in trials} for n, trials in killed.items()}
     assert any(before.values())
-    assert 0 < sum(t.state.is_finished() for ts in killed.values() for t in ts) < 64
+    assert 0 < sum(t.state.is_finished() for ts in killed.values() for t in ts) < 32
     (folder / "sleep").unlink()
 
     from search_trainer import train
@@ -110,11 +110,11 @@ def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(
     lines = Console(quiet=True)
     spec = StudySpec.load("study.yaml")
     result = search(spec, "results", "sqlite:///mlflow.db", trainer=train, console=lines)
-    assert (result.exit_code, result.evaluations, result.wanted) == (0, 64, 64)
+    assert (result.exit_code, result.evaluations, result.wanted) == (0, 32, 32)
     after = trials_in(folder)
     assert len(after) == 4
     for name, trials in after.items():
-        assert len(trials) == 16
+        assert len(trials) == 8
         assert {t.state.name for t in trials} <= {"COMPLETE", "PRUNED"}
         for number, params in before.get(name, {}).items():
             assert trials[number].params == params
@@ -144,14 +144,14 @@ def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(
     # Nothing is left to do, and no Ray is started for it.
     calls = sorted((folder / "calls").iterdir())
     again = search(spec, "results", None, trainer=train, console=lines)
-    assert again.evaluations == 64
+    assert again.evaluations == 32
     assert sorted((folder / "calls").iterdir()) == calls
     # More evaluations are added to the same Optuna studies.
-    longer = StudySpec.from_mapping({**SPEC, "search": {**SPEC["search"], "evaluations": 20}})
+    longer = StudySpec.from_mapping({**SPEC, "search": {**SPEC["search"], "evaluations": 10}})
     search(longer, "results", None, trainer=train, console=lines)
     for name, trials in trials_in(folder).items():
-        assert [t.params for t in trials[:16]] == [t.params for t in after[name]]
-        assert len(trials) == 20
+        assert [t.params for t in trials[:8]] == [t.params for t in after[name]]
+        assert len(trials) == 10
 
 
 @pytest.mark.ray

@@ -138,9 +138,7 @@ def edit_before(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, data: P
         (GRID, "Ray starts"),
         (GRID, "handed on"),
         (GRID, "first pack"),
-        (DESIGN, "Ray starts"),
         (DESIGN, "first pack"),
-        (SEARCH, "Ray starts"),
         (SEARCH, "first pack"),
     ],
 )

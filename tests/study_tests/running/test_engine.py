@@ -120,12 +120,12 @@ def test_no_pack_holds_more_than_its_memory(
     kind: str, session: Path, train: Callable[..., Any]
 ) -> None:
     limit = 0.19 * 2**30
-    result, _ = train(spec_of(kind, steps=20, resources={"memory_per_pack": 0.19}))
+    result, _ = train(spec_of(kind, steps=20, resources={"memory_per_pack": 0.19, "workers": 1}))
     assert result.exit_code == 0
     trained = [trials for _, trials in packs(session)]
     assert max(map(memory_of, trained)) <= limit
     together = [trial for trials in trained for trial in trials]
-    unlimited = make_plan(together, Slots(2, "cpu"), DEFAULT_SPEEDS["cpu"]).packs
+    unlimited = make_plan(together, Slots(1, "cpu"), DEFAULT_SPEEDS["cpu"]).packs
     assert max(memory_of(pack.trials) for pack in unlimited) > limit
 
 

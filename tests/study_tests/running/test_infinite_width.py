@@ -22,19 +22,19 @@ REPOSITORY = Path(__file__).parents[3]
 STUDY = """
 name: limit
 law: {kind: gaussian_mixture, dimension: 2, components: 4, seed: 5}
-steps: 40
+steps: 400
 seeds: 3
 test_points: 128
 holdout_points: 64
 recorded: 12
-base: {samples: 32, width: 16, step_size: 1.0}
+base: {samples: 32, width: 64, step_size: 1.0}
 sweeps:
-  - {samples: [16, 32, 64], width: [16, inf]}
-  - {width: [16, 32, 64, inf]}
+  - {samples: [16, 32, 64, 128, 256], width: [64, inf]}
+  - {width: [16, 32, 64, 128, 256, inf]}
 audit: false
 resources: {workers: 1}
 """
-MORE = STUDY.replace("[16, 32, 64], width: [16, inf]", "[16, 32, 64, 128], width: [16, inf]")
+MORE = STUDY.replace("256], width: [64, inf]", "256, 512], width: [64, inf]")
 KERNELS = MORE.replace("seeds: 3", "seeds: {network: 3, kernel: 6}")
 
 
@@ -42,6 +42,7 @@ KERNELS = MORE.replace("seeds: 3", "seeds: {network: 3, kernel: 6}")
 def _ray() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(REPOSITORY) + os.pathsep + os.environ.get("PYTHONPATH", ""))
+        patch.setenv("TORCH_COMPILE_DISABLE", "1")  # compiling takes longer than all the rest
         ray.init(
             address="local",
             num_cpus=1,
@@ -54,15 +55,16 @@ def _ray() -> Iterator[None]:
         ray.shutdown()
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_study_with_infinite_width_runs_is_judged_and_grows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage, tracking = tmp_path / "results", f"sqlite:///{tmp_path}/mlflow.db"
     first = run(StudySpec.from_text(STUDY), storage=storage, tracking_uri=tracking)
-    assert first.counts["completed"] == 3 * (3 * 2 + 2)
+    assert first.counts["completed"] == 3 * (5 * 2 + 4)
     frame = load_results(storage)
     limit = frame[np.isinf(frame["width"])]
-    assert limit["trial_id"].nunique() == 9
+    assert limit["trial_id"].nunique() == 15
     # What the workers stored is what the trial gives here.
     spec = StudySpec.from_text(STUDY)
     (one,) = (t for t in spec.trials() if t.infinite and (t.samples, t.seed) == (64, 1))
@@ -74,9 +76,9 @@ def test_a_study_with_infinite_width_runs_is_judged_and_grows(
     # width holds an infinite one.
     verdicts = json.loads((storage / "verdicts.json").read_text())
     over_n = [v for v in verdicts if v["quantity"] == "best_score_error" and v["axis"] == "samples"]
-    assert {v["fixed"]["width"] for v in over_n} == {16, "inf"}
+    assert {v["fixed"]["width"] for v in over_n} == {64, "inf"}
     over_m = [v for v in verdicts if v["axis"] == "width"]
-    assert all(v["range"][1] == 64 for v in over_m)
+    assert all(v["range"][1] == 256 for v in over_m)
     assert over_m
     assert (storage / "report.html").is_file()
     monkeypatch.setattr(page, "write_report", lambda *_args, **_options: None)
@@ -91,18 +93,21 @@ def test_a_study_with_infinite_width_runs_is_judged_and_grows(
     second = run(StudySpec.from_text(MORE), storage=storage, tracking_uri=tracking)
     assert second.trained == 3 * 2
     grown = load_results(storage)
-    assert grown[np.isinf(grown["width"])]["trial_id"].nunique() == 12
+    assert grown[np.isinf(grown["width"])]["trial_id"].nunique() == 18
 
     # Seeds of the kernel alone are added beside networks that are never trained again, and rates
     # over N then rest on both.
     third = run(StudySpec.from_text(KERNELS), storage=storage, tracking_uri=tracking)
-    assert third.trained == 3 * 4
+    assert third.trained == 3 * 6
     verdicts = json.loads((storage / "verdicts.json").read_text())
-    (never_stopped,) = (
+    (levels,) = (
         v["fit"]["two_levels"]
         for v in verdicts
         if (v["quantity"], v["axis"], v["fixed"].get("width"))
-        == ("interpolation_error", "samples", 16)
+        == ("best_score_error", "samples", 64)
     )
-    assert (never_stopped["network_seeds"], never_stopped["kernel_seeds"]) == (3, 6)
-    assert never_stopped["correlation"] == pytest.approx(1)
+    assert (levels["network_seeds"], levels["kernel_seeds"]) == (3, 6)
+    assert 0.5 < levels["correlation"] <= 1
+    # What is the kernel's own is judged where the kernel stands.
+    own = [v["fixed"]["width"] for v in verdicts if v["quantity"] == "interpolation_error"]
+    assert own == ["inf"]
