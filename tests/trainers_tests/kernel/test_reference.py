@@ -169,7 +169,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainers.kernel.reference.interpolation_error", build)
 
 
-@pytest.mark.parametrize("samples", [60, 600])
+@pytest.mark.parametrize("samples", [60, pytest.param(600, marks=pytest.mark.slow)])
 def test_a_second_pack_takes_the_reference_of_the_first(
     samples: int, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +184,7 @@ def test_a_second_pack_takes_the_reference_of_the_first(
     assert shared.values["interpolation_error"] == alone.values["interpolation_error"]
 
 
+@pytest.mark.slow
 def test_a_reference_is_computed_again_where_the_stored_one_does_not_serve(cache: Cache) -> None:
     short, long = (config(samples=600, width=16, step_size=s) for s in (0.1, 1.0))
     train_pack([short], "cpu", references=cache)
