@@ -15,6 +15,8 @@ import pytest
 from analysis.data.quantities import Curve, curves
 from analysis.data.quantity import Quantity
 from analysis.figures.trajectories import study_plots
+from analysis.fits.asymptotic import Asymptotic
+from analysis.fits.diagnostics import LocalSlope
 from analysis.fits.growth import POWER, Growth, log_power
 from analysis.fits.power_law import PowerLawFit, fit_power_law
 from analysis.theory.registry import Kind, Prediction, predictions
@@ -191,6 +193,25 @@ def test_a_bend_is_named_and_a_large_distance_outlives_it() -> None:
     assert strong.verdict is Word.CONSISTENT
     assert "the curve bends, so at large values b is in" in strong.reason
     assert strong.fit["asymptotic"]["bent"]
+
+
+@pytest.mark.parametrize(("end", "word"), [(0.52, Word.VIOLATES), (0.6, Word.UNDETERMINED)])
+def test_a_verdict_against_the_range_must_show_at_its_end(end: float, word: Word) -> None:
+    """0.7 over the range, 0.4 to 0.5 at large values, against a bound of 0.55."""
+    seen = fit(sigma=0.05)
+    contrary = replace(
+        seen,
+        exponent=0.7,
+        ci=(0.65, 0.75),
+        end_slope=LocalSlope(8192, 8192, end, 0.01, 20),
+    )
+    contrary.__dict__["asymptotic"] = Asymptotic(0.45, 0.4, 0.5, 0.95, False, True)
+    judged = judge(prediction(Kind.BOUND, 0.55), contrary)
+    assert judged.verdict is word
+    told = "over the range it says faster, and the exponent at the largest value alone, 0.6 ["
+    assert (told in judged.reason) is (word is Word.UNDETERMINED)
+    contrary.__dict__["asymptotic"] = Asymptotic(0.45, 0.4, 0.5, 0.95, False, True, roughness=4.0)
+    assert judge(prediction(Kind.BOUND, 0.55), contrary).verdict is Word.UNDETERMINED
 
 
 def test_a_bend_that_no_correction_describes_has_wider_limits() -> None:
