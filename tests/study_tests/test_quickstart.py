@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.yaml"
 SMALLER = {
-    "seeds: 8": "seeds: 2\nresources: {workers: 1}",  # passes are compiled once
+    "seeds: 8": "seeds: 2",
     "[64, 128, 256, 512, 1024, 2048, 4096]": "[64, 128, 256, 512]",
     "[64, 128, 256, 512, 1024, 2048, 4096, 8192]": "[64, 256, 1024, 4096]",
 }
