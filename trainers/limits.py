@@ -22,8 +22,9 @@ STACKED_SAMPLES = 256
 """Trials of infinite width have their data sets decomposed in stacks, in full, up to this N; above
 it block Lanczos is faster, one by one (benchmarks/limit.py)."""
 
-STORED_SAMPLES = 5792
-"""Up to this N the Gram matrix is stored (256 MiB): its products are then plain ones."""
+STORED_SAMPLES = 8192
+"""Up to this N the Gram matrix is stored (512 MiB, which the never-stopped limit takes anyway): its
+products are then plain ones."""
 
 INTERPOLATION_SAMPLES = 8192
 """Largest N whose never-stopped limit is computed: it takes a stored K (512 MiB) and N^3/3
