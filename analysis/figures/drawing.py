@@ -17,7 +17,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,6 +75,7 @@ _STYLE: dict[Any, Any] = {
     "savefig.dpi": 300,  # of what is drawn as an image
 }
 
+_FURTHEST = 3  # of a band from the values that it belongs to
 _MARKS = 2000  # of a cloud: more are drawn as one image, which a page can hold
 
 # Margins in inches: fixed, so that the axes of two figures line up in a paper.
@@ -255,7 +256,7 @@ def _fill(axes: Axes, panel: Panel) -> None:
         axes.set_yscale("log")
     axes.set_ylabel(panel.y_label)
     base: np.ndarray | None = None
-    for series in panel.series:
+    for series in _in_view(panel):
         if series.role == "area":
             base = _area(axes, series, base)
         else:
@@ -271,6 +272,27 @@ def _fill(axes: Axes, panel: Panel) -> None:
     else:
         axes.yaxis.set_major_locator(MaxNLocator(5 if axes.get_position().height > 0.3 else 3))
         axes.yaxis.set_major_formatter(FuncFormatter(_decimal))
+
+
+def _in_view(panel: Panel) -> Iterator[Series]:
+    """The panel's series, their bands no further from its values than _FURTHEST times what those
+    span, in decades on a logarithmic axis: intervals from two seeds may end where floats do."""
+    known = [s.y[np.isfinite(s.y) & ((s.y > 0) | (not panel.y_log))] for s in panel.series]
+    values = np.concatenate([*known, np.zeros(0)])
+    if not len(values):
+        yield from panel.series
+        return
+    if panel.y_log:
+        reach = max(float(values.max() / values.min()), 10.0) ** _FURTHEST
+        low, high = values.min() / reach, values.max() * reach
+    else:
+        reach = _FURTHEST * max(float(np.ptp(values)), float(np.abs(values).max()))
+        low, high = values.min() - reach, values.max() + reach
+    for s in panel.series:
+        if s.low is None or s.high is None:
+            yield s
+        else:
+            yield replace(s, low=np.clip(s.low, low, high), high=np.clip(s.high, low, high))
 
 
 def _widen(axes: Axes, log: bool) -> None:

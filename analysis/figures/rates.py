@@ -186,7 +186,8 @@ def _sharpened(fit: PowerLawFit) -> tuple[Array, Array, Array, Array] | None:
     errors = [both.error(row) for row in np.eye(len(means.x))]
     half = np.array([student(0.95, freedom) * variance**0.5 for variance, freedom in errors])
     factor = fit.growth.of(means.x)
-    low, high = (factor * np.exp(means.log_mean + sign * half) for sign in (-1, 1))
+    with np.errstate(over="ignore"):
+        low, high = (factor * np.exp(means.log_mean + sign * half) for sign in (-1, 1))
     return means.x, factor * means.mean, low, high
 
 

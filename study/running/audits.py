@@ -27,16 +27,22 @@ from trainers.trial import NUMERICS_VERSION, TrialConfig
 def settings_of(
     trials: Iterable[TrialConfig], samples: int = SPECTRUM_SAMPLES
 ) -> dict[str, TrialConfig]:
-    """audit_id -> a trial of that setting, in order of appearance. samples: N of the spectrum."""
-    found: dict[str, TrialConfig] = {}
-    seen: set[object] = set()
+    """audit_id -> a trial of that setting, in order of appearance. samples: N of the spectrum.
+
+    One whose norms are among another's has that one's audit: a trial of infinite width has only the
+    largest of its networks' norms.
+    """
+    # Hashing every trial of a large study would take longer than its audit.
+    first: dict[tuple[object, ...], dict[tuple[float, ...], TrialConfig]] = {}
     for trial in trials:
-        # Hashing every trial of a large study would take longer than its audit.
-        key = (trial.law, trial.diffusion, trial.bias, trial.study_seed, trial.norms)
-        if key not in seen:
-            seen.add(key)
-            found.setdefault(audit_id(trial, samples), trial)
-    return found
+        key = (trial.law, trial.diffusion, trial.bias, trial.study_seed)
+        first.setdefault(key, {}).setdefault(trial.norms, trial)
+    return {
+        audit_id(trial, samples): trial
+        for by_norms in first.values()
+        for norms, trial in by_norms.items()
+        if not any(set(norms) < set(other) for other in by_norms)
+    }
 
 
 def missing_audits(

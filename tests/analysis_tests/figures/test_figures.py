@@ -371,3 +371,16 @@ def test_the_table_of_a_figure_holds_what_is_drawn(plots: dict[str, Plot]) -> No
     points = table[(table["role"] == "points") & (table["panel"] == "panel 1")]
     np.testing.assert_array_equal(points["y"], drawn(panel, "points").y)
     assert set(table["x_label"]) == {"samples N"}
+
+
+@pytest.mark.parametrize("y_log", [True, False])
+def test_intervals_that_end_where_floats_do_leave_the_rest_in_view(y_log: bool) -> None:
+    """Two seeds give Student's interval a factor of 12.7: of a log mean it may overflow."""
+    x = np.array([1.0, 2, 4])
+    y = np.array([3.0, 2, 1])
+    ends = np.array([0.0, 1, 0.5]), np.array([np.inf, 3, 1e300])
+    panel = Panel("x", "y", (Series("mean", x, y, *ends, "points"), Series("", x, y)), y_log=y_log)
+    axes = draw(Plot("name", "title", "caption", (panel,))).axes[0]
+    low, high = axes.get_ylim()
+    assert low < 1
+    assert 3 < high < (1e4 if y_log else 30)

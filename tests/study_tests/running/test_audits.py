@@ -50,6 +50,17 @@ def test_settings_are_what_differs_beyond_the_axes_of_a_trial() -> None:
     assert set(settings) == {audit_id(trial) for trial in trials}
 
 
+def test_infinite_width_shares_the_audit_of_its_networks() -> None:
+    study = STUDY.replace("seeds: 2", "seeds: {network: 2, kernel: 4}")
+    study += "decomposition: {norms: [0.5, 1.0]}\n"
+    trials = StudySpec.from_text(study).trials()
+    networks = [t for t in trials if not t.infinite]
+    assert len({t.norms for t in trials}) == 2
+    assert set(settings_of(trials)) == {audit_id(t) for t in networks}
+    alone = [t for t in trials if t.infinite]
+    assert set(settings_of(alone)) == {audit_id(t) for t in alone}
+
+
 def test_an_audit_is_stored_once_and_a_damaged_one_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
