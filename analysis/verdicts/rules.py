@@ -17,8 +17,8 @@ In order; exponents are b in error ~ axis^-b, [low, high] is the fit's interval:
    can be had (`analysis.fits.asymptotic`): the straight line's own interval while no bend is seen,
    and otherwise that of a power law with a correction that dies out, 1 + k x^-q; both are the wider
    where level means scatter about any such curve by more than seeds explain. A verdict that
-   contradicts the one over the range must be seen at its end: the local exponent at the largest x
-   (90 % interval, by a quadratic in log-log, as much wider) must give it too.
+   contradicts the one over the range must be seen at its end: the local exponent of the last window
+   of levels (90 % interval, as much wider) must give it too.
    Where it cannot be had (too few values to show a bend, or one that no such correction
    describes), the local exponent must not drift (curvature test at 10 %), or every window of local
    slopes and the exponent that the drift would reach over another range as long must give the same
@@ -134,16 +134,17 @@ def _at_large(prediction: Prediction, fit: PowerLawFit, seen: Asymptotic) -> tup
 def _unseen(prediction: Prediction, fit: PowerLawFit, seen: Asymptotic, word: Word) -> str:
     """Why a verdict that contradicts the one over the range is not shown by the range's end; empty
     where it is, or where the two do not contradict each other."""
-    over_range, end = word_for(prediction, *fit.ci), fit.end_slope
-    if end is None or {word, over_range} not in _CONTRARY:
+    over_range = word_for(prediction, *fit.ci)
+    if not fit.local_slopes or {word, over_range} not in _CONTRARY:
         return ""
+    end = fit.local_slopes[-1]
     low, high = replace(end, error=end.error * seen.roughness).interval(END_LEVEL)
     if word_for(prediction, low, high) is word:
         return ""
     return (
-        f"over the range it says {over_range}, and the exponent at the largest value alone, "
-        f"{end.exponent:.3g} [{low:.3g}, {high:.3g}], does not show the change yet: levels beyond "
-        f"{end.high:g} would"
+        f"over the range it says {over_range}, and the last local exponent, {end.exponent:.3g} "
+        f"[{low:.3g}, {high:.3g}] from {end.low:g} to {end.high:g}, does not show the change yet: "
+        f"levels beyond {end.high:g} would"
     )
 
 

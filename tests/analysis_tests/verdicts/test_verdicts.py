@@ -203,12 +203,12 @@ def test_a_verdict_against_the_range_must_show_at_its_end(end: float, word: Word
         seen,
         exponent=0.7,
         ci=(0.65, 0.75),
-        end_slope=LocalSlope(8192, 8192, end, 0.01, 20),
+        local_slopes=(LocalSlope(64, 256, 0.9, 0.01, 20), LocalSlope(2048, 8192, end, 0.01, 20)),
     )
     contrary.__dict__["asymptotic"] = Asymptotic(0.45, 0.4, 0.5, 0.95, False, True)
     judged = judge(prediction(Kind.BOUND, 0.55), contrary)
     assert judged.verdict is word
-    told = "over the range it says faster, and the exponent at the largest value alone, 0.6 ["
+    told = "over the range it says faster, and the last local exponent, 0.6 ["
     assert (told in judged.reason) is (word is Word.UNDETERMINED)
     contrary.__dict__["asymptotic"] = Asymptotic(0.45, 0.4, 0.5, 0.95, False, True, roughness=4.0)
     assert judge(prediction(Kind.BOUND, 0.55), contrary).verdict is Word.UNDETERMINED
