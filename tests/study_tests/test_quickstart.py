@@ -34,7 +34,7 @@ SMALLER = {
     "samples: 2048, width: .inf, seeds: 32": "samples: 64, width: .inf, seeds: 5",
     "samples: 4096, width: .inf, seeds: 16": "samples: 64, width: .inf, seeds: 5",
     "samples: 8192, width: .inf, seeds: 4": "samples: 64, width: .inf, seeds: 5",
-    "width: [256, 512, 1024, 2048, 4096, 8192, 16384, 32768]": "width: [64, 256, 1024, 4096]",
+    "width: [256, 512, 1024, 2048, 4096, 8192, 16384, 32768]": "width: [16, 256, 1024, 4096]",
     "seeds: 16": "seeds: 3",
 }
 TERMS = ["coupling", "label_mismatch", "early_stopping", "approximation"]
@@ -82,10 +82,10 @@ def test_wider_networks_err_more_nearly_as_their_kernel_does(table: pd.DataFrame
     gap = (last["score_error"] - last["kernel_score_error"]).abs()
     gap = gap.groupby([last["law"], last["width"]]).mean()
     for law in ("gaussian_mixture", "atoms"):
-        assert list(ratio[law].index) == [64, 256, 1024, 4096]
-        assert ratio[law][64] > 1.1
+        assert list(ratio[law].index) == [16, 256, 1024, 4096]
+        assert ratio[law][16] > 1.1
         assert ratio[law][4096] == pytest.approx(1, abs=0.05)
-        assert gap[law][4096] < gap[law][1024] < gap[law][64]
+        assert gap[law][4096] < gap[law][1024] < gap[law][16]
 
 
 def test_the_audit_and_the_report_are_there(storage: Path) -> None:
@@ -145,5 +145,8 @@ def test_terms_are_those_of_a_trial_assembled_by_hand(
         vectors = (network - f_k, f_k - f_tilde, f_tilde - f_h, f_h - fstar)
         for name, vector in zip(TERMS, vectors, strict=True):
             stored = float(rows.loc[record.step, name])
-            # Coupling compares a float32 network: its rounding is a share of the prediction.
-            assert evaluation.mean_square(vector) == pytest.approx(stored, rel=1e-3, abs=1e-9), name
+            # Coupling compares a float32 network, which two orders of summation take apart by up to
+            # 2e-4 of the prediction in 1000 steps (1e-4 from float64: test_compiled).
+            apart = 2e-4 * np.sqrt(evaluation.mean_square(network) * stored)
+            slack = max(1e-3 * stored, 2 * float(apart), 1e-9)
+            assert evaluation.mean_square(vector) == pytest.approx(stored, abs=slack), name
