@@ -54,7 +54,7 @@ def test_every_trial_once_and_workers_busy_to_the_end(name: str, workers: int) -
     longest = max(seconds_of([t], SPEEDS) for t in trials)
     least = max(sum(costs) / workers, longest)
     assert makespan(costs, workers) <= 1.1 * least + MINIMUM_SECONDS
-    assert max(costs) <= MAXIMUM_SECONDS
+    assert max(costs) <= max(MAXIMUM_SECONDS, longest)  # one trial cannot be divided
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
@@ -107,7 +107,8 @@ def test_small_data_sets_are_joined_and_every_worker_gets_one() -> None:
 def test_one_more_value_of_an_axis_keeps_its_seeds_together(added: int) -> None:
     """A batch of one pays a step's fixed cost, and another compilation, for one trial alone."""
     spec = StudySpec.load(EXAMPLES / "quickstart.yaml")
-    more = [t.model_copy(update={"samples": added}) for t in spec.trials() if t.samples == 64]
+    first = [t for t in spec.trials() if t.samples == 64 and t.seed == 0 and not t.infinite]
+    more = [t.model_copy(update={"samples": added, "seed": s}) for t in first for s in range(8)]
     assert len(more) == 16
     packs = planned(more, 2).packs
     assert len(packs) == 2
