@@ -253,8 +253,9 @@ def make_plan(
     total = math.fsum(seconds_of(family, speeds) for family in found)
     share = max(total / slots.workers, SMALLEST_SECONDS)
     target = min(max(total / (slots.workers * PACKS_PER_WORKER), MINIMUM_SECONDS), share)
-    target = min(target, MAXIMUM_SECONDS)
-    largest = min(share, MAXIMUM_SECONDS)
+    # a pack may cost a few percent more than the parts that it is made of
+    target = min(target, 0.95 * MAXIMUM_SECONDS)
+    largest = min(share, 0.95 * MAXIMUM_SECONDS)
     split = [group for family in found for group in _split(family, speeds, target, largest)]
     groups = _joined(split, speeds, target)
     parts = (part for group in groups for part in _within_memory(group, limit))
