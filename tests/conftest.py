@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -16,6 +17,14 @@ os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE))
 os.environ["XDG_CACHE_HOME"] = str(CACHE.with_name("cache"))
 LONG = ("ray", "services", "slow")
 """Marks of tests that take long, the longest first."""
+
+
+@pytest.fixture(scope="session")
+def synthetic() -> ModuleType:
+    """The module that builds results tables with planted exponents."""
+    import synthetic
+
+    return synthetic
 
 
 @pytest.fixture

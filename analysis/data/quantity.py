@@ -22,5 +22,12 @@ class Quantity(StrEnum):
     NTK_EIGENVALUE = "ntk_eigenvalue"
 
 
+OF_THE_KERNEL = (
+    Quantity.INTERPOLATION_ERROR,
+    Quantity.KERNEL_BEST_ERROR,
+    Quantity.KERNEL_BEST_TIME,
+)
+"""Quantities of the kernel limit alone, whatever the width."""
+
 GEOMETRIC = (Quantity.BEST_TIME, Quantity.KERNEL_BEST_TIME)
 """Quantities whose level means are geometric ones: best times are very skewed over seeds."""

@@ -17,7 +17,7 @@ import pandas as pd
 
 from analysis.data.audit import audit_beside, audit_curves, exponents_for, spectral_rates
 from analysis.data.quantities import Curve, curves
-from analysis.data.quantity import Quantity
+from analysis.data.quantity import OF_THE_KERNEL, Quantity
 from analysis.data.sweeps import PLAIN
 from analysis.data.table import Table
 from analysis.data.trajectories import trials
@@ -39,14 +39,6 @@ _BEST_ERRORS = {
     Quantity.KERNEL_BEST_ERROR,
 }
 
-
-_OF_THE_KERNEL = {
-    Quantity.KERNEL_BEST_ERROR,
-    Quantity.KERNEL_BEST_TIME,
-    Quantity.INTERPOLATION_ERROR,
-}
-"""Quantities of the kernel limit: where trials of infinite width stand beside the networks, on the
-same data and more, they alone are judged."""
 
 LEAST_POINTS = 100
 """Effective number of test points below which nothing is judged: a few of them decide the mean."""
@@ -120,8 +112,8 @@ def evaluate(
     arrays = cache(lambda: trials(table))
     found: list[tuple[Prediction, Verdict]] = []
     for curve in every:
-        if curve.quantity in _OF_THE_KERNEL and limit_of(curve, every) is not None:
-            continue
+        if curve.quantity in OF_THE_KERNEL and limit_of(curve, every) is not None:
+            continue  # judged on the limit's own curve, on the same data and more
         fitted, summed = exponents_for(audit, curve), spectral_rates(audit, curve)
         known = predictions(curve.dimension, *fitted, summed)
         chosen = [p for p in (*known, *extra) if _applies(p, curve)]

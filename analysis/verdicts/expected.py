@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.quantities import Curve
-from analysis.data.quantity import GEOMETRIC, Quantity
+from analysis.data.quantity import GEOMETRIC, OF_THE_KERNEL, Quantity
 from analysis.fits.intervals import Array, summarise
 from analysis.fits.power_law import PowerLawFit, fit_power_law
 from analysis.fits.two_levels import Control
@@ -44,13 +44,8 @@ Scales = Mapping[tuple[str, int], float]
 """The scatter of a quantity in dimension d over that of the pilots."""
 
 _TIMED = (Quantity.BEST_ERROR, Quantity.BEST_ERROR_UNWEIGHTED, Quantity.BEST_TIME)
-_OF_THE_KERNEL = (
-    Quantity.INTERPOLATION_ERROR,
-    Quantity.KERNEL_BEST_ERROR,
-    Quantity.KERNEL_BEST_TIME,
-    Quantity.COUPLING_AT_TIME,
-)
-
+_WITH_KERNEL = (*OF_THE_KERNEL, Quantity.COUPLING_AT_TIME)
+"""Quantities that need the kernel's columns."""
 
 _AXIS: Mapping[str, str] = {
     Quantity.COUPLING_AT_TIME: "width",
@@ -88,7 +83,7 @@ class Planned:
             p
             for p in own
             if p.quantity in PILOTS
-            and (self.kernel or p.quantity not in _OF_THE_KERNEL)
+            and (self.kernel or p.quantity not in _WITH_KERNEL)
             and not (self.infinite and p.quantity == Quantity.COUPLING_AT_TIME)
         ]
 

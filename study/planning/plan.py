@@ -253,9 +253,8 @@ def make_plan(
     total = math.fsum(seconds_of(family, speeds) for family in found)
     share = max(total / slots.workers, SMALLEST_SECONDS)
     target = min(max(total / (slots.workers * PACKS_PER_WORKER), MINIMUM_SECONDS), share)
-    # a pack may cost a few percent more than the parts that it is made of
-    target = min(target, 0.95 * MAXIMUM_SECONDS)
-    largest = min(share, 0.95 * MAXIMUM_SECONDS)
+    target = min(target, MAXIMUM_SECONDS)
+    largest = min(share, MAXIMUM_SECONDS)
     split = [group for family in found for group in _split(family, speeds, target, largest)]
     groups = _joined(split, speeds, target)
     parts = (part for group in groups for part in _within_memory(group, limit))
@@ -340,14 +339,16 @@ def _dealt(
 def _joined(
     groups: Sequence[list[TrialConfig]], speeds: Speeds, target: float
 ) -> list[list[TrialConfig]]:
-    """Small groups joined, in order of cost, while their costs come to no more than `target`."""
+    """Small groups joined, in order of cost, while together they cost no more than `target`: by the
+    sum of their costs, which is quick, then by the pack's own."""
     joined: list[list[TrialConfig]] = []
     load = math.inf
     weighed = [(seconds_of(group, speeds), group) for group in groups]
     for cost, members in sorted(weighed, key=lambda group: -group[0]):
-        if load + cost - speeds.pack <= target:
+        together = load + cost - speeds.pack
+        if together <= target and seconds_of(joined[-1] + members, speeds) <= target:
             joined[-1] = joined[-1] + members
-            load += cost - speeds.pack
+            load = together
         else:
             joined.append(members)
             load = cost

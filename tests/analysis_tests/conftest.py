@@ -15,40 +15,40 @@ from analysis.figures.drawing import Drawn
 from analysis.figures.plot import Plot
 
 
-def _load(name: str, folder: Path) -> ModuleType:
-    # Under importlib mode a test cannot import its neighbour by name.
-    path = folder / f"{name.removesuffix('_benchmark')}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
+def _benchmark(name: str) -> ModuleType:
+    # They are scripts, beside no package.
+    path = Path(__file__).parents[2] / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"{name}_benchmark", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.fixture(scope="session")
-def synthetic() -> ModuleType:
-    """The module that builds results tables with planted exponents."""
-    return _load("synthetic", Path(__file__).parents[1] / "support")
-
-
-@pytest.fixture(scope="session")
 def asymptotics() -> ModuleType:
     """benchmarks/asymptotics.py."""
-    return _load("asymptotics_benchmark", Path(__file__).parents[2] / "benchmarks")
+    return _benchmark("asymptotics")
 
 
 @pytest.fixture(scope="session")
 def coverage() -> ModuleType:
     """benchmarks/coverage.py."""
-    return _load("coverage_benchmark", Path(__file__).parents[2] / "benchmarks")
+    return _benchmark("coverage")
+
+
+@pytest.fixture(scope="session")
+def learning_curves() -> ModuleType:
+    """benchmarks/learning_curves.py."""
+    return _benchmark("learning_curves")
 
 
 @pytest.fixture(scope="session")
 def designs() -> ModuleType:
     """benchmarks/designs.py."""
-    return _load("designs_benchmark", Path(__file__).parents[2] / "benchmarks")
+    return _benchmark("designs")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -16,18 +15,6 @@ from study.mlflow_view.tracking import Tracker
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "examples" / "analysis"
-
-
-@pytest.fixture(scope="module")
-def synthetic() -> ModuleType:
-    path = ROOT / "tests" / "support" / "synthetic.py"
-    spec = importlib.util.spec_from_file_location("synthetic_study", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -34,7 +36,7 @@ def problem(n: int, m: int, d: int = 2, eta: float = 0.7, seed: int = 0) -> Prob
 def reference(p: Problem, steps: list[int]) -> dict[str, np.ndarray]:
     """docs/theory.md, section 3, as one reads it: a loop over steps in plain numpy, float64."""
     w, (n, m) = p.w.copy(), (len(p.z), p.w.shape[1])
-    out: dict[str, list] = {"predictions": [], "loss": [], "displacement": [], "flips": []}
+    out: dict[str, list[Any]] = {"predictions": [], "loss": [], "displacement": [], "flips": []}
     for step in range(steps[-1] + 1):
         pre = p.z @ w
         residual = (np.maximum(pre, 0) @ p.a.T) / np.sqrt(m) - p.x0

@@ -214,13 +214,18 @@ def test_a_verdict_against_the_range_must_show_at_its_end(end: float, word: Word
     assert judge(prediction(Kind.BOUND, 0.55), contrary).verdict is Word.UNDETERMINED
 
 
-def test_a_bend_that_no_correction_describes_has_wider_limits() -> None:
+def _broken() -> PowerLawFit:
+    """A slope of 0.3 that becomes 0.8 at once in the middle."""
     u = np.log(X / X[0])
     rng = np.random.default_rng(0)
     y = np.exp(-0.3 * u - 0.5 * np.maximum(u - u[3], 0)) * np.exp(
         0.003 * rng.standard_normal((8, 8))
     )
-    broken = fit_power_law(np.tile(X, 8), y.ravel())
+    return fit_power_law(np.tile(X, 8), y.ravel())
+
+
+def test_a_bend_that_no_correction_describes_has_wider_limits() -> None:
+    broken = _broken()
     assert broken.asymptotic is not None
     assert broken.asymptotic.roughness > 50
     near = judge(prediction(Kind.BOUND, 0.8), broken)
@@ -231,12 +236,7 @@ def test_a_bend_that_no_correction_describes_has_wider_limits() -> None:
 
 
 def test_a_drift_is_judged_by_its_windows_where_large_values_are_not_known() -> None:
-    u = np.log(X / X[0])
-    rng = np.random.default_rng(0)
-    y = np.exp(-0.3 * u - 0.5 * np.maximum(u - u[3], 0)) * np.exp(
-        0.003 * rng.standard_normal((8, 8))
-    )
-    drifting = fit_power_law(np.tile(X, 8), y.ravel())
+    drifting = _broken()
     drifting.__dict__["asymptotic"] = None
     between = judge(prediction(Kind.BOUND, 0.5), drifting)
     assert between.verdict is Word.UNDETERMINED

@@ -3,12 +3,8 @@ own trials."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
-
-import pytest
 
 from study.commands.plan import StudyPlan, plan_study, scales_of
 from study.spec.sections import StudySpec
@@ -29,18 +25,6 @@ sweeps:
 def planned(seeds: str, place: Path) -> StudyPlan:
     spec = StudySpec.from_text(SPEC.replace("SEEDS", seeds))
     return plan_study(spec, place, calibrate=False, tell=print)
-
-
-@pytest.fixture(scope="module")
-def synthetic() -> ModuleType:
-    path = Path(__file__).parents[2] / "support" / "synthetic.py"
-    spec = importlib.util.spec_from_file_location("synthetic_plans", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_a_line_a_prediction_and_what_the_range_lacks(tmp_path: Path) -> None:

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
-import sys
-from pathlib import Path
 from types import ModuleType
 
-import pytest
 from rich.console import Console
 
 from analysis.verdicts.evaluation import Evaluation, evaluate
 from study.commands.analyze import print_verdicts
-
-
-@pytest.fixture(scope="module")
-def synthetic() -> ModuleType:
-    path = Path(__file__).parents[2] / "support" / "synthetic.py"
-    spec = importlib.util.spec_from_file_location("synthetic_verdicts", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def printed(evaluation: Evaluation) -> str:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 import yaml
 from mlflow import MlflowClient
 from processes import AGENTS, wait_until_gone
 from rich.console import Console
+from sessions import local_ray
 
 from analysis.data.results import load_results
 from study.choosing.adaptive import replayed
@@ -60,19 +60,8 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The fake trainer's folder, and Ray for what this process runs."""
     folder = tmp_path_factory.mktemp("fake")
     paths = [str(SUPPORT), str(SUPPORT.parents[1])]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FAKE_TRAINER", str(folder))
-        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
-        ray.init(
-            address="local",
-            num_cpus=1,
-            num_gpus=0,
-            include_dashboard=False,
-            logging_level="ERROR",
-            log_to_driver=False,
-        )
+    with local_ray(1, FAKE_TRAINER=str(folder), PYTHONPATH=os.pathsep.join(paths)):
         yield folder
-        ray.shutdown()
 
 
 @pytest.fixture

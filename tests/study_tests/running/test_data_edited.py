@@ -14,6 +14,7 @@ import ray
 import rows_trainer
 import yaml
 from rich.console import Console
+from sessions import local_ray
 
 from analysis.data.audit import load_audit
 from analysis.data.results import load_results
@@ -68,19 +69,9 @@ SEARCH = COMMON | {
 def order(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One Ray session; the file by which its workers are told to edit the data."""
     order = tmp_path_factory.mktemp("rows") / "order"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ROWS_EDITED", str(order))
-        patch.setenv("PYTHONPATH", f"{REPOSITORY}{os.pathsep}{SUPPORT}")
-        ray.init(
-            address="local",
-            num_cpus=1,
-            num_gpus=0,
-            include_dashboard=False,
-            logging_level="ERROR",
-            log_to_driver=False,
-        )
+    paths = f"{REPOSITORY}{os.pathsep}{SUPPORT}"
+    with local_ray(1, ROWS_EDITED=str(order), PYTHONPATH=paths):
         yield order
-        ray.shutdown()
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ from typing import Any
 
 import fake_trainer
 import pytest
-import ray
 from rich.console import Console
+from sessions import local_ray
 
 from analysis.data.schema import table_from
 from study import StudySpec, run
@@ -72,20 +72,13 @@ def spec_of(kind: str, **changes: Any) -> StudySpec:
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The fake trainer's folder, on a Ray session with room for two packs."""
     folder = tmp_path_factory.mktemp("fake")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FAKE_TRAINER", str(folder))
-        patch.setenv("PYTHONPATH", f"{REPOSITORY}{os.pathsep}{SUPPORT}")
+    paths = f"{REPOSITORY}{os.pathsep}{SUPPORT}"
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        local_ray(2, FAKE_TRAINER=str(folder), PYTHONPATH=paths),
+    ):
         patch.setattr("analysis.report.page.write_report", lambda *_arguments, **_options: None)
-        ray.init(
-            address="local",
-            num_cpus=2,
-            num_gpus=0,
-            include_dashboard=False,
-            logging_level="ERROR",
-            log_to_driver=False,
-        )
         yield folder
-        ray.shutdown()
 
 
 @pytest.fixture

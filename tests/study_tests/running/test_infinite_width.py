@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
+from sessions import local_ray
 
 from analysis.data.results import load_results
 from analysis.report import page
@@ -40,19 +40,10 @@ KERNELS = MORE.replace("seeds: 3", "seeds: {network: 3, kernel: 6}")
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(REPOSITORY) + os.pathsep + os.environ.get("PYTHONPATH", ""))
-        patch.setenv("TORCH_COMPILE_DISABLE", "1")  # compiling takes longer than all the rest
-        ray.init(
-            address="local",
-            num_cpus=1,
-            num_gpus=0,
-            include_dashboard=False,
-            logging_level="ERROR",
-            log_to_driver=False,
-        )
+    paths = str(REPOSITORY) + os.pathsep + os.environ.get("PYTHONPATH", "")
+    # compiling takes longer than all the rest
+    with local_ray(1, PYTHONPATH=paths, TORCH_COMPILE_DISABLE="1"):
         yield
-        ray.shutdown()
 
 
 @pytest.mark.usefixtures("eager")

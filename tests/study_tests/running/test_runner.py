@@ -19,9 +19,9 @@ from typing import Any
 import fake_trainer
 import pandas as pd
 import pytest
-import ray
 from processes import AGENTS, wait_until_gone
 from rich.console import Console
+from sessions import local_ray
 
 from analysis.data.results import load_results
 from study import StudySpec, cli, run
@@ -79,19 +79,9 @@ class Trainer:
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
     """One Ray session, whose workers import the fake trainer and look into its folder."""
     trainer = Trainer(tmp_path_factory.mktemp("fake"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FAKE_TRAINER", str(trainer.folder))
-        patch.setenv("PYTHONPATH", f"{REPOSITORY}{os.pathsep}{SUPPORT}")
-        ray.init(
-            address="local",
-            num_cpus=2,
-            num_gpus=0,
-            include_dashboard=False,
-            logging_level="ERROR",
-            log_to_driver=False,
-        )
+    paths = f"{REPOSITORY}{os.pathsep}{SUPPORT}"
+    with local_ray(2, FAKE_TRAINER=str(trainer.folder), PYTHONPATH=paths):
         yield trainer
-        ray.shutdown()
 
 
 @pytest.fixture
