@@ -38,7 +38,7 @@ SPEC: dict[str, Any] = {
     "kernel": False,
     "audit": False,
     "resources": {"workers": 1},
-    "base": {"samples": [64, 128, 256, 512], "width": 4096, "step_size": 1.0},
+    "base": {"samples": [64, 128, 256, 512, 1024], "width": 4096, "step_size": 1.0},
     "design": {
         "kind": "adaptive",
         "half_width": {"best_score_error": 0.003},
