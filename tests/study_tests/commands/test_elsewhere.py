@@ -25,11 +25,11 @@ law:
   - {kind: cube, dimension: 2}
 seeds: 2
 base: {samples: 16, width: 16, step_size: 0.5, trainer: "mine:Mine"}
-sweeps: [{samples: [16, 32, 64]}]
+sweeps: [{samples: [16, 32, 64, 128, 256]}]
 kernel: false
 audit: false
 """
-TRIALS = 3 * 3 * 2
+TRIALS = 3 * 5 * 2
 
 
 @pytest.fixture
