@@ -1,4 +1,5 @@
-"""Numbers as text: in verdicts, captions, tables, on the page; and text where all is ASCII."""
+"""Numbers as text: in verdicts, captions, tables, on the page; text where all is ASCII; addresses
+without their passwords."""
 
 from __future__ import annotations
 
@@ -86,3 +87,12 @@ def _plain(letter: str) -> str:
     name = unicodedata.name(letter, "")
     greek = name.rpartition(" ")[2].lower() if name.startswith("GREEK SMALL LETTER") else ""
     return _PLAIN.get(letter) or close or greek or "?"
+
+
+def shown(text: str) -> str:
+    """`text` with the passwords of its addresses replaced by ***: of user:password@host, and of
+    parameters such as ?password=."""
+    text = re.sub(r"(://[^/@:\s]*):[^/\s]*@", r"\1:***@", text)
+    return re.sub(
+        r"(?i)([?&][\w-]*(?:password|passwd|pwd|secret|token|key)=)[^&\s]*", r"\1***", text
+    )

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from analysis import load_results
 from analysis.data.quantities import curves
 from analysis.fits.half_width import Design, next_round, pilot_counts
-from analysis.fits.intervals import summarise
+from analysis.levels.intervals import summarise
 from study.choosing.adaptive import families, prices
 from study.spec.sections import StudySpec
 

@@ -28,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.fits import diagnostics
-from analysis.fits.intervals import student, summarise
 from analysis.fits.joint import fit_joint
+from analysis.levels.intervals import student, summarise
 
 Array = NDArray[np.float64]
 Cells = NDArray[np.bool_]

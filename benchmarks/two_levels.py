@@ -4,7 +4,7 @@ Run alone: `python benchmarks/two_levels.py --repetitions 1000 --json two_levels
 repetition has its own fixed seed, so the table, which docs/two_levels.txt holds, is reproducible.
 
 Curves y = x^-1/2 noise at eight levels x = 64 .. 8192, M seeds of the network; z, the kernel's, on
-those seeds and on others, K in all (analysis/fits/two_levels.py). Both noises are lognormal or
+those seeds and on others, K in all (analysis/levels/two_levels.py). Both noises are lognormal or
 chi-square, with the correlation rho of the normal variables beneath. Nominal level 95 %; the
 target is 93 to 97 %. `alone` is the coverage of the network's seeds alone, `length` the median
 length of the interval over theirs; at rho = 0 and 0.5 the target is also a length of at most 1.01.
@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.fits.intervals import summarise
-from analysis.fits.two_levels import Control
+from analysis.levels.intervals import summarise
+from analysis.levels.two_levels import Control
 
 Array = NDArray[np.float64]
 Noise = Callable[[Array], Array]

@@ -17,8 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from analysis.data.addresses import shown
-from analysis.text import in_ascii
+from analysis.text import in_ascii, shown
 from study.commands import fit as fit_command
 from study.running.interruption import Interrupted, interruptible
 from study.spec.axes import MAXIMUM_WORKERS

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainers.batches import batches
 from trainers.columns import ERROR_COLUMNS
 from trainers.kernel.coupling import CouplingOnDevice, CouplingOnHost
 from trainers.kernel.reference import (
@@ -34,6 +33,7 @@ from trainers.kernel.terms import KernelReference, RkhsElement
 from trainers.methods.full_batch import choose_passes
 from trainers.methods.kernel_limit import solve
 from trainers.methods.load import trainer_of
+from trainers.network.batches import batches
 from trainers.network.gradient_descent import Record
 from trainers.problem.distributions import Distribution, make_distribution
 from trainers.problem.evaluation import EvaluationSet, Evaluator

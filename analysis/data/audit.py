@@ -23,7 +23,7 @@ from analysis.data.results import SOURCE, is_tracking_uri, parquet_files
 from analysis.data.schema import ResultsError, opened
 from analysis.data.sweeps import Setting
 from analysis.fits.growth import Growth
-from analysis.fits.intervals import Array
+from analysis.levels.intervals import Array
 from trainers.audit.columns import APPROXIMATION_SAMPLES, AUDIT_COLUMNS
 from trainers.audit.window import window
 from trainers.errors import first_line

@@ -1,5 +1,5 @@
 """The trials of infinite width that stand beside those of a curve over N, on the same data sets and
-on more. What they tell of the curve is in `analysis.fits.two_levels`.
+on more. What they tell of the curve is in `analysis.levels.two_levels`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.fits.intervals import Array
-from analysis.fits.two_levels import Control
+from analysis.levels.intervals import Array
+from analysis.levels.two_levels import Control
 from trainers.trial import TrialStatus
 
 OF_NETWORKS = ("width", "initialisation", "precision", "steps", "trainer")

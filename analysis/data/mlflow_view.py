@@ -21,9 +21,9 @@ from urllib.parse import unquote
 import numpy as np
 import pyarrow as pa
 
-from analysis.data.addresses import shown
-from analysis.data.environment import environment_defaults
 from analysis.data.schema import SCHEMA, TYPES, ResultsError, listed, read_parquet
+from analysis.environment import environment_defaults
+from analysis.text import shown
 from trainers.columns import COLUMNS
 from trainers.errors import first_line
 

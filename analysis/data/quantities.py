@@ -25,8 +25,8 @@ from analysis.data.trajectories import (
     per_trial,
     trials,
 )
-from analysis.fits.intervals import Array
-from analysis.fits.two_levels import Control
+from analysis.levels.intervals import Array
+from analysis.levels.two_levels import Control
 from trainers.columns import IDENTITY_COLUMNS, TEST_GROUPS
 from trainers.trial import TrialStatus
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.table import Table
-from analysis.fits.intervals import Array, student, summarise
+from analysis.levels.intervals import Array, student, summarise
 
 SYMBOLS = {"samples": "N", "width": "m", "step_size": "η"}
 PLAIN = {**SYMBOLS, "t_min": "T₀", "norm": "R_H", "index": "i"}

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from analysis.data.quantity import Quantity
 from analysis.data.table import Table
-from analysis.fits.intervals import Array
+from analysis.levels.intervals import Array
 from trainers.columns import TEST_GROUPS
 
 INTERPOLATED = 0.05

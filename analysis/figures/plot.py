@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from analysis.fits.intervals import Array
+from analysis.levels.intervals import Array
 
 Role = Literal["points", "hollow", "trials", "left_out", "line", "theory", "mark", "area"]
 

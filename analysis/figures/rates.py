@@ -12,8 +12,8 @@ from analysis.data.quantities import Curve
 from analysis.data.quantity import Quantity
 from analysis.data.sweeps import MATH, PLAIN, SETTING, Setting, held, level_means
 from analysis.figures.plot import Panel, Plot, Series
-from analysis.fits.intervals import Array, student
 from analysis.fits.power_law import PowerLawFit
+from analysis.levels.intervals import Array, student
 from analysis.text import fixed, minus, percent
 from analysis.theory.registry import Kind, predictions
 from analysis.verdicts.evaluation import Evaluation

@@ -51,7 +51,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from analysis.fits.intervals import Array, LevelMeans, Method, student
+from analysis.levels.intervals import Array, LevelMeans, Method, student
 
 LARGEST = 1.75
 """Largest |log| of a correction at the smallest x: a factor of 5.75, up or down."""

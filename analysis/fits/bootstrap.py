@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.fits.intervals import Array
 from analysis.fits.power_law import NAN_PAIR
+from analysis.levels.intervals import Array
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import isotonic_regression
 
-from analysis.fits.intervals import Array, Contrast, LevelMeans, Method
+from analysis.levels.intervals import Array, Contrast, LevelMeans, Method
 
 REFUSAL_P = 1e-3
 """Significance, after Bonferroni over levels, below which a break in the curve is believed."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analysis.fits.intervals import Array
+from analysis.levels.intervals import Array
 
 
 @dataclass(frozen=True)

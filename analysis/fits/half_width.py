@@ -1,7 +1,7 @@
 """Where to put the next trials, so that an exponent's interval narrows most for their cost.
 
 The exponent of y ~ x^-b is a contrast of log level means in which all levels weigh the same
-(analysis.fits.intervals), so its variance follows from the numbers of trials alone:
+(analysis.levels.intervals), so its variance follows from the numbers of trials alone:
 
 | symbol | name      | meaning                                               | shape |
 |--------|-----------|-------------------------------------------------------|-------|
@@ -37,8 +37,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.fits.clusters import spread_curve
-from analysis.fits.intervals import Array, student, summarise
+from analysis.levels.clusters import spread_curve
+from analysis.levels.intervals import Array, student, summarise
 
 Counts = NDArray[np.int64]
 
@@ -61,7 +61,7 @@ class Design:
     """What is known of one curve. x [L] rising; counts, costs and variances as in the module.
 
     own: the levels' own variances, those of the final interval (jackknifed,
-    analysis.fits.intervals).
+    analysis.levels.intervals).
     """
 
     x: Array

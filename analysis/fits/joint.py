@@ -33,9 +33,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.fits.clusters import Clusters
-from analysis.fits.intervals import Array, Contrast, distinct, student
-from analysis.fits.log_means import jackknife
 from analysis.fits.power_law import NAN_PAIR, FitStatus
 from analysis.fits.surface import (
     B_LIMIT,
@@ -48,6 +45,9 @@ from analysis.fits.surface import (
     starts,
     target_at,
 )
+from analysis.levels.clusters import Clusters
+from analysis.levels.intervals import Array, Contrast, distinct, student
+from analysis.levels.log_means import jackknife
 
 MINIMUM_LEVELS = 4
 """Values that each axis must take while the others stay fixed."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.fits.intervals import Array, Contrast, LevelMeans, student
+from analysis.levels.intervals import Array, Contrast, LevelMeans, student
 
 B_LIMIT = 10.0
 """|b| is sought up to here, or further where x spans less than a factor of e: see `limit`."""

@@ -28,9 +28,9 @@ from analysis.fits import diagnostics
 from analysis.fits import offset as offset_fit
 from analysis.fits.diagnostics import Curvature, Holdout, LocalSlope, Spread
 from analysis.fits.growth import OFFSET, POWER, Growth
-from analysis.fits.intervals import Array, Contrast, LevelMeans, Method, distinct, summarise
-from analysis.fits.test_set import TestSet
-from analysis.fits.two_levels import Control, Sharpened
+from analysis.levels.intervals import Array, Contrast, LevelMeans, Method, distinct, summarise
+from analysis.levels.test_set import TestSet
+from analysis.levels.two_levels import Control, Sharpened
 
 MINIMUM_LEVELS = 3
 MINIMUM_LEVELS_OFFSET = 4

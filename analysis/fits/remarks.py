@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from analysis.fits.intervals import Array, distinct
+from analysis.levels.intervals import Array, distinct
 from analysis.text import counted, p_text
 
 LINKED_P = 1e-3

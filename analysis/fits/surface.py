@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.fits.intervals import Array
+from analysis.levels.intervals import Array
 
 Terms = tuple[tuple[str, ...], ...]
 SURFACE: Terms = (("samples",), ("width",))

@@ -21,7 +21,7 @@ from analysis.data.audit import (
 )
 from analysis.data.sweeps import Setting, at_end, has, sweep
 from analysis.figures.audit import figure_name
-from analysis.fits.intervals import student
+from analysis.levels.intervals import student
 from analysis.text import minus
 from trainers.audit.columns import APPROXIMATION_SAMPLES
 

@@ -18,7 +18,7 @@ from analysis.data.quantities import Curve
 from analysis.data.quantity import Quantity
 from analysis.data.sweeps import PLAIN
 from analysis.data.trajectories import INTERPOLATED
-from analysis.fits.intervals import distinct
+from analysis.levels.intervals import distinct
 from analysis.text import percent
 from analysis.theory.registry import Prediction
 from analysis.verdicts.judging import Verdict, levels_listed

@@ -21,9 +21,9 @@ import pandas as pd
 
 from analysis.data.quantities import Curve
 from analysis.data.quantity import GEOMETRIC, OF_THE_KERNEL, Quantity
-from analysis.fits.intervals import Array, summarise
 from analysis.fits.power_law import PowerLawFit, fit_power_law
-from analysis.fits.two_levels import Control
+from analysis.levels.intervals import Array, summarise
+from analysis.levels.two_levels import Control
 from analysis.text import number
 from analysis.theory.registry import Kind, Prediction, predictions
 from analysis.verdicts.asking import range_needed

@@ -19,7 +19,7 @@ from types import MappingProxyType
 import numpy as np
 
 from analysis.data.quantity import Quantity
-from analysis.fits.intervals import Array
+from analysis.levels.intervals import Array
 
 DIMENSIONS = (1, 2, 4)
 """The d of the pilots."""

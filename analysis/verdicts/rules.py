@@ -46,8 +46,8 @@ from enum import StrEnum
 import numpy as np
 
 from analysis.fits.asymptotic import Asymptotic
-from analysis.fits.intervals import student
 from analysis.fits.power_law import FitStatus, PowerLawFit
+from analysis.levels.intervals import student
 from analysis.text import counted, p_text, percent
 from analysis.theory.registry import Kind, Prediction
 

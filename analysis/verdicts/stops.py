@@ -25,7 +25,7 @@ from scipy import special
 from analysis.data.quantities import CONFIGURATION
 from analysis.data.sweeps import SETTING
 from analysis.data.table import Table
-from analysis.fits.intervals import Array
+from analysis.levels.intervals import Array
 from trainers.stopping import RULES as _RULES
 from trainers.stopping import Recorded, Stop, a_priori_constant, regret, stop
 from trainers.trial import TrialStatus

@@ -25,7 +25,7 @@ from scipy import stats
 
 from analysis.data.schema import ResultsError, opened
 from analysis.data.table import Table
-from analysis.fits.intervals import Array
+from analysis.levels.intervals import Array
 from trainers.stopping import Recorded, stop
 
 FILE = "evaluations.parquet"

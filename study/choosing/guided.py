@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from study.choosing.participant import Outcome, Participant, Request
+from study.choosing.theory_choice import Choice, guided_choice
 from study.spec.search import Guided
-from trainers.guided import Choice, guided_choice
 from trainers.stopping import a_priori_constant
 from trainers.trial import TrialConfig, TrialStatus
 

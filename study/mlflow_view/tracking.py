@@ -24,7 +24,6 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag, ViewType
 
-from analysis.data.addresses import shown
 from analysis.data.mlflow_view import (
     LOGGED_SERIES,
     MAX_PARAM,
@@ -40,6 +39,7 @@ from analysis.data.mlflow_view import (
 )
 from analysis.data.quantities import Curve
 from analysis.data.quantity import Quantity
+from analysis.text import shown
 from analysis.verdicts.evaluation import Evaluation
 from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
 from trainers.errors import UserError, first_line

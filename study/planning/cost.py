@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from trainers.batches import batches
 from trainers.limits import (
     CLEAN_POINTS,
     EIGEN_SAMPLES,
@@ -30,6 +29,7 @@ from trainers.limits import (
     STORED_SAMPLES,
     TILE,
 )
+from trainers.network.batches import batches
 from trainers.registry import facts_of
 from trainers.trial import LIMIT_TIME, TrialConfig, grouped
 

@@ -15,7 +15,6 @@ from study.planning.cost import (
     limit_products,
 )
 from study.spec.messages import SpecError
-from trainers.batches import batches, bytes_of_trial
 from trainers.limits import (
     EIGEN_SAMPLES,
     FUSED_MAX_FEATURES,
@@ -24,6 +23,7 @@ from trainers.limits import (
     STORED_SAMPLES,
     TILE,
 )
+from trainers.network.batches import batches, bytes_of_trial
 from trainers.trial import Law, Subspace, TrialConfig
 
 COMPILER_BYTES = 190 << 20

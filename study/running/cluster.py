@@ -16,7 +16,7 @@ from typing import Any
 import ray
 from ray import tune
 
-from analysis.data.environment import environment_defaults
+from analysis.environment import environment_defaults
 from study.planning.plan import Slots, slots_of, usable_cpus
 from study.running.ray_token import token_for_this_run
 from study.spec.messages import SpecError

@@ -4,7 +4,7 @@ seeds: 8                          # 0 to 7, or a list
 seeds: {network: 8, kernel: 128}  # beside every network its kernel limit, on seeds of its own
 
 The second makes of every point a trial of infinite width for each of the kernel's seeds. Those on
-the networks' own data tell what the other ones say of the networks (analysis.fits.two_levels).
+the networks' own data tell what the other ones say of the networks (analysis.levels.two_levels).
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 import fsspec
 
-from analysis.data.addresses import shown
 from analysis.data.files import TEMPORARY, NotAFileError, Writer, check_is_file, write_whole
+from analysis.text import shown
 from study.storage.lock import StorageLockedError
 from trainers.errors import UserError
 

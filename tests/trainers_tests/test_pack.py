@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from trainers import TrialConfig, TrialStatus, train_pack
-from trainers.batches import batches
 from trainers.columns import ERROR_COLUMNS
 from trainers.limits import FUSED_MAX_FEATURES
+from trainers.network.batches import batches
 from trainers.network.passes import initial_weights
 from trainers.pack import SERIES, PackStopped
 from trainers.problem.distributions import make_distribution

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainers.batches import bytes_of_trial
 from trainers.methods.load import trainer_of
+from trainers.network.batches import bytes_of_trial
 from trainers.protocol import Trainer
 from trainers.registry import TRAINERS, facts_of
 from trainers.trial import Cube, TrialConfig

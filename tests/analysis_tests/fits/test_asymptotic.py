@@ -9,8 +9,8 @@ import pytest
 from scipy.optimize import minimize
 
 from analysis.fits.asymptotic import LARGEST, SLOWEST, Asymptotic, likely
-from analysis.fits.intervals import student, summarise
 from analysis.fits.power_law import fit_power_law
+from analysis.levels.intervals import student, summarise
 
 X = 64 * 2.0 ** np.arange(8)
 

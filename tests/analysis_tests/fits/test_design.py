@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.fits.clusters import spread_curve
 from analysis.fits.half_width import (
     MOST_PILOT,
     PILOT,
@@ -18,6 +17,7 @@ from analysis.fits.half_width import (
     pilot_counts,
 )
 from analysis.fits.power_law import fit_power_law
+from analysis.levels.clusters import spread_curve
 
 LEVELS = 2.0 ** np.arange(6, 13)
 COSTS = LEVELS + 64

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from analysis.fits import offset as offset_fit
-from analysis.fits.intervals import summarise
 from analysis.fits.power_law import FitStatus, fit_power_law
+from analysis.levels.intervals import summarise
 
 X = np.geomspace(64, 4096, 7)
 

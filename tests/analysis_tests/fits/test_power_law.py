@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.fits import power_law
-from analysis.fits.intervals import Method, distinct, summarise
 from analysis.fits.power_law import FitStatus, fit_power_law
+from analysis.levels.intervals import Method, distinct, summarise
 
 X = np.array([64.0, 128, 256, 512, 1024, 2048, 4096])
 

@@ -12,8 +12,8 @@ import pytest
 from analysis.data.schema import table_from
 from study.choosing.guided import TheoryGuided
 from study.choosing.participant import outcomes_of
+from study.choosing.theory_choice import guided_choice
 from study.spec.search import Guided
-from trainers.guided import guided_choice
 from trainers.stopping import time_exponent
 from trainers.trial import TrialConfig, failed
 

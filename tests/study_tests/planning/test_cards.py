@@ -11,7 +11,7 @@ from study.planning.cost import DEFAULT_SPEEDS
 from study.planning.memory import SHARE_OF_FREE_MEMORY, memory_of, memory_of_a_worker
 from study.planning.plan import MAXIMUM_SECONDS, local_slots, make_plan, slots_of
 from study.spec.axes import Resources
-from trainers.batches import batches
+from trainers.network.batches import batches
 from trainers.trial import Cube, TrialConfig
 
 CARDS = {"H100": 81_559, "H200": 143_771}

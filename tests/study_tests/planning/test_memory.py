@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from study.planning.memory import COMPILER_BYTES, memory_of, memory_of_a_worker
-from trainers.batches import BATCH_BYTES
+from trainers.network.batches import BATCH_BYTES
 from trainers.trial import Cube, TrialConfig
 
 # Not ru_maxrss: that of a new process starts at the size of the one that forked it.

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from analysis.data.environment import environment_defaults
+from analysis.environment import environment_defaults
 
 
 def test_defaults_hold_for_the_while_and_leave_the_users_own(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.fits.clusters import Clusters
-from analysis.fits.intervals import Method, student, summarise
 from analysis.fits.power_law import fit_power_law
+from analysis.levels.clusters import Clusters
+from analysis.levels.intervals import Method, student, summarise
 
 X = 2.0 ** np.arange(6, 14)
 U = np.log(X) - np.log(X).mean()

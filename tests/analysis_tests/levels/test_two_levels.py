@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from analysis.fits.growth import log_power
-from analysis.fits.intervals import Method, summarise
-from analysis.fits.log_means import jackknife
 from analysis.fits.power_law import fit_power_law
-from analysis.fits.two_levels import Control, _Level, two_levels
+from analysis.levels.intervals import Method, summarise
+from analysis.levels.log_means import jackknife
+from analysis.levels.two_levels import Control, _Level, two_levels
 
 LEVELS = 2.0 ** np.arange(6, 13)
 

@@ -49,8 +49,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.fits.log_means import EQUAL, Array, log_means
-from analysis.fits.test_set import log_sums, spread
+from analysis.levels.log_means import EQUAL, Array, log_means
+from analysis.levels.test_set import log_sums, spread
 
 LEAST_GAIN = 1.05
 """In length, below which an interval is not called shorter."""

@@ -44,10 +44,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from analysis.fits import test_set
-from analysis.fits.clusters import Clusters
-from analysis.fits.log_means import EQUAL, log_means
-from analysis.fits.two_levels import Control, TwoLevels, two_levels
+from analysis.levels import test_set
+from analysis.levels.clusters import Clusters
+from analysis.levels.log_means import EQUAL, log_means
+from analysis.levels.two_levels import Control, TwoLevels, two_levels
 
 Array = NDArray[np.float64]
 
