@@ -29,6 +29,28 @@ ERROR_COLUMNS: tuple[str, ...] = (
 )
 """The columns that `EvaluationSet.weights` gives, in their order."""
 
+UNTRAINED = {
+    "memorizer": "the memorizer f*_emp: the posterior mean under the law of the N clean points",
+    "empirical_bayes": "empirical Bayes: the same, its density cut off by the formula",
+    "empirical_bayes_best": "empirical Bayes with the cut-off that has the least error",
+}
+"""Estimates of f* from the clean points of a data set, without training."""
+
+_BY_TIME = [name for name in ERROR_COLUMNS if "_bin" in name]
+_BY_GROUP = [name for name in ERROR_COLUMNS if "_group" in name]
+
+UNTRAINED_ERRORS: dict[str, tuple[str, str]] = {
+    name.replace("score", estimator, 1): (estimator, name)
+    for estimator in UNTRAINED
+    for name in (
+        "score_error",
+        "score_error_unweighted",
+        *_BY_TIME,
+        *(_BY_GROUP if estimator == "empirical_bayes" else ()),
+    )
+}
+"""Column -> the estimate that it is of, and the one of ERROR_COLUMNS that it is like."""
+
 ColumnType = Literal["string", "int", "float", "bool"]
 
 
@@ -128,6 +150,21 @@ TRIAL_COLUMNS: tuple[Column, ...] = tuple(
                 "float",
                 "1",
                 "2N / lambda_max(K): kernel descent's stability limit",
+            ),
+            *[
+                (
+                    name,
+                    "float",
+                    "1/x^2" if "_unweighted" in like else "x^2",
+                    f"{like} of {UNTRAINED[estimator]}",
+                )
+                for name, (estimator, like) in UNTRAINED_ERRORS.items()
+            ],
+            (
+                "empirical_bayes_best_cutoff",
+                "float",
+                "1",
+                "that cut-off, of the density in (2 pi h)^(-d/2) / N; 0: none. The formula: N^-2",
             ),
             (
                 "seconds",

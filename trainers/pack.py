@@ -36,6 +36,7 @@ from trainers.methods.load import trainer_of
 from trainers.network.batches import batches
 from trainers.network.gradient_descent import Record
 from trainers.problem.distributions import Distribution, make_distribution
+from trainers.problem.empirical_bayes import untrained_columns
 from trainers.problem.evaluation import EvaluationSet, Evaluator
 from trainers.problem.regression import Samples, draw_training_set
 from trainers.protocol import Task
@@ -140,6 +141,7 @@ class _Shared:
         self._distributions: dict[str, Distribution] = {}
         self._evaluations: dict[str, EvaluationSet] = {}
         self._training: dict[str, Samples] = {}
+        self._untrained: dict[str, dict[str, float | None]] = {}
 
     def distribution(self, config: TrialConfig) -> Distribution:
         if config.law_id not in self._distributions:
@@ -199,6 +201,14 @@ class _Shared:
             self._training[key] = draw_training_set(config, self.distribution(config))
         return self._training[key]
 
+    def untrained(self, config: TrialConfig, device: torch.device) -> dict[str, float | None]:
+        """What is possible without training, once for all trials on a data set."""
+        key = content_id([config.data_id, config.test_points])
+        if key not in self._untrained:
+            data, evaluation = self.training(config), self.evaluation(config)
+            self._untrained[key] = untrained_columns(data, evaluation, device)
+        return self._untrained[key]
+
 
 def _has_kernel(config: TrialConfig) -> bool:
     """Whether the kernel's columns are asked for beside a network, and mean something for its
@@ -250,6 +260,7 @@ def _train_batch(
     each_step = [trainer.operations(c) for c in configs]
     per_step = sum(each_step)
     kernels = [shared.kernel(c, recorded, device) if _has_kernel(c) else None for c in configs]
+    untrained = [shared.untrained(c, device) for c in configs]
     tasks = [_task(c, shared.training(c), s) for c, s in zip(configs, sets, strict=True)]
     records = trainer.train(tasks, recorded, device, _ticker(should_stop))
 
@@ -276,6 +287,7 @@ def _train_batch(
             kernel,
             {
                 **sets[b].values(),
+                **untrained[b],
                 **(kernel.values if kernel else {}),
                 "seconds": seconds * each_step[b] / per_step,
                 "device": name,

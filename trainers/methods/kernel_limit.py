@@ -34,6 +34,9 @@ class Problems(Protocol):
     def elements(self, config: TrialConfig, device: torch.device) -> list[RkhsElement]:
         """f_H for each norm of the trial."""
 
+    def untrained(self, config: TrialConfig, device: torch.device) -> dict[str, float | None]:
+        """What is possible without training on the trial's data set, as columns."""
+
 
 def solve(
     configs: Sequence[TrialConfig],
@@ -57,11 +60,16 @@ def solve(
             tick,
         )
         evaluated = problems.evaluation(first).values()
+        possible = []
+        for own in by_data:
+            tick()
+            possible.append(problems.untrained(configs[own[0]], device))
         started = time.perf_counter()
-        for own, columns in zip(by_data, made, strict=True):
+        for own, columns, untrained in zip(by_data, made, possible, strict=True):
             ended = time.perf_counter()
-            values = {
+            values: dict[str, float | str | None] = {
                 **evaluated,
+                **untrained,
                 "seconds": (ended - started) / len(own),
                 "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
                 "node": platform.node(),
@@ -82,7 +90,7 @@ def _reading(config: TrialConfig) -> Reading:
 
 
 def _trajectory(
-    config: TrialConfig, columns: LimitColumns, values: dict[str, float | str]
+    config: TrialConfig, columns: LimitColumns, values: dict[str, float | str | None]
 ) -> Trajectory:
     steps = recorded_steps(config.steps, config.recorded)
     series: dict[str, list[float | None]] = {
