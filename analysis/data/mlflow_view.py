@@ -24,7 +24,7 @@ import pyarrow as pa
 from analysis.data.schema import SCHEMA, TYPES, ResultsError, listed, read_parquet
 from analysis.environment import environment_defaults
 from analysis.text import shown
-from trainers.columns import COLUMNS
+from trainers.columns import COLUMNS, IDENTITY_COLUMNS, TRIAL_COLUMNS, UNTRAINED_ERRORS
 from trainers.errors import first_line
 
 LOGGED_SERIES: tuple[str, ...] = (
@@ -36,6 +36,14 @@ LOGGED_SERIES: tuple[str, ...] = (
 
 Exactly, at every recorded step, they are in the tags SERIES of a trial's run; as metrics, which
 cost a row of the database each, at some steps only: enough for a chart."""
+
+LOGGED_ONCE: tuple[str, ...] = tuple(
+    c.name
+    for c in (*IDENTITY_COLUMNS, *TRIAL_COLUMNS)
+    if c.name not in UNTRAINED_ERRORS or UNTRAINED_ERRORS[c.name][1] == "score_error"
+)
+"""Columns of a trial that go to MLflow, as parameters: of what is possible without training the
+whole errors alone."""
 
 TAG_KIND = "scorerates.kind"
 TAG_TRIAL = "scorerates.trial_id"

@@ -25,6 +25,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag, ViewType
 
 from analysis.data.mlflow_view import (
+    LOGGED_ONCE,
     LOGGED_SERIES,
     MAX_PARAM,
     SERIES,
@@ -41,7 +42,6 @@ from analysis.data.quantities import Curve
 from analysis.data.quantity import Quantity
 from analysis.text import shown
 from analysis.verdicts.evaluation import Evaluation
-from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
 from trainers.errors import UserError, first_line
 from trainers.trial import TrialStatus
 
@@ -226,8 +226,7 @@ class Tracker:
             **series_as_tags(series),
         }
         run = self._client.create_run(self._experiment, began, tags, run_name=run_name(first))
-        names = [c.name for c in (*IDENTITY_COLUMNS, *TRIAL_COLUMNS)]
-        params = {n: logged_value(first[n])[:MAX_PARAM] for n in names if pd.notna(first[n])}
+        params = {n: logged_value(first[n])[:MAX_PARAM] for n in LOGGED_ONCE if pd.notna(first[n])}
         params["width"] = f"{first['width']:.0f}"  # a whole number, or inf
         steps = [int(s) for s in rows["step"]]
         params |= steps_as_params(steps)

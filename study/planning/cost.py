@@ -8,6 +8,8 @@
 |             | a recorded step and trial                                                      |
 | kernel      | kernel entries evaluated, and float64 operations on them (see `kernel_work`,     |
 |             | and `limit_work` for trials of infinite width, which train nothing)            |
+| untrained   | a weight exp(-|x - alpha X_i|^2/2h) a test point and clean point of each data    |
+|             | set, in units of a kernel entry (`untrained_work`)                             |
 | the rest    | `trial` seconds a trial, `pack` seconds a pack                                 |
 
 B, N and m are those of the padded batches that the trainer would make.
@@ -122,7 +124,9 @@ def seconds_of(trials: Sequence[TrialConfig], speeds: Speeds) -> float:
         entries / speeds.entries + THIN * operations / speeds.products
         for entries, operations in works
     )
-    return speeds.pack + len(trials) * speeds.trial + trained + kernel
+    distinct = {(t.law, t.diffusion, t.samples, t.seed, t.study_seed): t for t in trials}
+    untrained = math.fsum(map(untrained_work, distinct.values()))
+    return speeds.pack + len(trials) * speeds.trial + trained + kernel + untrained / speeds.entries
 
 
 def _batch_seconds(batch: Sequence[TrialConfig], speeds: Speeds) -> float:
@@ -163,6 +167,12 @@ def _by_data_set(trials: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
     return grouped(
         trials, lambda t: (t.law, t.diffusion, t.samples, t.seed, t.study_seed, t.bias, t.norms)
     )
+
+
+def untrained_work(trial: TrialConfig) -> float:
+    """What the memorizer of a trial's data set takes, in kernel entries: a weight costs as much as
+    an entry at d = 2, and twice that at d = 8 (measured on a core)."""
+    return trial.samples * trial.test_points * (4 + trial.dimension) / 6
 
 
 def kernel_work(data_set: Sequence[TrialConfig]) -> tuple[float, float]:

@@ -37,7 +37,8 @@ SHARE_OF_FREE_MEMORY = 0.8
 
 def memory_of(trials: Sequence[TrialConfig]) -> int:
     """Bytes by which a worker grows that trains these trials as one pack, `import torch` excepted:
-    its largest batch, data and evaluation sets, and the kernel's matrices, bases and columns."""
+    its largest batch, data and evaluation sets, the kernel's matrices, bases and columns, and two
+    tiles of the memorizer."""
     if not trials:
         return 0
     trained = [members for members in batches(trials) if not trials[members[0]].infinite]
@@ -53,7 +54,8 @@ def memory_of(trials: Sequence[TrialConfig]) -> int:
     fixed = EAGER_BYTES if eager else COMPILER_BYTES
     laws = sum(map(_law_values, {t.law for t in trials}))
     limits = 8 * max((_limit_values(t) for t in trials if t.infinite), default=0)
-    values = evaluated + sum(data.values()) + laws
+    tiles = max(2 * min(t.samples, TILE["cpu"]) * min(t.test_points, TILE["cpu"]) for t in trials)
+    values = evaluated + sum(data.values()) + laws + tiles
     return fixed + batch + 8 * values + limits + _kernel_bytes(kernels)
 
 

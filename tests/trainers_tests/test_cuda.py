@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from trainers.columns import UNTRAINED_ERRORS
 from trainers.methods.full_batch import Descent
 from trainers.network import graphs
 from trainers.network.graphs import Replayed
@@ -47,6 +48,8 @@ def test_packs_have_the_cpu_s_numbers(d: int) -> None:
             a, b = (np.array(t.series[name], dtype=float) for t in (own, other))
             close = 1e-3 if name == "coupling" else 1e-4
             np.testing.assert_allclose(a, b, rtol=close, atol=1e-9, err_msg=name)
+        for name in UNTRAINED_ERRORS:
+            assert other.values[name] == pytest.approx(own.values[name], rel=1e-9)
 
 
 def test_float32_stays_close_to_float64() -> None:

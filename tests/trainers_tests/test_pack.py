@@ -1,7 +1,10 @@
 """`train_pack`: packed equals one by one, errors are what they claim, failure is data."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
 from trainers import TrialConfig, TrialStatus, train_pack
 from trainers.columns import ERROR_COLUMNS
@@ -10,8 +13,9 @@ from trainers.network.batches import batches
 from trainers.network.passes import initial_weights
 from trainers.pack import SERIES, PackStopped
 from trainers.problem.distributions import make_distribution
+from trainers.problem.empirical_bayes import untrained_columns
 from trainers.problem.evaluation import EvaluationSet
-from trainers.problem.regression import draw_holdout_set, draw_training_set
+from trainers.problem.regression import Samples, draw_holdout_set, draw_training_set
 from trainers.problem.test_points import draw_test_set, time_weights
 from trainers.trial import recorded_steps
 
@@ -168,3 +172,36 @@ def test_wrong_devices_and_missing_data_are_named() -> None:
     law = {"kind": "atoms", "dimension": 2, "count": 3, "sha256": "c" * 64}
     with pytest.raises(ValueError, match="cccc"):
         train_pack([config(law=law)], "cpu")
+
+
+def test_what_is_possible_without_training_is_one_a_data_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same columns at every width, step size, trainer and at infinite width, computed once; and
+    those of a trial alone."""
+    law = make_distribution(config().law)
+    evaluation = EvaluationSet.draw(config(), law)
+    expected = untrained_columns(draw_training_set(config(), law), evaluation, torch.device("cpu"))
+    sizes: list[int] = []
+
+    def counted(data: Samples, *others: Any) -> dict[str, float | None]:
+        sizes.append(len(data))
+        return untrained_columns(data, *others)
+
+    monkeypatch.setattr("trainers.pack.untrained_columns", counted)
+    same = [
+        config(),
+        config(width=8, step_size=0.5),
+        config(bias=False),
+        config(initialisation="plain"),
+        config(step_size=1e6),
+        config(trainer="adam"),
+        config(width=float("inf")),
+    ]
+    got = train_pack([*same, config(samples=41)], "cpu")
+    assert sorted(sizes) == [40, 41]
+    assert {t.status for t in got} == {TrialStatus.COMPLETED, TrialStatus.DIVERGED}
+    for trajectory in got[:-1]:
+        assert {k: trajectory.values[k] for k in expected} == expected
+    (alone,) = train_pack([config(samples=41)], "cpu")
+    assert {k: alone.values[k] for k in expected} == {k: got[-1].values[k] for k in expected}

@@ -20,7 +20,14 @@ from mlflow import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 from services import MlflowServer, postgresql
 
-from analysis.data.mlflow_view import LOGGED_SERIES, SERIES, TAG_KIND, TAG_STATUS, TAG_TRIAL
+from analysis.data.mlflow_view import (
+    LOGGED_ONCE,
+    LOGGED_SERIES,
+    SERIES,
+    TAG_KIND,
+    TAG_STATUS,
+    TAG_TRIAL,
+)
 from analysis.data.results import load_results, tidy
 from analysis.data.schema import ResultsError, table_from
 from analysis.verdicts.evaluation import Evaluation
@@ -90,9 +97,7 @@ def runs(uri: str, kind: str = "trial", study: str = "test") -> list:
 
 
 LOGGED = [
-    c.name
-    for c in COLUMNS
-    if c.per == "trial" or c.name in (*LOGGED_SERIES, "step", "effective_time")
+    c.name for c in COLUMNS if c.name in (*LOGGED_ONCE, *LOGGED_SERIES, "step", "effective_time")
 ]
 
 

@@ -8,7 +8,14 @@ from dataclasses import replace
 import pytest
 
 from study.planning import cost
-from study.planning.cost import DEFAULT_SPEEDS, Speeds, has_kernel, kernel_work, seconds_of
+from study.planning.cost import (
+    DEFAULT_SPEEDS,
+    Speeds,
+    has_kernel,
+    kernel_work,
+    seconds_of,
+    untrained_work,
+)
 from trainers.trial import Cube, TrialConfig
 
 NOTHING = Speeds(math.inf, math.inf, 0, 0, math.inf, math.inf, 0, 0, 0)
@@ -66,11 +73,26 @@ def test_one_reference_serves_a_data_sets_widths_and_step_sizes() -> None:
     more = seconds_of([trial(), trial(step_size=0.5)], speeds)
     assert one < more < 1.5 * one
     assert seconds_of([trial(), trial(seed=1)], speeds) == pytest.approx(2 * one)
-    assert seconds_of([trial(kernel=False)], speeds) == 0
-    assert seconds_of([trial(trainer="adam")], speeds) == 0
+    untrained = untrained_work(trial())
+    assert seconds_of([trial(kernel=False)], speeds) == pytest.approx(untrained)
+    assert seconds_of([trial(trainer="adam")], speeds) == pytest.approx(untrained)
     assert has_kernel(trial(trainer="sgd"))
     plain = [trial(width=m, initialisation="plain") for m in (64, 128)]
     assert seconds_of(plain, speeds) > 2.5 * one
+
+
+def test_what_is_possible_is_counted_once_a_data_set() -> None:
+    """A weight a test point and clean point, whatever trials there are: networks or their limit."""
+    speeds = replace(NOTHING, entries=1.0)
+    sizes = {"test_points": 100, "holdout_points": 4, "kernel": False}
+    expected = 512 * 100 * (4 + 2) / 6
+    networks = [trial(width=m, step_size=eta, **sizes) for m in (64, 128) for eta in (0.5, 1.0)]
+    assert seconds_of(networks, speeds) == pytest.approx(expected)
+    assert seconds_of([*networks, trial(seed=1, **sizes)], speeds) == pytest.approx(2 * expected)
+    limit = trial(width=math.inf, **{**sizes, "norms": (1.0, 2.0), "kernel": True})
+    alone = seconds_of([limit], speeds)
+    assert alone > expected
+    assert seconds_of([*networks, limit], speeds) == pytest.approx(alone)
 
 
 def test_kernel_work_grows_as_its_route_says() -> None:

@@ -236,14 +236,11 @@ def test_the_memorizers_error_at_four_dimensions() -> None:
 )
 def test_error_falls_as_one_over_n_on_the_quickstarts_laws(law: dict[str, Any]) -> None:
     sets: dict[str, EvaluationSet] = {}
-    levels = [64, 128, 256, 512, 1024, 2048, 4096]
+    levels = [64, 128, 256, 512, 1024]
     means = []
     for n in levels:
-        seeds = range(24 if n <= 512 else 6)
-        errors = [
-            columns(config(law=law, samples=n, seed=s), sets)["empirical_bayes_error"]
-            for s in seeds
-        ]
+        trials = [config(law=law, samples=n, seed=seed) for seed in range(64)]
+        errors = [columns(c, sets)["empirical_bayes_error"] for c in trials]
         means.append(np.mean(errors, dtype=float))  # type: ignore[arg-type]
     exponent = -np.polyfit(np.log(levels), np.log(means), 1)[0]
     assert 0.85 < exponent < 1.1
