@@ -74,7 +74,7 @@ def case(
 )
 def test_memorizer_is_the_exact_sum(given: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TILE, "cpu", 7)  # several tiles of either kind, the last ones not full
-    found, expected = memorize(*given, CPU), exact(*given)
+    found, expected = memorize(*given, device=CPU), exact(*given)
     np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(found.log_sum, expected.log_sum, rtol=1e-12, atol=1e-13)
 
