@@ -166,9 +166,11 @@ def likely(means: LevelMeans) -> Likely | None:
 
 def _roughened(seen: _Seen, means: LevelMeans) -> _Seen:
     """With errors times the Birge ratio where the curve is rougher than its seeds explain."""
+    if means.method is Method.RESIDUALS:  # errors that rest on the scatter hold it already
+        return seen
     whole = _seen(means, len(means.x))
     size = 0 if whole is None else len(whole.rows)
-    if whole is None or size < 3 or means.method is Method.RESIDUALS:
+    if whole is None or size < 3:
         return seen
     f = whole.bends_freedom
     least = min(float(_shapes(whole, sign)[0].min()) for sign in (1.0, -1.0))
