@@ -297,7 +297,10 @@ def _without_exponent(
 def _note(means: LevelMeans, bias: float, error: float) -> str:
     notes = []
     if means.method is Method.RESIDUALS:
-        notes.append("one value at some level: the interval rests on the scatter about the line")
+        why = (
+            "one value at some level" if means.count.min() == 1 else "values repeat at most levels"
+        )
+        notes.append(f"{why}: the interval rests on the scatter about the line")
     if means.method is Method.SEEDS and means.seeds < 3:
         notes.append(f"only {means.seeds} seeds link the levels: add seeds for a useful interval")
     if abs(bias) > error / 2 > 0:

@@ -21,7 +21,8 @@ and they widen the interval where a skewed noise makes the first order too optim
 benchmarks/coverage.py both matter below ten seeds. The mean of log y would be exact for lognormal
 noise of constant size, and is off by the change of half its variance wherever that changes.
 
-Four ways to the variance, chosen by `summarise` from the design alone, never from the values:
+Four ways to the variance, chosen by `summarise` from the design alone, never from the values, but
+for values that repeat:
 
 - `SEEDS` (per-seed slopes): a seed stands at several levels and its effect is shared between them.
   Where all stand at all levels, seed s has its own slope sum_l c_l p_sl; the variance is that of S
@@ -31,7 +32,9 @@ Four ways to the variance, chosen by `summarise` from the design alone, never fr
   freedom, so that the noise may differ from level to level.
 - `TWO_LEVELS`: the same where the kernel limit stands on the seeds of the network and on more:
   means and errors are those of `two_levels`.
-- `RESIDUALS`: one value at some level, so the scatter about the line is all there is.
+- `RESIDUALS`: one value at some level, or the same value over and over at most levels (copies, one
+  seed under several names, or noise below the last digit that was kept): the scatter about the
+  line is all there is.
 """
 
 from __future__ import annotations
@@ -200,16 +203,17 @@ def summarise(
     `geometric`: the level means are geometric ones; see `log_means`.
     The rule: SEEDS when every level has two seeds or more and at least two seeds stand at two
     levels or more; else LEVELS when every level has two values or more, TWO_LEVELS where the
-    control sharpens one or more of them; else RESIDUALS.
+    control sharpens one or more of them; else RESIDUALS, and so where values `repeat`.
     """
     levels, where = distinct(x)
     count = np.bincount(where)
     mean, log_mean, share = log_means(where, y, geometric)
     variance = np.bincount(where, share**2) * count / np.maximum(count - 1, 1)
     seeds = int(count.min())
-    method = Method.LEVELS if seeds >= 2 else Method.RESIDUALS
+    scatter = not repeat(where, y)
+    method = Method.LEVELS if seeds >= 2 and scatter else Method.RESIDUALS
     clusters = None
-    if seed is not None:
+    if seed is not None and scatter:
         names, who = np.unique(seed, return_inverse=True)
         u = np.log(levels) - np.log(levels).mean()
         shared = Clusters.of(who, where, share, u)
@@ -232,6 +236,17 @@ def summarise(
         both=both,
         alone=alone,
     )
+
+
+def repeat(where: NDArray[np.int64], y: Array) -> bool:
+    """Whether at more than half of the levels with two values or more all values are equal, but for
+    rounding: how far they scatter then says nothing of their error."""
+    count = np.bincount(where)
+    least, most = np.full(len(count), np.inf), np.zeros(len(count))
+    np.minimum.at(least, where, y)
+    np.maximum.at(most, where, y)
+    several = count > 1
+    return 2 * np.count_nonzero((most - least <= EQUAL * most) & several) > several.sum()
 
 
 def distinct(x: Array) -> tuple[Array, NDArray[np.int64]]:

@@ -29,7 +29,7 @@ In order; exponents are b in error ~ axis^-b, [low, high] is the fit's interval:
    A law of growth that is asked of the measured range alone (`Growth.within`) is not extrapolated:
    its interval is the plain one, however the curve bends about it.
    A fit with an offset has its bend in its form: the curve must not bend about that form (score
-   test of a quadratic, at 10 %), or `undetermined`.
+   test of a quadratic, at 10 %) by more than leaves the verdict as it is, or `undetermined`.
 
 `undetermined` says what would settle it: seeds (half-width ~ t/sqrt(seeds)) or range (half-width
 ~ range^-3/2 at the same density of levels), computed from the present interval.
@@ -238,6 +238,9 @@ def of_zero(prediction: Prediction) -> bool:
 def _drift(prediction: Prediction, fit: PowerLawFit, word: Word) -> str:
     """Rule 4: why the curve's drift forbids `word`; empty when it does not."""
     if fit.misfit is not None and fit.misfit.p_value < DRIFT_P:
+        low, high, reach = *fit.ci, abs(fit.misfit.drift)
+        if word_for(prediction, low - reach, high + reach) is word:
+            return ""
         return (
             f"the curve bends about {fit.growth.form} ({p_text(fit.misfit.p_value)}), so its "
             "exponent is not that of large values: extend the range, or leave out the smallest"

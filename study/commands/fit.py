@@ -6,6 +6,7 @@ import difflib
 import itertools
 import json
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,6 +52,9 @@ SEED_NAMES = frozenset(
 )
 """Column names that say which rows share effects, as people call them."""
 
+STDIN = 0
+"""The descriptor of standard input."""
+
 MOST_SLOPES = 8
 """More local slopes than this are told by the first, the middle and the last, and their span."""
 
@@ -59,7 +63,11 @@ KINDS = (Kind.BOUND, Kind.SHARP)
 
 def fit(
     csv: Annotated[
-        Path, typer.Argument(metavar="CSV", help="A table with a header: one row per value of y.")
+        Path,
+        typer.Argument(
+            metavar="CSV",
+            help="A table with a header, a row per value of y; - is standard input.",
+        ),
     ],
     x: Annotated[str, typer.Option("--x", help="The column of x, such as the sample size.")],
     y: Annotated[str, typer.Option("--y", help="The column of y, such as the error.")],
@@ -85,21 +93,31 @@ def fit(
     from analysis.fits.growth import log_power
     from analysis.fits.power_law import fit_power_law
     from analysis.fits.remarks import remarks
+    from analysis.levels.intervals import Method
     from analysis.verdicts.judging import judge
 
+    piped = csv == Path("-")
+    if piped:
+        if sys.stdin is None:
+            raise SpecError("standard input is closed: pipe the table in, or name its file")
+        csv = Path("standard input")
     prediction = _prediction(csv.stem, x, y, theory, kind, margin)
     if not 0 < level < 1:
         raise SpecError(f"--level {level:g}: must lie between 0 and 1, such as 0.95")
     if not math.isfinite(log_factor):
         raise SpecError(f"--log-power {log_factor}: must be a number, such as 1")
-    xs, ys, seeds = read_columns(csv, x, y, seed)
+    xs, ys, seeds, read = read_columns(csv, x, y, seed, STDIN if piped else None)
     growth = log_power(log_factor, offset)
     found = fit_power_law(xs, ys, seeds, level=level, growth=growth)
     verdict = None if prediction is None else judge(prediction, found)
-    resampled = _resampled(xs, ys, seeds, growth, level) if found.ok else None
+    linked = seeds if found.ok and found.method is Method.SEEDS else None
+    resampled = _resampled(xs, ys, linked, growth, level)
     notes = [note for note in (found.message, *remarks(xs, ys, seeds)) if note]
+    for note in read:
+        typer.echo(on_one_line(f"{csv}: {note}"), err=True)
     if as_json:
-        print(json.dumps(_described(found, verdict, resampled, notes), indent=2, allow_nan=False))
+        described = _described(found, verdict, resampled, [*read, *notes])
+        print(json.dumps(described, indent=2, allow_nan=False))
     elif found.ok:
         _print(csv, x, y, found, verdict, resampled, notes)
     if not found.ok:
@@ -128,14 +146,15 @@ def _prediction(
 
 
 def read_columns(
-    path: Path, x: str, y: str, seed: str | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64] | None]:
-    """x, y [n] and seed [n] or None, of a CSV file with a header; seeds numbered in order of their
-    first row. Raises SpecError naming the option, the column and the row that is wrong."""
+    path: Path, x: str, y: str, seed: str | None, descriptor: int | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64] | None, list[str]]:
+    """x, y [n] and seed [n] or None, of a CSV file with a header, and what to say of how it was
+    read; seeds numbered in order of their first row. descriptor: of the file where it is open
+    already. Raises SpecError naming the option, the column and the row that is wrong."""
     import numpy as np
 
     try:
-        table = parse_csv(path, read_bytes(path))
+        table = parse_csv(path, read_bytes(path, descriptor=descriptor))
         rows = table.rows()
         line, first = next(rows, (0, []))
         names = _header(path, line, first)
@@ -156,8 +175,7 @@ def read_columns(
             cells.append([row[c].strip() if c < len(row) else "" for c in wanted])
     except LawError as error:
         raise SpecError(str(error)) from None
-    if notes := (*table.notes, *decimals.notes):
-        typer.echo(on_one_line(f"{path}: {', '.join(notes)}"), err=True)
+    told = [", ".join(notes)] if (notes := (*table.notes, *decimals.notes)) else []
     if not lines:
         raise SpecError(f"{path}: has a header and no rows")
     xs, ys = (
@@ -166,14 +184,14 @@ def read_columns(
     )
     if seed is None:
         if like is not None:
-            _say_unused(path, names[like], [row[2] for row in cells], xs)
-        return xs, ys, None
+            told += _unused(names[like], [row[2] for row in cells], xs)
+        return xs, ys, None, told
     order: dict[str, int] = {}
     for line, row in zip(lines, cells, strict=True):
         if not row[2]:
             raise SpecError(f"{path}: --seed {seed}: line {line} is empty; name its seed")
         order.setdefault(row[2], len(order))
-    return xs, ys, np.asarray([order[row[2]] for row in cells], dtype=np.int64)
+    return xs, ys, np.asarray([order[row[2]] for row in cells], dtype=np.int64), told
 
 
 def _seed_like(names: list[str], used: list[int]) -> int | None:
@@ -183,18 +201,18 @@ def _seed_like(names: list[str], used: list[int]) -> int | None:
     )
 
 
-def _say_unused(path: Path, name: str, labels: list[str], x: NDArray[np.float64]) -> None:
-    """Say that a column looks like seeds, where its values come again at other x."""
+def _unused(name: str, labels: list[str], x: NDArray[np.float64]) -> list[str]:
+    """A sentence that a column looks like seeds, where its values come again at other x."""
     places: dict[str, set[float]] = {}
     for label, at in zip(labels, x.tolist(), strict=True):
         places.setdefault(label, set()).add(at)
-    if sum(len(found) > 1 for label, found in places.items() if label) > 1:
-        told = (
-            f"{path}: column {name} has the same values at several x, and rows of different x are "
-            f"taken to be independent: if those with the same {name} share data or initial "
-            f"weights, give --seed {name!r}"
-        )
-        typer.echo(on_one_line(told), err=True)
+    if sum(len(found) > 1 for label, found in places.items() if label) < 2:
+        return []
+    return [
+        f"column {name} has the same values at several x, and rows of different x are taken to be "
+        f"independent: if those with the same {name} share data or initial weights, give --seed "
+        f"{name!r}"
+    ]
 
 
 def _header(path: Path, line: int, cells: list[str]) -> list[str]:

@@ -22,6 +22,7 @@ import gzip
 import io
 import itertools
 import lzma
+import os
 import re
 import stat
 import zipfile
@@ -141,16 +142,17 @@ class CsvFile:
         return Decimals(decimal, thousands or bool(line and point))
 
 
-def read_bytes(path: Path, regular: bool = False) -> bytes:
+def read_bytes(path: Path, regular: bool = False, descriptor: int | None = None) -> bytes:
     """The bytes of a file, read once. regular: refuse a pipe or a device, which may keep one
-    waiting. Raises LawError."""
+    waiting. descriptor: of what is open already, `path` being what to call it. Raises LawError."""
+    file = path if descriptor is None else descriptor
     try:
-        kind = path.stat()
+        kind = os.stat(file)
         if regular and not (stat.S_ISREG(kind.st_mode) or stat.S_ISDIR(kind.st_mode)):
             raise LawError(f"{path} is a pipe or a device: save its rows in a file")
         if stat.S_ISREG(kind.st_mode):
             _refuse_large(path, kind.st_size)
-        with path.open("rb") as stream:
+        with open(file, "rb", closefd=descriptor is None) as stream:
             data = stream.read(MAXIMUM_BYTES + 1)
     except LawError:
         raise

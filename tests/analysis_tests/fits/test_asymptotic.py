@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scipy.optimize import minimize
 
 from analysis.fits.asymptotic import LARGEST, SLOWEST, Asymptotic, likely
 from analysis.fits.power_law import fit_power_law
-from analysis.levels.intervals import student, summarise
+from analysis.levels.intervals import Contrast, LevelMeans, student, summarise
 
 X = 64 * 2.0 ** np.arange(8)
 
@@ -35,7 +36,8 @@ def seen(
 
 @pytest.mark.parametrize(("k", "q"), [(1.0, 0.5), (-0.5, 0.5), (2.0, 1.0), (0.5, 0.3)])
 def test_clean_data_give_the_planted_limit(k: float, q: float) -> None:
-    possible = likely(summarise(np.tile(X, 3), np.tile(curve(k, q), 3), None))
+    tiny = np.exp(1e-7 * np.random.default_rng(0).standard_normal((3, len(X))))
+    possible = likely(summarise(np.tile(X, 3), (curve(k, q) * tiny).ravel(), None))
     assert possible is not None
     made = possible.limits(0.95)
     assert made.bent
@@ -43,6 +45,25 @@ def test_clean_data_give_the_planted_limit(k: float, q: float) -> None:
     assert made.low <= 0.5 <= made.high
     assert made.high - made.low < 0.01
     assert made.exponent == pytest.approx(0.5, abs=0.005)
+
+
+def test_one_value_a_level_takes_as_many_contrasts_as_bends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many the levels: their roughness, a covariance of them all, is not asked."""
+    asked = 0
+    contrast = LevelMeans.contrast
+
+    def counted(*given: Any, **named: Any) -> Contrast:
+        nonlocal asked
+        asked += 1
+        return contrast(*given, **named)
+
+    monkeypatch.setattr(LevelMeans, "contrast", counted)
+    x = np.geomspace(64, 8192, 100)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(100)
+    assert likely(summarise(x, x**-0.5 * np.exp(noise))) is not None
+    assert asked < 30
 
 
 def test_a_straight_curve_has_its_plain_interval() -> None:

@@ -444,3 +444,35 @@ def test_geometric_means_hold_where_values_are_very_skewed() -> None:
     fit = fit_power_law(x, y, geometric=True)
     slope = np.polyfit(np.log(x), np.log(y), 1)[0]
     assert fit.exponent == pytest.approx(-slope)
+
+
+# --- values that repeat ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("digits", [3, 5, 8])
+@pytest.mark.parametrize("linked", [False, True])
+def test_seeds_that_all_say_the_same_leave_the_rounding_to_judge_by(
+    digits: int, linked: bool
+) -> None:
+    """What is left of a power law kept to so many digits is rounding; copies do not hide it."""
+    rng = np.random.default_rng(digits)
+    seed = np.repeat(np.arange(3), len(X)) if linked else None
+    held = 0
+    for _ in range(100):
+        b = rng.uniform(0.1, 1)
+        y = np.array([float(f"{v:.{digits}g}") for v in rng.uniform(1, 10) * X**-b])
+        fit, single = fit_power_law(np.tile(X, 3), np.tile(y, 3), seed), fit_power_law(X, y)
+        assert fit.ci == pytest.approx(single.ci, rel=1e-12)
+        assert fit.method is Method.RESIDUALS
+        assert fit.message.startswith("values repeat at most levels: ")
+        held += fit.ci[0] <= b <= fit.ci[1]
+    assert held >= 90
+
+
+def test_values_that_repeat_at_a_few_levels_are_values_like_others() -> None:
+    x, y, seed = sample(4, 0.1)
+    for equal, method in ((3, Method.SEEDS), (4, Method.RESIDUALS)):
+        some = np.where(np.isin(x, X[:equal]), x**-0.5, y)
+        assert fit_power_law(x, some, seed).method is method
+    one_value = np.isin(x, X[1:]) | (seed == 0)
+    assert fit_power_law(x[one_value], y[one_value]).message.startswith("one value at some level")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -182,11 +184,11 @@ def test_the_same_table_in_many_clothes(
 ) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(data.encode() if isinstance(data, str) else data)
-    x, y, seed = read_columns(path, "N", "e", "run")
+    x, y, seed, told = read_columns(path, "N", "e", "run")
     np.testing.assert_array_equal(x, [64, 128, 256, 64, 128, 256])
     np.testing.assert_array_equal(y, [0.395, 0.285, 0.2175, 0.375, 0.295, 0.2015])
     np.testing.assert_array_equal(seed, [0, 0, 0, 1, 1, 1])
-    assert capsys.readouterr().err == (f"{path}: {said}\n" if said else "")
+    assert told == ([said] if said else [])
 
 
 def test_a_pipe_is_read(tmp_path: Path, csv: Path, capsys: Capture) -> None:
@@ -199,6 +201,57 @@ def test_a_pipe_is_read(tmp_path: Path, csv: Path, capsys: Capture) -> None:
     through_a_pipe = json.loads(capsys.readouterr().out)
     assert command(*columns(csv), "--json") == 0
     assert json.loads(capsys.readouterr().out) == through_a_pipe
+
+
+def test_standard_input_is_read_like_a_file(csv: Path) -> None:
+    """As a pipe, as the file itself, and where there is none."""
+    fit = [sys.executable, "-m", "study.cli", "fit", "-", *columns(csv)[1:]]
+
+    def piped(data: bytes, *options: str) -> subprocess.CompletedProcess[str]:
+        made = subprocess.run([*fit, *options], input=data, capture_output=True, check=False)
+        return subprocess.CompletedProcess(
+            made.args, made.returncode, made.stdout.decode(), made.stderr.decode()
+        )
+
+    found = piped(csv.read_bytes(), "--json")
+    assert found.returncode == 0
+    with csv.open("rb") as file:
+        same = subprocess.run([*fit, "--json"], stdin=file, capture_output=True, check=False)
+    assert same.stdout.decode() == found.stdout
+    assert "(t on log level means)" in piped(csv.read_bytes()).stdout
+    assert "from standard input" in piped(gzip.compress(csv.read_bytes())).stdout
+    wrong = piped(csv.read_bytes() + b"64, n/a, run 9\n")
+    assert wrong.returncode == 2
+    assert "error: standard input: --y test error: line 44 holds 'n/a'" in wrong.stderr
+    closed = subprocess.run(
+        ["sh", "-c", '"$@" <&-', "sh", *fit], capture_output=True, text=True, check=False
+    )
+    assert closed.returncode == 2
+    assert closed.stderr.startswith("error: standard input is closed: ")
+
+
+def test_json_has_every_note_that_the_text_has(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    rng = np.random.default_rng(0)
+    rows = [f"{n:g};{v:.5g};{s}" for s in range(3) for n, v in zip(N, noisy(rng), strict=True)]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["N;e;seed", *rows, rows[0]]).replace(".", ",") + "\n")
+    assert command(path, "--x", "N", "--y", "e", "--json") == 0
+    read = capsys.readouterr()
+    notes = json.loads(read.out)["notes"]
+    assert command(path, "--x", "N", "--y", "e") == 0
+    told = capsys.readouterr()
+    assert told.err == read.err
+    in_text = told.err.replace(f"{path}: ", "").splitlines()
+    in_text += [line.split(maxsplit=1)[1] for line in told.out.splitlines() if line[:4] == "note"]
+    assert [note.strip() for note in in_text] == notes
+    assert [note.split()[0] for note in notes] == ["columns", "column", "1"]
+
+
+def noisy(rng: np.random.Generator) -> np.ndarray:
+    return np.asarray(3 * N**-0.5 * np.exp(0.05 * rng.standard_normal(len(N))))
 
 
 def test_many_levels_and_huge_amplitudes_are_said_briefly(
