@@ -246,7 +246,8 @@ def repeat(where: NDArray[np.int64], y: Array) -> bool:
     np.minimum.at(least, where, y)
     np.maximum.at(most, where, y)
     several = count > 1
-    return 2 * np.count_nonzero((most - least <= EQUAL * most) & several) > several.sum()
+    equal = (most - least <= EQUAL * most) & several
+    return bool(2 * equal.sum() > several.sum())
 
 
 def distinct(x: Array) -> tuple[Array, NDArray[np.int64]]:

@@ -205,7 +205,7 @@ def test_a_pipe_is_read(tmp_path: Path, csv: Path, capsys: Capture) -> None:
 
 def test_standard_input_is_read_like_a_file(csv: Path) -> None:
     """As a pipe, as the file itself, and where there is none."""
-    fit = [sys.executable, "-m", "study.cli", "fit", "-", *columns(csv)[1:]]
+    fit = [sys.executable, "-m", "study.cli", "fit", "-", *map(str, columns(csv)[1:])]
 
     def piped(data: bytes, *options: str) -> subprocess.CompletedProcess[str]:
         made = subprocess.run([*fit, *options], input=data, capture_output=True, check=False)
