@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Quantity(StrEnum):
-    """What a curve shows; one value per trial."""
+    """What a curve shows; one value per trial, or per data set (UNTRAINED)."""
 
     BEST_ERROR = "best_score_error"
     BEST_ERROR_ASSESSED = "best_score_error_assessed"
@@ -18,6 +18,10 @@ class Quantity(StrEnum):
     COUPLING_AT_TIME = "coupling_at_fixed_time"
     KERNEL_BEST_ERROR = "kernel_best_score_error"
     KERNEL_BEST_TIME = "kernel_best_effective_time"
+    MEMORIZER = "memorizer_error"
+    EMPIRICAL_BAYES = "empirical_bayes_error"
+    EMPIRICAL_BAYES_UNWEIGHTED = "empirical_bayes_error_unweighted"
+    EMPIRICAL_BAYES_BEST = "empirical_bayes_best_error"
     APPROXIMATION = "approximation"
     NTK_EIGENVALUE = "ntk_eigenvalue"
 
@@ -28,6 +32,14 @@ OF_THE_KERNEL = (
     Quantity.KERNEL_BEST_TIME,
 )
 """Quantities of the kernel limit alone, whatever the width."""
+
+UNTRAINED = (
+    Quantity.MEMORIZER,
+    Quantity.EMPIRICAL_BAYES,
+    Quantity.EMPIRICAL_BAYES_UNWEIGHTED,
+    Quantity.EMPIRICAL_BAYES_BEST,
+)
+"""Quantities of a data set, without training; each is the column of its name."""
 
 GEOMETRIC = (Quantity.BEST_TIME, Quantity.KERNEL_BEST_TIME)
 """Quantities whose level means are geometric ones: best times are very skewed over seeds."""

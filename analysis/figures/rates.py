@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.quantities import Curve
-from analysis.data.quantity import Quantity
+from analysis.data.quantity import UNTRAINED, Quantity
 from analysis.data.sweeps import MATH, PLAIN, SETTING, Setting, held, level_means
 from analysis.figures.plot import Panel, Plot, Series
+from analysis.figures.possible import EXPLAINED, estimates, possible
 from analysis.fits.power_law import PowerLawFit
 from analysis.levels.intervals import Array, student
 from analysis.text import fixed, minus, percent
@@ -59,6 +60,11 @@ NAMES: dict[str, tuple[str, str, str]] = {
         r"kernel's best effective time $\eta\tau$*",
         "kernel",
     ),
+    Quantity.EMPIRICAL_BAYES: (
+        "Score error of empirical Bayes, without training,",
+        ERROR,
+        "empirical Bayes",
+    ),
     Quantity.APPROXIMATION: ("Approximation error", r"approximation ($x^2$)", "approximation"),
     Quantity.NTK_EIGENVALUE: ("Kernel eigenvalues", r"eigenvalue / $N$", "eigenvalue"),
 }
@@ -82,13 +88,18 @@ _VARIABLES = {**MATH, "t_min": "$T_0$", "norm": "$R_H$", "index": "$i$"}
 GRID = 60
 
 
-def rates(setting: Setting, evaluation: Evaluation) -> Iterator[Plot | tuple[str, str]]:
+def rates(
+    setting: Setting, evaluation: Evaluation, data_sets: bool = True
+) -> Iterator[Plot | tuple[str, str]]:
     """A figure for each verdict of the setting and for what it was not asked, where there is
-    something to draw; then error against width. Else the reason."""
+    something to draw; then error against width. Else the reason. data_sets: with those that belong
+    to its data sets, which other settings may share."""
     mine = [c for c in evaluation.curves if owns(setting, c)]
     names: dict[str, int] = {}
     for verdict in (*evaluation, *(row.verdict for row in evaluation.not_asked)):
         if verdict.curve is None or not owns(setting, verdict.curve):
+            continue
+        if verdict.quantity in UNTRAINED and not data_sets:
             continue
         plot = rate(setting, verdict.curve, verdict, mine)
         names[plot.name] = names.get(plot.name, 0) + 1
@@ -106,6 +117,8 @@ def rates(setting: Setting, evaluation: Evaluation) -> Iterator[Plot | tuple[str
 
 
 def _absent(quantity: str, axis: str) -> str:
+    if quantity in UNTRAINED:
+        return f"it needs at least 3 values of {PLAIN[axis]}, and trials of a version that has it"
     if axis not in ("norm", "index"):
         kernel = quantity in _OF_THE_KERNEL
         what = "a value in its columns (ask for kernel: true) and " if kernel else ""
@@ -148,12 +161,16 @@ def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curv
         main.append(theory)
     if curve.quantity in (Quantity.FINAL_ERROR, Quantity.INTERPOLATION_ERROR):
         main = [*_stopped(curve, others), *main]
+    floor = possible(curve, others)
+    main += floor
+    if curve.quantity == Quantity.EMPIRICAL_BAYES:
+        main = [*estimates(curve, others), *main]
     ticks = tuple(np.unique(curve.x).tolist())
     below = residuals(kept, fit, axis, ticks)
     return Plot(
         name=f"{setting.stem}_{curve.quantity}_against_{curve.axis}",
         title=f"{title} against {PLAIN.get(curve.axis, curve.axis)}",
-        caption=_caption(curve, verdict, fit, theory, note),
+        caption=_caption(curve, verdict, fit, theory, note, bool(floor)),
         panels=(Panel(axis, y_label, tuple(main), ticks=ticks, below=below),),
         group=setting.label,
     )
@@ -267,13 +284,19 @@ def residuals(kept: Curve, fit: PowerLawFit, axis: str, ticks: tuple[float, ...]
 
 
 def _caption(
-    curve: Curve, verdict: Verdict, fit: PowerLawFit, theory: Series | None, note: str
+    curve: Curve,
+    verdict: Verdict,
+    fit: PowerLawFit,
+    theory: Series | None,
+    note: str,
+    floor: bool,
 ) -> str:
     axis = PLAIN.get(curve.axis, curve.axis)
     share = percent(verdict.level)
     parts = [
         *([f"{held_fixed}."] if (held_fixed := conditions(curve)) else []),
-        f"Faint dots are trials, markers {'geometric ' * curve.geometric}means over seeds with "
+        f"Faint dots are {'data sets' if curve.quantity in UNTRAINED else 'trials'}, markers "
+        f"{'geometric ' * curve.geometric}means over seeds with "
         "their 95 % intervals.",
     ]
     if fit.two_levels is not None:
@@ -298,6 +321,13 @@ def _caption(
         parts.append("Below: data divided by the fit; a trend there speaks against a single power.")
     if curve.quantity in (Quantity.FINAL_ERROR, Quantity.INTERPOLATION_ERROR):
         parts.append("For comparison, the error of the same trials at their best step.")
+    if floor:
+        parts.append(EXPLAINED)
+    if curve.quantity == Quantity.EMPIRICAL_BAYES:
+        parts.append(
+            "A formula on the N clean points of each data set, whatever is trained on them. "
+            "Hollow: its density never cut off (the memorizer), and cut off where it is best."
+        )
     if note and note not in verdict.reason:
         parts.append(f"{note[0].upper()}{note[1:]}.")
     against = " than the bound" if verdict.verdict is Word.FASTER else ""

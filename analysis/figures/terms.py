@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from analysis.data.quantity import Quantity
 from analysis.data.sweeps import (
     MATH,
     SYMBOLS,
@@ -20,6 +21,7 @@ from analysis.data.sweeps import (
 )
 from analysis.data.table import Table
 from analysis.figures.plot import Panel, Plot, Series, positive
+from analysis.figures.possible import POSSIBLE, of_data_sets
 
 STEPS = r"gradient steps $\tau$"
 TERMS = {
@@ -173,6 +175,9 @@ def bias_variance(setting: Setting) -> Plot:
             )
             series.append(Series(label, x, mean, low, high, role="points", hue=hue))
             series.append(Series("", x, mean, hue=hue))
+        floor = of_data_sets(along.frame.trials, Quantity.EMPIRICAL_BAYES)
+        if floor is not None:
+            series.append(Series(POSSIBLE, *floor, hue=len(parts)))
         panels.append(
             Panel("samples $N$", r"error ($x^2$)", tuple(series), "at the best step",
                   ticks=along.levels)
@@ -184,8 +189,9 @@ def bias_variance(setting: Setting) -> Plot:
             f"Bias E‖f^K on clean labels − f*‖² and variance, the part that the labels' noise "
             f"adds, of kernel gradient descent; and the errors of kernel and network. Left: "
             f"against steps τ at {_words(point)}, medians over seeds, bands hold the middle half. "
-            "Right: at the network's best recorded step against N, means with 95 % intervals. The "
-            "best step balances the two."
+            "Right: at the network's best recorded step against N, means with 95 % intervals, and "
+            "beside them, where known, what is possible on the same data sets without training. "
+            "The best step balances the two."
         ),
         panels=tuple(panels),
         group=setting.label,

@@ -29,6 +29,7 @@ from analysis.figures import stops as stop_figures
 from analysis.figures import terms as term_figures
 from analysis.figures.dimensions import across_dimensions
 from analysis.figures.plot import Panel, Plot, Series, positive
+from analysis.figures.possible import POSSIBLE, of_data_sets
 from analysis.figures.shapes import TITLE, bias_variance
 from analysis.verdicts.evaluation import Evaluation
 from trainers.columns import TIME_BINS
@@ -38,6 +39,10 @@ STEPS = r"gradient steps $\tau$"
 TIME = r"effective time $\eta\tau$"
 ERROR = r"score error ($x^2$)"
 SEEDS = "lines are medians over seeds, bands hold the middle half of them"
+
+
+_DATA = ("law_id", "dimension", "t_min", "t_max", "schedule")
+"""What settings share that have data sets in common."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +62,17 @@ def study_plots(
     plots: list[Plot] = []
     omitted: list[Omitted] = []
     plots += across_dimensions(evaluation)
+    met: set[tuple[object, ...]] = set()
     for setting in settings(evaluation.table):
+        data = tuple(setting.frame.trials.iloc[0][name] for name in _DATA)
         items = [
-            *rate_figures.rates(setting, evaluation),
+            *rate_figures.rates(setting, evaluation, data_sets=data not in met),
             *_trajectories(setting),
             *term_figures.terms(setting),
             *stop_figures.stopping(setting, evaluation.stops),
             *audit_figures.audit_plots(setting, evaluation.audit),
         ]
+        met.add(data)
         for item in items:
             if isinstance(item, Plot):
                 plots.append(item)
@@ -87,6 +95,7 @@ def _trajectories(setting: Setting) -> Iterator[Plot | tuple[str, str]]:
             yield make(setting, along)
 
 
+_FLOOR = "empirical_bayes"
 _TITLES = {
     "error_against_steps": "Score error against steps",
     "bias_variance": TITLE,
@@ -155,12 +164,13 @@ def time_bins(setting: Setting, along: Sweep) -> Plot | tuple[str, str]:
     stopped = at_best(along.frame, "samples", *(name for name in names if name in along.frame))
     first = along.frame.trials.iloc[0]
     edges = time_bin_edges(Diffusion(t_min=first["t_min"], t_max=first["t_max"]))
-    panels = []
+    panels, untrained = [], False
     for stem, label, title in (
         ("score_error_bin", ERROR, "weighted"),
         ("score_error_unweighted_bin", r"unweighted error ($1/x^2$)", "unweighted"),
     ):
-        series = []
+        series: list[Series] = []
+        hollow: list[Series] = []
         for i in range(1, TIME_BINS + 1):
             if not has(stopped, f"{stem}{i}"):
                 continue
@@ -171,8 +181,14 @@ def time_bins(setting: Setting, along: Sweep) -> Plot | tuple[str, str]:
             name = f"$t$ in [{edges[i - 1]:.2g}, {edges[i]:.2g}]"
             shade = (i - 1) / (TIME_BINS - 1)
             series.append(Series(name, x, mean, low, high, shade=shade))
+            floor = of_data_sets(along.frame.trials, f"{stem}{i}".replace("score", _FLOOR))
+            if floor is not None:
+                label = "" if hollow else POSSIBLE
+                hollow.append(Series(label, floor[0], floor[1], role="hollow", shade=shade))
         if series:
-            panels.append(Panel("samples $N$", label, tuple(series), title, ticks=along.levels))
+            drawn = (*series, *hollow)
+            panels.append(Panel("samples $N$", label, drawn, title, ticks=along.levels))
+            untrained = untrained or bool(hollow)
     return Plot(
         name=f"{setting.stem}_time_bins",
         title=_TITLES["time_bins"],
@@ -181,6 +197,8 @@ def time_bins(setting: Setting, along: Sweep) -> Plot | tuple[str, str]:
             f"with the smallest overall score error, {along.held}. Lines join means over seeds, "
             "bands are 95 % intervals of the mean. Left: the weighted error λ‖s − ∇log p‖² "
             "= ‖f − f*‖²; right: λ = 1, which weighs small t by α²/h²."
+            + untrained
+            * " Hollow: means of the empirical Bayes formula on the same data sets."
         ),
         panels=tuple(panels),
         group=setting.label,

@@ -25,6 +25,8 @@ from analysis.data.table import Table
 from analysis.figures.dimensions import ACROSS
 from analysis.figures.drawing import palette_css, render
 from analysis.figures.plot import Plot
+from analysis.figures.possible import distances
+from analysis.figures.rates import owns
 from analysis.figures.stops import stopping_table
 from analysis.figures.terms import TERMS, dominance
 from analysis.figures.trajectories import Omitted, study_plots
@@ -177,6 +179,9 @@ def _content(
                 "dominance": next(
                     (dominance_rows(s.label, dominance(s)) for s in found if s.label == group), None
                 ),
+                "possible": next(
+                    (possible_rows(s, evaluation) for s in found if s.label == group), None
+                ),
                 "stopping": next(
                     (stopping_rows(s, evaluation.stops) for s in found if s.label == group), None
                 ),
@@ -270,6 +275,24 @@ def dominance_rows(label: str, table: pd.DataFrame | None) -> dict[str, Any] | N
         "terms": list(TERMS.values()),
         "link": download(name, table.to_csv(index=False).encode(), "this table (CSV)"),
     }
+
+
+def possible_rows(setting: Setting, evaluation: Evaluation) -> dict[str, Any] | None:
+    """The table of how far training is from what is possible as cells, with its download; None
+    where it is not known."""
+    mine = [curve for curve in evaluation.curves if owns(setting, curve)]
+    rows, tables = [], []
+    for where, table in distances(mine):
+        tables.append(table.assign(where=where))
+        for n, error, floor, ratio, low, high, count in table.itertuples(index=False):
+            ends = f"{low:.3g} to {high:.3g}" if count > 1 else ""
+            cells = (f"{error:.3g}", f"{floor:.3g}", f"{ratio:.3g}", ends)
+            rows.append((where, f"{n:g}", *map(text.minus, cells), f"{count}"))
+    if not rows:
+        return None
+    numbers = pd.concat(tables, ignore_index=True).to_csv(index=False).encode()
+    name = f"possible_{setting.stem}.csv"
+    return {"rows": rows, "link": download(name, numbers, "this table (CSV)")}
 
 
 def stopping_rows(setting: Setting, stops: pd.DataFrame) -> dict[str, Any] | None:

@@ -33,6 +33,10 @@ QUANTITIES: dict[str, str] = {
     Quantity.COUPLING_AT_TIME: "squared distance between network and kernel",
     Quantity.KERNEL_BEST_ERROR: "kernel's best-stopped score error",
     Quantity.KERNEL_BEST_TIME: "kernel's best effective time",
+    Quantity.MEMORIZER: "memorizer's score error",
+    Quantity.EMPIRICAL_BAYES: "score error of empirical Bayes, without training,",
+    Quantity.EMPIRICAL_BAYES_UNWEIGHTED: "unweighted score error of empirical Bayes",
+    Quantity.EMPIRICAL_BAYES_BEST: "score error of empirical Bayes with the best cut-off",
     Quantity.APPROXIMATION: "approximation error",
     Quantity.NTK_EIGENVALUE: "kernel's eigenvalue",
 }

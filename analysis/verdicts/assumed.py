@@ -82,6 +82,21 @@ def _support(curve: Curve, seen: Evidence) -> _Found:
     return Holds.YES, f"radius {radius.iloc[0]:.3g}"
 
 
+_SUB_GAUSSIAN = {
+    "gaussian_mixture": "finitely many Gaussians",
+    "atoms": "bounded support",
+    "cube": "bounded support",
+    "sphere": "bounded support",
+}
+"""Kinds of laws that are sub-Gaussian whatever their parameters, and why."""
+
+
+def _sub_gaussian(curve: Curve, _seen: Evidence) -> _Found:
+    """By the kind of the law, of the inner one where it is embedded."""
+    kind = curve.law.rpartition("/")[2].partition("[")[0]
+    return (Holds.YES, _SUB_GAUSSIAN[kind]) if kind in _SUB_GAUSSIAN else None
+
+
 def _lipschitz(curve: Curve, seen: Evidence) -> _Found:
     """f* is smooth for t >= T_0 > 0: the constant is what matters, and how it grows as t falls."""
     slopes = values_of(seen.own(curve), "lipschitz_x").groupby("x")["value"].max()
@@ -157,6 +172,7 @@ def _powers(curve: Curve, seen: Evidence) -> _Found:
 
 _FINDERS: dict[Assumption, Callable[[Curve, Evidence], _Found]] = {
     Assumption.SUPPORT: _support,
+    Assumption.SUB_GAUSSIAN: _sub_gaussian,
     Assumption.LIPSCHITZ: _lipschitz,
     Assumption.NO_SMOOTHER: _no_smoother,
     Assumption.NOISE: _noise,

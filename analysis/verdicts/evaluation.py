@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.audit import audit_beside, audit_curves, exponents_for, spectral_rates
+from analysis.data.data_sets import data_curves
 from analysis.data.quantities import Curve, curves
 from analysis.data.quantity import OF_THE_KERNEL, Quantity
 from analysis.data.sweeps import PLAIN
@@ -48,9 +49,9 @@ LEAST_POINTS = 100
 class Evaluation(Sequence[Verdict]):
     """What a results table says: the sequence of its verdicts, and what they were made of.
 
-    curves: of the table, then of the audit; all of them, judged or not. audit: as `load_audit`
-    gives it, None where there is none. level: of the intervals. stopping: the stopping rules to
-    compare. not_asked: what the study's design forbids to judge.
+    curves: of trials, of data sets, then of the audit; all of them, judged or not. audit: as
+    `load_audit` gives it, None where there is none. level: of the intervals. stopping: the stopping
+    rules to compare. not_asked: what the study's design forbids to judge.
     """
 
     table: Table = field(repr=False)
@@ -65,7 +66,7 @@ class Evaluation(Sequence[Verdict]):
     def unjudged(cls, frame: pd.DataFrame | Table) -> Evaluation:
         """The curves of a table whose trials were chosen by their results: no rate is fitted."""
         table = Table.of(frame)
-        return cls(table, curves=tuple(curves(table)))
+        return cls(table, curves=(*curves(table), *data_curves(table)))
 
     @overload
     def __getitem__(self, index: int) -> Verdict: ...
@@ -107,7 +108,7 @@ def evaluate(
     if audit is None and isinstance(frame, pd.DataFrame):
         audit = audit_beside(frame)
     table = Table.of(frame)
-    every = (*curves(table), *audit_curves(audit))
+    every = (*curves(table), *data_curves(table), *audit_curves(audit))
     fits = _Fits(level)
     arrays = cache(lambda: trials(table))
     found: list[tuple[Prediction, Verdict]] = []

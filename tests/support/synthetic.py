@@ -5,6 +5,7 @@ With s = eta tau and u_N,seed lognormal (shared by a training set, as in a real 
     bias      = u B min(1, s^-a)          variance = u V s^c / N
     kernel    = bias + variance           score_error = kernel (1 + w / m)
     coupling  = kernel w / m              the other terms: fixed shares of the kernel's error
+    empirical Bayes = e F / N             e_N,seed lognormal, another one
 
 The best effective time is then (a B N / (c V))^(1 / (a + c)), so that
 
@@ -22,10 +23,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.results import tidy
+from trainers.columns import UNTRAINED_ERRORS
 from trainers.trial import Atoms, GaussianMixture, TrialConfig, recorded_steps
 
 BIAS_POWER, VARIANCE_POWER = 0.8125, 0.4375
 BIAS, VARIANCE, WIDTH_CONSTANT = 0.5, 2.0, 20.0
+FLOOR = 0.3
 ERROR_EXPONENT = BIAS_POWER / (BIAS_POWER + VARIANCE_POWER)  # 0.65
 TIME_EXPONENT = 1 / (BIAS_POWER + VARIANCE_POWER)  # 0.8
 KERNEL_COLUMNS = (
@@ -54,6 +57,8 @@ class Grid:
     """Seeds of trials of infinite width, at every N and the base's step size."""
     own: float = 0.0
     """Noise of a network beside that of its training set."""
+    untrained: float | None = None
+    """Noise of empirical Bayes over data sets; None: its columns are null."""
 
 
 def best_time(samples: float) -> float:
@@ -143,6 +148,14 @@ def _trial(
         "train_loss": 0.5 * (0.6 + bias) / (1 + s / 20), "holdout_loss": 0.5 * (0.6 + error),
         "displacement": 0.1 * np.sqrt(s), "flipped_fraction": 0.02 * np.sqrt(s / m),
     }  # fmt: skip
+    if grid.untrained is not None:
+        # Of its own generator: the other numbers do not know of it.
+        own = np.random.default_rng(int(config.data_id, 16) % 2**32)
+        floor = FLOOR / n * float(np.exp(grid.untrained * own.standard_normal()))
+        for column, (estimator, like) in UNTRAINED_ERRORS.items():
+            share = {"memorizer": 1.2, "empirical_bayes": 1.0, "empirical_bayes_best": 0.9}
+            values[column] = floor * share[estimator] * (3 if "unweighted" in like else 1)
+        values["empirical_bayes_best_cutoff"] = 0.5
     if config.infinite:
         values |= dict.fromkeys(("displacement", "flipped_fraction"), np.nan)
     for i in range(1, 5):

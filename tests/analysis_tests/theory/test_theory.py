@@ -35,7 +35,8 @@ def test_exponents_of_the_table(d: int) -> None:
     assert row(d, Quantity.NTK_EIGENVALUE).exponent == pytest.approx((d + 2) / (d + 1))
     assert row(d, Quantity.INTERPOLATION_ERROR).exponent == 0
     assert row(d, Quantity.INTERPOLATION_ERROR).threshold == pytest.approx(2 / (d + 3))
-    assert len(predictions(d)) == 11
+    assert row(d, Quantity.EMPIRICAL_BAYES).exponent == 1
+    assert len(predictions(d)) == 12
 
 
 @pytest.mark.parametrize("d", [1, 2, 4])

@@ -1,0 +1,99 @@
+"""Curves of what belongs to a data set and not to a network: the errors of estimates from its clean
+points, without training. Trials on one data set share them, whatever their width, step size or
+trainer, so each data set counts once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.data.quantities import MINIMUM_VALUES, Curve
+from analysis.data.quantity import UNTRAINED, Quantity
+from analysis.data.table import Table
+from analysis.data.trajectories import numbers
+from analysis.levels.intervals import Array
+from trainers.columns import TEST_GROUPS
+
+AXES = ("samples",)
+"""Axes along which curves are looked for."""
+
+_SETTING = ("law_id", "dimension", "samples", "t_min", "t_max", "schedule")
+"""What tells the laws of data sets apart, N among it."""
+
+
+def data_curves(frame: pd.DataFrame | Table) -> list[Curve]:
+    """A curve for each quantity of a data set, axis and group of data sets that agree in all but
+    the axis and the seed, with at least MINIMUM_VALUES values of the axis. A data set without a
+    value (its trials failed, or were trained before it was measured) is counted as missing."""
+    rows = Table.of(frame).trials
+    if "data_id" not in rows or not np.isfinite(numbers(rows, Quantity.EMPIRICAL_BAYES)).any():
+        return []
+    known = np.isfinite(numbers(rows, Quantity.EMPIRICAL_BAYES))
+    first = rows.iloc[np.argsort(~known, kind="stable")].drop_duplicates("data_id")
+    return [
+        curve
+        for axis in AXES
+        for own in _groups(first, axis)
+        for quantity in UNTRAINED
+        if (curve := _curve(own, axis, quantity)) is not None
+    ]
+
+
+def _groups(rows: pd.DataFrame, axis: str) -> Iterator[pd.DataFrame]:
+    held = [name for name in _SETTING if name != axis]
+    for _, own in rows.groupby(held, dropna=False, sort=True):
+        if own[axis].nunique() >= MINIMUM_VALUES:
+            yield own.sort_values([axis, "seed"])
+
+
+def _curve(rows: pd.DataFrame, axis: str, quantity: Quantity) -> Curve | None:
+    y, x = numbers(rows, quantity), rows[axis].to_numpy(dtype=float)
+    keep = np.isfinite(y)
+    if not keep.any():
+        return None
+    own = rows[keep]
+    held = (name for name in _SETTING if name not in (axis, "law_id", "dimension"))
+    return Curve(
+        quantity=quantity,
+        axis=axis,
+        law=str(own["law_label"].iloc[0]),
+        law_id=str(own["law_id"].iloc[0]),
+        dimension=int(own["dimension"].iloc[0]),
+        fixed={name: own[name].to_list()[0] for name in held},
+        x=x[keep],
+        y=y[keep],
+        seed=own["seed"].to_numpy(dtype=np.int64),
+        censored=np.zeros(len(own), dtype=bool),
+        linked=False,
+        without=_without_groups(own, quantity),
+        effective_points=_effective_points(own, quantity),
+        missing=tuple(x[~keep].tolist()),
+    )
+
+
+def _without_groups(rows: pd.DataFrame, quantity: Quantity) -> Array | None:
+    """The error without each group of test points [n, K]; None where the table does not tell."""
+    groups = [numbers(rows, f"{quantity}_group{i}") for i in range(1, TEST_GROUPS + 1)]
+    whole = numbers(rows, quantity)[:, None]
+    left = (TEST_GROUPS * whole - np.stack(groups, axis=1)) / (TEST_GROUPS - 1)
+    return left if np.isfinite(left).all() else None
+
+
+def _effective_points(rows: pd.DataFrame, quantity: Quantity) -> float:
+    unweighted = quantity == Quantity.EMPIRICAL_BAYES_UNWEIGHTED
+    sizes = numbers(rows, f"effective_points{'_unweighted' if unweighted else ''}")
+    return float(np.nanmin(sizes)) if np.isfinite(sizes).any() else float("nan")
+
+
+def beside(curve: Curve, every: Sequence[Curve], quantity: Quantity) -> Curve | None:
+    """The curve of a quantity of data sets, of the law and diffusion that `curve` has; None where
+    there is none."""
+    for other in every:
+        same = (other.quantity, other.axis) == (quantity, curve.axis)
+        same = same and (other.law_id, other.dimension) == (curve.law_id, curve.dimension)
+        if same and all(curve.fixed.get(name) == held for name, held in other.fixed.items()):
+            return other
+    return None

@@ -1,0 +1,111 @@
+"""Curves of data sets: each counts once, whatever is trained on it; their rate is judged once."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.data.data_sets import beside, data_curves
+from analysis.data.quantities import Curve, curves
+from analysis.data.quantity import UNTRAINED, Quantity
+from analysis.verdicts.assumed import Holds
+from analysis.verdicts.evaluation import evaluate
+from analysis.verdicts.rules import Word
+
+SAMPLES = (64, 256, 1024, 2048, 4096)
+
+
+@pytest.fixture(scope="module")
+def table(synthetic: ModuleType) -> pd.DataFrame:
+    """Networks of three widths and two step sizes, and their limits on more data sets."""
+    grid = synthetic.Grid(
+        samples=SAMPLES, widths=(64, 256, 4096), step_sizes=(0.5, 1.0), seeds=3, recorded=10,
+        limits=6, base=(256, 4096, 1.0), untrained=0.3,
+    )  # fmt: skip
+    made: pd.DataFrame = synthetic.synthetic_table(grid)
+    return made
+
+
+def only(found: list[Curve], quantity: Quantity) -> Curve:
+    (one,) = [c for c in found if c.quantity == quantity]
+    return one
+
+
+def test_each_data_set_counts_once(table: pd.DataFrame) -> None:
+    found = data_curves(table)
+    assert [c.quantity for c in found] == list(UNTRAINED)
+    curve = only(found, Quantity.EMPIRICAL_BAYES)
+    assert (curve.axis, curve.linked, curve.control) == ("samples", False, None)
+    assert curve.fixed == {"t_min": 0.05, "t_max": 1.0, "schedule": "constant"}
+    pairs = list(zip(curve.x, curve.seed, strict=True))
+    assert len(pairs) == len(set(pairs)) == len(SAMPLES) * 6
+    by_pair = table.set_index(["samples", "seed"])["empirical_bayes_error"]
+    for (n, seed), y in zip(pairs, curve.y, strict=True):
+        assert set(by_pair.loc[(n, seed)]) == {y}
+
+
+def test_a_table_without_the_columns_has_none(table: pd.DataFrame) -> None:
+    bare = table.drop(columns=[c for c in table if "empirical_bayes" in c or "memorizer" in c])
+    assert data_curves(bare) == []
+    assert data_curves(bare.drop(columns="data_id")) == []
+    assert data_curves(table.iloc[:0]) == []
+    assert data_curves(table[table["samples"] < 1000]) == []  # two values of N
+
+
+def test_values_that_one_trial_lacks_come_from_another_on_its_data(table: pd.DataFrame) -> None:
+    """Networks of before, without the columns, and their limits with them; then neither."""
+    columns = [c for c in table if "empirical_bayes" in c or "memorizer" in c]
+    partly = table.copy()
+    partly.loc[np.isfinite(partly["width"]), columns] = np.nan
+    whole = only(data_curves(table), Quantity.EMPIRICAL_BAYES)
+    same = only(data_curves(partly), Quantity.EMPIRICAL_BAYES)
+    assert same.y.tolist() == whole.y.tolist()
+    assert same.missing == ()
+    partly.loc[(partly["samples"] == 64) & (partly["seed"] == 2), columns] = np.nan
+    less = only(data_curves(partly), Quantity.EMPIRICAL_BAYES)
+    assert less.missing == (64.0,)
+    assert len(less.x) == len(whole.x) - 1
+
+
+def test_without_a_group_of_test_points(table: pd.DataFrame) -> None:
+    uneven = table.copy()
+    shares = np.arange(1, 9) / 4.5  # mean 1
+    for i, share in enumerate(shares, 1):
+        uneven[f"empirical_bayes_error_group{i}"] = share * uneven["empirical_bayes_error"]
+    curve = only(data_curves(uneven), Quantity.EMPIRICAL_BAYES)
+    assert curve.without is not None
+    expected = [shares[np.arange(8) != i].mean() for i in range(8)]
+    np.testing.assert_allclose(curve.without / curve.y[:, None], [expected] * len(curve.y))
+    assert only(data_curves(uneven), Quantity.MEMORIZER).without is None
+
+
+def test_two_laws_and_diffusions_are_curves_of_their_own(table: pd.DataFrame) -> None:
+    later = table.assign(
+        t_min=0.1, data_id="later" + table["data_id"], trial_id="later" + table["trial_id"]
+    )
+    both = pd.concat([table, later], ignore_index=True)
+    found = [c for c in data_curves(both) if c.quantity == Quantity.EMPIRICAL_BAYES]
+    assert [c.fixed["t_min"] for c in found] == [0.05, 0.1]
+    best = next(c for c in curves(later) if (c.quantity, c.axis) == ("best_score_error", "samples"))
+    assert beside(best, found, Quantity.EMPIRICAL_BAYES) is found[1]
+    assert beside(best, found[:1], Quantity.EMPIRICAL_BAYES) is None
+
+
+def test_the_rate_is_judged_once_a_law_and_recovers_the_planted_one(
+    synthetic: ModuleType,
+) -> None:
+    grid = synthetic.Grid(widths=(64, 256, 4096), seeds=2, recorded=10, limits=24, untrained=0.3)
+    (verdict,) = [
+        v for v in evaluate(synthetic.synthetic_table(grid))
+        if v.quantity == Quantity.EMPIRICAL_BAYES
+    ]  # fmt: skip
+    assert verdict.verdict is Word.AGREES
+    assert verdict.theory_exponent == 1
+    assert verdict.exponent == pytest.approx(1, abs=0.06)
+    assert verdict.ci_high - verdict.ci_low < 0.15
+    assert verdict.seeds == 24
+    (assumption,) = verdict.assumptions
+    assert (assumption.name, assumption.holds) == ("sub-Gaussian law", Holds.YES)
