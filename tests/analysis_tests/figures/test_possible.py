@@ -104,7 +104,7 @@ def test_the_page_says_how_far_it_is(
     evaluation: Evaluation, tmp_path: Path, synthetic: ModuleType
 ) -> None:
     page = write_report(tmp_path, evaluation).read_text()
-    assert page.count("How far from what is possible") == 2  # networks, and their limit
+    assert page.count("<h3>How far from what is possible") == 2  # networks, and their limit
     table = dict(distances(evaluation.curves))["m = 4096, η = 1"]
     for row in table.itertuples():
         assert f"<strong>{row.ratio:.3g}</strong>" in page
