@@ -15,6 +15,7 @@ from __future__ import annotations
 import html
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -262,6 +263,9 @@ def _fill(axes: Axes, panel: Panel) -> None:
         else:
             _SERIES[series.role](axes, series)
     axes.margins(x=0.04, y=0.06)
+    with warnings.catch_warnings():  # of values that are all alike: `_widen` makes room for them
+        warnings.filterwarnings("ignore", "Attempting to set identical low and high")
+        axes.get_ylim()
     if panel.x_log:
         _log_ticks(axes, "x", panel.ticks)
     elif panel.ticks:

@@ -23,3 +23,4 @@ def test_every_input_is_answered(tmp_path: Path, seed: int) -> None:
     command = [sys.executable, str(FUZZER), str(tmp_path), str(seed), "200"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout.strip())

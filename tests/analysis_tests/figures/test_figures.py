@@ -373,6 +373,14 @@ def test_the_table_of_a_figure_holds_what_is_drawn(plots: dict[str, Plot]) -> No
     assert set(table["x_label"]) == {"samples N"}
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("y_log", [False, True])
+def test_values_that_are_all_alike_are_drawn_without_a_warning(y_log: bool) -> None:
+    x = np.array([16.0, 32.0, 64.0])
+    panel = Panel("x", "y", (Series("s", x, np.full(3, 0.25)),), x_log=True, y_log=y_log)
+    draw(Plot("a", "t", "Caption.", (panel,)))
+
+
 @pytest.mark.parametrize("y_log", [True, False])
 def test_intervals_that_end_where_floats_do_leave_the_rest_in_view(y_log: bool) -> None:
     """Two seeds give Student's interval a factor of 12.7: of a log mean it may overflow."""
