@@ -21,7 +21,7 @@ from analysis.data.quantities import Curve
 from analysis.data.quantity import Quantity
 from analysis.data.results import SOURCE, is_tracking_uri, parquet_files
 from analysis.data.schema import ResultsError, opened
-from analysis.data.sweeps import Setting
+from analysis.data.sweeps import AUDIT_KEYS, Setting
 from analysis.fits.growth import Growth
 from analysis.levels.intervals import Array
 from trainers.audit.columns import APPROXIMATION_SAMPLES, AUDIT_COLUMNS
@@ -40,9 +40,6 @@ AUDIT_SCHEMA: pa.Schema = pa.schema(
     ],
     metadata={"format": "scorerates audit", "format_version": str(FORMAT_VERSION)},
 )
-
-SETTING_KEYS = ("law_id", "t_min", "t_max", "schedule", "feature_bias")
-"""What an audit and a trial of its setting have in common."""
 
 BRACKET = 1.25
 """approximation(R_H) is trusted where its upper and its lower estimate agree within this factor."""
@@ -106,8 +103,8 @@ def audit_beside(frame: pd.DataFrame) -> pd.DataFrame | None:
     audit = None if source is None else load_audit(source)
     if audit is None:
         return None
-    mine = audit.merge(frame[list(SETTING_KEYS)].drop_duplicates(), on=list(SETTING_KEYS))
-    first = [preferred(own) for _, own in mine.groupby(list(SETTING_KEYS))]
+    mine = audit.merge(frame[AUDIT_KEYS].drop_duplicates(), on=AUDIT_KEYS)
+    first = [preferred(own) for _, own in mine.groupby(AUDIT_KEYS)]
     kept = audit[audit["audit_id"].isin(first)].reset_index(drop=True)
     return kept if len(kept) else None
 
@@ -146,10 +143,10 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
 def audit_of(audit: pd.DataFrame | None, row: Mapping[str, Any]) -> pd.DataFrame | None:
     """The audit of the setting that `row` (any trial's row, or a curve's law_id and fixed values)
     belongs to; None where it was not made. Of several the `preferred` one."""
-    if audit is None or not all(key in row for key in SETTING_KEYS):
+    if audit is None or not all(key in row for key in AUDIT_KEYS):
         return None
     mine = audit
-    for key in SETTING_KEYS:
+    for key in AUDIT_KEYS:
         mine = mine[mine[key] == row[key]]
     return mine[mine["audit_id"] == preferred(mine)] if len(mine) else None
 
@@ -164,7 +161,7 @@ def preferred(audits: pd.DataFrame) -> str:
 def setting_audit(setting: Setting, audit: pd.DataFrame | None) -> pd.DataFrame | None:
     """The audit of a setting; None where it was not made."""
     first = setting.frame.trials.iloc[0]
-    return audit_of(audit, {key: first[key] for key in SETTING_KEYS})
+    return audit_of(audit, {key: first[key] for key in AUDIT_KEYS})
 
 
 def values_of(audit: pd.DataFrame | None, quantity: str) -> pd.DataFrame:

@@ -58,6 +58,7 @@ class Curve:
     control: the kernel limit's values on the same data and more, None where there are none.
     effective_points: effective size of the test set behind the quantity (the least over trials),
     NaN where unknown. diverged, failed, missing: axis values of the trials left out, and why.
+    draws: the curves of the draws of the law that this one pools (`analysis.verdicts.draws`).
     """
 
     quantity: str
@@ -78,6 +79,7 @@ class Curve:
     diverged: tuple[float, ...] = ()
     failed: tuple[float, ...] = ()
     missing: tuple[float, ...] = ()
+    draws: tuple[Curve, ...] = ()
 
     @property
     def levels(self) -> int:
@@ -86,7 +88,7 @@ class Curve:
     @property
     def geometric(self) -> bool:
         """Whether its level means are geometric ones."""
-        return self.quantity in GEOMETRIC
+        return self.quantity in GEOMETRIC or bool(self.draws)
 
     def only(self, keep: NDArray[np.bool_]) -> Curve:
         """The curve of some of its trials, keep [n]."""

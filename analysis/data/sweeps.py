@@ -7,8 +7,8 @@ steps. Within one, a **sweep** along N, m or eta holds the other two fixed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -33,9 +33,18 @@ _OF_THE_LIMIT = ("precision", "steps", "trainer")
 """What infinite width decides: trials of that width are a setting of their own."""
 
 
+MINIMUM_DRAWS = 3
+"""Draws of a law, which differ in its seed alone, that a verdict over draws takes."""
+
+AUDIT_KEYS = ["law_id", "t_min", "t_max", "schedule", "feature_bias"]
+"""What the audit of a setting depends on: settings with equal values share it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """Completed trials that differ in N, m, eta and seed only. `stem` is fit for a file name."""
+    """Completed trials that differ in N, m, eta and seed only. `stem` is fit for a file name.
+    Settings that share an audit show it once: in the others `audited_in` is the label of that
+    one."""
 
     label: str
     stem: str
@@ -43,6 +52,7 @@ class Setting:
     law_id: str
     dimension: int
     frame: Table
+    audited_in: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +91,35 @@ def law_names(frame: pd.DataFrame | Table) -> dict[str, str]:
     return dict(zip(laws["law_id"].astype(str), names.astype(str), strict=True))
 
 
+def family(label: str) -> str | None:
+    """The label of a law without the seeds that its centres, atoms or subspace were drawn from;
+    None where it was not drawn."""
+    bare, drawn = re.subn(r"(?<=[\[,])seed=\d+(,|(?=\]))", "", label)
+    return bare.replace(",]", "]").replace("[]", "") if drawn else None
+
+
+def _families(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """law_id -> the law_ids of its draws, itself included, by label; where there are MINIMUM_DRAWS
+    or more."""
+    laws = rows.drop_duplicates("law_id").sort_values("law_label", kind="stable")
+    members: dict[tuple[str, int], list[str]] = {}
+    for law_id, label, d in zip(laws["law_id"], laws["law_label"], laws["dimension"], strict=True):
+        name = family(str(label))
+        if name is not None:
+            members.setdefault((name, int(d)), []).append(str(law_id))
+    many = [own for own in members.values() if len(own) >= MINIMUM_DRAWS]
+    return {law_id: own for own in many for law_id in own}
+
+
 def settings(frame: pd.DataFrame | Table) -> list[Setting]:
-    """The settings of a table, completed trials only, by law and dimension."""
+    """The settings of a table, completed trials only, by law and dimension. Of many draws of a law
+    the first stands for all."""
     table = Table.of(frame)
     names = law_names(table)
     table = table.only(table.trials["status"] == "completed")
+    draws = _families(table.trials)
+    known = table.trials["law_id"].astype(str)
+    table = table.only(known.map(lambda law: draws.get(law, [law])[0]) == known)
     done = table.trials
     networks = done[np.isfinite(done["width"].to_numpy(dtype=float))]
     rows_that_vary = networks if len(networks) else done
@@ -104,9 +138,25 @@ def settings(frame: pd.DataFrame | Table) -> list[Setting]:
         numbered = bool(varying) or names[law_id] != law or safe != law
         stem = f"{safe}_d{d}_{place}" if numbered else f"{safe}_d{d}"
         stem += "_infinite_width" if limit else ""
-        label = f"{names[law_id]}, d = {d}{extra}"
+        one_of = f" (one of {len(draws[law_id])} draws)" if law_id in draws else ""
+        label = f"{names[law_id]}, d = {d}{extra}{one_of}"
         found.append(Setting(label, stem, law, law_id, d, table.take(rows.index.to_numpy())))
-    return sorted(found, key=lambda s: (s.law, s.dimension, s.stem))
+    found.sort(key=lambda s: (s.law, s.dimension, s.stem))
+    return [replace(s, audited_in=_audited_in(s, found)) for s in found]
+
+
+def _audited_in(setting: Setting, all_settings: Sequence[Setting]) -> str:
+    """The label of the setting that shows the audit of this one, empty where it does so itself: of
+    those that share it the one with the most values of N, a network's before that of the limit."""
+
+    def rank(one: Setting) -> tuple[bool, int, int]:
+        rows = one.frame.trials
+        return bool(np.isfinite(rows["width"].iloc[0])), rows["samples"].nunique(), len(rows)
+
+    key = setting.frame.trials.iloc[0][AUDIT_KEYS]
+    sharing = [s for s in all_settings if s.frame.trials.iloc[0][AUDIT_KEYS].equals(key)]
+    home = max(sharing, key=rank)
+    return "" if home is setting else home.label
 
 
 def sweep(frame: pd.DataFrame | Table, axis: str) -> Sweep | None:

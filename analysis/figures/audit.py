@@ -37,9 +37,12 @@ def figure_name(setting: Setting, what: str) -> str:
 
 
 def audit_plots(setting: Setting, audit: pd.DataFrame | None) -> Iterator[Plot | tuple[str, str]]:
-    """The figures of a setting's audit, then displacement and flipped activations against m."""
+    """The figures of a setting's audit, where it is the one to show them, then displacement and
+    flipped activations against m."""
     own = setting_audit(setting, audit)
-    if own is None:
+    if setting.audited_in:
+        pass
+    elif own is None:
         yield from ((title, NOT_AUDITED) for title in _TITLES)
     else:
         yield lipschitz(setting, own)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.quantities import Curve
-from analysis.data.quantity import UNTRAINED, Quantity
+from analysis.data.quantity import OF_THE_KERNEL, UNTRAINED, Quantity
 from analysis.data.sweeps import MATH, PLAIN, SETTING, Setting, held, level_means
 from analysis.figures.plot import Panel, Plot, Series
 from analysis.figures.possible import EXPLAINED, estimates, possible
@@ -70,12 +70,6 @@ NAMES: dict[str, tuple[str, str, str]] = {
 }
 """Quantity: title, axis label, short name in a legend."""
 
-_OF_THE_KERNEL = (
-    Quantity.COUPLING_AT_TIME,
-    Quantity.KERNEL_BEST_ERROR,
-    Quantity.KERNEL_BEST_TIME,
-)
-
 _AXES = {
     "samples": "samples $N$",
     "width": "width $m$",
@@ -95,20 +89,16 @@ def rates(
     something to draw; then error against width. Else the reason. data_sets: with those that belong
     to its data sets, which other settings may share."""
     mine = [c for c in evaluation.curves if owns(setting, c)]
-    names: dict[str, int] = {}
-    for verdict in (*evaluation, *(row.verdict for row in evaluation.not_asked)):
-        if verdict.curve is None or not owns(setting, verdict.curve):
-            continue
-        if verdict.quantity in UNTRAINED and not data_sets:
-            continue
-        plot = rate(setting, verdict.curve, verdict, mine)
-        names[plot.name] = names.get(plot.name, 0) + 1
-        if names[plot.name] > 1:
-            plot = replace(plot, name=f"{plot.name}_{names[plot.name]}")
-        yield plot
+    whole = (*evaluation, *(row.verdict for row in evaluation.not_asked))
+    own = [v for v in whole if v.curve and owns(setting, v.curve)]
+    if not data_sets:
+        own = [v for v in own if v.quantity not in UNTRAINED]
+    yield from rates_of(setting, own, mine)
     have = {(str(c.quantity), c.axis) for c in mine}
     for prediction in predictions(setting.dimension):
         if (str(prediction.quantity), prediction.axis) in have or not prediction.applies():
+            continue
+        if setting.audited_in and prediction.axis in ("norm", "index"):
             continue
         title = NAMES[prediction.quantity][0]
         axis = PLAIN.get(prediction.axis, prediction.axis)
@@ -116,11 +106,25 @@ def rates(
     yield width(setting, mine)
 
 
+def rates_of(
+    setting: Setting, verdicts: Sequence[Verdict], curves: Sequence[Curve]
+) -> Iterator[Plot]:
+    """A figure for each verdict, named apart where two are of one quantity and axis."""
+    names: dict[str, int] = {}
+    for verdict in verdicts:
+        assert verdict.curve is not None
+        plot = rate(setting, verdict.curve, verdict, curves)
+        names[plot.name] = names.get(plot.name, 0) + 1
+        if names[plot.name] > 1:
+            plot = replace(plot, name=f"{plot.name}_{names[plot.name]}")
+        yield plot
+
+
 def _absent(quantity: str, axis: str) -> str:
     if quantity in UNTRAINED:
         return f"it needs at least 3 values of {PLAIN[axis]}, and trials of a version that has it"
     if axis not in ("norm", "index"):
-        kernel = quantity in _OF_THE_KERNEL
+        kernel = quantity in (*OF_THE_KERNEL, Quantity.COUPLING_AT_TIME)
         what = "a value in its columns (ask for kernel: true) and " if kernel else ""
         return f"it needs {what}at least 3 values of {PLAIN[axis]}, all else fixed"
     return "it needs the audit of this setting"
@@ -128,8 +132,10 @@ def _absent(quantity: str, axis: str) -> str:
 
 def owns(setting: Setting, curve: Curve) -> bool:
     """Whether the curve's trials belong to the setting; a curve over T_0, which spans several,
-    belongs to the one with the smallest."""
+    belongs to the one with the smallest, a curve of an audit to the one that shows it."""
     if (curve.law_id, curve.dimension) != (setting.law_id, setting.dimension):
+        return False
+    if setting.audited_in and "audit_id" in curve.fixed:
         return False
     first = setting.frame.trials.iloc[0]
     if curve.axis == "t_min" and first["t_min"] != curve.x.min():
@@ -295,7 +301,10 @@ def _caption(
     share = percent(verdict.level)
     parts = [
         *([f"{held_fixed}."] if (held_fixed := conditions(curve)) else []),
-        f"Faint dots are {'data sets' if curve.quantity in UNTRAINED else 'trials'}, markers "
+        "Faint dots are draws of the law (means over their seeds), markers geometric means over "
+        "draws with their 95 % intervals."
+        if curve.draws
+        else f"Faint dots are {'data sets' if curve.quantity in UNTRAINED else 'trials'}, markers "
         f"{'geometric ' * curve.geometric}means over seeds with "
         "their 95 % intervals.",
     ]

@@ -28,6 +28,7 @@ from analysis.figures import rates as rate_figures
 from analysis.figures import stops as stop_figures
 from analysis.figures import terms as term_figures
 from analysis.figures.dimensions import across_dimensions
+from analysis.figures.draws import over_draws
 from analysis.figures.plot import Panel, Plot, Series, positive
 from analysis.figures.possible import POSSIBLE, of_data_sets
 from analysis.figures.shapes import TITLE, bias_variance
@@ -62,6 +63,7 @@ def study_plots(
     plots: list[Plot] = []
     omitted: list[Omitted] = []
     plots += across_dimensions(evaluation)
+    plots += over_draws(evaluation)
     met: set[tuple[object, ...]] = set()
     for setting in settings(evaluation.table):
         data = tuple(setting.frame.trials.iloc[0][name] for name in _DATA)

@@ -51,12 +51,12 @@ class AuditRow:
 
 
 def assumption_rows(setting: Setting, audit: pd.DataFrame | None = None) -> list[AuditRow]:
-    """Every assumption of docs/theory.md, section 9, in a setting; audit: as `load_audit` gives."""
+    """Every assumption of docs/theory.md, section 9, in a setting; audit: as `load_audit` gives.
+    Where another setting shows the audit, those that the trials themselves measured."""
     own = setting_audit(setting, audit)
+    audited = [*_law(setting, own), *_target(setting, own), *_kernel(setting, own)]
     rows = [
-        *_law(setting, own),
-        *_target(setting, own),
-        *_kernel(setting, own),
+        *([] if setting.audited_in else audited),
         _noise_of_rules(setting.frame.trials),
         _target_norm(setting.frame.trials),
         _movement(setting, "displacement", "‖W(τ) − W(0)‖_F at the last step"),

@@ -22,7 +22,6 @@ from analysis import text
 from analysis.data.files import write_whole
 from analysis.data.sweeps import PLAIN, Setting, law_names, settings
 from analysis.data.table import Table
-from analysis.figures.dimensions import ACROSS
 from analysis.figures.drawing import palette_css, render
 from analysis.figures.plot import Plot
 from analysis.figures.possible import distances
@@ -155,7 +154,8 @@ def _content(
     found = settings(frame) if tuning is None else []
     names = law_names(frame)
     trials = trial_table(frame)
-    across = [s.plot.group for s in shown if s.plot.group == ACROSS]
+    own = {s.label for s in found}
+    across = [s.plot.group for s in shown if s.plot.group not in own and s.plot.group != TUNING]
     groups = [*across, *(s.label for s in found), *(o.group for o in omitted)]
     groups = list(dict.fromkeys(groups))
     groups += [] if tuning is None else [TUNING]
@@ -186,6 +186,7 @@ def _content(
                     (stopping_rows(s, evaluation.stops) for s in found if s.label == group), None
                 ),
                 "tuning": tuning_tables(tuning, frame) if group == TUNING else [],
+                "audited_in": next((s.audited_in for s in found if s.label == group), ""),
                 "audit": next(
                     (assumption_rows(s, evaluation.audit) for s in found if s.label == group), []
                 ),

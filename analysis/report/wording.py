@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from analysis.data.quantity import Quantity
+from analysis.data.quantity import OF_THE_KERNEL, Quantity
 from analysis.data.sweeps import PLAIN, SYMBOLS, held
 from analysis.report.typeset import typeset
 from analysis.text import counted, digits, interval, minus, number, percent, share
@@ -160,15 +160,16 @@ def data(verdict: Verdict) -> str:
     """What the fit stands on: `8 seeds at 7 values, 64 to 4096`; and what the kernel limit adds."""
     if not verdict.points:
         return "none that can be used"
-    told = (
-        f"{counted(verdict.seeds, 'seed')} at {counted(verdict.points, 'value')}, {_range(verdict)}"
-    )
+    each = seeds(verdict) if verdict.draws else counted(verdict.seeds, "seed")
+    told = f"{each} at {counted(verdict.points, 'value')}, {_range(verdict)}"
     both = verdict.fitted.two_levels
     return told if both is None else f"{told}; {both.told}"
 
 
 def seeds(verdict: Verdict) -> str:
-    """How many: `8 seeds`, `8 seeds and 128 of the kernel limit`."""
+    """How many: `8 seeds`, `8 seeds and 128 of the kernel limit`, `8 draws of the law`."""
+    if verdict.draws:
+        return f"{counted(verdict.seeds, 'draw')} of the law"
     both = verdict.fitted.two_levels
     own = counted(verdict.seeds, "seed")
     return own if both is None else f"{own} and {both.kernel_seeds} of the kernel limit"
@@ -177,6 +178,8 @@ def seeds(verdict: Verdict) -> str:
 def sentence(verdict: Verdict) -> Markup:
     """The answer in one sentence, for the top of the page, without its full stop."""
     name = QUANTITIES.get(verdict.quantity, verdict.quantity.replace("_", " "))
+    if verdict.fixed.get("width") == math.inf and verdict.quantity not in OF_THE_KERNEL:
+        name += " at infinite width"
     words, rest = _tail(verdict)
     return Markup("The {} {}: <strong>{}</strong>{}").format(name, _told(verdict), words, rest)
 
@@ -187,8 +190,11 @@ def at_large(verdict: Verdict) -> str:
     seen = verdict.fitted.asymptotic
     if seen is None or seen.plain:
         return ""
-    axis = PLAIN.get(verdict.axis, verdict.axis)
-    return f"at large {axis}: {interval(seen.low, seen.high)}"
+    return f"{_large(verdict)}: {interval(seen.low, seen.high)}"
+
+
+def _large(verdict: Verdict) -> str:
+    return f"at large {PLAIN.get(verdict.axis, verdict.axis)}"
 
 
 def _why(verdict: Verdict) -> Markup:
@@ -207,11 +213,17 @@ def _told(verdict: Verdict) -> Markup:
         return Markup("against {} has no exponent").format(axis)
     sign = -1.0 if verdict.exponent < 0 else 1.0
     ends = sorted((sign * verdict.ci_low, sign * verdict.ci_high))
-    return Markup("{} as {} ({} interval {}, {})").format(
+    seen = verdict.fitted.asymptotic
+    large = Markup("")
+    if seen is not None and not seen.plain:
+        limits = interval(*sorted((sign * seen.low, sign * seen.high)))
+        large = typeset(f", {limits} {_large(verdict)}")
+    return Markup("{} as {} ({} interval {}{}, {})").format(
         "falls" if verdict.exponent >= 0 else "grows",
         power(verdict.axis, verdict.exponent, digits(*ends)),
         share(verdict.level),
         interval(*ends),
+        large,
         seeds(verdict),
     )
 

@@ -65,8 +65,20 @@ def findings(prediction: Prediction, curve: Curve, seen: Evidence) -> tuple[Find
 
 
 def _finding(name: Assumption, curve: Curve, seen: Evidence) -> Finding:
+    if curve.draws:
+        return _over_draws(name, [_finding(name, one, seen) for one in curve.draws])
     found = _FINDERS[name](curve, seen) if name in _FINDERS else None
     return Finding(str(name), Holds.UNKNOWN) if found is None else Finding(str(name), *found)
+
+
+def _over_draws(name: Assumption, each: Sequence[Finding]) -> Finding:
+    """What holds of every draw of the law, with the finding of the first draw of which it is so."""
+    found = {finding.holds for finding in each}
+    worst = next(holds for holds in (Holds.NO, Holds.UNKNOWN, Holds.YES) if holds in found)
+    same = [finding for finding in each if finding.holds is worst]
+    first = same[0].finding
+    told = f"{len(same)} of {len(each)} draws, the first: {first}" if first else ""
+    return Finding(str(name), worst, told)
 
 
 _Found = tuple[Holds, str] | None

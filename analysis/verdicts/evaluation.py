@@ -10,12 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
+from statistics import fmean
 from typing import overload
 
 import numpy as np
 import pandas as pd
 
-from analysis.data.audit import audit_beside, audit_curves, exponents_for, spectral_rates
+from analysis.data.audit import (
+    Exponents,
+    audit_beside,
+    audit_curves,
+    exponents_for,
+    spectral_rates,
+)
 from analysis.data.data_sets import data_curves
 from analysis.data.quantities import Curve, curves
 from analysis.data.quantity import OF_THE_KERNEL, Quantity
@@ -25,7 +32,9 @@ from analysis.data.trajectories import trials
 from analysis.fits.growth import POWER, Growth
 from analysis.fits.multiplicity import adjusted_level
 from analysis.fits.power_law import PowerLawFit
+from analysis.levels.intervals import Array
 from analysis.theory.registry import Kind, Prediction, predictions
+from analysis.verdicts import draws
 from analysis.verdicts.asking import NotAsked, needed
 from analysis.verdicts.assumed import Evidence, findings
 from analysis.verdicts.infinite_width import infinite_width, limit_of, measured
@@ -108,14 +117,19 @@ def evaluate(
     if audit is None and isinstance(frame, pd.DataFrame):
         audit = audit_beside(frame)
     table = Table.of(frame)
-    every = (*curves(table), *data_curves(table), *audit_curves(audit))
     fits = _Fits(level)
+    single = (*curves(table), *data_curves(table), *audit_curves(audit))
+    over_draws = draws.pooled(single, partial(fits.of, growth=None))
+    in_a_pool = {id(curve) for one in over_draws for curve in one.draws}
+    every = (*over_draws, *single)
     arrays = cache(lambda: trials(table))
     found: list[tuple[Prediction, Verdict]] = []
     for curve in every:
+        if id(curve) in in_a_pool:
+            continue  # judged over the draws of its law
         if curve.quantity in OF_THE_KERNEL and limit_of(curve, every) is not None:
             continue  # judged on the limit's own curve, on the same data and more
-        fitted, summed = exponents_for(audit, curve), spectral_rates(audit, curve)
+        fitted, summed = _of_the_audit(audit, curve)
         known = predictions(curve.dimension, *fitted, summed)
         chosen = [p for p in (*known, *extra) if _applies(p, curve)]
         stopped_over_n = (curve.quantity, curve.axis) == (Quantity.BEST_ERROR, "samples")
@@ -137,8 +151,35 @@ def evaluate(
         assumptions = findings(prediction, verdict.curve, seen)
         assessed = _assessed(prediction, verdict, every, fits)
         told = _told(prediction, verdict, share, assessed)
-        verdicts.append(replace(told, assumptions=assumptions))
+        each = draws.rates(verdict.curve, partial(fits.of, growth=None))
+        verdicts.append(replace(told, assumptions=assumptions, draws=each))
     return Evaluation(table, tuple(verdicts), every, audit, level, rules, not_asked)
+
+
+def _of_the_audit(
+    audit: pd.DataFrame | None, curve: Curve
+) -> tuple[Exponents, dict[Quantity, tuple[float, Growth]]]:
+    """Capacity and source, and the spectrum's rates, of a curve's setting: means over the draws of
+    its law where it pools them, and nothing where one of them is unknown."""
+    if not curve.draws:
+        return exponents_for(audit, curve), spectral_rates(audit, curve)
+    known = [exponents_for(audit, one) for one in curve.draws]
+    capacities = [b for b, _s in known if b is not None]
+    sources = [s for _b, s in known if s is not None]
+    complete = len(capacities) == len(sources) == len(known)
+    fitted = (fmean(capacities), fmean(sources)) if complete else (None, None)
+    rates = [spectral_rates(audit, replace(one, x=curve.x)) for one in curve.draws]
+    shared = [q for q in rates[0] if all(q in rate for rate in rates)]
+    return fitted, {q: _mean_rate([rate[q] for rate in rates]) for q in shared}
+
+
+def _mean_rate(rates: Sequence[tuple[float, Growth]]) -> tuple[float, Growth]:
+    """Of the geometric mean of the laws."""
+
+    def factor(x: Array) -> Array:
+        return np.asarray(np.exp(np.mean([np.log(growth.of(x)) for _b, growth in rates], axis=0)))
+
+    return fmean(b for b, _growth in rates), Growth("g(x)", factor, within=True)
 
 
 _Judged = tuple[Prediction, Verdict]

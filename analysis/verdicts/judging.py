@@ -31,9 +31,21 @@ __all__ = ["Verdict", "Word", "fit_curve", "judge", "levels_listed", "usable"]
 
 
 @dataclass(frozen=True)
+class Draw:
+    """The rate of one draw of a law, with its label; NaN where it was refused."""
+
+    law: str
+    law_id: str
+    exponent: float
+    ci_low: float
+    ci_high: float
+
+
+@dataclass(frozen=True)
 class Verdict:
     """One prediction judged on one curve; `to_dict` is an entry of verdicts.json.
 
+    draws: the rates of the draws of a law that the verdict is over, where it is.
     fitted: the fit that was judged, made of the usable part of curve, which is None where a fit was
     judged alone. Neither is in `to_dict` nor in the printed form; fit has the fit's numbers.
     """
@@ -69,6 +81,7 @@ class Verdict:
     infinite_width: InfiniteWidth | None = None
     theory: str = ""
     assumptions: tuple[Finding, ...] = ()
+    draws: tuple[Draw, ...] = ()
     curve: Curve | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from analysis.data.quantities import curves
 from analysis.data.schema import ResultsError
+from analysis.data.sweeps import MINIMUM_DRAWS, family
 from analysis.data.table import load_table
 from analysis.verdicts.expected import Scales, expected, measured_scales
 from study.commands.located import store_of, trials_of
@@ -79,7 +80,10 @@ class StudyPlan:
     def basis(self) -> str:
         """What `decides` takes for granted."""
         whose = "its own trials" if self.scales else "pilots"
-        return f"if curves are power laws and scatter as {whose} did"
+        drawn = Counter((family(law.label), law.dimension) for law in self.spec.law)
+        many = any(name and n >= MINIMUM_DRAWS for (name, _d), n in drawn.items())
+        draws = "; those over draws of the law are wider, as draws scatter too" if many else ""
+        return f"if curves are power laws and scatter as {whose} did{draws}"
 
     @property
     def _dimensions(self) -> int:

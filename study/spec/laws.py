@@ -2,6 +2,7 @@
 
 law: {kind: gaussian_mixture, dimension: 2, std: [0.05, 0.1]}     # two laws
 law: {kind: atoms, file: points.csv}                              # the rows of a CSV file
+law: {kind: atoms, dimension: 2, seed: 5, draws: 8}               # eight laws, seeds 5 to 12
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def read_laws(
         if not isinstance(entry, Mapping):
             problems.append(f"{path} must be a mapping such as {{kind: cube, dimension: 2}}")
             continue
+        entry = _with_draws(entry, path, problems)
         if (count := _count(entry)) > MAXIMUM_LAWS:
             problems.append(f"{path} makes {count:,} laws, more than {MAXIMUM_LAWS:,}: shorten it")
             continue
@@ -56,6 +58,30 @@ def read_laws(
     if not laws and several and not given:
         problems.append("law is an empty list: give it at least one law")
     return tuple(laws) or (Cube(dimension=1),)
+
+
+def _with_draws(law: Mapping[str, Any], path: str, problems: list[str]) -> Mapping[str, Any]:
+    """`law` with `draws: n` written out as a list of n seeds, from its own on."""
+    if "draws" not in law:
+        return law
+    rest = {key: value for key, value in law.items() if key != "draws"}
+    count, seed = law["draws"], law.get("seed", 0)
+    if "seed" not in _known_keys(law) or "file" in law:
+        problems.append(
+            f"{path}.draws: {law.get('kind')} has no seed that it could be drawn from again: "
+            f"remove {path}.draws"
+        )
+    elif type(count) is not int or not 1 <= count <= MAXIMUM_LAWS:
+        problems.append(
+            f"{path}.draws must be a whole number from 1 to {MAXIMUM_LAWS:,}, not {count!r:.40}"
+        )
+    elif type(seed) is not int:
+        problems.append(
+            f"{path}.draws counts seeds up from one {path}.seed: give one seed, or remove draws"
+        )
+    else:
+        rest["seed"] = list(range(seed, seed + count))
+    return rest
 
 
 def _count(law: Mapping[str, Any]) -> int:

@@ -13,10 +13,12 @@ import pandas as pd
 import pytest
 
 from analysis.data.sweeps import at_best, level_means, quartiles, settings, sweep
+from analysis.figures.audit import NOT_AUDITED
 from analysis.figures.drawing import DOUBLE, SINGLE, draw, palette_css, render
 from analysis.figures.plot import Panel, Plot, Series, plain, positive
 from analysis.figures.terms import TERMS, dominance
 from analysis.figures.trajectories import Omitted, study_plots
+from analysis.report.assumptions import assumption_rows
 from analysis.verdicts.evaluation import evaluate
 
 
@@ -262,6 +264,27 @@ def test_settings_keep_apart_what_a_rate_may_not_mix(synthetic: ModuleType) -> N
     assert len(labels) == 8
     assert "atoms, d = 1, initialisation = plain" in labels
     assert len({s.stem for s in settings(pd.concat([frame, plain_start]))}) == 8
+
+
+def test_settings_of_one_kernel_show_its_audit_once(synthetic: ModuleType) -> None:
+    whole = synthetic.synthetic_table(synthetic.Grid(seeds=3, limits=4))
+    few = whole[(whole["samples"] <= 256) & np.isfinite(whole["width"])]
+    short = few.assign(steps=100, trial_id=few["trial_id"] + "s")
+    other = few.assign(t_min=0.2, trial_id=few["trial_id"] + "t")
+    frame = pd.concat([whole, short, other], ignore_index=True)
+    shown_in = {s.label: s.audited_in for s in settings(frame)}
+    home = "gaussian_mixture, d = 2, T₀ = 0.05, steps = 1000"
+    assert shown_in == {
+        home: "",
+        "gaussian_mixture, d = 2, T₀ = 0.05, steps = 100": home,
+        "gaussian_mixture, d = 2, infinite width, T₀ = 0.05": home,
+        "gaussian_mixture, d = 2, T₀ = 0.2, steps = 1000": "",
+    }
+    evaluation = evaluate(frame)
+    missing = [o.group for o in study_plots(evaluation)[1] if o.reason == NOT_AUDITED]
+    assert set(missing) == {label for label, elsewhere in shown_in.items() if not elsewhere}
+    rows = {s.label: len(assumption_rows(s)) for s in settings(frame)}
+    assert {rows[label] < rows[home] for label in shown_in if shown_in[label]} == {True}
 
 
 def test_a_sweep_holds_the_other_axes(clean: pd.DataFrame) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import io
 import json
 import re
@@ -22,6 +23,8 @@ import pytest
 from analysis.data.results import load_results
 from analysis.data.sweeps import law_names, settings
 from analysis.figures.trajectories import study_plots
+from analysis.fits.asymptotic import Asymptotic
+from analysis.fits.power_law import PowerLawFit
 from analysis.report.assumptions import assumption_rows
 from analysis.report.overview import trial_table
 from analysis.report.page import answers, write_report
@@ -107,9 +110,8 @@ def test_the_answer_comes_first(page: Page) -> None:
     assert start.index("best-stopped score error falls as") < start.index("Verdicts")
     told = start.split("Verdicts")[0]
     assert re.search(r"On gaussian_mixture in d = 2 .*The best-stopped score error falls as", told)
-    assert re.search(r"N −0\.6\d+ ?\(95 % interval 0\.6\d+ to 0\.6\d+, \d seeds\)", told) or (
-        re.search(r"N−0\.6\d+ \(95 % interval 0\.6\d+ to 0\.6\d+, \d seeds\)", told)
-    )
+    exponent = r"N ?−0\.6\d+ ?\(95 % interval 0\.6\d+ to 0\.6\d+"
+    assert re.search(exponent + r"(, 0\.\d+ to 0\.\d+ at large N)?, \d seeds\)", told)
     assert "faster than the bound N−0.40." in told
 
 
@@ -314,8 +316,19 @@ def test_each_verdict_differs_in_words_and_symbol(verdicts: Evaluation) -> None:
     assert not set.intersection(*symbols.values())
 
 
+def unbroken(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def with_limits(fit: PowerLawFit, low: float, high: float, bent: bool = True) -> PowerLawFit:
+    made = copy.copy(fit)
+    vars(made)["asymptotic"] = Asymptotic((low + high) / 2, low, high, 0.95, not bent, bent)
+    return made
+
+
 def test_sentences(verdicts: Evaluation) -> None:
     start = replace(bound(verdicts), exponent=0.65, ci_low=0.61, ci_high=0.69, seeds=8)
+    start = replace(start, fitted=with_limits(start.fitted, 0.61, 0.69, bent=False))
     said = str(sentence(replace(start, verdict=W.FASTER)))
     assert said == (
         "The best-stopped score error falls as N<sup>−0.65</sup> (95 % interval 0.61 to 0.69, "
@@ -332,6 +345,14 @@ def test_sentences(verdicts: Evaluation) -> None:
     said = str(sentence(replace(flat, verdict=W.AGREES, reason="means differ by 1 %")))
     assert "<sup>" not in said
     assert "“no change”" in said
+    limit = replace(start, fixed={**start.fixed, "width": np.inf})
+    assert str(sentence(limit)).startswith("The best-stopped score error at infinite width falls")
+    bends = with_limits(start.fitted, 0.42, 0.58)
+    said = str(sentence(replace(start, fitted=bends)))
+    assert "(95 % interval 0.61 to 0.69, 0.42 to 0.58 at large N, 8 seeds)" in unbroken(said)
+    grows = with_limits(start.fitted, -0.58, -0.42)
+    said = str(sentence(replace(start, fitted=grows, exponent=-0.6, ci_low=-0.7, ci_high=-0.5)))
+    assert "(95 % interval 0.50 to 0.70, 0.42 to 0.58 at large N, 8 seeds)" in unbroken(said)
     refused = replace(start, exponent=np.nan, verdict=W.UNDETERMINED, reason="2 values only")
     assert "against N has no exponent" in str(sentence(refused))
 

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.audit import EARLIER_FIRST, EARLIER_LAST, SETTING_KEYS
+from analysis.data.audit import EARLIER_FIRST, EARLIER_LAST
+from analysis.data.sweeps import AUDIT_KEYS
 from analysis.report.wording import assumed, broken
 from analysis.theory.registry import Assumption
 from analysis.verdicts.assumed import Finding, Holds
@@ -28,7 +29,7 @@ BEST, TIME, ETA = (
 def audit_of(table: pd.DataFrame, values: Mapping[str, Mapping[float, Any]]) -> pd.DataFrame:
     """An audit of the table's setting: values[quantity][x]."""
     first = table.iloc[0]
-    setting = {key: first[key] for key in SETTING_KEYS}
+    setting = {key: first[key] for key in AUDIT_KEYS}
     rows = [
         {"quantity": quantity, "x": x, "value": value, "seed": 0, **setting}
         for quantity, by_x in values.items()

@@ -46,6 +46,15 @@ def test_the_kernel_beside_the_networks_adds_no_lines_and_narrows_theirs(tmp_pat
     assert half[1] < 0.5 * half[0]
 
 
+def test_that_draws_of_the_law_scatter_is_said(tmp_path: Path) -> None:
+    alone = planned("seeds: 8", tmp_path)
+    text = SPEC.replace("SEEDS", "seeds: 8").replace("seed: 5}", "seed: 5, draws: 3}")
+    plan = plan_study(StudySpec.from_text(text), tmp_path, calibrate=False, tell=print)
+    assert "over draws of the law" not in alone.basis
+    assert "those over draws of the law are wider" in plan.basis
+    assert dict(plan.decides()).keys() == dict(alone.decides()).keys()
+
+
 def test_a_designs_seeds_are_its_own_matter(tmp_path: Path) -> None:
     design = "design: {kind: adaptive, half_width: {best_score_error: 0.05}, budget: {trials: 90}}"
     text = SPEC.replace("SEEDS", design).replace("  - width: [64, 128, 256]\n", "")

@@ -119,6 +119,28 @@ def test_several_laws_and_lists_of_their_parameters() -> None:
     assert labels == {"cube", "sphere[radius=1.0]", "sphere[radius=2.0]"}
 
 
+def test_draws_are_laws_with_seeds_in_a_row() -> None:
+    text = edited("std: 0.1, seed: 5}", "std: 0.1, seed: 5, draws: 3}")
+    spec = StudySpec.from_text(text)
+    assert [law.seed for law in spec.law] == [5, 6, 7]
+    one = [t.trial_id for t in StudySpec.from_text(GOOD).trials()]
+    assert set(one) < {t.trial_id for t in spec.trials()}
+    for wrong, told in (
+        (
+            "std: 0.1, seed: 5, draws: 0}",
+            "law.draws must be a whole number from 1 to 10,000, not 0",
+        ),
+        ("std: 0.1, seed: 5, draws: true}", "law.draws must be a whole number"),
+        ("std: 0.1, seed: [1, 2], draws: 3}", "give one seed, or remove draws"),
+    ):
+        assert any(told in p for p in problems(edited("std: 0.1, seed: 5}", wrong)))
+    cube = edited(
+        "{kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}",
+        "{kind: cube, dimension: 2, draws: 3}",
+    )
+    assert any("cube has no seed" in p for p in problems(cube))
+
+
 def test_the_dimension_axis_stands_in_for_the_laws() -> None:
     text = edited("dimension: 2, ", "").replace("base: {", "base: {dimension: [1, 4], ")
     assert {t.dimension for t in StudySpec.from_text(text).trials()} == {1, 4}

@@ -1,0 +1,72 @@
+"""The numbers of the figures over draws of a law: the curves that are judged, and the exponent draw
+by draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from analysis.data.sweeps import PLAIN, Setting
+from analysis.figures.plot import Panel, Plot, Series
+from analysis.figures.rates import NAMES, rates_of
+from analysis.text import percent
+from analysis.verdicts.evaluation import Evaluation
+from analysis.verdicts.judging import Verdict
+
+
+def over_draws(evaluation: Evaluation) -> Iterator[Plot]:
+    """For each law of which several draws are judged together: a figure for each verdict, then the
+    exponent of each draw."""
+    by_law: dict[tuple[str, int], list[Verdict]] = {}
+    for verdict in evaluation:
+        if verdict.draws:
+            by_law.setdefault((verdict.law, verdict.dimension), []).append(verdict)
+    for number, ((law, d), verdicts) in enumerate(by_law.items(), 1):
+        # These trials have no setting of their own: their draws do.
+        setting = Setting(f"{law}, d = {d}", f"draws_{number}_d{d}", law, law, d, evaluation.table)
+        yield from rates_of(setting, verdicts, evaluation.curves)
+        yield _by_draw(setting, [v for v in verdicts if v.axis == "samples"] or verdicts)
+
+
+def _by_draw(setting: Setting, verdicts: Sequence[Verdict]) -> Plot:
+    count = max(len(v.draws) for v in verdicts)
+    level = percent(verdicts[0].level)
+    return Plot(
+        name=f"{setting.stem}_exponent_by_draw",
+        title="The exponent, draw by draw",
+        caption=(
+            f"Exponent of each of {count} draws of the law, with {level} intervals over its own "
+            "seeds. Line and band: over draws, with its interval, which comes from how the draws "
+            "scatter. Dashed: the exponent that theory names."
+        ),
+        panels=tuple(_panel(v) for v in verdicts if np.isfinite(v.exponent)),
+        group=setting.label,
+    )
+
+
+def _panel(verdict: Verdict) -> Panel:
+    each = np.array([[d.exponent, d.ci_low, d.ci_high] for d in verdict.draws]).T
+    place = np.arange(1.0, len(verdict.draws) + 1)
+    ends = np.array([0.5, place[-1] + 0.5])
+    both = np.ones(2)
+    exponent, low, high = each
+    band = (verdict.exponent * both, verdict.ci_low * both, verdict.ci_high * both)
+    series = [
+        Series("a draw", place, exponent, low, high, role="points"),
+        Series("over draws", ends, *band, hue=1),
+    ]
+    if np.isfinite(verdict.theory_exponent):
+        series.append(Series("theory", ends, verdict.theory_exponent * both, role="theory"))
+    *_unused, short = NAMES.get(verdict.quantity, (verdict.quantity, "", verdict.quantity))
+    infinite = verdict.fixed.get("width") == np.inf
+    axis = PLAIN.get(verdict.axis, verdict.axis)
+    return Panel(
+        "draw of the law",
+        f"exponent $b$ in {axis}",
+        tuple(series),
+        f"{short}, infinite width" if infinite else short,
+        x_log=False,
+        y_log=False,
+        ticks=tuple(place),
+    )

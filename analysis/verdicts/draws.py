@@ -1,0 +1,97 @@
+"""Verdicts over draws of the law.
+
+A law's centres, atoms or subspace are drawn once, from its seed. A verdict on that one draw says
+nothing of the next: over draws of `atoms` the exponent in N varies by more than its seeds explain
+(docs/theory.md, section 10). Laws that differ in the seed alone are therefore pooled, and the draw
+is what varies: the value of a draw at a level is its level mean, sharpened by the kernel limit
+where there is one, and the levels of one draw are linked, as those of one seed are. The geometric
+mean over draws then has the mean of their exponents, its interval comes from how these scatter
+(k draws, k - 1 degrees of freedom), and all that is asked of a curve is asked of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from analysis.data.quantities import Curve
+from analysis.data.sweeps import MINIMUM_DRAWS, family
+from analysis.fits.power_law import PowerLawFit
+from analysis.levels.intervals import Array
+from analysis.verdicts.judging import Draw
+
+FitOf = Callable[[Curve], PowerLawFit]
+
+
+def pooled(curves: Sequence[Curve], fit_of: FitOf) -> list[Curve]:
+    """One curve for each quantity, axis and setting that MINIMUM_DRAWS draws of a law or more have;
+    `draws` holds theirs. fit_of: the fit of a curve's usable part, for its level means."""
+    return [c for own in _same_but_the_draw(curves) if (c := _pooled(own, fit_of)) is not None]
+
+
+def rates(curve: Curve, fit_of: FitOf) -> tuple[Draw, ...]:
+    """The rate of each draw of a pooled curve; nothing for another curve."""
+    fits = [(draw, fit_of(draw)) for draw in curve.draws]
+    return tuple(Draw(c.law, c.law_id, fit.exponent, *fit.ci) for c, fit in fits)
+
+
+def _same_but_the_draw(curves: Sequence[Curve]) -> Iterator[list[Curve]]:
+    groups: dict[object, dict[str, Curve]] = {}
+    for curve in curves:
+        name = family(curve.law)
+        if name is None:
+            continue
+        held = {k: v for k, v in curve.fixed.items() if k != "audit_id"}
+        key = (curve.quantity, curve.axis, name, curve.dimension, repr(sorted(held.items())))
+        groups.setdefault(key, {}).setdefault(curve.law_id, curve)
+    yield from (list(own.values()) for own in groups.values() if len(own) >= MINIMUM_DRAWS)
+
+
+def _pooled(draws: Sequence[Curve], fit_of: FitOf) -> Curve | None:
+    """The curve over the draws that have level means, at the levels that all of them have; None
+    where fewer than MINIMUM_DRAWS have any."""
+    own = [(curve, *means) for curve in draws if (means := _level_means(fit_of(curve)))]
+    if len(own) < MINIMUM_DRAWS:
+        return None
+    x = own[0][1]
+    for _curve, levels, _y in own[1:]:
+        x = np.intersect1d(x, levels)
+    if not len(x):
+        return None
+    y = np.stack([values[np.isin(levels, x)] for _curve, levels, values in own])
+    first, count = own[0][0], len(own)
+    tried = {value for curve in draws for value in (*curve.x.tolist(), *curve.diverged)}
+    name = family(first.law)
+    return replace(
+        first,
+        law=f"{name}, {count} draws",
+        law_id=f"{name}, {count} draws",
+        x=np.tile(x, count),
+        y=y.ravel(),
+        seed=np.repeat(np.arange(count), len(x)),
+        censored=np.zeros(y.size, dtype=bool),
+        linked=True,
+        without=None,
+        control=None,
+        effective_points=min(curve.effective_points for curve, *_ in own),
+        effective_time=_common([curve.effective_time for curve, *_ in own]),
+        diverged=(),
+        failed=(),
+        missing=tuple(sorted(tried - set(x.tolist()))),
+        draws=tuple(curve for curve, *_ in own),
+    )
+
+
+def _level_means(fit: PowerLawFit) -> tuple[Array, Array] | None:
+    """x, and the level means there."""
+    if fit.means is None:
+        return None
+    return fit.means.x, np.exp(fit.means.log_mean)
+
+
+def _common(times: Sequence[float | None]) -> float | None:
+    """Their geometric mean: draws are read at times of their own."""
+    known = [time for time in times if time is not None]
+    return float(np.exp(np.mean(np.log(known)))) if known else None

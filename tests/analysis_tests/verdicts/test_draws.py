@@ -1,0 +1,129 @@
+"""Verdicts over draws of a law, on planted tables: the draws differ in their exponent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis.data.quantity import Quantity
+from analysis.data.sweeps import family, settings
+from analysis.figures.trajectories import study_plots
+from analysis.report.page import write_report
+from analysis.report.wording import sentence
+from analysis.verdicts.evaluation import Evaluation, evaluate
+from analysis.verdicts.judging import Verdict, Word
+
+TILTS = np.array([-0.10, -0.05, 0.0, 0.02, 0.06, 0.07])
+"""What a draw's exponent has beside the planted one."""
+
+PLANTED = 0.65
+
+
+def planted(synthetic: ModuleType, tilts: np.ndarray, noise: float = 0.02) -> pd.DataFrame:
+    """A table of draws of one law whose errors fall as N^-(PLANTED + tilt)."""
+    frames = []
+    for k, tilt in enumerate(tilts):
+        grid = synthetic.Grid(seeds=3, noise=noise, widths=(), step_sizes=())
+        own = synthetic.synthetic_table(grid, random_seed=k)
+        factor = (own["samples"] / 512.0) ** -tilt
+        for column in [c for c in own if c.startswith("score_error")]:
+            own[column] = own[column] * factor
+        frames.append(
+            own.assign(
+                law_id=f"law{k}",
+                law_label=f"gaussian_mixture[components=8,std=0.1,seed={k}]",
+                trial_id=own["trial_id"] + f"-{k}",
+                point_id=own["point_id"] + f"-{k}",
+                data_id=own["data_id"] + f"-{k}",
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def drawn(synthetic: ModuleType) -> Evaluation:
+    return evaluate(planted(synthetic, TILTS))
+
+
+def best(evaluation: Evaluation) -> Verdict:
+    (found,) = [v for v in evaluation if v.quantity == Quantity.BEST_ERROR]
+    return found
+
+
+def test_one_verdict_stands_for_all_draws(drawn: Evaluation) -> None:
+    names = [v.prediction for v in drawn]
+    assert len(names) == len(set(names))
+    verdict = best(drawn)
+    assert verdict.law == "gaussian_mixture[components=8,std=0.1], 6 draws"
+    assert [d.law_id for d in verdict.draws] == [f"law{k}" for k in range(6)]
+    assert [d.exponent for d in verdict.draws] == pytest.approx(PLANTED + TILTS, abs=0.02)
+    assert verdict.verdict is Word.FASTER
+
+
+def test_the_interval_is_that_of_the_draws_exponents(drawn: Evaluation) -> None:
+    verdict = best(drawn)
+    each = np.array([d.exponent for d in verdict.draws])
+    assert verdict.exponent == pytest.approx(each.mean(), abs=1e-3)
+    half = stats.t.ppf(0.975, len(each) - 1) * each.std(ddof=1) / len(each) ** 0.5
+    assert (verdict.ci_high - verdict.ci_low) / 2 == pytest.approx(half, rel=0.02)
+    own = max(d.ci_high - d.ci_low for d in verdict.draws) / 2
+    assert half > 2 * own  # draws scatter by more than their seeds explain
+
+
+def test_draws_that_fall_either_side_of_the_bound_leave_it_open(synthetic: ModuleType) -> None:
+    tilts = 0.4 - PLANTED + np.array([-0.2, -0.1, 0.1, 0.2])
+    verdict = best(evaluate(planted(synthetic, tilts)))
+    assert {d.ci_high < 0.4 for d in verdict.draws} == {True, False}
+    assert verdict.verdict is Word.UNDETERMINED
+
+
+def test_a_level_that_one_draw_lost_is_left_out_and_said(synthetic: ModuleType) -> None:
+    frame = planted(synthetic, TILTS)
+    lost = (frame["law_id"] == "law2") & (frame["samples"] == 4096)
+    frame.loc[lost, "status"] = "failed"
+    verdict = best(evaluate(frame))
+    assert verdict.range == (64, 2048)
+    assert "without a value" in verdict.reason
+
+
+def test_two_draws_are_judged_each_for_itself(synthetic: ModuleType) -> None:
+    found = [v for v in evaluate(planted(synthetic, TILTS[:2])) if v.quantity == "best_score_error"]
+    assert [v.law_id for v in found] == ["law0", "law1"]
+    assert all(not v.draws for v in found)
+
+
+def test_what_makes_laws_draws_of_one() -> None:
+    assert (
+        family("atoms[count=16,seed=5]") == family("atoms[count=16,seed=12]") == "atoms[count=16]"
+    )
+    assert family("atoms[seed=5,count=16]") == "atoms[count=16]"
+    assert family("atoms[count=16,seed=5]") != family("atoms[count=17,seed=5]")
+    nested = "subspace[dimension=1,seed={}]/gaussian_mixture[components=2,std=0.1,seed={}]"
+    assert family(nested.format(1, 2)) == family(nested.format(3, 4))
+    assert family("cube") is None
+    assert family("sphere[radius=1.0]") is None
+    assert family("atoms[data=12ab34cd,count=9]") is None
+
+
+def test_the_page_shows_one_draw_whole_and_the_rest_by_their_exponents(
+    drawn: Evaluation, tmp_path: Path
+) -> None:
+    (shown,) = settings(drawn.table)
+    assert shown.label == "gaussian_mixture[components=8,std=0.1,seed=0], d = 2 (one of 6 draws)"
+    plots = {p.name: p for p in study_plots(drawn)[0]}
+    by_draw = plots["draws_1_d2_exponent_by_draw"].table
+    first = by_draw[(by_draw["panel"] == "error") & (by_draw["role"] == "points")]
+    assert first["y"].tolist() == [d.exponent for d in best(drawn).draws]
+    assert "draws_1_d2_best_score_error_against_samples" in plots
+    drawn.table.trials.to_parquet(tmp_path / "results.parquet")
+    page = write_report(tmp_path, drawn).read_text()
+    assert "gaussian_mixture[components=8,std=0.1], 6 draws, d" in page.replace("\u00a0", " ")
+    assert "6 draws of the law)" in sentence(best(drawn))
+    stored = json.loads(json.dumps(best(drawn).to_dict()))
+    assert [d["law_id"] for d in stored["draws"]] == [f"law{k}" for k in range(6)]
