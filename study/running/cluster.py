@@ -64,16 +64,8 @@ def ray_here(
                         "folder (often /bin) to PATH, or install it"
                     )
                 workers = resources.workers or max(1, usable_cpus() // resources.cpus_per_pack)
-                ray.init(
-                    address="local",
-                    num_cpus=workers * resources.cpus_per_pack,
-                    num_gpus=0 if spec.device == "cpu" else None,
-                    include_dashboard=False,
-                    logging_level=logging.ERROR,
-                    log_to_driver=False,
-                    runtime_env=dict(_WORKERS),
-                    _temp_dir=folder,
-                )
+                cpus = workers * resources.cpus_per_pack
+                _start(cpus, 0 if spec.device == "cpu" else None, folder)
             yield slots_of(
                 _nodes(), spec.device, spec.resources, growing=bool(address), share=share
             )
@@ -136,6 +128,26 @@ def _connect(address: str) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
         raise SpecError(f"address: cannot reach a Ray cluster at {address!r}: {reason}") from None
+
+
+def _start(cpus: int, gpus: int | None, folder: str) -> None:
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            num_gpus=gpus,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            runtime_env=dict(_WORKERS),
+            _temp_dir=folder,
+        )
+    except Exception as error:  # Ray raises no other class where its own processes do not answer
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise SpecError(
+            f"Ray did not start on this machine: {reason.rstrip('.')}; where the machine is busy "
+            "or short of memory, run the same command again later"
+        ) from error
 
 
 def _nodes() -> list[dict[str, float]]:

@@ -25,3 +25,24 @@ def test_without_bash_ray_would_wait_for_ever(
     session = ray_here(None, StudySpec.from_text(STUDY))
     with pytest.raises(SpecError, match="there is no bash on PATH"), session:
         pass
+
+
+def test_a_session_that_does_not_start_is_said_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine that is too busy: Ray raises a bare Exception then."""
+    folders: list[Path] = []
+
+    def started(**given: object) -> None:
+        folders.append(Path(str(given["_temp_dir"])))
+        raise Exception("The current node timed out during startup.\nMore of it.")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("ray.init", started)
+    session = ray_here(None, StudySpec.from_text(STUDY))
+    told = "Ray did not start on this machine: The current node timed out during startup; where"
+    with pytest.raises(SpecError, match=told), session:
+        pass
+    assert len(folders) == 1
+    assert not folders[0].exists()
