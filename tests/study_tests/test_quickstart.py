@@ -29,11 +29,11 @@ QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.yaml"
 SMALLER = {
     "seeds: 5": "seeds: 2",
     "[64, 128, 256, 512, 1024, 2048, 4096]": "[64, 128, 256, 512]",
-    "seeds: 128": "seeds: 4",
+    "samples: [64, 128, 256], width: .inf, seeds: 256": "samples: [64, 128], width: .inf, seeds: 4",
+    "samples: 512, width: .inf, seeds: 128": "samples: [256, 512], width: .inf, seeds: 4",
     "samples: 1024, width: .inf, seeds: 64": "samples: 64, width: .inf, seeds: 5",
     "samples: 2048, width: .inf, seeds: 32": "samples: 64, width: .inf, seeds: 5",
     "samples: 4096, width: .inf, seeds: 16": "samples: 64, width: .inf, seeds: 5",
-    "samples: 8192, width: .inf, seeds: 4": "samples: 64, width: .inf, seeds: 5",
     "width: [256, 512, 1024, 2048, 4096, 8192, 16384, 32768]": "width: [16, 256, 1024, 4096]",
     "seeds: 16": "seeds: 3",
 }
