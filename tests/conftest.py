@@ -11,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # No test fails for the time that it takes on a busy machine.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("any machine")
 CACHE = Path(__file__).parents[1] / ".pytest_cache" / "inductor"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
