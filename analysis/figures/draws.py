@@ -14,6 +14,9 @@ from analysis.text import percent
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import Verdict
 
+SIDE_BY_SIDE = 2
+"""Panels of a figure, whose titles would meet otherwise."""
+
 
 def over_draws(evaluation: Evaluation) -> Iterator[Plot]:
     """For each law of which several draws are judged together: a figure for each verdict, then the
@@ -26,23 +29,26 @@ def over_draws(evaluation: Evaluation) -> Iterator[Plot]:
         # These trials have no setting of their own: their draws do.
         setting = Setting(f"{law}, d = {d}", f"draws_{number}_d{d}", law, law, d, evaluation.table)
         yield from rates_of(setting, verdicts, evaluation.curves)
-        yield _by_draw(setting, [v for v in verdicts if v.axis == "samples"] or verdicts)
+        yield from _by_draw(setting, [v for v in verdicts if v.axis == "samples"] or verdicts)
 
 
-def _by_draw(setting: Setting, verdicts: Sequence[Verdict]) -> Plot:
+def _by_draw(setting: Setting, verdicts: Sequence[Verdict]) -> Iterator[Plot]:
+    """Figures of a panel a verdict, as many side by side as can be read."""
+    known = [v for v in verdicts if np.isfinite(v.exponent)]
     count = max(len(v.draws) for v in verdicts)
     level = percent(verdicts[0].level)
-    return Plot(
-        name=f"{setting.stem}_exponent_by_draw",
-        title="The exponent, draw by draw",
-        caption=(
-            f"Exponent of each of {count} draws of the law, with {level} intervals over its own "
-            "seeds. Line and band: over draws, with its interval, which comes from how the draws "
-            "scatter. Dashed: the exponent that theory names."
-        ),
-        panels=tuple(_panel(v) for v in verdicts if np.isfinite(v.exponent)),
-        group=setting.label,
-    )
+    for number, first in enumerate(range(0, len(known), SIDE_BY_SIDE), 1):
+        yield Plot(
+            name=f"{setting.stem}_exponent_by_draw_{number}",
+            title="The exponent, draw by draw",
+            caption=(
+                f"Exponent of each of {count} draws of the law, with {level} intervals over its "
+                "own seeds. Line and band: over draws, with its interval, which comes from how the "
+                "draws scatter. Dashed: the exponent that theory names."
+            ),
+            panels=tuple(_panel(v) for v in known[first : first + SIDE_BY_SIDE]),
+            group=setting.label,
+        )
 
 
 def _panel(verdict: Verdict) -> Panel:

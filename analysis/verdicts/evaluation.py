@@ -285,6 +285,8 @@ def _told(prediction: Prediction, verdict: Verdict, share: float, assessed: str)
     note = usable(curve)[1]
     # with every level left out, why they were is the whole reason
     reasons = [] if note and not fit.points else [verdict.reason]
+    if curve.draws:  # which are the seeds of its fit
+        reasons = [reason.replace(" seeds per level", " draws of the law") for reason in reasons]
     word = _word_at(prediction, verdict, share)
     if word is not verdict.verdict:
         reasons.append(f"with the interval adjusted for all verdicts together: {word}")

@@ -117,7 +117,7 @@ def test_the_page_shows_one_draw_whole_and_the_rest_by_their_exponents(
     (shown,) = settings(drawn.table)
     assert shown.label == "gaussian_mixture[components=8,std=0.1,seed=0], d = 2 (one of 6 draws)"
     plots = {p.name: p for p in study_plots(drawn)[0]}
-    by_draw = plots["draws_1_d2_exponent_by_draw"].table
+    by_draw = plots["draws_1_d2_exponent_by_draw_1"].table
     first = by_draw[(by_draw["panel"] == "error") & (by_draw["role"] == "points")]
     assert first["y"].tolist() == [d.exponent for d in best(drawn).draws]
     assert "draws_1_d2_best_score_error_against_samples" in plots
