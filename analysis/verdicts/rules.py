@@ -324,7 +324,7 @@ def _settle(
     else:
         room = min(abs(exponent - edge) for edge in (start, stop))
     told = _settled(fit, half, room)
-    if room > 0 and half / room < 8:
+    if room > 0 and 1 < half / room < 8:
         decades = fit.range_decades * (half / room) ** (2 / 3)
         range_told = f"a range of {decades:.2g} decades (now {fit.range_decades:.2g})"
         also = ", and so would {}" if told.endswith(SETTLES) else "; {} would"
