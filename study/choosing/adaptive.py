@@ -228,9 +228,9 @@ def results_in(store: Store) -> Results:
         lacking = sum(trial_id not in ledger.entries for trial_id in trial_ids)
         if lacking:
             raise lost(store, lacking)
-        tables = [tidy(table.to_pandas()) for table in store.rows(trial_ids, ledger)]
+        tables = [table.to_pandas() for table in store.rows(trial_ids, ledger)]
         known = [ledger.entries[i] for i in trial_ids if i in ledger.entries]
-        return pd.concat(tables, ignore_index=True), sum(entry.seconds for entry in known)
+        return tidy(pd.concat(tables)), sum(entry.seconds for entry in known)
 
     return read
 

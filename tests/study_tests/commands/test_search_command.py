@@ -18,6 +18,8 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 from rich.console import Console
+from search_trainer import train
+from sessions import Workers
 
 from analysis.data.results import load_results
 from analysis.verdicts.tuning import load_evaluations
@@ -27,7 +29,6 @@ from study.spec.messages import SpecError
 from study.spec.sections import StudySpec
 from trainers.trial import TrialConfig
 
-SUPPORT = Path(__file__).parents[2] / "support"
 SPEC: dict[str, Any] = {
     "name": "tuned",
     "law": {"kind": "gaussian_mixture", "dimension": 2},
@@ -45,8 +46,6 @@ SPEC: dict[str, Any] = {
     },
 }
 SCRIPT = """
-import sys
-sys.path.insert(0, {support!r})
 from search_trainer import train
 from rich.console import Console
 from study.commands.search import search
@@ -55,14 +54,11 @@ search(StudySpec.load("study.yaml"), "results", "sqlite:///mlflow.db", trainer=t
 """
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "calls").mkdir()
+    """The working directory, with the study in it."""
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(SPEC))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SEARCH_TRAINER", str(tmp_path))
-    paths = [str(SUPPORT), str(SUPPORT.parents[1])]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     return tmp_path
 
 
@@ -85,12 +81,14 @@ def any_finished(database: Path) -> bool:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    workers: Workers, uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (folder / "sleep").write_text("0.5")
-    script = SCRIPT.format(support=str(SUPPORT))
+    (workers.folder / "sleep").write_text("0.5")
     driver = subprocess.Popen(
-        [sys.executable, "-c", script], start_new_session=True, stdout=subprocess.DEVNULL
+        [sys.executable, "-c", SCRIPT],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, **workers.environment},
     )
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
@@ -103,13 +101,10 @@ def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(
     before = {n: {t.number: t.params for t in trials} for n, trials in killed.items()}
     assert any(before.values())
     assert 0 < sum(t.state.is_finished() for ts in killed.values() for t in ts) < 32
-    (folder / "sleep").unlink()
-
-    from search_trainer import train
-
+    (workers.folder / "sleep").unlink()
     lines = Console(quiet=True)
     spec = StudySpec.load("study.yaml")
-    result = search(spec, "results", "sqlite:///mlflow.db", trainer=train, console=lines)
+    result = search(spec, "results", uri, trainer=train, console=lines)
     assert (result.exit_code, result.evaluations, result.wanted) == (0, 32, 32)
     after = trials_in(folder)
     assert len(after) == 4
@@ -130,7 +125,7 @@ def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(
     for trial_id in asked:
         expected = {"PRUNED": {"pruned"}, "COMPLETE": {"completed", "diverged"}}
         assert stored[trial_id] in expected[state_of[trial_id]]
-    client = MlflowClient("sqlite:///mlflow.db")
+    client = MlflowClient(uri)
     (experiment,) = [e for e in client.search_experiments() if e.name == "tuned"]
     runs = client.search_runs(
         [experiment.experiment_id], "tags.`scorerates.kind` = 'trial'", 1, 500
@@ -142,10 +137,10 @@ def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(
 
     monkeypatch.setattr("analysis.report.page.write_report", lambda *_args, **_options: None)
     # Nothing is left to do, and no Ray is started for it.
-    calls = sorted((folder / "calls").iterdir())
-    again = search(spec, "results", None, trainer=train, console=lines)
+    with monkeypatch.context() as patch:
+        patch.setattr("study.running.session.ray_here", lambda *_: pytest.fail("Ray is started"))
+        again = search(spec, "results", None, trainer=train, console=lines)
     assert again.evaluations == 32
-    assert sorted((folder / "calls").iterdir()) == calls
     # More evaluations are added to the same Optuna studies.
     longer = StudySpec.from_mapping({**SPEC, "search": {**SPEC["search"], "evaluations": 10}})
     search(longer, "results", None, trainer=train, console=lines)
@@ -156,11 +151,9 @@ def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_trial_that_raises_fails_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from search_trainer import train
-
-    monkeypatch.setattr("analysis.report.page.write_report", lambda *_args, **_options: None)
-    (folder / "fail_width").write_text("128")
+@pytest.mark.usefixtures("no_report")
+def test_a_trial_that_raises_fails_alone(workers: Workers, folder: Path) -> None:
+    (workers.folder / "fail_width").write_text("128")
     section = {**SPEC["search"], "repetitions": 1, "evaluations": 8}
     spec = StudySpec.from_mapping({**SPEC, "base": {"samples": 64}, "search": section})
     result = search(spec, "results", None, trainer=train, console=Console(quiet=True))

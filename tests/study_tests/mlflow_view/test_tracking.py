@@ -2,7 +2,6 @@
 
 import math
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -68,20 +67,6 @@ def diverged(seed: int) -> Trajectory:
 
 def frame_of(*trajectories: Trajectory) -> pd.DataFrame:
     return tidy(table_from(trajectories, "test").to_pandas())
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Creating the tables takes seconds: once is enough."""
-    database = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{database}")
-    return database
-
-
-@pytest.fixture
-def uri(tmp_path: Path, empty_database: Path) -> str:
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
 def opened(uri: str, study: str = "test") -> Tracker:

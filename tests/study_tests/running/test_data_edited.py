@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import ray
 import rows_trainer
 import yaml
 from rich.console import Console
-from sessions import local_ray
+from sessions import Workers
 
 from analysis.data.audit import load_audit
 from analysis.data.results import load_results
@@ -26,10 +24,8 @@ from trainers.errors import LawError
 from trainers.problem.atoms_file import load_atoms
 from trainers.problem.distributions import make_distribution
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("no_report")]
 
-REPOSITORY = Path(__file__).parents[3]
-SUPPORT = REPOSITORY / "tests" / "support"
 BEFORE = "x,y\n1,2\n3,5\n4,4\n-2,7.5\n"
 AFTER = "x,y\n9,2\n3,5\n4,4\n-2,7.5\n"
 
@@ -65,18 +61,10 @@ SEARCH = COMMON | {
 }
 
 
-@pytest.fixture(scope="module")
-def order(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One Ray session; the file by which its workers are told to edit the data."""
-    order = tmp_path_factory.mktemp("rows") / "order"
-    paths = f"{REPOSITORY}{os.pathsep}{SUPPORT}"
-    with local_ray(1, ROWS_EDITED=str(order), PYTHONPATH=paths):
-        yield order
-
-
-@pytest.fixture(autouse=True)
-def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.report.page.write_report", lambda *_args, **_options: None)
+@pytest.fixture
+def order(workers: Workers) -> Path:
+    """The file by which workers are told to edit the data."""
+    return workers.folder / "order"
 
 
 @pytest.fixture

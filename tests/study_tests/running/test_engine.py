@@ -3,16 +3,14 @@ design and a search."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import fake_trainer
 import pytest
 from rich.console import Console
-from sessions import local_ray
+from sessions import Workers
 
 from analysis.data.schema import table_from
 from study import StudySpec, run
@@ -27,11 +25,8 @@ from study.running.packing import Packing
 from study.running.scheduler import Scheduler, Work
 from study.running.watch import packed, unpacked
 from study.storage.store import Store
-from trainers.trial import TrialConfig
 
 pytestmark = pytest.mark.ray
-REPOSITORY = Path(__file__).parents[3]
-SUPPORT = REPOSITORY / "tests" / "support"
 
 STUDY: dict[str, Any] = {
     "name": "any",
@@ -68,29 +63,12 @@ def spec_of(kind: str, **changes: Any) -> StudySpec:
     return StudySpec.from_mapping({**STUDY, **KINDS[kind], **changes})
 
 
-@pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The fake trainer's folder, on a Ray session with room for two packs."""
-    folder = tmp_path_factory.mktemp("fake")
-    paths = f"{REPOSITORY}{os.pathsep}{SUPPORT}"
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        local_ray(2, FAKE_TRAINER=str(folder), PYTHONPATH=paths),
-    ):
-        patch.setattr("analysis.report.page.write_report", lambda *_arguments, **_options: None)
-        yield folder
-
-
 @pytest.fixture
-def train(session: Path, tmp_path: Path) -> Callable[..., Any]:
+def train(workers: Workers, tmp_path: Path, no_report: None) -> Callable[..., Any]:
     """Trains a study with the fake trainer so set; its result, and what it printed."""
-    for name in ("calls", "packs", "busy"):
-        (session / name).mkdir(exist_ok=True)
-        for file in (session / name).iterdir():
-            file.unlink()
 
     def train(spec: StudySpec, **control: Any) -> Any:
-        (session / "control.json").write_text(json.dumps(control))
+        workers.control(**control)
         command = run if spec.search is None else search
         with (tmp_path / "said").open("w") as file:
             console = Console(file=file, width=120)
@@ -102,20 +80,14 @@ def train(session: Path, tmp_path: Path) -> Callable[..., Any]:
     return train
 
 
-def packs(session: Path) -> list[tuple[int, list[TrialConfig]]]:
-    """Of every pack trained: how many were at work when it began, with itself, and its trials."""
-    plain = [json.loads(file.read_text()) for file in (session / "packs").iterdir()]
-    return [(p["together"], [TrialConfig.model_validate(t) for t in p["trials"]]) for p in plain]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_pack_holds_more_than_its_memory(
-    kind: str, session: Path, train: Callable[..., Any]
+    kind: str, workers: Workers, train: Callable[..., Any]
 ) -> None:
     limit = 0.19 * 2**30
     result, _ = train(spec_of(kind, steps=20, resources={"memory_per_pack": 0.19, "workers": 1}))
     assert result.exit_code == 0
-    trained = [trials for _, trials in packs(session)]
+    trained = [trials for _, trials in workers.packs()]
     assert max(map(memory_of, trained)) <= limit
     together = [trial for trials in trained for trial in trials]
     unlimited = make_plan(together, Slots(1, "cpu"), DEFAULT_SPEEDS["cpu"]).packs
@@ -124,17 +96,17 @@ def test_no_pack_holds_more_than_its_memory(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_more_packs_train_at_once_than_there_are_workers(
-    kind: str, session: Path, train: Callable[..., Any]
+    kind: str, workers: Workers, train: Callable[..., Any]
 ) -> None:
     result, said = train(spec_of(kind, resources={"workers": 1}), sleep=0.01)
     assert result.exit_code == 0
     assert ", 1 at once on cpu" in said
-    assert len(packs(session)) > 2
-    assert {together for together, _ in packs(session)} == {1}
+    assert len(workers.packs()) > 2
+    assert {together for together, _ in workers.packs()} == {1}
 
 
 def test_a_trial_that_kills_its_worker_fails_alone_in_a_search_too(
-    session: Path, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    workers: Workers, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "ATTEMPTS_AFTER_A_CRASH", 0)
     section = {**KINDS["search"]["search"], "evaluations": 6, "batch": 6}
@@ -142,7 +114,7 @@ def test_a_trial_that_kills_its_worker_fails_alone_in_a_search_too(
     spec = spec_of("search", base={"samples": 64}, search=section)
     result, said = train(spec, kill_width=4096)
     states = result.table.set_index("trial_id")["state"]
-    done = {trial.trial_id for _, trials in packs(session) for trial in trials}
+    done = {trial.trial_id for _, trials in workers.packs() for trial in trials}
     assert {i for i, state in states.items() if state == "COMPLETE"} == done
     assert 0 < result.failed == 6 - len(done) < 6
     assert result.exit_code == 3

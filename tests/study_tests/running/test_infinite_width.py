@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sessions import local_ray
 
 from analysis.data.results import load_results
 from analysis.report import page
@@ -18,7 +15,6 @@ from trainers import train_pack
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
-REPOSITORY = Path(__file__).parents[3]
 STUDY = """
 name: limit
 law: {kind: gaussian_mixture, dimension: 2, components: 4, seed: 5}
@@ -34,24 +30,17 @@ sweeps:
 audit: false
 resources: {workers: 1}
 """
-MORE = STUDY.replace("256], width: [64, inf]", "256, 512], width: [64, inf]")
-KERNELS = MORE.replace("seeds: 3", "seeds: {network: 3, kernel: 6}")
+MORE = STUDY.replace("256], width: [64, inf]", "256, 512], width: [64, inf]").replace(
+    "seeds: 3", "seeds: {network: 3, kernel: 6}"
+)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    paths = str(REPOSITORY) + os.pathsep + os.environ.get("PYTHONPATH", "")
-    # compiling takes longer than all the rest
-    with local_ray(1, PYTHONPATH=paths, TORCH_COMPILE_DISABLE="1"):
-        yield
-
-
-@pytest.mark.usefixtures("eager")
+@pytest.mark.usefixtures("eager", "workers")
 def test_a_study_with_infinite_width_runs_is_judged_and_grows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    storage, tracking = tmp_path / "results", f"sqlite:///{tmp_path}/mlflow.db"
-    first = run(StudySpec.from_text(STUDY), storage=storage, tracking_uri=tracking)
+    storage = tmp_path / "results"
+    first = run(StudySpec.from_text(STUDY), storage=storage, tracking_uri=uri)
     assert first.counts["completed"] == 3 * (5 * 2 + 4)
     frame = load_results(storage)
     limit = frame[np.isinf(frame["width"])]
@@ -75,21 +64,17 @@ def test_a_study_with_infinite_width_runs_is_judged_and_grows(
     monkeypatch.setattr(page, "write_report", lambda *_args, **_options: None)
 
     # From MLflow come the same numbers.
-    logged = load_results(tracking, "limit", from_metrics=True)
+    logged = load_results(uri, "limit", from_metrics=True)
     there = logged[logged["trial_id"] == one.trial_id]
     np.testing.assert_allclose(there["score_error"], rows["score_error"], rtol=1e-12)
     assert np.isinf(there["width"]).all()
 
-    # More trials are added to what there is.
-    second = run(StudySpec.from_text(MORE), storage=storage, tracking_uri=tracking)
-    assert second.trained == 3 * 2
+    # More trials are added to what there is, and seeds of the kernel alone beside networks that are
+    # never trained again: rates over N then rest on both.
+    second = run(StudySpec.from_text(MORE), storage=storage, tracking_uri=uri)
+    assert second.trained == 3 * 2 + 3 * 6
     grown = load_results(storage)
-    assert grown[np.isinf(grown["width"])]["trial_id"].nunique() == 18
-
-    # Seeds of the kernel alone are added beside networks that are never trained again, and rates
-    # over N then rest on both.
-    third = run(StudySpec.from_text(KERNELS), storage=storage, tracking_uri=tracking)
-    assert third.trained == 3 * 6
+    assert grown[np.isinf(grown["width"])]["trial_id"].nunique() == 18 + 18
     verdicts = json.loads((storage / "verdicts.json").read_text())
     (levels,) = (
         v["fit"]["two_levels"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import shutil
 import signal
@@ -21,7 +20,7 @@ import pandas as pd
 import pytest
 from processes import AGENTS, wait_until_gone
 from rich.console import Console
-from sessions import local_ray
+from sessions import Workers
 
 from analysis.data.results import load_results
 from study import StudySpec, cli, run
@@ -35,9 +34,6 @@ from study.storage.lock import StorageLockedError
 from study.storage.store import Store, StoreError
 
 pytestmark = pytest.mark.ray
-
-REPOSITORY = Path(__file__).parents[3]
-SUPPORT = REPOSITORY / "tests" / "support"
 
 STUDY = """
 name: fake
@@ -54,41 +50,6 @@ resources: {workers: 2}
 ONE_WORKER = STUDY.replace("workers: 2", "workers: 1")
 """For what does not depend on it: a worker's start takes longer than its packs."""
 TRIALS = 3 * (6 + 3 + 2)
-
-
-class Trainer:
-    """What a test sets of the fake trainer, and what it sees of it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "calls").mkdir(parents=True)
-        self.control()
-
-    def control(self, **settings: Any) -> None:
-        (self.folder / "control.json").write_text(json.dumps(settings))
-
-    def calls(self) -> Counter[str]:
-        """How often each trial was trained since the last look."""
-        files = list((self.folder / "calls").iterdir())
-        for file in files:
-            file.unlink()
-        return Counter(file.name.split(".")[0] for file in files)
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
-    """One Ray session, whose workers import the fake trainer and look into its folder."""
-    trainer = Trainer(tmp_path_factory.mktemp("fake"))
-    paths = f"{REPOSITORY}{os.pathsep}{SUPPORT}"
-    with local_ray(2, FAKE_TRAINER=str(trainer.folder), PYTHONPATH=paths):
-        yield trainer
-
-
-@pytest.fixture
-def trainer(session: Trainer) -> Trainer:
-    session.control()
-    session.calls()
-    return session
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -115,9 +76,9 @@ def table(storage: Path) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def whole(session: Trainer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(ray_session: Workers, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The storage of STUDY, trained in one go."""
-    session.control()
+    ray_session.reset()
     storage = tmp_path_factory.mktemp("uninterrupted") / "results"
     train(storage, ONE_WORKER)
     return storage
@@ -129,10 +90,10 @@ def uninterrupted(whole: Path) -> pd.DataFrame:
     return table(whole)
 
 
-def test_a_study_is_trained_once_and_grows_by_what_is_new(trainer: Trainer, tmp_path: Path) -> None:
+def test_a_study_is_trained_once_and_grows_by_what_is_new(workers: Workers, tmp_path: Path) -> None:
     storage = tmp_path / "results"
     result, said = train(storage)
-    assert trainer.calls() == Counter(t.trial_id for t in StudySpec.from_text(STUDY).trials())
+    assert workers.calls() == Counter(t.trial_id for t in StudySpec.from_text(STUDY).trials())
     assert (result.trained, result.exit_code) == (TRIALS, 0)
     assert result.counts == {"completed": TRIALS - 3, "diverged": 3, "failed": 0, "missing": 0}
     assert len(Store(storage).pack_ids()) > 4
@@ -145,14 +106,14 @@ def test_a_study_is_trained_once_and_grows_by_what_is_new(trainer: Trainer, tmp_
     assert set(before["trial_id"]) == {t.trial_id for t in StudySpec.from_text(STUDY).trials()}
 
     result, said = train(storage)
-    assert (trainer.calls(), result.trained, result.exit_code) == (Counter(), 0, 0)
+    assert (workers.calls(), result.trained, result.exit_code) == (Counter(), 0, 0)
     assert "nothing to train" in said
 
     assert not (storage / "audit").exists()
 
     wider = ONE_WORKER.replace("[16, 32,", "[8, 16, 32,")
     result, said = train(storage, wider)
-    calls = trainer.calls()
+    calls = workers.calls()
     new = [t for t in StudySpec.from_text(wider).trials() if t.samples == 8]
     assert calls == Counter(t.trial_id for t in new)
     assert result.trained == 3
@@ -160,14 +121,14 @@ def test_a_study_is_trained_once_and_grows_by_what_is_new(trainer: Trainer, tmp_
     pd.testing.assert_frame_equal(after[after["samples"] > 8].reset_index(drop=True), before)
 
     result, said = train(storage)  # the new trials stay in the store and out of the table
-    assert trainer.calls() == Counter()
+    assert workers.calls() == Counter()
     pd.testing.assert_frame_equal(table(storage), before)
 
 
 def test_a_trial_that_raises_fails_alone_and_is_tried_again(
-    trainer: Trainer, tmp_path: Path, uninterrupted: pd.DataFrame
+    workers: Workers, tmp_path: Path, uninterrupted: pd.DataFrame
 ) -> None:
-    trainer.control(raise_width=256)
+    workers.control(raise_width=256)
     result, said = train(tmp_path / "r", ONE_WORKER)
     assert (result.exit_code, result.counts["failed"], result.counts["completed"]) == (3, 3, 27)
     assert "3 trials failed; running the same command tries them again" in said
@@ -175,17 +136,17 @@ def test_a_trial_that_raises_fails_alone_and_is_tried_again(
     rows = table(tmp_path / "r").query("status == 'failed'")
     assert set(rows["width"]) == {256}
     assert rows["score_error"].isna().all()
-    assert set(trainer.calls().values()) == {1}
+    assert set(workers.calls().values()) == {1}
 
-    trainer.control()
+    workers.control()
     result, said = train(tmp_path / "r", ONE_WORKER)
     assert (result.exit_code, result.trained) == (0, 3)
-    assert set(trainer.calls()) == set(rows["trial_id"])
+    assert set(workers.calls()) == set(rows["trial_id"])
     pd.testing.assert_frame_equal(table(tmp_path / "r"), uninterrupted)
 
 
-def test_when_every_trial_fails_the_run_says_so(trainer: Trainer, tmp_path: Path) -> None:
-    trainer.control(raise_width=64)
+def test_when_every_trial_fails_the_run_says_so(workers: Workers, tmp_path: Path) -> None:
+    workers.control(raise_width=64)
     text = ONE_WORKER[: STUDY.index("sweeps")].replace("65536", "64")
     text += ONE_WORKER[STUDY.index("audit") :]
     result, said = train(tmp_path / "r", text)
@@ -194,10 +155,10 @@ def test_when_every_trial_fails_the_run_says_so(trainer: Trainer, tmp_path: Path
 
 
 def test_a_trial_that_kills_its_worker_fails_alone(
-    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "ATTEMPTS_AFTER_A_CRASH", 0)
-    trainer.control(kill_width=64)
+    workers.control(kill_width=64)
     text = STUDY.replace("seeds: 3", "seeds: 1")
     text = text[: text.index("sweeps")] + "sweeps: {samples: 16, width: [64, 128, 256]}\n"
     text += "audit: false\n"
@@ -210,7 +171,7 @@ def test_a_trial_that_kills_its_worker_fails_alone(
 
 
 def test_a_damaged_file_is_told_and_its_trials_are_trained_again(
-    trainer: Trainer, tmp_path: Path, whole: Path, uninterrupted: pd.DataFrame
+    workers: Workers, tmp_path: Path, whole: Path, uninterrupted: pd.DataFrame
 ) -> None:
     shutil.copytree(whole, tmp_path / "r")
     store = Store(tmp_path / "r")
@@ -218,32 +179,32 @@ def test_a_damaged_file_is_told_and_its_trials_are_trained_again(
     lost = set(store.read_pack(pack_id)["trial_id"].to_pylist())
     path = tmp_path / "r" / "trials" / f"{pack_id}.parquet"
     path.write_bytes(path.read_bytes()[:-100])
-    trainer.calls()
+    workers.calls()
     result, said = train(tmp_path / "r", ONE_WORKER)
     assert f"{pack_id}.parquet was damaged" in said
-    assert set(trainer.calls()) == lost
+    assert set(workers.calls()) == lost
     assert result.trained == len(lost)
     pd.testing.assert_frame_equal(table(tmp_path / "r"), uninterrupted)
 
 
 def test_a_full_disk_ends_the_run_at_once_and_says_so(
-    trainer: Trainer, tmp_path: Path, uninterrupted: pd.DataFrame
+    workers: Workers, tmp_path: Path, uninterrupted: pd.DataFrame
 ) -> None:
-    trainer.control(full=True)
+    workers.control(full=True)
     with pytest.raises(StoreError, match="No space left on device; what is stored is safe"):
         train(tmp_path / "r", ONE_WORKER)
-    assert set(trainer.calls().values()) == {1}, "a pack was trained again for nothing"
-    trainer.control()
+    assert set(workers.calls().values()) == {1}, "a pack was trained again for nothing"
+    workers.control()
     result, _ = train(tmp_path / "r", ONE_WORKER)
     assert (result.trained, result.exit_code) == (TRIALS, 0)
     pd.testing.assert_frame_equal(table(tmp_path / "r"), uninterrupted)
 
 
 def test_a_driver_whose_storage_was_taken_over_stops(
-    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.1)
-    trainer.control(sleep=1.0)
+    workers.control(sleep=1.0)
     stored = Store(tmp_path / "r")
 
     def take_over() -> None:
@@ -260,7 +221,7 @@ def test_a_driver_whose_storage_was_taken_over_stops(
     assert not (tmp_path / "r" / "results.parquet").exists()
 
 
-def test_what_cannot_run_is_said_before_anything_starts(trainer: Trainer, tmp_path: Path) -> None:
+def test_what_cannot_run_is_said_before_anything_starts(workers: Workers, tmp_path: Path) -> None:
     for resources, said in [
         ("{cpus_per_pack: 64}", "no node has room for a pack of resources.cpus_per_pack = 64"),
         ("{gpus_per_pack: 0.5}", "gpus_per_pack = 0.5, but the device is cpu"),
@@ -273,11 +234,11 @@ def test_what_cannot_run_is_said_before_anything_starts(trainer: Trainer, tmp_pa
             _connect(address)
     with Store(tmp_path / "r").lock(), pytest.raises(StorageLockedError, match="in use by process"):
         train(tmp_path / "r")
-    assert trainer.calls() == Counter()
+    assert workers.calls() == Counter()
 
 
 def test_a_tracking_server_that_fails_costs_no_result(
-    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken:
         def __init__(self, *arguments: Any) -> None: ...
@@ -295,7 +256,7 @@ def test_a_tracking_server_that_fails_costs_no_result(
 
 
 def test_the_command_exits_with_3_where_trials_failed(
-    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def with_fake(*arguments: Any, **options: Any) -> RunResult:
         return run(*arguments, **options, trainer=fake_trainer.train)
@@ -303,7 +264,7 @@ def test_the_command_exits_with_3_where_trials_failed(
     monkeypatch.setattr(run_command, "run", with_fake)
     (tmp_path / "s.yaml").write_text(ONE_WORKER)
     arguments = ["run", f"{tmp_path}/s.yaml", "--storage", f"{tmp_path}/r", "--no-tracking", "-q"]
-    trainer.control(raise_width=64)
+    workers.control(raise_width=64)
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
     assert ended.value.code == 3
@@ -322,18 +283,14 @@ sys.exit(out.exit_code)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_driver_that_is_stopped_loses_nothing_that_was_finished(
-    number: signal.Signals, trainer: Trainer, tmp_path: Path, uninterrupted: pd.DataFrame
+    number: signal.Signals, workers: Workers, tmp_path: Path, uninterrupted: pd.DataFrame
 ) -> None:
-    theirs = Trainer(tmp_path / "fake")
+    theirs = Workers(tmp_path / "fake")
     theirs.control(sleep=0.4)
     # Ctrl-C reaches several workers, the others the driver alone.
     (tmp_path / "s.yaml").write_text(STUDY if number == signal.SIGINT else ONE_WORKER)
     storage = tmp_path / "r"
-    environment = {
-        **os.environ,
-        "FAKE_TRAINER": str(theirs.folder),
-        "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{SUPPORT}",
-    }
+    environment = {**os.environ, **theirs.environment}
     with subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(tmp_path / "s.yaml"), str(storage)],
         env=environment,
@@ -365,7 +322,7 @@ def test_a_driver_that_is_stopped_loses_nothing_that_was_finished(
         assert "Traceback" not in said
 
     result, said = train(storage, ONE_WORKER)
-    assert trainer.calls() == Counter(set(ids) - set(finished))
+    assert workers.calls() == Counter(set(ids) - set(finished))
     assert (result.trained, result.exit_code) == (TRIALS - len(finished), 0)
     assert f"{len(finished)} of {TRIALS} trials are done" in said
     pd.testing.assert_frame_equal(table(storage), uninterrupted)
