@@ -34,6 +34,15 @@ def synthetic() -> ModuleType:
 
 
 @pytest.fixture
+def fingerprints() -> Iterator[None]:
+    """Reports hold fingerprints of plots in place of pictures."""
+    from fingerprints import fingerprints
+
+    with fingerprints():
+        yield
+
+
+@pytest.fixture
 def eager() -> Iterator[None]:
     """torch.compile leaves functions as they are, for what rests on the formulas of the passes
     alone: compiling one takes up to ten seconds of a core. test_compiled.py has the compiled ones.

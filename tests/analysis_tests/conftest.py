@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
-
-from analysis.figures.drawing import Drawn
-from analysis.figures.plot import Plot
 
 
 def _benchmark(name: str) -> ModuleType:
@@ -49,16 +44,3 @@ def learning_curves() -> ModuleType:
 def designs() -> ModuleType:
     """benchmarks/designs.py."""
     return _benchmark("designs")
-
-
-@pytest.fixture
-def fingerprints(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports hold the hash of every number and word of a plot in place of its picture, which is a
-    function of these alone (`test_figures`) and takes nearly all of a report's time."""
-
-    def fingerprint(plot: Plot) -> Drawn:
-        with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
-            digest = hashlib.sha256(repr(plot).encode()).hexdigest()
-        return Drawn(digest, digest.encode(), tuple(digest for _ in plot.panels))
-
-    monkeypatch.setattr("analysis.report.page.render", fingerprint)

@@ -21,6 +21,8 @@ from study.planning.plan import Slots
 from study.storage.store import Store
 from trainers.trial import NUMERICS_VERSION, failed
 
+pytestmark = pytest.mark.usefixtures("fingerprints")
+
 REPOSITORY = Path(__file__).parents[2]
 
 STUDY = """

@@ -218,6 +218,7 @@ def test_trials_are_summarised_by_their_best_and_last_step(frame: pd.DataFrame) 
     assert table["last_step"].iloc[3] == 1000
 
 
+@pytest.mark.usefixtures("fingerprints")
 def test_a_study_without_rates_or_results_still_has_a_report(
     synthetic: ModuleType, tmp_path: Path
 ) -> None:

@@ -352,6 +352,7 @@ def test_the_stops_of_a_sweep_are_those_of_the_whole_table() -> None:
         pd.testing.assert_frame_equal(chosen.stops, stops(along.frame))
 
 
+@pytest.mark.usefixtures("fingerprints")
 def test_the_stops_are_found_once(
     synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -419,7 +420,7 @@ def test_mixed_sources_of_sigma2_are_told_apart() -> None:
     assert "exact on 6 trials, estimated on 2 trials" in " ".join(made["notes"])
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("fingerprints")
 def test_the_page_holds_the_table_and_the_stops(synthetic: ModuleType, tmp_path: Path) -> None:
     frame = synthetic.synthetic_table(
         synthetic.Grid(samples=(64, 256, 1024), widths=(4096,), step_sizes=(1.0,), seeds=3)

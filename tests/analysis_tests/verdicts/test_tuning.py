@@ -172,6 +172,7 @@ def test_budgets_are_powers_of_two_and_the_end() -> None:
     assert budgets(1) == [1]
 
 
+@pytest.mark.usefixtures("fingerprints")
 def test_the_page_shows_the_comparison_and_judges_no_rate(tmp_path: Path) -> None:
     evaluations, frame = table()
     page = write_report(

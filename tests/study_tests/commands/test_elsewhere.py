@@ -57,6 +57,7 @@ def command(*arguments: object) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fingerprints")
 def test_copied_results_need_no_file_of_the_study(
     original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

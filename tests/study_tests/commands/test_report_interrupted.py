@@ -18,6 +18,8 @@ from analysis.report import page
 from study import StudySpec, cli
 from study.storage.store import Store
 
+pytestmark = pytest.mark.usefixtures("fingerprints")
+
 STUDY = """
 name: small
 law: {kind: cube, dimension: 2}

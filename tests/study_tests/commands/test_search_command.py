@@ -80,6 +80,7 @@ def any_finished(database: Path) -> bool:
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.usefixtures("fingerprints")
 def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(
     workers: Workers, uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

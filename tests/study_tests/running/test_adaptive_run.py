@@ -58,6 +58,7 @@ def _study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.usefixtures("fingerprints")
 def test_a_killed_design_goes_on_and_every_view_agrees(
     workers: Workers,
     uri: str,

@@ -35,7 +35,7 @@ MORE = STUDY.replace("256], width: [64, inf]", "256, 512], width: [64, inf]").re
 )
 
 
-@pytest.mark.usefixtures("eager", "workers")
+@pytest.mark.usefixtures("eager", "fingerprints", "workers")
 def test_a_study_with_infinite_width_runs_is_judged_and_grows(
     tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
