@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,6 +52,19 @@ class Workers:
                 logging_level="ERROR",
                 log_to_driver=False,
             )
+
+    def driver_environment(self) -> dict[str, str]:
+        """Of a process that is to train in this session."""
+        address = ray.get_runtime_context().gcs_address
+        return {**os.environ, **self.environment, "RAY_ADDRESS": address}
+
+    def wait_until_gone(self) -> None:
+        """Waits for the end of all processes that trained with the fake trainer."""
+        deadline = time.monotonic() + 60
+        for file in (self.folder / "workers").iterdir():
+            while Path("/proc", file.name).exists():
+                assert time.monotonic() < deadline, "a worker outlives its driver"
+                time.sleep(0.1)
 
     def reset(self) -> None:
         """The folder is as if nothing had been trained, nor anything asked for."""

@@ -89,7 +89,7 @@ def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(
         [sys.executable, "-c", SCRIPT],
         start_new_session=True,
         stdout=subprocess.DEVNULL,
-        env={**os.environ, **workers.environment},
+        env=workers.driver_environment(),
     )
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:

@@ -35,11 +35,12 @@ def trial(samples: int = 512, width: int = 512, seed: int = 0, **others: object)
     return TrialConfig(samples=samples, width=width, seed=seed, **fields)  # type: ignore[arg-type]
 
 
+FEW_POINTS = {"test_points": 128, "holdout_points": 64}
 PACKS = {
     "references of many data sets": [trial(384, 64, s, steps=41) for s in range(48)],
     "a stored kernel matrix": [trial(4096, 64, steps=3, recorded=2)],
     "a batch of wide networks": [
-        trial(256, 1 << 18, s, steps=2, recorded=2, kernel=False) for s in range(4)
+        trial(256, 1 << 18, s, steps=2, recorded=2, kernel=False, **FEW_POINTS) for s in range(4)
     ],
 }
 

@@ -16,7 +16,6 @@ import pytest
 import yaml
 from fake_trainer import train
 from mlflow import MlflowClient
-from processes import AGENTS, wait_until_gone
 from rich.console import Console
 from sessions import Workers
 
@@ -70,7 +69,7 @@ def test_a_killed_design_goes_on_and_every_view_agrees(
         [sys.executable, "-c", SCRIPT],
         start_new_session=True,
         stdout=subprocess.DEVNULL,
-        env={**os.environ, **workers.environment, "DRIVER": str(workers.folder / "driver")},
+        env=workers.driver_environment(),
     )
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and not list(Path("results/trials").glob("*.parquet")):
@@ -78,7 +77,7 @@ def test_a_killed_design_goes_on_and_every_view_agrees(
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     # Its workers outlive it for a moment, and store what they had begun.
-    wait_until_gone(workers.folder / "driver", AGENTS)
+    workers.wait_until_gone()
     spec, store = StudySpec.load("study.yaml"), Store("results")
     before = set(store.ledger().entries)
     assert before

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 REPOSITORY = Path(__file__).parents[3]
 SUPPORT = REPOSITORY / "tests" / "support"
-EVERY = 5 if "FAULT_SEEDS" in os.environ else 30
+EVERY = 5 if "FAULT_SEEDS" in os.environ else 40
 
 
 def files_of(folder: Path) -> set[str]:

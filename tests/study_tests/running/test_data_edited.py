@@ -99,54 +99,39 @@ def expected(data: Path, text: str) -> dict[str, float]:
     return {trial.law_id: rows_trainer.moment(make_distribution(trial.law))}
 
 
-def edit_before(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, data: Path) -> None:
+def edit_before(
+    monkeypatch: pytest.MonkeyPatch, module: Any, name: str, data: Path, text: str = AFTER
+) -> None:
     """Edits the data file when `module.name` is called for the first time."""
     original = getattr(module, name)
 
     def wrapped(*arguments: Any, **options: Any) -> Any:
-        data.write_text(AFTER)
+        data.write_text(text)
         return original(*arguments, **options)
 
     monkeypatch.setattr(module, name, wrapped)
 
 
-@pytest.mark.parametrize(
-    ("study", "moment"),
-    [
-        (GRID, "planned"),
-        (GRID, "Ray starts"),
-        (GRID, "handed on"),
-        (GRID, "first pack"),
-        (DESIGN, "first pack"),
-        (SEARCH, "first pack"),
-    ],
-)
+@pytest.mark.parametrize("study", [GRID, DESIGN, SEARCH], ids=["grid", "design", "search"])
 def test_trials_have_the_rows_of_their_id(
-    order: Path,
-    data: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    study: dict[str, Any],
-    moment: str,
+    order: Path, data: Path, monkeypatch: pytest.MonkeyPatch, study: dict[str, Any]
 ) -> None:
+    """The file holds other rows once the study is read, others again when Ray starts, when the
+    session hands on to the engine, and from the first pack on."""
     after, before = expected(data, AFTER), expected(data, BEFORE)
     assert after.keys() != before.keys()
     assert abs(min(after.values()) - min(before.values())) > 0.1
     spec, storage = load(study, data), data.parent / "results"
     with monkeypatch.context() as patch:
-        if moment == "planned":
-            data.write_text(AFTER)
-        elif moment == "Ray starts":
-            edit_before(patch, session, "ray_here", data)
-        elif moment == "handed on":
-            edit_before(patch, engine, "train", data)
-        else:
-            order.write_text(f"{data}\n{AFTER}")
+        data.write_text(AFTER.replace("9", "20"))
+        edit_before(patch, session, "ray_here", data, AFTER.replace("9", "30"))
+        edit_before(patch, engine, "train", data, AFTER.replace("9", "40"))
+        order.write_text(f"{data}\n{AFTER}")
         found = train(spec, storage)
-    order.unlink(missing_ok=True)
+    order.unlink()
     assert data.read_text() == AFTER
     assert found == pytest.approx(before)
-    if moment == "first pack":
-        assert train(load(study, data), storage) == pytest.approx(after)
+    assert train(load(study, data), storage) == pytest.approx(after)
 
 
 def test_the_audit_is_of_the_rows_of_its_id(

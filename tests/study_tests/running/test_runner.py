@@ -145,13 +145,30 @@ def test_a_trial_that_raises_fails_alone_and_is_tried_again(
     pd.testing.assert_frame_equal(table(tmp_path / "r"), uninterrupted)
 
 
-def test_when_every_trial_fails_the_run_says_so(workers: Workers, tmp_path: Path) -> None:
-    workers.control(raise_width=64)
+def test_when_every_trial_fails_the_command_says_so(
+    workers: Workers,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    results = []
+
+    def with_fake(*arguments: Any, **options: Any) -> RunResult:
+        results.append(run(*arguments, **options, trainer=fake_trainer.train))
+        return results[-1]
+
+    monkeypatch.setattr(run_command, "run", with_fake)
     text = ONE_WORKER[: STUDY.index("sweeps")].replace("65536", "64")
     text += ONE_WORKER[STUDY.index("audit") :]
-    result, said = train(tmp_path / "r", text)
-    assert (result.exit_code, result.counts["failed"], result.verdicts) == (3, 3, [])
-    assert "3 x ArithmeticError" in said
+    (tmp_path / "s.yaml").write_text(text)
+    workers.control(raise_width=64)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["run", f"{tmp_path}/s.yaml", "--storage", f"{tmp_path}/r", "--no-tracking"])
+    (result,) = results
+    assert (ended.value.code, result.exit_code, result.counts["failed"]) == (3, 3, 3)
+    assert result.verdicts == []
+    told = capsys.readouterr()
+    assert "3 x ArithmeticError" in told.out + told.err
 
 
 def test_a_trial_that_kills_its_worker_fails_alone(
@@ -253,21 +270,6 @@ def test_a_tracking_server_that_fails_costs_no_result(
     assert result.exit_code == 0
     assert said.count("nobody answers at http://nowhere") == 1
     assert "scorerates sync" in said
-
-
-def test_the_command_exits_with_3_where_trials_failed(
-    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def with_fake(*arguments: Any, **options: Any) -> RunResult:
-        return run(*arguments, **options, trainer=fake_trainer.train)
-
-    monkeypatch.setattr(run_command, "run", with_fake)
-    (tmp_path / "s.yaml").write_text(ONE_WORKER)
-    arguments = ["run", f"{tmp_path}/s.yaml", "--storage", f"{tmp_path}/r", "--no-tracking", "-q"]
-    workers.control(raise_width=64)
-    with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
-    assert ended.value.code == 3
 
 
 DRIVER = """
