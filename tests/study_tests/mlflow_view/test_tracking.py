@@ -2,12 +2,10 @@
 
 import math
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,78 +15,31 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
-from services import MlflowServer, postgresql
+from tracked import (
+    assert_logged_columns_equal,
+    config,
+    diverged,
+    frame_of,
+    opened,
+    runs,
+    trajectory,
+)
 
 from analysis.data.mlflow_view import (
-    LOGGED_ONCE,
     LOGGED_SERIES,
     SERIES,
     TAG_KIND,
     TAG_STATUS,
     TAG_TRIAL,
 )
-from analysis.data.results import load_results, tidy
-from analysis.data.schema import ResultsError, table_from
+from analysis.data.results import load_results
+from analysis.data.schema import ResultsError
 from analysis.verdicts.evaluation import Evaluation
-from study.mlflow_view import publisher, tracking
-from study.mlflow_view.publisher import Publisher
-from study.mlflow_view.tracking import PARENT, Tracker, TrackingError
-from study.storage.store import Store
-from trainers.columns import COLUMNS
-from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed, recorded_steps
+from study.mlflow_view import tracking
+from study.mlflow_view.tracking import PARENT, TrackingError
+from trainers.trial import Trajectory, TrialStatus, failed, recorded_steps
 
 pytestmark = pytest.mark.services
-
-
-def config(seed: int, samples: int = 64) -> TrialConfig:
-    law = {"kind": "gaussian_mixture", "dimension": 2}
-    values = {"law": law, "samples": samples, "width": 8, "step_size": 0.3, "seed": seed}
-    return TrialConfig.model_validate(values)
-
-
-def trajectory(seed: int, samples: int = 64) -> Trajectory:
-    """Awkward numbers on purpose: thirds, tiny and huge values, and nulls."""
-    steps = [0, 1, 3, 10]
-    series: dict[str, list[float | None]] = {
-        "score_error": [1 / 3 + seed, 0.1, 1e-17, 2 / 7],
-        "train_loss": [1e300, 5e-324, 0.0, None],
-        "coupling": [None, None, None, None],
-        "bias": [1.0, 2.0, 3.0, 4.0],
-    }
-    values = {"noise_variance": 0.1 + seed / 3, "noise_source": "exact", "seconds": 0.25}
-    return Trajectory(config(seed, samples), steps, values=values, series=series)
-
-
-def diverged(seed: int) -> Trajectory:
-    series: dict[str, list[float | None]] = {"score_error": [1.0, None, None]}
-    values = {"diverged_step": 4}
-    return Trajectory(config(seed), [0, 5, 9], TrialStatus.DIVERGED, "too large", values, series)
-
-
-def frame_of(*trajectories: Trajectory) -> pd.DataFrame:
-    return tidy(table_from(trajectories, "test").to_pandas())
-
-
-def opened(uri: str, study: str = "test") -> Tracker:
-    tracker = Tracker(study, uri, "name: test", "what it is")
-    tracker.open()
-    return tracker
-
-
-def runs(uri: str, kind: str = "trial", study: str = "test") -> list:
-    client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name(study)
-    return list(client.search_runs([experiment.experiment_id], f"tags.`{TAG_KIND}` = '{kind}'"))
-
-
-LOGGED = [
-    c.name for c in COLUMNS if c.name in (*LOGGED_ONCE, *LOGGED_SERIES, "step", "effective_time")
-]
-
-
-def assert_logged_columns_equal(frame: pd.DataFrame, other: pd.DataFrame) -> None:
-    for name in LOGGED:
-        pd.testing.assert_series_equal(frame[name], other[name], check_exact=True)
 
 
 def test_runs_are_nested_named_and_described(uri: str) -> None:
@@ -214,80 +165,6 @@ def test_environment_is_left_as_it_was(uri: str) -> None:
     before = dict(os.environ)
     opened(uri).log_trials(frame_of(trajectory(1)))
     assert dict(os.environ) == before
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """URL of a PostgreSQL database, password included."""
-    with postgresql() as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[MlflowServer]:
-    """MLflow's server on PostgreSQL, artifacts through it: what a cluster has."""
-    server = MlflowServer(tmp_path_factory.mktemp("server"), postgres)
-    server.start()
-    yield server
-    server.stop()
-
-
-def test_through_a_server_the_numbers_are_the_same(
-    server: MlflowServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    url = server.url
-    frame = frame_of(trajectory(1), trajectory(2), diverged(3))
-    folder = tmp_path / "results"
-    folder.mkdir()
-    frame.to_parquet(folder / "results.parquet")
-    tracker = opened(url)
-    tracker.log_trials(frame)
-    assert_logged_columns_equal(frame, load_results(url, "test", from_metrics=True))
-    tracker.log_study(folder, Evaluation.unjudged(frame))
-    tracker.close("FINISHED")
-    pd.testing.assert_frame_equal(load_results(url, "test"), frame)
-    assert opened(url).logged == set(frame["trial_id"])
-    assert capfd.readouterr().out == ""
-    assert (server.folder / "mlartifacts").is_dir(), "artifacts go through the server"
-
-
-def test_a_server_that_dies_loses_no_trial_and_gets_none_twice(
-    server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(publisher, "RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(publisher, "BATCH_PACKS", 2)
-    store, errors, ids = Store(tmp_path), list[str](), list[str]()
-    told = Publisher(store, lambda: Tracker("down", server.url, "", ""), errors.append)
-    told.start()
-    for seed in range(24):
-        pack = [trajectory(seed, n) for n in (16, 32)]
-        ids += [t.config.trial_id for t in pack]
-        told.pack_done(store.write_pack(table_from(pack, "down")), ids[-2:])
-        if seed == 8:
-            server.stop(signal.SIGKILL)
-        if seed == 16:
-            while not errors:
-                time.sleep(0.05)
-            server.start()
-    tracker = told.finish()
-    tracker.close("FINISHED")
-    found = runs(server.url, study="down")
-    assert sorted(r.data.tags[TAG_TRIAL] for r in found) == sorted(ids)
-    assert {r.info.status for r in found} == {"FINISHED"}
-    assert [r.info.status for r in runs(server.url, "study", "down")] == ["FINISHED"]
-    assert len(errors) == 1
-    assert load_results(server.url, "down", from_metrics=True)["trial_id"].nunique() == len(ids)
-
-
-def test_the_databases_password_is_nowhere(server: MlflowServer, postgres: str) -> None:
-    password = postgres.split(":")[2].partition("@")[0]
-    opened(postgres, "direct").log_trials(frame_of(trajectory(1)))
-    assert len(runs(server.url, study="direct")) == 1
-    processes = [p for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists()]
-    assert password.encode() not in b"".join(p.read_bytes() for p in processes)
-    assert password not in server.log
-    (parent,) = runs(server.url, "study", "direct")
-    assert password not in str(parent)
 
 
 def test_a_run_that_a_lost_answer_left_open_goes(uri: str) -> None:

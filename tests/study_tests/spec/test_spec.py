@@ -2,51 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
-import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from specs import GOOD, edited, problems
 
 from study import StudySpec
 from study.spec.axes import AXES, Axes
 from study.spec.messages import SpecError
 from study.spec.sections import _sections
 from study.spec.strict_yaml import YamlError, read_yaml
-from trainers.problem.atoms_file import load_atoms
-from trainers.problem.csv_file import read_bytes
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-
-GOOD = """
-name: quick
-law: {kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}
-diffusion: {t_min: 0.05, t_max: 1.0}
-steps: 1000
-seeds: 8
-base: {samples: 512, width: 4096, step_size: 1.0}
-sweeps:
-  - samples: [64, 128, 256, 512]
-  - width: [64, 4096]
-  - step_size: [0.25, 0.5, 1.0]
-"""
-
-
-def edited(old: str, new: str) -> str:
-    assert old in GOOD
-    return GOOD.replace(old, new)
-
-
-def problems(text: str, folder: Path = Path()) -> tuple[str, ...]:
-    with pytest.raises(SpecError) as raised:
-        StudySpec.from_text(text, folder)
-    return raised.value.problems
 
 
 def test_a_study_is_the_union_of_its_sweeps_each_trial_once() -> None:
@@ -339,97 +311,6 @@ def test_a_study_too_large_to_list_is_refused() -> None:
     assert "asks for 72,000,040 trials" in problems(text)[0]
 
 
-def test_files_that_are_not_there_or_not_text(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="no such file"):
-        StudySpec.load(tmp_path / "none.yaml")
-    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SpecError, match="not UTF-8"):
-        StudySpec.load(tmp_path / "binary.yaml")
-    with pytest.raises(SpecError, match="cannot read"):
-        StudySpec.load(tmp_path)
-
-
-def test_a_message_names_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "s.yaml"
-    path.write_text(edited("seeds: 8", "seeds: 0"))
-    with pytest.raises(SpecError, match=r"s\.yaml: seeds = 0"):
-        StudySpec.load(path)
-
-
-def test_csv_atoms_are_known_by_their_content_not_their_path(tmp_path: Path) -> None:
-    law = "{kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}"
-    (tmp_path / "a.csv").write_text("x,y\n1,2\n3,5\n4,4\n")
-    (tmp_path / "deeper").mkdir()
-    (tmp_path / "deeper" / "b.csv").write_text("x,y\n1,2\n3,5\n4,4\n")
-    first = StudySpec.from_text(edited(law, "{kind: atoms, file: a.csv}"), tmp_path)
-    second = StudySpec.from_text(edited(law, "{kind: atoms, file: b.csv}"), tmp_path / "deeper")
-    assert [t.trial_id for t in first.trials()] == [t.trial_id for t in second.trials()]
-    assert (first.trials()[0].dimension, first.law[0].count) == (2, 3)
-    assert list(first.atoms()) == [first.law[0].sha256]
-    assert Path(first.law[0].file) == (tmp_path / "a.csv").resolve()
-
-
-@pytest.mark.parametrize(
-    "law",
-    ["{}", "{{kind: subspace, dimension: 3, inner: {}}}", "[{0}, {{kind: cube, dimension: 2}}]"],
-)
-def test_the_file_handed_on_is_the_one_that_was_hashed(tmp_path: Path, law: str) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text("x,y\n1,2\n3,5\n4,4\n")
-    before = load_atoms(path)
-    old = "{kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}"
-    spec = StudySpec.from_text(edited(old, law.format("{kind: atoms, file: a.csv}")), tmp_path)
-    path.write_text("x,y\n9,2\n3,5\n4,4\n")  # while Ray starts
-    ((sha256, file),) = spec.on("cpu", 2).atoms().items()
-    np.testing.assert_array_equal(file.points, before)
-    assert file.data == b"x,y\n1,2\n3,5\n4,4\n"
-    assert sha256 == hashlib.sha256(file.data).hexdigest() == file.sha256
-
-
-def test_two_laws_of_one_file_are_of_one_moment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text("x,y\n1,2\n3,5\n4,4\n")
-
-    def edited_after(path: Path, regular: bool = False) -> bytes:
-        data = read_bytes(path, regular)
-        path.write_text("x,y\n9,2\n3,5\n4,4\n")
-        return data
-
-    monkeypatch.setattr("trainers.problem.atoms_file.read_bytes", edited_after)
-    old = "{kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}"
-    inner = "{kind: atoms, file: a.csv}"
-    text = edited(old, f"[{inner}, {{kind: subspace, dimension: 3, inner: {inner}}}]")
-    assert len(StudySpec.from_text(text, tmp_path).atoms()) == 1
-
-
-def test_a_trainer_beside_the_study_is_found_and_known_by_its_content(tmp_path: Path) -> None:
-    (tmp_path / "beside_the_study.py").write_text("class Mine: ...\n")
-    data = {**read_yaml(GOOD), "sweeps": {"trainer": ["descent", "beside_the_study:Mine"]}}
-    ids = []
-    for text in ("class Mine: ...\n", "class Mine: pass\n"):
-        (tmp_path / "beside_the_study.py").write_text(text)
-        trials = StudySpec.from_mapping(data, tmp_path).trials()
-        ids.append([trial.trial_id for trial in trials])
-    half = len(ids[0]) // 2
-    assert ids[0][:half] == ids[1][:half]
-    assert not set(ids[0][half:]) & set(ids[1][half:])
-    assert {t.trainer for t in trials[half:]} == {"beside_the_study:Mine"}
-
-
-def test_csv_problems_name_column_and_row(tmp_path: Path) -> None:
-    law = "{kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}"
-    (tmp_path / "a.csv").write_text("x,y\n1,2\n3,none\n")
-    (found,) = problems(edited(law, "{kind: atoms, file: a.csv}"), tmp_path)
-    assert "line 3" in found
-    assert "column 2 (y)" in found
-    (tmp_path / "b.csv").write_text("x,y\n1,2\n3,4\n")
-    text = edited(law, "{kind: atoms, file: b.csv}").replace("base: {", "base: {dimension: 3, ")
-    assert "fixes the dimension at 2" in problems(text, tmp_path)[0]
-    assert "cannot read" in problems(edited(law, "{kind: atoms, file: no.csv}"), tmp_path)[0]
-
-
 def test_the_examples_are_valid() -> None:
     quick = StudySpec.load(EXAMPLES / "quickstart.yaml")
     assert len(quick.trials()) >= 250
@@ -458,64 +339,6 @@ def test_suggestions_know_every_section() -> None:
         "search",
     }
     assert top == {name for name in _sections() if "." not in name}
-
-
-SEARCH = """
-name: s
-law: {kind: gaussian_mixture, dimension: 2}
-base: {samples: [64, 128]}
-search:
-  evaluations: 64
-  space:
-    width: {low: 64, high: 4096}
-    step_size: {low: 0.1, high: 4}
-    bias: [true, false]
-"""
-
-
-def test_a_search_names_its_points_and_has_no_trials_of_its_own() -> None:
-    spec = StudySpec.from_text(SEARCH)
-    assert [p.samples for p in spec.search_points()] == [64, 128]
-    assert not any(p.kernel for p in spec.search_points())
-    assert spec.search is not None
-    (space,) = spec.search.space
-    assert list(space.width.exponents()) == [6, 7, 8, 9, 10, 11, 12]
-    assert (space.initialisation, space.trainer) == (("symmetric",), ("descent",))
-    with pytest.raises(SpecError, match="`scorerates search`"):
-        spec.trials()
-    example = StudySpec.load(EXAMPLES / "tuned_vs_theory.yaml")
-    assert [p.samples for p in example.search_points()] == [128, 512]
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ("low: 64, high: 4096", "low: 65, high: 127", "width holds no power of two between 65"),
-        ("{low: 64, high: 4096}", "wide", "width = 'wide': must be whole numbers"),
-        ("{low: 64, high: 4096}", "[3]", "width = 3 is odd"),
-        ("{low: 64, high: 4096}", "[]", "must be whole numbers from 1 to 1,073,741,824"),
-        ("low: 0.1", "low: 5", "step_size low = 5 must be below high = 4"),
-        ("low: 0.1", "lo: 0.1", "unknown key search.space.step_size.lo: did you mean low?"),
-        ("{low: 0.1, high: 4}", "[1, -1]", "must be numbers from 1e-12 to 1e+30"),
-        ("evaluations: 64", "evaluations: 0", "search.evaluations = 0: must be at least 1"),
-        ("evaluations: 64", "evaluation: 6", "did you mean evaluations?"),
-        ("evaluations: 64", "samplers: tpee", "(did you mean tpe?)"),
-        ("evaluations: 64", "pruner: {kind: ashaa}", "(did you mean asha?)"),
-        ("evaluations: 64", "pruner: {kind: asha, factor: 1}", "pruner.factor = 1: must be at"),
-        ("bias: [true, false]", "trainer: adma", "use one of descent, sgd, adam, mlp_adamw"),
-        ("base: {samples: [64, 128]}", "base: {steps: 5}", "base.samples is missing"),
-        ("[64, 128]}", "[64, 128], width: 8}", "the search chooses it, remove base.width"),
-        ("search:", "seeds: 4\nsearch:", "give search.repetitions"),
-        ("search:", "sweeps: [{steps: [1, 2]}]\nsearch:", "make them two studies"),
-        ("search:", "decomposition: {norms: 1}\nsearch:", "decomposition is of no use"),
-    ],
-)
-def test_a_search_that_cannot_be_run_is_answered_with_key_and_remedy(
-    old: str, new: str, said: str
-) -> None:
-    assert old in SEARCH
-    with pytest.raises(SpecError, match=re.escape(said)):
-        StudySpec.from_text(SEARCH.replace(old, new))
 
 
 def test_numbers_and_words_read_as_a_researcher_means_them() -> None:

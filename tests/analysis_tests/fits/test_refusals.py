@@ -1,0 +1,113 @@
+"""What a power law is not fitted to, and by what words."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from power_laws import X, sample
+
+from analysis.fits.power_law import FitStatus, fit_power_law
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "word"),
+    [
+        ([1, 2, 4], [1, math.nan, 3], "NaN"),
+        ([1, 2, 4], [1, math.inf, 3], "NaN or infinite"),
+        ([1, 2, 4], [1, 0, 3], "zero or negative"),
+        ([0, 2, 4], [1, 2, 3], "of x is zero"),
+        ([-1, 2, 4], [1, 2, 3], "of x is zero or negative"),
+        ([1, 1, 4], [1, 2, 3], "2 distinct x"),
+        ([], [], "0 distinct x"),
+    ],
+)
+def test_unfit_data_are_refused_by_name(x: list[float], y: list[float], word: str) -> None:
+    fit = fit_power_law(x, y)
+    assert fit.status is FitStatus.REFUSED
+    assert word in fit.message
+    assert math.isnan(fit.exponent)
+    assert all(math.isnan(v) for v in (*fit.ci, *fit.interval(0.9), *fit.predict(1.0)[0]))
+
+
+def test_offset_needs_four_levels() -> None:
+    assert "needs at least 4" in fit_power_law([1, 2, 4], [4, 2, 1], offset=True).message
+    assert fit_power_law([1, 2, 4, 8], [9, 5, 3, 2], offset=True).ok
+
+
+@pytest.mark.parametrize(
+    ("shape", "word"),
+    [
+        (np.array([1.0, 2, 4, 8, 4, 2, 1]), "turns"),
+        (np.array([8.0, 4, 2, 1, 2, 4, 8]), "turns"),
+        (np.array([1.0, 1, 1, 1, 0.01, 0.01, 0.01]), "broken"),
+    ],
+)
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_turning_and_broken_curves_are_refused(shape: np.ndarray, word: str, seeds: int) -> None:
+    rng = np.random.default_rng(0)
+    y = shape * np.exp(0.05 * rng.standard_normal((seeds, len(X))))
+    for offset in (False, True):
+        fit = fit_power_law(np.tile(X, seeds), y.ravel(), offset=offset)
+        assert fit.status is FitStatus.REFUSED
+        assert word in fit.message
+        assert math.isnan(fit.exponent)
+
+
+def test_noise_alone_is_not_refused() -> None:
+    refused = sum(
+        not fit_power_law(*sample(3, 0.5, b, i)[:2]).ok for b in (0.0, 0.5) for i in range(150)
+    )
+    assert refused <= 3  # 0.1 % a level and a rule, at most
+
+
+@pytest.mark.slow
+def test_single_values_are_judged_against_their_scatter() -> None:
+    """At most 1 % of power laws are refused, at any noise; benchmarks/coverage.py has more."""
+    for points in (4, 6, 20, 100):
+        x = np.geomspace(100, 3000, points)
+        refused = 0
+        for i in range(100):
+            rng = np.random.default_rng([points, i])
+            noise = np.exp(0.15 * rng.standard_normal(points))
+            refused += not fit_power_law(x, x ** -(0.3 * (i % 2)) * noise).ok
+        assert refused <= 4  # 1 of 100 expected at most; more than four in one of 200
+
+
+@pytest.mark.parametrize(("points", "sigma"), [(12, 0.02), (40, 0.05), (150, 0.1)])
+def test_a_second_descent_is_refused_at_single_values(points: int, sigma: float) -> None:
+    u = np.linspace(0, 1, points)
+    for i in range(10):
+        noise = sigma * np.random.default_rng(i).standard_normal(points)
+        y = np.exp(-2 * u + 2.5 * np.exp(-(((u - 0.5) / 0.2) ** 2)) + noise)
+        fit = fit_power_law(np.exp(4 + 4 * u), y)
+        assert fit.status is FitStatus.REFUSED
+        assert "turns" in fit.message or "broken" in fit.message
+
+
+def test_the_refusal_does_not_depend_on_the_unit_of_x() -> None:
+    rng = np.random.default_rng(0)
+    u = np.sort(rng.uniform(0, 1, 30))
+    y = np.exp(-2 * u + 2.5 * np.exp(-(((u - 0.5) / 0.2) ** 2)))
+    told = [fit_power_law(scale * np.exp(3 * u), y) for scale in (1e-9, 1.0, 1e9)]
+    assert [fit.status for fit in told] == [FitStatus.REFUSED] * 3
+
+
+def test_a_floor_is_bent_but_not_broken() -> None:
+    fit = fit_power_law(*sample(8, 0.03, floor=1.0)[:2])
+    assert fit.ok
+    assert fit.curvature is not None
+    assert fit.curvature.p_value < 0.001
+    assert fit.curvature.drift < 0
+    assert fit.holdout is not None
+    assert fit.holdout.z > 2
+
+
+def test_arguments_that_cannot_be_meant_raise() -> None:
+    with pytest.raises(ValueError, match="same length"):
+        fit_power_law([1, 2], [1])
+    with pytest.raises(ValueError, match="same length"):
+        fit_power_law([1, 2], [1, 2], seed=[1])
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        fit_power_law(X, X, level=95)
