@@ -21,8 +21,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE))
 # Speeds that were measured while the machine did something else would decide about packs.
 os.environ["XDG_CACHE_HOME"] = str(CACHE.with_name("cache"))
-LONG = ("ray", "services", "slow")
-"""Marks of tests that take long, the longest first."""
+LONG = ("ray", "ray_session", "services", "slow")
+"""Marks and fixtures of tests that take long, in the order in which they run: those that start Ray
+themselves before those that share a session, which a process then starts once."""
 
 
 @pytest.fixture(scope="session")
@@ -62,11 +63,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if "s3_server" in getattr(item, "fixturenames", ()):
             item.add_marker("services")
     if config.pluginmanager.hasplugin("xdist"):
-        long = dict.fromkeys((item.path for item in items), len(LONG))
+        names: dict[Path, set[str]] = {}
         for item in items:
-            marks = [LONG.index(mark.name) for mark in item.iter_markers() if mark.name in LONG]
-            long[item.path] = min(long[item.path], *marks, len(LONG))
-        items.sort(key=lambda item: long[item.path])
+            own = names.setdefault(item.path, set())
+            own.update(mark.name for mark in item.iter_markers())
+            own.update(getattr(item, "fixturenames", ()))
+        items.sort(key=lambda item: _rank(names[item.path]))
+
+
+def _rank(names: set[str]) -> int:
+    """Where a file of tests with these marks and fixtures stands in the order."""
+    if "ray_session" in names:
+        return LONG.index("ray_session")
+    return min((LONG.index(name) for name in names & set(LONG)), default=len(LONG))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -37,6 +37,7 @@ def test_words_that_contradict_are_wrong(asymptotics: ModuleType) -> None:
     assert wrong == [{"faster", "violates"}, {"violates"}, {"faster", "consistent"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "k", "q", "decided"), [("pure", 0.0, 0.0, 0.75), ("correction", 1.0, 1.0, 0.25)]
 )

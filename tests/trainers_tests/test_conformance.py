@@ -60,6 +60,7 @@ def test_the_example_conforms(write) -> None:
     check_trainer(write(EXAMPLE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", FLAWS)
 def test_a_flaw_is_caught(said: str, write) -> None:
     old, new = FLAWS[said]

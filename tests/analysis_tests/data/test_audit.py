@@ -384,6 +384,7 @@ def test_values_that_are_zero_or_null_are_told_and_drawn(
         assert draw(item).axes
 
 
+@pytest.mark.slow
 def test_a_table_brings_the_audit_beside_its_results(
     frame: pd.DataFrame, folder: Path, tmp_path: Path
 ) -> None:
@@ -414,6 +415,7 @@ def test_figures_without_an_audit_say_so(frame: pd.DataFrame) -> None:
     assert [isinstance(item, Plot) for item in items] == [False] * 5 + [True]
 
 
+@pytest.mark.slow
 def test_report_links_rows_to_figures(
     frame: pd.DataFrame, audit: pd.DataFrame, tmp_path: Path, fingerprints: None
 ) -> None:

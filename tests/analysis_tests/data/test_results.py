@@ -140,6 +140,7 @@ def test_missing_places_and_studies_are_named(tmp_path: Path) -> None:
         load_results(tmp_path, study="yours")
 
 
+@pytest.mark.slow
 def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     place = tmp_path / "typo.db"
     with pytest.raises(ResultsError, match="no such database"):
@@ -164,6 +165,7 @@ def test_addresses_of_tracking_servers_are_told_from_files() -> None:
     assert not is_tracking_uri("s3://bucket/study")
 
 
+@pytest.mark.slow
 def test_analysis_loads_neither_torch_nor_ray_nor_mlflow() -> None:
     code = (
         "import sys, analysis\n"

@@ -56,6 +56,7 @@ def test_exponents_stand_at_their_dimensions_with_their_intervals(evaluation: Ev
     assert draw(plot).axes
 
 
+@pytest.mark.slow
 def test_it_comes_first_and_under_a_heading_of_its_own(evaluation: Evaluation) -> None:
     plots, _omitted = study_plots(evaluation)
     assert plots[0].name == "rates_against_dimension"

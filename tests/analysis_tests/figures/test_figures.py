@@ -121,6 +121,7 @@ def test_the_band_is_the_verdicts_interval_at_work(noisy: pd.DataFrame) -> None:
     assert (fit.y < fit.high).all()
 
 
+@pytest.mark.slow
 def test_a_figure_draws_the_fit_that_its_verdict_carries(noisy: pd.DataFrame) -> None:
     whole = evaluate(noisy)
     other = evaluate(noisy[noisy["samples"] >= 256])
@@ -135,6 +136,7 @@ def test_a_figure_draws_the_fit_that_its_verdict_carries(noisy: pd.DataFrame) ->
             assert verdict.fitted.exponent != verdict.exponent
 
 
+@pytest.mark.slow
 def test_a_fit_spans_the_levels_that_its_verdict_stands_on(noisy: pd.DataFrame) -> None:
     few = noisy[noisy["step"] <= 300]  # at large N, too short to see the unstopped error
     evaluation = evaluate(few)
@@ -149,6 +151,7 @@ def test_a_fit_spans_the_levels_that_its_verdict_stands_on(noisy: pd.DataFrame) 
         assert (fit.x.min(), fit.x.max()) == pytest.approx(verdict.range)
 
 
+@pytest.mark.slow
 def test_errors_that_still_fall_are_drawn_where_the_verdict_uses_them(
     synthetic: ModuleType,
 ) -> None:

@@ -79,6 +79,7 @@ def test_a_straight_curve_has_its_plain_interval() -> None:
     assert 30 <= same <= 54
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.parametrize(("k", "q", "sigma"), [(0, 1, 0.1), (1, 0.5, 0.03), (-0.5, 1, 0.05)])
 def test_limits_hold_the_truth(k: float, q: float, sigma: float, linked: bool) -> None:
@@ -87,6 +88,7 @@ def test_limits_hold_the_truth(k: float, q: float, sigma: float, linked: bool) -
     assert sum(m.high < 0.5 for m in made) <= 12
 
 
+@pytest.mark.slow
 def test_the_likelihood_is_that_of_an_independent_search() -> None:
     """Profile limits by scipy's minimiser over b, the correction and its rate, all level means in
     full rather than their bends up to degree 4."""
@@ -174,6 +176,7 @@ def test_limits_are_the_wider_where_no_correction_describes_the_bend(
     assert not fit.ci[0] <= last <= fit.ci[1]
 
 
+@pytest.mark.slow
 def test_waves_that_seeds_do_not_explain_widen_the_limits() -> None:
     """Against the least chi-square per degree of freedom on a grid of corrections; without waves it
     is hardly ever used, and the limits hold the exponent about which the curve winds."""

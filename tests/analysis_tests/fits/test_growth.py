@@ -109,6 +109,7 @@ def test_an_offset_fit_has_a_drift_gate() -> None:
     assert "bends about A x^-b + c" in told.reason
 
 
+@pytest.mark.slow
 def test_the_gate_of_offset_fits_has_its_size() -> None:
     small = []
     for i in range(200):

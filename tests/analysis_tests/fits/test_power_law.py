@@ -314,6 +314,7 @@ def test_a_floor_that_is_ignored_is_not_covered(coverage: ModuleType) -> None:
     assert form.ci[0] <= 0.5 <= form.ci[1]
 
 
+@pytest.mark.slow
 def test_geometric_means_hold_where_values_are_very_skewed() -> None:
     """Four seeds of lognormal noise of size 1, as best times have at small N."""
     rng = np.random.default_rng(8)

@@ -75,6 +75,7 @@ def test_single_values_are_judged_against_their_scatter() -> None:
         assert refused <= 4  # 1 of 100 expected at most; more than four in one of 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("points", "sigma"), [(12, 0.02), (40, 0.05), (150, 0.1)])
 def test_a_second_descent_is_refused_at_single_values(points: int, sigma: float) -> None:
     u = np.linspace(0, 1, points)

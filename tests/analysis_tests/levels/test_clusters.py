@@ -109,6 +109,7 @@ def test_the_mixed_models_equations_are_those_of_dense_matrices() -> None:
     assert mixed.covariance == pytest.approx(2 * np.linalg.inv(information), rel=1e-2, abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tilt", [0.0, 0.1])
 def test_the_variance_is_unbiased_whether_seeds_tilt_or_not(tilt: float) -> None:
     cells = NESTED
@@ -141,6 +142,7 @@ def test_a_level_with_one_seed_links_nothing() -> None:
     assert summarise(*doubled).method is not Method.SEEDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cells",
     [nested(50, 50, 2, 2, 2, 2, 2, 2), nested(2, 2, 2, 2, 2, 2, 2, 20), NESTED],

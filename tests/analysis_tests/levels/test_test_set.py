@@ -18,6 +18,7 @@ def curve(rng: np.random.Generator, groups: int, shared: float) -> tuple[np.ndar
     return total[:, 0] / groups, (total - parts) / (groups - 1)
 
 
+@pytest.mark.slow
 def test_part_is_the_standard_deviation_of_exponents_over_test_sets() -> None:
     fits = [fit_power_law(X, y, without=w) for y, w in (curve(np.random.default_rng(i), 8, 0.02)
             for i in range(400))]  # fmt: skip

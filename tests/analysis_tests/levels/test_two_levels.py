@@ -227,6 +227,7 @@ def test_groups_that_move_the_kernels_other_seeds_alone_count_by_the_coefficient
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rho", "size"), [(0.0, 0.3), (0.98, 0.3), (0.9, 0.1)])
 def test_errors_are_those_of_repetitions(rho, size):
     """The mean of the estimated variance is the variance over repetitions, and 95 % intervals hold

@@ -236,6 +236,7 @@ def test_a_study_without_rates_or_results_still_has_a_report(
     assert "No prediction can be judged" in empty
 
 
+@pytest.mark.slow
 def test_figures_can_be_redrawn_by_their_script(folder: Path) -> None:
     picture = folder / "figures" / "gaussian_mixture_d2_collapse.svg"
     paper = picture.with_suffix(".pdf")
@@ -277,6 +278,7 @@ def test_all_figures_are_redrawn_with_the_rules_of_the_report(
     assert len(titled) == 2
 
 
+@pytest.mark.slow
 def test_the_report_loads_neither_torch_nor_ray() -> None:
     code = "import sys, analysis.report.page; print({'torch', 'ray', 'mlflow'} & set(sys.modules))"
     done = subprocess.run(
@@ -289,6 +291,7 @@ def test_the_report_loads_neither_torch_nor_ray() -> None:
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 def test_the_same_table_read_back_gives_the_same_numbers(
     folder: Path, frame: pd.DataFrame, verdicts: Evaluation
 ) -> None:

@@ -39,6 +39,7 @@ def test_exponents_of_the_table(d: int) -> None:
     assert len(predictions(d)) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2, 4])
 def test_rate_and_stopping_time_balance_bias_and_variance(d: int) -> None:
     """An independent route: spectral sums over eigenvalues l^-(D+1) per degree l of multiplicity

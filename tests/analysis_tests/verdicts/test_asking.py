@@ -97,6 +97,7 @@ def test_what_diverged_was_tried(synthetic: ModuleType) -> None:
     assert needed(predicted(BEST), replace(part, diverged=(1024.0,))) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fingerprints")
 def test_lines_are_said_once_and_stand_on_the_page(synthetic: ModuleType, tmp_path: Path) -> None:
     grid = synthetic.Grid(

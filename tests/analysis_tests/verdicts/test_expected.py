@@ -168,6 +168,7 @@ def test_a_range_that_is_too_short_is_named() -> None:
     assert "from 64 to 1014" in one.told
 
 
+@pytest.mark.slow
 def test_steps_that_end_before_the_best_time_are_named() -> None:
     one = by_quantity(replace(ALONG, times=(50.0,) * 7))
     assert "more steps (they end at ητ = 50" in one["best_score_error"].told
@@ -175,6 +176,7 @@ def test_steps_that_end_before_the_best_time_are_named() -> None:
     assert not by_quantity(ALONG)["best_score_error"].needs
 
 
+@pytest.mark.slow
 def test_the_unstopped_error_needs_noise_to_be_fitted() -> None:
     assert "every trial to fit its noise" in by_quantity(ALONG)["final_score_error"].told
     assert noise_is_fitted(128, 2, 2e3)
@@ -192,6 +194,7 @@ def test_one_seed_has_an_interval_and_the_audits_exponents_are_left_to_it() -> N
     assert not kernel.will_decide
 
 
+@pytest.mark.slow
 def test_what_is_not_measured_is_not_promised() -> None:
     assert "coupling_at_fixed_time" in by_quantity(ACROSS)
     assert not by_quantity(replace(ACROSS, kernel=False))

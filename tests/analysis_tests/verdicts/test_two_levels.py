@@ -108,6 +108,7 @@ def test_words_say_how_many_seeds_of_each(both: Evaluation, alone: Evaluation) -
     assert wording.data(sharp).startswith(f"{wording.data(wide)}; {KERNELS} seeds of the kernel")
 
 
+@pytest.mark.slow
 def test_figures_show_the_network_alone_and_both(both: Evaluation) -> None:
     made, _left_out = study_plots(both)
     plot: Plot = next(

@@ -40,6 +40,7 @@ def fit(
 # --- words --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "beta", "word"),
     [
@@ -164,6 +165,7 @@ def test_unknown_exponent_is_undetermined() -> None:
     assert "kernel data" in verdict.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("k", "q"), [(-0.5, 0.5), (1.0, 0.5), (3.0, 0.5), (3.0, 1.0)])
 @pytest.mark.parametrize("sigma", [0.005, 0.05])
 def test_a_bend_is_not_mistaken_for_an_exponent(k: float, q: float, sigma: float) -> None:

@@ -141,7 +141,7 @@ def test_the_trials_of_a_search_are_divided_though_they_share_a_data_set() -> No
 
 
 @pytest.fixture(scope="module")
-def fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def fake(no_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The fake trainer's folder, on a cluster of a node that says it has a GPU and one without."""
     folder = tmp_path_factory.mktemp("fake")
     with pytest.MonkeyPatch.context() as patch:

@@ -27,6 +27,7 @@ def kernel() -> KernelProduct:
     return KernelProduct(points(N)[0], store=True)
 
 
+@pytest.mark.slow
 def test_values_and_coefficients_are_those_of_the_full_decomposition(kernel: KernelProduct) -> None:
     targets = points(N)[1]
     found = leading(kernel, targets, COUNT)

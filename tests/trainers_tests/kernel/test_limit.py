@@ -110,6 +110,7 @@ def test_descent_step_by_step_gives_the_same_errors() -> None:
         weights = weights - base.step_size / base.samples * residual
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [60, 300])
 def test_many_data_sets_are_each_as_they_are_alone(samples: int) -> None:
     _, data, evaluation, elements = problem(10, samples=samples)  # 8 of 60 points fill a tile

@@ -58,6 +58,7 @@ def test_error_is_at_most_four_times_the_terms_at_every_step(start: str) -> None
         assert (error <= 4 * total * (1 + 1e-6)).all()
 
 
+@pytest.mark.slow
 def test_wide_networks_follow_the_kernel_and_coupling_falls_with_width() -> None:
     widths = (64, 512, 4096)
     trials = [config(width=m, seed=s) for m in widths for s in range(4)]
@@ -140,6 +141,7 @@ def test_without_norms_the_terms_that_need_f_h_are_absent() -> None:
     assert "coupling" in trajectory.series
 
 
+@pytest.mark.slow
 def test_a_step_size_beyond_stability_is_null_not_infinite() -> None:
     (trajectory,) = train_pack([config(step_size=40.0, steps=2000)], "cpu")
     last = trajectory.series["kernel_score_error"][-1]

@@ -34,6 +34,7 @@ def test_ragged_pack_reproduces_the_plain_loop_in_float64(path: str) -> None:
             np.testing.assert_allclose(values, expected[name], rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trials", [1, 2])
 @pytest.mark.parametrize("d", [1, 2, 3, GROUPED_MAX_OUTPUTS, 5])
 @pytest.mark.parametrize("path", [path for path in PATHS if path != "blocked"])

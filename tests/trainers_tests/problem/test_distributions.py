@@ -94,6 +94,7 @@ def test_posterior_mean_against_self_normalised_averages(law: Law, t: float) -> 
         assert np.all(np.abs(weight @ prior - f_i) < Z_MAX * error + 1e-12)
 
 
+@pytest.mark.slow
 @EVERY_LAW
 @pytest.mark.parametrize("t", [1e-6, 1e-3, 0.05, 0.5, 3.0])
 def test_posterior_mean_and_error_in_simulation(law: Law, t: float) -> None:

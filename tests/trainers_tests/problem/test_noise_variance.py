@@ -34,6 +34,7 @@ def laws(d: int) -> list[dict[str, object]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t_max", [1.0, 0.01])
 @pytest.mark.parametrize("d", [1, 2, 4, 16])
 def test_is_the_mean_square_of_the_labels_residuals(d: int, t_max: float) -> None:
@@ -62,6 +63,7 @@ def test_is_the_same_over_study_seeds_to_half_a_percent(t_max: float) -> None:
             assert np.ptp(values) < 0.01 * np.mean(values) + 1e-12, (law, values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("t_min", "t_max"), [(1e-5, 1.0), (1e-5, 0.01), (0.05, 1.0)])
 def test_one_dimension_by_quadrature(t_min: float, t_max: float) -> None:
     """The cube and the atoms, x integrated against p_t on a fine grid and t by adaptive nodes."""
@@ -71,14 +73,14 @@ def test_one_dimension_by_quadrature(t_min: float, t_max: float) -> None:
 
         def given(t: float, c: TrialConfig = c, law=distribution) -> float:
             alpha, h = float(forward.alpha(c.diffusion, t)), float(forward.h(c.diffusion, t))
-            x = np.linspace(-1 - 10 * np.sqrt(h), 1 + 10 * np.sqrt(h), 20_001)[:, None]
+            x = np.linspace(-1 - 10 * np.sqrt(h), 1 + 10 * np.sqrt(h), 8_001)[:, None]
             density = np.exp(law.log_marginal(x, alpha, h))
             # Var(X_0 | x) = (h / alpha) df*/dx: Tweedie's formula of second order
             f = law.posterior_mean(x, alpha, h)[:, 0]
             variance = h / alpha * np.gradient(f, x[:, 0])
             return float(np.trapezoid(density * variance, x[:, 0]))
 
-        exact = integrate.quad(given, t_min, t_max, limit=60, epsrel=1e-5)[0] / (t_max - t_min)
+        exact = integrate.quad(given, t_min, t_max, limit=60, epsrel=1e-4)[0] / (t_max - t_min)
         assert noise(c) == pytest.approx(exact, rel=0.005)
 
 
