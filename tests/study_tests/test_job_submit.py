@@ -19,12 +19,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from fake_trainer import trajectory
 from services import free_port
 
+from analysis.data.schema import table_from
 from study import StudySpec
 from study.storage.store import Entry, Store
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 REPOSITORY = Path(__file__).parents[2]
 STUDY = """
@@ -100,7 +102,7 @@ def submit(folder: Path, command: str, known: dict[str, str]) -> str:
     while True:
         done = subprocess.run(
             [*_ray("job", "submit", "--working-dir", str(folder), "--"), "bash", "-c", command],
-            env=known, capture_output=True, text=True, timeout=200, check=False,
+            env=known, capture_output=True, text=True, timeout=400, check=False,
         )  # fmt: skip
         said = done.stdout + done.stderr
         if "submitted successfully" in said:
@@ -114,28 +116,26 @@ def written(storage: Path) -> dict[str, Entry]:
     return dict(Store(storage).ledger().entries)
 
 
-def test_a_submitted_study_ends_with_its_report_and_grows_by_what_is_new(tmp_path: Path) -> None:
+def test_a_submitted_study_trains_what_is_new_and_ends_with_its_report(tmp_path: Path) -> None:
     folder, storage = tmp_path / "job", tmp_path / "results"
     folder.mkdir()
-    (folder / "study.yaml").write_text(STUDY)
-    longer = STUDY.replace("64, 128]", "64, 128, 256]")
-    (folder / "longer.yaml").write_text(longer)
-    run = f"{sys.executable} -m study.cli run --address auto --no-tracking"
-    refused = f"{run} study.yaml || [ $? = 2 ]"
-    kept = f"{run} study.yaml --storage {storage} && cp -r {storage} {tmp_path}/first"
-    grown = f"{run} longer.yaml --storage {storage}"
+    (folder / "study.yaml").write_text(STUDY.replace("64, 128]", "64, 128, 256]"))
+    done, spec = StudySpec.from_text(STUDY), StudySpec.load(folder / "study.yaml")
+    store = Store(storage)
+    store.claim(done.name, done.text, tmp_path)
+    store.write_pack(table_from(map(trajectory, done.trials()), done.name))
+    first = written(storage)
+    run = f"{sys.executable} -m study.cli run study.yaml --address auto --no-tracking"
     with cluster() as known:
-        said = submit(folder, f"({refused}) && {kept} && {grown}", known)
+        said = submit(folder, f"({run} || [ $? = 2 ]) && {run} --storage {storage}", known)
         assert "which Ray deletes: name a directory that stays" in said
-        assert "succeeded" in said
-        first = written(tmp_path / "first")
-        assert set(first) == {t.trial_id for t in StudySpec.from_text(STUDY).trials()}
         assert "8 of 10 trials are done, 2 to train" in said
+        assert "succeeded" in said
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(f"{known['RAY_API_SERVER_ADDRESS']}/api/jobs/", timeout=30)
     second = written(storage)
     assert {i: second[i] for i in first} == first, "a trial was trained again"
-    assert set(second) == {t.trial_id for t in StudySpec.from_text(longer).trials()}
+    assert set(second) == {t.trial_id for t in spec.trials()}
 
     verdicts = json.loads((storage / "verdicts.json").read_text())
     assert "samples" in {verdict["axis"] for verdict in verdicts}
