@@ -90,7 +90,7 @@ def test_a_prediction_brings_its_law(synthetic: ModuleType) -> None:
 
 def test_an_offset_fit_has_a_drift_gate() -> None:
     """Where the curve bends in a way that A x^-b + c does not, no verdict stands on the fit; where
-    the form holds, the gate is closed in a tenth of the cases."""
+    the form holds, a bend that is too small to matter closes none."""
     sharp = next(p for p in predictions(2) if p.name == "coupling against width")
     closed = 0
     for i in range(60):
@@ -100,7 +100,7 @@ def test_an_offset_fit_has_a_drift_gate() -> None:
         verdict = judge(sharp, fit)
         closed += verdict.verdict is Word.UNDETERMINED
         assert verdict.verdict in (Word.AGREES, Word.UNDETERMINED)
-    assert 1 <= closed <= 14
+    assert closed == 0
     bent = fit_power_law(X, np.exp(-1.0 * np.log(X) - 0.03 * (np.log(X) - 6) ** 2), growth=OFFSET)
     assert bent.misfit is not None
     assert bent.misfit.p_value < 0.01

@@ -43,6 +43,7 @@ def test_without_a_compiler_the_blocked_path_trains_and_says_so(
 @pytest.mark.compiled
 def test_a_compiler_that_is_switched_off_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """TORCH_COMPILE_DISABLE=1, of which torch makes this."""
+    torch.compiler.reset()  # what was compiled before would still run
     monkeypatch.setattr(torch._dynamo.config, "disable", True)
     assert "fullgraph" in compiler_problem.__wrapped__("cpu")
 
