@@ -10,6 +10,9 @@ from study import StudySpec
 from study.running.cluster import ray_here
 from study.spec.messages import SpecError
 
+# A session that runs in this process would be taken.
+pytestmark = pytest.mark.usefixtures("no_ray")
+
 STUDY = """
 name: small
 law: {kind: cube, dimension: 2}
