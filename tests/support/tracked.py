@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from analysis.data.mlflow_view import (
     LOGGED_ONCE,
@@ -52,7 +53,7 @@ def opened(uri: str, study: str = "test") -> Tracker:
     return tracker
 
 
-def runs(uri: str, kind: str = "trial", study: str = "test") -> list:
+def runs(uri: str, kind: str = "trial", study: str = "test") -> list[Run]:
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(study)
     return list(client.search_runs([experiment.experiment_id], f"tags.`{TAG_KIND}` = '{kind}'"))
