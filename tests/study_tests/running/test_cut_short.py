@@ -16,11 +16,11 @@ import pytest
 
 from analysis.data.results import load_results
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+EVERY = 5 if "FAULT_SEEDS" in os.environ else 40
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(36_000 // EVERY)]
 
 REPOSITORY = Path(__file__).parents[3]
 SUPPORT = REPOSITORY / "tests" / "support"
-EVERY = 5 if "FAULT_SEEDS" in os.environ else 40
 
 
 def files_of(folder: Path) -> set[str]:
