@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.data.trajectories import spoilt_levels
 from analysis.levels.intervals import Array
 from analysis.levels.two_levels import Control
 from trainers.trial import TrialStatus
@@ -62,12 +63,12 @@ def control_of(
 ) -> Control:
     """The Control of a curve's trials `mine`: data sets in place of seeds.
 
-    z, censored [n], without [n, K]: of the trials limit.done. A level where one of them is censored
-    or diverged is left out whole, as in a curve: the others are a selected sample.
+    z, censored [n], without [n, K]: of the trials limit.done. A level that censored trials spoil, or
+    where one diverged, is left out whole, as in a curve: the others are a selected sample.
     """
     x = rows["samples"].to_numpy(dtype=float)
     ill = rows["status"].iloc[limit.where].astype(str).to_numpy() == TrialStatus.DIVERGED
-    spoilt = np.concatenate([x[limit.where[ill]], x[limit.done[censored]]])
+    spoilt = np.concatenate([x[limit.where[ill]], spoilt_levels(x[limit.done], censored)])
     keep = np.isfinite(z) & ~np.isin(x[limit.done], spoilt)
     names = pd.factorize(rows["data_id"])[0].astype(np.int64)
     kept = None if without is None else without[keep]

@@ -23,6 +23,7 @@ from analysis.data.trajectories import (
     common_time,
     numbers,
     per_trial,
+    spoilt_levels,
     trials,
 )
 from analysis.levels.intervals import Array
@@ -84,6 +85,11 @@ class Curve:
     @property
     def levels(self) -> int:
         return len(np.unique(self.x))
+
+    @property
+    def spoilt(self) -> Array:
+        """Its levels that censored trials spoil."""
+        return spoilt_levels(self.x, self.censored)
 
     @property
     def geometric(self) -> bool:

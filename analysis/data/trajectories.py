@@ -6,7 +6,8 @@ neighbours in log error against log effective time), and `BEST_ERROR_ASSESSED` c
 one half of the test set and reads the error on the other.
 
 A best step that is the last recorded one was not reached; one that is the first came too early to
-be seen. Such values are **censored**: kept in the curve, marked, and left out of fits by level.
+be seen. Such values are **censored**: kept in the curve, marked, and left out of fits by level, but
+for a level with very few of them (`spoilt_levels`).
 
 Arrays here: B trials, T recorded steps, padded with NaN.
 """
@@ -24,6 +25,9 @@ from analysis.data.quantity import Quantity
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from trainers.columns import TEST_GROUPS
+
+CENSORED_SHARE = 0.02
+"""Of the trials of a level: so few censored ones do not spoil it."""
 
 INTERPOLATED = 0.05
 """A final error counts as unstopped where the training loss is below this share of the noise level
@@ -118,6 +122,17 @@ def best(time: Array, error: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
     top_u = np.where(some, u[every, at] + np.where(inside, move, 0.0), np.nan)
     top_v = np.where(some, v[every, at] + np.where(inside, gain, 0.0), np.nan)
     return np.exp(top_u), np.exp(top_v), censored
+
+
+def spoilt_levels(x: Array, censored: NDArray[np.bool_]) -> Array:
+    """The values of an axis x [n] at which more than CENSORED_SHARE of the trials are censored [n].
+
+    Without its censored trials a level would be a selected sample. Few of many it keeps, with the
+    values recorded: they move its mean by less than that share of what they are off.
+    """
+    levels, at = np.unique(x, return_inverse=True)
+    share = np.bincount(at, weights=censored) / np.bincount(at)
+    return levels[share > CENSORED_SHARE]
 
 
 def at_time(time: Array, values: Array, target: Array) -> Array:

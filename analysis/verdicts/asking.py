@@ -53,7 +53,7 @@ def needed(prediction: Prediction, curve: Curve) -> str:
         return range_needed(prediction, curve.axis, _levels(tried))
     if curve.quantity != Quantity.FINAL_ERROR:
         return ""
-    stopped = set(curve.x[curve.censored].tolist())
+    stopped = set(curve.spoilt.tolist())
     if not short_range(_levels(x for x in tried if x not in stopped), prediction):
         return ""
     return _steps_needed(curve, _levels(stopped))

@@ -19,7 +19,7 @@ import pandas as pd
 from analysis.data.limit_beside import OF_NETWORKS
 from analysis.data.quantities import CONFIGURATION, Curve
 from analysis.data.quantity import Quantity
-from analysis.data.trajectories import Trials, per_trial
+from analysis.data.trajectories import Trials, per_trial, spoilt_levels
 from analysis.fits.joint import JointFit, fit_joint
 from analysis.fits.power_law import PowerLawFit
 from analysis.text import counted, p_text
@@ -62,10 +62,10 @@ def infinite_width(table: Trials, curve: Curve, level: float = 0.95) -> Infinite
         return None
     error, censored = per_trial(table)[Quantity.BEST_ERROR]
     status = rows["status"].astype(str).to_numpy()
-    spoilt = same & (censored | (status == TrialStatus.DIVERGED))
-    cell = pd.MultiIndex.from_frame(rows[["samples", "width"]])
+    cell = rows.groupby(["samples", "width"]).ngroup().to_numpy()
     use = same & (status == TrialStatus.COMPLETED) & np.isfinite(error)
-    use &= ~cell.isin(cell[spoilt])
+    use &= ~np.isin(cell, cell[same & (status == TrialStatus.DIVERGED)])
+    use &= ~np.isin(cell, spoilt_levels(cell[same], censored[same]))
     axes = {name: rows.loc[use, name].to_numpy(dtype=float) for name in ("samples", "width")}
     fit = fit_joint(error[use], axes, cluster=rows.loc[use, "data_id"].to_numpy(), level=level)
     return _told(fit)

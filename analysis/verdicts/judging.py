@@ -159,25 +159,29 @@ def judge(prediction: Prediction, fit: PowerLawFit) -> Verdict:
 def usable(curve: Curve) -> tuple[Curve, str]:
     """The curve without the levels that selection spoils, and a note of what was left out.
 
-    A level where a value is censored, or where a trial diverged, is left out whole: its remaining
+    A level that censored values spoil, or where a trial diverged, is left out whole: its remaining
     trials are a selected sample. Failed trials and missing values carry no such choice: they are
     left out one by one, and counted. See `evaluation` for what censored levels can still say.
     """
-    censored = set(curve.x[curve.censored].tolist())
+    spoilt = set(curve.spoilt.tolist())
+    kept = curve.censored & ~np.isin(curve.x, curve.spoilt)
     diverged = set(curve.diverged)
     axis = PLAIN.get(curve.axis, curve.axis)
     notes = []
-    if censored:
-        what = (
-            f"with a last training loss above {percent(INTERPOLATED)} of the noise level, which "
-            "says nothing of descent that is never stopped"
-            if curve.quantity == Quantity.FINAL_ERROR
-            else "without a best step inside the recorded ones"
-        )
-        every = censored.issuperset(curve.x.tolist())
-        levels = f"every {axis}" if every else f"{axis} = {levels_listed(censored)}"
-        spoilt = f"{_trials(curve.censored.sum())} {what}"
-        notes.append(f"{spoilt}: {levels} left out (train with more steps)")
+    what = (
+        f"with a last training loss above {percent(INTERPOLATED)} of the noise level, which "
+        "says nothing of descent that is never stopped"
+        if curve.quantity == Quantity.FINAL_ERROR
+        else "without a best step inside the recorded ones"
+    )
+    if spoilt:
+        every = spoilt.issuperset(curve.x.tolist())
+        levels = f"every {axis}" if every else f"{axis} = {levels_listed(spoilt)}"
+        count = _trials((curve.censored & ~kept).sum())
+        notes.append(f"{count} {what}: {levels} left out (train with more steps)")
+    if kept.any():
+        levels = f"{axis} = {levels_listed(set(curve.x[kept].tolist()))}"
+        notes.append(f"{_trials(kept.sum())} {what}: so few of {levels} that they count as recorded")
     if diverged:
         notes.append(
             f"{_trials(len(curve.diverged))} diverged: {axis} = {levels_listed(diverged)} left out"
@@ -186,8 +190,8 @@ def usable(curve: Curve) -> tuple[Curve, str]:
         notes.append(f"{_trials(len(curve.failed))} failed, left out")
     if curve.missing:
         notes.append(f"{_trials(len(curve.missing))} without a value, left out")
-    kept = ~np.isin(curve.x, sorted(censored | diverged))
-    return curve.only(kept), "; ".join(notes)
+    usable_ones = ~np.isin(curve.x, sorted(spoilt | diverged))
+    return curve.only(usable_ones), "; ".join(notes)
 
 
 def _trials(count: int) -> str:

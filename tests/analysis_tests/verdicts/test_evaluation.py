@@ -164,6 +164,24 @@ def test_censored_and_diverged_levels_are_left_out_whole(synthetic: ModuleType) 
     assert note in verdict.reason
 
 
+def test_few_censored_values_of_many_do_not_spoil_a_level(synthetic: ModuleType) -> None:
+    """The level keeps them as recorded: without them it would be a selected sample."""
+    table = synthetic.synthetic_table(synthetic.Grid(seeds=3))
+    curve = next(
+        c for c in curves(table) if (c.quantity, c.axis) == (Quantity.BEST_ERROR, "samples")
+    )
+    x = np.repeat(np.unique(curve.x), 100)
+    y = np.tile(np.linspace(1.0, 2.0, 100), curve.levels) / x
+    for count, spoilt in ((2, []), (3, [x[0]])):
+        censored = (x == x[0]) & (y >= np.sort(y[x == x[0]])[-count])
+        many = replace(curve, x=x, y=y, seed=np.arange(x.size), censored=censored, without=None)
+        kept, note = usable(many)
+        assert many.spoilt.tolist() == spoilt
+        assert len(kept.x) == len(x) - 100 * len(spoilt)
+        assert note.startswith(f"{count} trials without a best step inside the recorded ones")
+        assert ("count as recorded" in note) == (not spoilt)
+
+
 def test_a_bound_may_use_errors_that_still_fall(synthetic: ModuleType) -> None:
     """Large N was stopped too early: its error is too large, so a fall that is fast enough even so
     is fast enough. The same data cannot violate a bound."""
