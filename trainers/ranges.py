@@ -14,6 +14,7 @@ from pydantic import Field, PlainSerializer, SerializationInfo, WrapValidator
 
 MAXIMUM_SIZE = 2**30
 MAXIMUM_STEPS = 2**40
+MAXIMUM_SEED = 2**63
 MINIMUM_STEP_SIZE, MAXIMUM_STEP_SIZE = 1e-12, 1e30
 
 Size = Annotated[int, Field(ge=1, le=MAXIMUM_SIZE)]
@@ -39,7 +40,7 @@ TestPoints = Annotated[int, Field(ge=16, le=2**24)]
 HoldoutPoints = Annotated[int, Field(ge=1, le=2**24)]
 AuditPoints = Annotated[int, Field(ge=1024, le=32_768)]
 """N of the audit's spectrum: from as many as its smallest eigenvalues take up to 8 GiB of K."""
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Seed = Annotated[int, Field(ge=0, lt=MAXIMUM_SEED)]
 Scale = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
 """std and radius of a law, and g: float32 squares them, and sums over d."""
 Time = Annotated[float, Field(ge=1e-8, le=1e4, allow_inf_nan=False)]

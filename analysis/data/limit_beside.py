@@ -63,8 +63,8 @@ def control_of(
 ) -> Control:
     """The Control of a curve's trials `mine`: data sets in place of seeds.
 
-    z, censored [n], without [n, K]: of the trials limit.done. A level that censored trials spoil, or
-    where one diverged, is left out whole, as in a curve: the others are a selected sample.
+    z, censored [n], without [n, K]: of the trials limit.done. A level that censored trials spoil,
+    or where one diverged, is left out whole, as in a curve: the others are a selected sample.
     """
     x = rows["samples"].to_numpy(dtype=float)
     ill = rows["status"].iloc[limit.where].astype(str).to_numpy() == TrialStatus.DIVERGED

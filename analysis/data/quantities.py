@@ -59,7 +59,8 @@ class Curve:
     control: the kernel limit's values on the same data and more, None where there are none.
     effective_points: effective size of the test set behind the quantity (the least over trials),
     NaN where unknown. diverged, failed, missing: axis values of the trials left out, and why.
-    draws: the curves of the draws of the law that this one pools (`analysis.verdicts.draws`).
+    draws: the curves of the draws of the law that this one pools (`analysis.verdicts.draws`);
+    missing are then the values of the axis that all tried and some lost.
     """
 
     quantity: str

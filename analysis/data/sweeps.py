@@ -99,9 +99,11 @@ def family(label: str) -> str | None:
 
 
 def _families(rows: pd.DataFrame) -> dict[str, list[str]]:
-    """law_id -> the law_ids of its draws, itself included, by label; where there are MINIMUM_DRAWS
-    or more."""
-    laws = rows.drop_duplicates("law_id").sort_values("law_label", kind="stable")
+    """law_id -> the law_ids of its draws, itself included, the one with the most trials first;
+    where there are MINIMUM_DRAWS or more."""
+    trials = rows["law_id"].map(rows["law_id"].value_counts())
+    laws = rows.assign(trials=-trials).drop_duplicates("law_id")
+    laws = laws.sort_values(["trials", "law_label"], kind="stable")
     members: dict[tuple[str, int], list[str]] = {}
     for law_id, label, d in zip(laws["law_id"], laws["law_label"], laws["dimension"], strict=True):
         name = family(str(label))
@@ -113,7 +115,7 @@ def _families(rows: pd.DataFrame) -> dict[str, list[str]]:
 
 def settings(frame: pd.DataFrame | Table) -> list[Setting]:
     """The settings of a table, completed trials only, by law and dimension. Of many draws of a law
-    the first stands for all."""
+    the one with the most trials stands for all."""
     table = Table.of(frame)
     names = law_names(table)
     table = table.only(table.trials["status"] == "completed")

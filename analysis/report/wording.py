@@ -187,14 +187,17 @@ def sentence(verdict: Verdict) -> Markup:
 def at_large(verdict: Verdict) -> str:
     """The limits of the exponent at large values: `at large N: 0.45 to 0.61`; empty where they are
     those over the range, or are not known."""
-    seen = verdict.fitted.asymptotic
-    if seen is None or seen.plain:
+    seen = verdict.at_large
+    if seen is None or (seen.plain and verdict.follows is None):
         return ""
     return f"{_large(verdict)}: {interval(seen.low, seen.high)}"
 
 
 def _large(verdict: Verdict) -> str:
-    return f"at large {PLAIN.get(verdict.axis, verdict.axis)}"
+    large = f"at large {PLAIN.get(verdict.axis, verdict.axis)}"
+    if verdict.follows is None:
+        return large
+    return f"{large} as the {QUANTITIES[verdict.follows.quantity]}"
 
 
 def _why(verdict: Verdict) -> Markup:
@@ -213,9 +216,9 @@ def _told(verdict: Verdict) -> Markup:
         return Markup("against {} has no exponent").format(axis)
     sign = -1.0 if verdict.exponent < 0 else 1.0
     ends = sorted((sign * verdict.ci_low, sign * verdict.ci_high))
-    seen = verdict.fitted.asymptotic
+    seen = verdict.at_large
     large = Markup("")
-    if seen is not None and not seen.plain:
+    if seen is not None and (verdict.follows is not None or not seen.plain):
         limits = interval(*sorted((sign * seen.low, sign * seen.high)))
         large = typeset(f", {limits} {_large(verdict)}")
     return Markup("{} as {} ({} interval {}{}, {})").format(

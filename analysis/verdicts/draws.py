@@ -62,7 +62,7 @@ def _pooled(draws: Sequence[Curve], fit_of: FitOf) -> Curve | None:
         return None
     y = np.stack([values[np.isin(levels, x)] for _curve, levels, values in own])
     first, count = own[0][0], len(own)
-    tried = {value for curve in draws for value in (*curve.x.tolist(), *curve.diverged)}
+    tried = [{*c.x.tolist(), *c.diverged, *c.failed, *c.missing} for c in draws]
     name = family(first.law)
     return replace(
         first,
@@ -79,7 +79,7 @@ def _pooled(draws: Sequence[Curve], fit_of: FitOf) -> Curve | None:
         effective_time=_common([curve.effective_time for curve, *_ in own]),
         diverged=(),
         failed=(),
-        missing=tuple(sorted(tried - set(x.tolist()))),
+        missing=tuple(sorted(set.intersection(*tried) - set(x.tolist()))),
         draws=tuple(curve for curve, *_ in own),
     )
 

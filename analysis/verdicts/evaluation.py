@@ -7,7 +7,7 @@ study cannot be asked stands beside the verdicts (`asking`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from statistics import fmean
@@ -39,7 +39,7 @@ from analysis.verdicts.asking import NotAsked, needed
 from analysis.verdicts.assumed import Evidence, findings
 from analysis.verdicts.infinite_width import infinite_width, limit_of, measured
 from analysis.verdicts.judging import Verdict, fit_curve, judge, levels_listed, usable
-from analysis.verdicts.rules import Word, word_at
+from analysis.verdicts.rules import Word, word_at, word_for
 from analysis.verdicts.stops import RULES, check_rules, stops
 
 _BEST_ERRORS = {
@@ -120,18 +120,21 @@ def evaluate(
     fits = _Fits(level)
     single = (*curves(table), *data_curves(table), *audit_curves(audit))
     over_draws = draws.pooled(single, partial(fits.of, growth=None))
-    in_a_pool = {id(curve) for one in over_draws for curve in one.draws}
+    pool_of = {id(curve): one for one in over_draws for curve in one.draws}
     every = (*over_draws, *single)
     arrays = cache(lambda: trials(table))
     found: list[tuple[Prediction, Verdict]] = []
     for curve in every:
-        if id(curve) in in_a_pool:
-            continue  # judged over the draws of its law
         if curve.quantity in OF_THE_KERNEL and limit_of(curve, every) is not None:
             continue  # judged on the limit's own curve, on the same data and more
         fitted, summed = _of_the_audit(audit, curve)
         known = predictions(curve.dimension, *fitted, summed)
-        chosen = [p for p in (*known, *extra) if _applies(p, curve)]
+        pool = pool_of.get(id(curve))
+        # what is judged over the draws of its law is not judged on one; what needs an audit may be
+        # known of one draw alone
+        over_all = {p.name for p, v in found if pool is not None and v.curve is pool}
+        applied = (p for p in (*known, *extra) if _applies(p, curve))
+        chosen = [p for p in applied if p.name not in over_all]
         stopped_over_n = (curve.quantity, curve.axis) == (Quantity.BEST_ERROR, "samples")
         wide = infinite_width(arrays(), curve, level) if chosen and stopped_over_n else None
         limit = limit_of(curve, every) if chosen and stopped_over_n else None
@@ -142,7 +145,7 @@ def evaluate(
             if verdict.fitted.growth == POWER:
                 verdict = replace(verdict, infinite_width=wide)
             found.append((prediction, verdict))
-    asked, not_asked = _divided(found, level)
+    asked, not_asked = _divided(_followed(found), level)
     share = adjusted_level([partial(_decided_at, *entry) for entry in asked], level)
     seen = Evidence(audit, every, lambda curve: fits.of(curve, None))
     verdicts = []
@@ -185,7 +188,7 @@ def _mean_rate(rates: Sequence[tuple[float, Growth]]) -> tuple[float, Growth]:
 _Judged = tuple[Prediction, Verdict]
 
 
-def _divided(found: Sequence[_Judged], level: float) -> tuple[list[_Judged], tuple[NotAsked, ...]]:
+def _divided(found: Iterable[_Judged], level: float) -> tuple[list[_Judged], tuple[NotAsked, ...]]:
     """The verdicts, and what the study cannot be asked. Design alone tells them apart, so those
     not asked count in no adjustment."""
     asked, others = [], []
@@ -256,6 +259,56 @@ def _judged(prediction: Prediction, curve: Curve, fits: _Fits) -> Verdict:
     return replace(on_whole, curve=whole, reason=told)
 
 
+def _followed(found: Sequence[_Judged]) -> Iterator[_Judged]:
+    """The verdicts, with bounds on the unweighted error decided by the weighted one where they
+    follow from it.
+
+    Both are of the same network at the same step, and the weight is at most alpha^2/h^2 at T_0: the
+    unweighted error is at most that constant times the weighted one, and cannot fall slower than it
+    in the end, whatever its own curve seems to do. Where that falls faster than the bound, so does
+    this one, if it does over the range; if not, it violates nothing yet.
+    """
+    wanted = (Quantity.BEST_ERROR, "samples", Word.FASTER)
+    best = [v for _p, v in found if (v.quantity, v.axis, v.verdict) == wanted]
+    for prediction, verdict in found:
+        unweighted = (verdict.quantity, verdict.axis) == (Quantity.BEST_ERROR_UNWEIGHTED, "samples")
+        open_or_worse = verdict.verdict in (Word.UNDETERMINED, Word.VIOLATES)
+        over = [
+            v
+            for v in best
+            if v.theory_exponent >= prediction.exponent
+            and v.curve is not None
+            and verdict.curve is not None
+            and v.curve.same_trials(verdict.curve)
+        ]
+        if unweighted and prediction.kind is Kind.BOUND and open_or_worse and over:
+            yield prediction, _following(prediction, verdict, over[0])
+        else:
+            yield prediction, verdict
+
+
+def _following(prediction: Prediction, verdict: Verdict, weighted: Verdict) -> Verdict:
+    """The verdict on the unweighted error, by that on the weighted one; itself where it is
+    undetermined and stays so."""
+    fit, bound = verdict.fitted, f"{prediction.exponent:.3g}"
+    own, other = (
+        f"[{low:.3g}, {high:.3g}]"
+        for low, high in (f.interval_at_large(f.level) for f in (fit, weighted.fitted))
+    )
+    told = f"b = {fit.exponent:.3g} [{fit.ci[0]:.3g}, {fit.ci[1]:.3g}]"
+    within = (
+        "this error is at most alpha^2/h^2 at T_0 times the best error, whose b at large values is "
+        f"in {other}, above the bound {bound}"
+    )
+    if word_for(prediction, *fit.ci) is Word.FASTER:
+        told += f" over the range; its own curve leaves {own} at large values, but {within}"
+        return replace(verdict, verdict=Word.FASTER, reason=told, follows=weighted)
+    if verdict.verdict is Word.VIOLATES:
+        told += f", below the bound {bound}, which cannot last: {within}; larger values would show"
+        return replace(verdict, verdict=Word.UNDETERMINED, reason=told)
+    return verdict
+
+
 def _measured(curve: Curve, verdict: Verdict) -> Verdict:
     """The verdict, or none where too few test points carry the quantity."""
     if not curve.effective_points < LEAST_POINTS:  # NaN, unknown, is no reason
@@ -273,8 +326,9 @@ def _decided_at(prediction: Prediction, verdict: Verdict, level: float) -> bool:
 
 def _word_at(prediction: Prediction, verdict: Verdict, level: float) -> Word:
     """The verdict by intervals at `level`; range and drift forbid it as at the plain one."""
-    undecided = verdict.verdict is Word.UNDETERMINED
-    return Word.UNDETERMINED if undecided else word_at(prediction, verdict.fitted, level)
+    if verdict.verdict is Word.UNDETERMINED:
+        return Word.UNDETERMINED
+    return word_at(prediction, (verdict.follows or verdict).fitted, level)
 
 
 def _told(prediction: Prediction, verdict: Verdict, share: float, assessed: str) -> Verdict:

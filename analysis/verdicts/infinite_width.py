@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from analysis.data.limit_beside import OF_NETWORKS
 from analysis.data.quantities import CONFIGURATION, Curve
@@ -65,7 +64,7 @@ def infinite_width(table: Trials, curve: Curve, level: float = 0.95) -> Infinite
     cell = rows.groupby(["samples", "width"]).ngroup().to_numpy()
     use = same & (status == TrialStatus.COMPLETED) & np.isfinite(error)
     use &= ~np.isin(cell, cell[same & (status == TrialStatus.DIVERGED)])
-    use &= ~np.isin(cell, spoilt_levels(cell[same], censored[same]))
+    use &= ~np.isin(cell, spoilt_levels(cell[same].astype(float), censored[same]))
     axes = {name: rows.loc[use, name].to_numpy(dtype=float) for name in ("samples", "width")}
     fit = fit_joint(error[use], axes, cluster=rows.loc[use, "data_id"].to_numpy(), level=level)
     return _told(fit)

@@ -18,6 +18,7 @@ from analysis.data.quantities import Curve
 from analysis.data.quantity import Quantity
 from analysis.data.sweeps import PLAIN
 from analysis.data.trajectories import INTERPOLATED
+from analysis.fits.asymptotic import Asymptotic
 from analysis.fits.diagnostics import LocalSlope
 from analysis.fits.growth import Growth
 from analysis.fits.power_law import PowerLawFit, fit_power_law
@@ -47,7 +48,8 @@ class Verdict:
 
     draws: the rates of the draws of a law that the verdict is over, where it is.
     fitted: the fit that was judged, made of the usable part of curve, which is None where a fit was
-    judged alone. Neither is in `to_dict` nor in the printed form; fit has the fit's numbers.
+    judged alone. follows: the verdict of which this one is a consequence, None where it stands on
+    its own curve. None of them is in `to_dict` or in the printed form; fit has the fit's numbers.
     """
 
     prediction: str
@@ -83,10 +85,17 @@ class Verdict:
     assumptions: tuple[Finding, ...] = ()
     draws: tuple[Draw, ...] = ()
     curve: Curve | None = field(default=None, repr=False, compare=False)
+    follows: Verdict | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def at_large(self) -> Asymptotic | None:
+        """The limits of the exponent at large values by which the verdict was reached; None where
+        they are not known."""
+        return (self.follows or self).fitted.asymptotic
 
     def to_dict(self) -> dict[str, Any]:
         """JSON data: NaN and infinities become null. The law of growth is in fit.form."""
-        names = [f.name for f in fields(self) if f.name not in ("fitted", "curve")]
+        names = [f.name for f in fields(self) if f.name not in ("fitted", "curve", "follows")]
         plain: dict[str, Any] = plain_json({name: getattr(self, name) for name in names})
         return plain
 
@@ -181,14 +190,18 @@ def usable(curve: Curve) -> tuple[Curve, str]:
         notes.append(f"{count} {what}: {levels} left out (train with more steps)")
     if kept.any():
         levels = f"{axis} = {levels_listed(set(curve.x[kept].tolist()))}"
-        notes.append(f"{_trials(kept.sum())} {what}: so few of {levels} that they count as recorded")
+        count = _trials(kept.sum())
+        notes.append(f"{count} {what}: so few of {levels} that they count as recorded")
     if diverged:
         notes.append(
             f"{_trials(len(curve.diverged))} diverged: {axis} = {levels_listed(diverged)} left out"
         )
     if curve.failed:
         notes.append(f"{_trials(len(curve.failed))} failed, left out")
-    if curve.missing:
+    if curve.draws and curve.missing:
+        lost = levels_listed(set(curve.missing))
+        notes.append(f"{axis} = {lost} left out: not every draw of the law has a value there")
+    elif curve.missing:
         notes.append(f"{_trials(len(curve.missing))} without a value, left out")
     usable_ones = ~np.isin(curve.x, sorted(spoilt | diverged))
     return curve.only(usable_ones), "; ".join(notes)

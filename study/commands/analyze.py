@@ -185,7 +185,7 @@ def _printed(evaluation: Evaluation) -> Printed:
     ):
         table.add_column(name, justify="right" if name in ("d", "theory", "measured") else "left")
     for v in sorted(evaluation, key=lambda v: (v.law, v.dimension)):
-        large = None if flat(v) else v.fitted.asymptotic
+        large = None if flat(v) else v.at_large
         relation = {"bound": "≥ ", "sharp": "", "qualitative": ""}.get(str(v.kind), "")
         row = (
             v.law,

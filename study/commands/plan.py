@@ -80,7 +80,8 @@ class StudyPlan:
     def basis(self) -> str:
         """What `decides` takes for granted."""
         whose = "its own trials" if self.scales else "pilots"
-        drawn = Counter((family(law.label), law.dimension) for law in self.spec.law)
+        laws = {trial.law for trial in self.trials}
+        drawn = Counter((family(law.label), law.dimension) for law in laws)
         many = any(name and n >= MINIMUM_DRAWS for (name, _d), n in drawn.items())
         draws = "; those over draws of the law are wider, as draws scatter too" if many else ""
         return f"if curves are power laws and scatter as {whose} did{draws}"

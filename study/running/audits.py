@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from analysis.data.audit import audit_table, read_audits
 from analysis.data.files import NotAFileError
 from analysis.data.schema import ResultsError
+from analysis.data.sweeps import family
 from study.storage.store import Store
 from trainers.audit.columns import AUDIT_VERSION, SPECTRUM_SAMPLES, audit_id
 from trainers.trial import NUMERICS_VERSION, TrialConfig
@@ -30,11 +31,19 @@ def settings_of(
     """audit_id -> a trial of that setting, in order of appearance. samples: N of the spectrum.
 
     One whose norms are among another's has that one's audit: a trial of infinite width has only the
-    largest of its networks' norms.
+    largest of its networks' norms. Draws of a law at infinite width alone have none where networks
+    were trained on another draw, which then stands for all.
     """
+    trials = list(trials)
+    networks = {trial.law for trial in trials if not trial.infinite}
+    drawn = {(family(law.label), law.dimension) for law in networks if family(law.label)}
+    others = {trial.law for trial in trials} - networks
+    without = {law for law in others if (family(law.label), law.dimension) in drawn}
     # Hashing every trial of a large study would take longer than its audit.
     first: dict[tuple[object, ...], dict[tuple[float, ...], TrialConfig]] = {}
     for trial in trials:
+        if trial.law in without:
+            continue
         key = (trial.law, trial.diffusion, trial.bias, trial.study_seed)
         first.setdefault(key, {}).setdefault(trial.norms, trial)
     return {

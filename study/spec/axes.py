@@ -30,6 +30,7 @@ REQUIRED_AXES = ("samples", "width", "step_size")
 
 MAXIMUM_TRIALS = 100_000
 """Of a study: so many plan in seconds, and docs/scale.md has measured the rest."""
+MAXIMUM_LAWS = 10_000
 MAXIMUM_WORKERS = 4096
 
 

@@ -15,16 +15,17 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from study.spec.axes import MAXIMUM_LAWS
 from study.spec.messages import problems_of, unknown_key
 from trainers.errors import LawError
 from trainers.problem.atoms_file import AtomsFile, resolve_atoms
+from trainers.ranges import MAXIMUM_SEED
 from trainers.trial import Cube, Law
 
 _LAW: TypeAdapter[Any] = TypeAdapter(Law)
 _KINDS: dict[str, type[BaseModel]] = {
     law.model_fields["kind"].default: law for law in get_args(get_args(Law)[0])
 }
-MAXIMUM_LAWS = 10_000
 _RESOLVED = "sha256"
 """Filled in from the file, never written by hand."""
 
@@ -82,6 +83,21 @@ def _with_draws(law: Mapping[str, Any], path: str, problems: list[str]) -> Mappi
     else:
         rest["seed"] = list(range(seed, seed + count))
     return rest
+
+
+def draws_of(law: Any, count: int) -> list[Any]:
+    """`law`, and count - 1 more draws of it, of the next seeds. Raises LawError where it has no
+    seed to be drawn again from, or where no seeds follow."""
+    if count == 1:
+        return [law]
+    if not hasattr(law, "seed") or getattr(law, "sha256", None) is not None:
+        raise LawError(
+            f"draws: {law.label} has no seed that it could be drawn from again: remove draws, or "
+            "make it a study of its own"
+        )
+    if law.seed + count > MAXIMUM_SEED:
+        raise LawError(f"draws: the seeds from {law.seed:,} on end before {count:,} draws")
+    return [law.model_copy(update={"seed": law.seed + i}) for i in range(count)]
 
 
 def _count(law: Mapping[str, Any]) -> int:

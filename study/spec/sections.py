@@ -3,7 +3,7 @@
 `base` holds the values of the axes, a sweep varies some of them (full factorial), a study is the
 union of its sweeps, trials that several sweeps ask for counted once. A list in `base` multiplies
 every sweep that does not set that axis. Without sweeps the study is the factorial of `base`. A
-sweep may have seeds of its own.
+sweep may have seeds of its own, and more draws of the laws.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import Field, PrivateAttr, ValidationError
 
@@ -29,7 +29,7 @@ from study.spec.axes import (
 )
 from study.spec.contents import Contents
 from study.spec.design import Budget, DesignSection
-from study.spec.laws import read_laws
+from study.spec.laws import draws_of, read_laws
 from study.spec.messages import SpecError, keys_of, problems_of, without_empty
 from study.spec.search import (
     SPACE_AXES,
@@ -43,7 +43,7 @@ from study.spec.search import (
 from study.spec.seeds import NetworkAndKernel, SeedsSection, Sweep
 from study.spec.strict_yaml import MAXIMUM_BYTES, TOO_LONG, YamlError, read_yaml
 from trainers.audit.columns import SPECTRUM_SAMPLES
-from trainers.errors import TrainerError
+from trainers.errors import LawError, TrainerError
 from trainers.methods.custom import make_importable, source_files, trainer_fields
 from trainers.problem.atoms_file import AtomsFile
 from trainers.ranges import AuditPoints, HoldoutPoints, Recorded, Seed, Steps, TestPoints
@@ -53,6 +53,15 @@ from trainers.trial import Atoms, Diffusion, Law, TrialConfig
 __all__ = ["SpecError", "StudySpec"]
 
 Stopping = Literal["oracle", "holdout", "discrepancy", "rademacher", "a_priori"]
+
+
+class _Block(NamedTuple):
+    """A full factorial over the values of axes, for `draws` of every law."""
+
+    where: str
+    axes: dict[str, tuple[Any, ...]]
+    seeds: SeedsSection
+    draws: int = 1
 
 
 class StudySpec(Section):
@@ -212,7 +221,7 @@ class StudySpec(Section):
 
     def _own_trainers(self) -> set[str]:
         spaces = self.search.space if self.search is not None else ()
-        blocks = [axes.get("trainer", ()) for _, axes, _ in self._blocks()]
+        blocks = [block.axes.get("trainer", ()) for block in self._blocks()]
         names = {name for names in [*blocks, *(s.trainer for s in spaces)] for name in names}
         return {name for name in names if ":" in name}
 
@@ -234,16 +243,17 @@ class StudySpec(Section):
                 unique.setdefault(trial.trial_id, trial)
         return tuple(unique.values())
 
-    def _blocks(self) -> Iterator[tuple[str, dict[str, tuple[Any, ...]], SeedsSection]]:
-        """(where, axis -> values, seeds) of every sweep, the base filled in."""
+    def _blocks(self) -> Iterator[_Block]:
+        """Every sweep, the base filled in."""
         base = {"t_min": self.diffusion.t_min, "steps": self.steps, **self.base.given()}
         if self.search is not None:
-            yield "base", {"width": (2,), "step_size": (1.0,), **base}, self.seeds
+            yield _Block("base", {"width": (2,), "step_size": (1.0,), **base}, self.seeds)
             return
         if not self.sweeps:
-            yield "base", base, self.seeds
+            yield _Block("base", base, self.seeds)
         for index, sweep in enumerate(self.sweeps):
-            yield f"sweeps[{index}]", {**base, **sweep.given()}, sweep.seeds or self.seeds
+            axes, seeds = {**base, **sweep.given()}, sweep.seeds or self.seeds
+            yield _Block(f"sweeps[{index}]", axes, seeds, sweep.draws)
 
     @cached_property
     def _points(self) -> tuple[tuple[list[TrialConfig], SeedsSection], ...]:
@@ -251,12 +261,12 @@ class StudySpec(Section):
         SpecError with every bad one."""
         found: list[tuple[list[TrialConfig], SeedsSection]] = []
         wrong: dict[str, dict[str, None]] = {}
-        for where, axes, seeds in self._blocks():
+        for where, axes, seeds, draws in self._blocks():
             points: list[TrialConfig] = []
             found.append((points, seeds))
             names = [axis for axis in AXES if axis in axes]
             seed = seeds.network[0]
-            for law in self.law:
+            for law in itertools.chain.from_iterable(draws_of(law, draws) for law in self.law):
                 for values in itertools.product(*(axes[axis] for axis in names)):
                     given = dict(zip(names, values, strict=True))
                     try:
@@ -312,22 +322,27 @@ class StudySpec(Section):
         for index, sweep in enumerate(self.sweeps):
             if not sweep.given():
                 problems.append(f"sweeps[{index}] is empty: give it an axis, or remove it")
+            for law in self.law:
+                try:
+                    draws_of(law, sweep.draws)
+                except LawError as error:
+                    problems.append(f"sweeps[{index}].{error}")
         blocks = list(self._blocks())
         for axis in REQUIRED_AXES:
-            lacking = [where for where, axes, _ in blocks if axis not in axes]
+            lacking = [block.where for block in blocks if axis not in block.axes]
             if lacking:
                 where = "" if lacking == ["base"] else f" ({', '.join(lacking)} does not set it)"
                 problems.append(f"base.{axis} is missing{where}: give it a value")
         for index, law in enumerate(self.law):
             fixed = isinstance(law, Atoms) and law.sha256 is not None
-            if fixed and any("dimension" in axes for _, axes, _ in blocks):
+            if fixed and any("dimension" in block.axes for block in blocks):
                 problems.append(
                     f"law[{index}].file fixes the dimension at {law.dimension}: "
                     "remove the axis dimension, or put that law into a study of its own"
                 )
         if problems:
             raise SpecError(*problems)
-        size = sum(seeds.most(axes) for _, axes, seeds in blocks) * len(self.law)
+        size = sum(b.seeds.most(b.axes) * b.draws for b in blocks) * len(self.law)
         if size > MAXIMUM_TRIALS:
             raise SpecError(
                 f"the study asks for {size:,} trials, more than {MAXIMUM_TRIALS:,}: give fewer "
@@ -366,7 +381,7 @@ class StudySpec(Section):
             problems += [
                 f"{where} has fewer than 3 values of samples, along which design chooses seeds: "
                 "add some, or make it a study of its own"
-                for where, axes, _ in self._blocks()
+                for where, axes, *_ in self._blocks()
                 if len(set(axes.get("samples", ()))) < 3
             ]
         if self.kernel is False and self.design is not None:

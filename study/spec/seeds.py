@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from study.spec.axes import MAXIMUM_TRIALS, Axes, Section, as_tuple
+from study.spec.axes import MAXIMUM_LAWS, MAXIMUM_TRIALS, Axes, Section, as_tuple
 from trainers.ranges import Seed
 from trainers.registry import DESCENT
 from trainers.trial import TrialConfig
@@ -35,6 +35,7 @@ def _seeds(value: Any) -> Any:
     return as_tuple(value)
 
 
+Draws = Annotated[int, Field(ge=1, le=MAXIMUM_LAWS)]
 Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1)]
 
 
@@ -107,6 +108,8 @@ NetworkAndKernel = Annotated[SeedsSection, BeforeValidator(_of_networks)]
 
 
 class Sweep(Axes):
-    """Values of some axes, on seeds of its own where it gives them: many where they are cheap."""
+    """Values of some axes, on seeds of its own where it gives them: many where they are cheap.
+    draws: of every law, this many draws, of its own seed and the next ones."""
 
     seeds: NetworkAndKernel | None = None
+    draws: Draws = 1

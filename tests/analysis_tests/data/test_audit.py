@@ -427,3 +427,24 @@ def test_report_links_rows_to_figures(
     names = [p.name for p in plots]
     assert len(names) == len(set(names))
     assert "gaussian_mixture_d2_ntk_eigenvalue_against_index" in names
+
+
+def test_what_needs_an_audit_is_judged_on_the_draw_that_has_one(
+    frame: pd.DataFrame, audit: pd.DataFrame
+) -> None:
+    """Draws of a law are judged together in all else."""
+
+    def draw(number: int) -> pd.DataFrame:
+        names = {name: frame[name] + f"-{number}" for name in ("trial_id", "point_id", "data_id")}
+        law_id = frame["law_id"].iloc[0] if number == 5 else f"law{number}"
+        label = f"gaussian_mixture[components=8,std=0.1,seed={number}]"
+        return frame.assign(**names, law_id=law_id, law_label=label)
+
+    table = pd.concat([draw(number) for number in (5, 6, 7)], ignore_index=True)
+    verdicts = list(evaluate(table, audit=audit))
+    own = {v.prediction for v in verdicts if v.law_id == frame["law_id"].iloc[0]}
+    pooled = {v.prediction for v in verdicts if v.draws}
+    assert {"kernel's best error against samples", "kernel's best time against samples"} <= own
+    assert "best error against samples" in pooled
+    assert not own & pooled
+    assert all(v.law_id not in ("law6", "law7") for v in verdicts)

@@ -89,7 +89,18 @@ def test_a_level_that_one_draw_lost_is_left_out_and_said(synthetic: ModuleType) 
     frame.loc[lost, "status"] = "failed"
     verdict = best(evaluate(frame))
     assert verdict.range == (64, 2048)
-    assert "without a value" in verdict.reason
+    assert "N = 4096 left out: not every draw of the law has a value there" in verdict.reason
+
+
+def test_what_one_draw_has_alone_is_its_own(synthetic: ModuleType) -> None:
+    """A level that the others never tried is no loss; the draw with most trials is shown."""
+    frame = planted(synthetic, TILTS)
+    alone = frame["law_id"] == "law1"
+    few = frame[alone | (frame["samples"] < 4096)]
+    verdict = best(evaluate(few))
+    assert verdict.range == (64, 2048)
+    assert "left out" not in verdict.reason
+    assert [s.law_id for s in settings(few)] == ["law1"]
 
 
 def test_two_draws_are_judged_each_for_itself(synthetic: ModuleType) -> None:

@@ -197,6 +197,39 @@ def test_a_bound_may_use_errors_that_still_fall(synthetic: ModuleType) -> None:
     assert by_name(evaluate(table, extra=[steep]))["steep"].verdict is Word.UNDETERMINED
 
 
+def test_a_bound_on_the_unweighted_error_follows_from_the_weighted_one(
+    synthetic: ModuleType,
+) -> None:
+    """It is the weighted one, b = 0.5 or so, times a factor that rises towards alpha^2/h^2 at T_0.
+    Its own curve bends below the bound, but cannot stay there; one that is slow from the start, or
+    whose weighted error does not decide, keeps its own verdict."""
+    table = synthetic.synthetic_table(synthetic.Grid(seeds=16))
+    n = table["samples"].to_numpy(dtype=float)
+    name = "best unweighted error against samples"
+
+    def judged(factor: Sequence[float], error: float = 1.0) -> Verdict:
+        bent = table.assign(
+            score_error=table["score_error"] * n**error,
+            score_error_unweighted=table["score_error"] * n**error * np.asarray(factor),
+        )
+        return by_name(evaluate(bent))[name]
+
+    late = 3 * (1 + 0.2 * (n / 1500) ** 1.5)
+    found = judged(late, 0.0)
+    assert found.verdict is Word.FASTER
+    assert found.follows is not None
+    assert found.follows.quantity == Quantity.BEST_ERROR
+    assert "at most alpha^2/h^2 at T_0 times the best error" in found.reason
+    assert found.at_large == found.follows.fitted.asymptotic
+    assert found.at_large != found.fitted.asymptotic
+    assert judged(np.full(len(n), 3.0), 0.0).follows is None
+    slow = judged(3 * n**0.4, 0.0)
+    assert slow.verdict is Word.UNDETERMINED
+    assert "which cannot last" in slow.reason
+    assert slow.follows is None
+    assert judged(late, 0.3).follows is None
+
+
 def test_a_last_step_that_is_not_interpolation_says_nothing_of_no_stopping(
     synthetic: ModuleType,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,19 @@ def test_infinite_width_shares_the_audit_of_its_networks() -> None:
     assert set(settings_of(trials)) == {audit_id(t) for t in networks}
     alone = [t for t in trials if t.infinite]
     assert set(settings_of(alone)) == {audit_id(t) for t in alone}
+
+
+def test_more_draws_at_infinite_width_need_no_audit_of_their_own() -> None:
+    def trial(seed: int, width: float, kind: str = "atoms") -> TrialConfig:
+        law = {"kind": kind, "dimension": 2, "seed": seed}
+        return TrialConfig.model_validate(
+            {"law": law, "samples": 8, "width": width, "step_size": 1.0}
+        )
+
+    network, drawn = trial(5, 4), [trial(seed, math.inf) for seed in (5, 6, 7)]
+    other = trial(6, math.inf, "gaussian_mixture")
+    assert set(settings_of([*drawn, network, other])) == {audit_id(network), audit_id(other)}
+    assert set(settings_of(drawn)) == {audit_id(t) for t in drawn}
 
 
 def test_an_audit_is_stored_once_and_a_damaged_one_is_missing(

@@ -91,6 +91,36 @@ def test_several_laws_and_lists_of_their_parameters() -> None:
     assert labels == {"cube", "sphere[radius=1.0]", "sphere[radius=2.0]"}
 
 
+def test_draws_of_a_sweep_are_for_it_alone() -> None:
+    text = """
+name: drawn
+law: [{kind: atoms, dimension: 2, seed: 5}, {kind: gaussian_mixture, dimension: 2, seed: 7}]
+base: {samples: 64, width: 8, step_size: 1.0}
+sweeps:
+  - samples: [16, 32]
+  - {samples: [16, 64], width: .inf, draws: DRAWS}
+"""
+    trials = StudySpec.from_text(text.replace("DRAWS", "3")).trials()
+    seeds: dict[tuple[str, bool], set[int]] = {}
+    for t in trials:
+        seeds.setdefault((t.law.kind, t.infinite), set()).add(t.law.seed)
+    assert seeds["atoms", False] == {5}
+    assert seeds["atoms", True] == {5, 6, 7}
+    assert seeds["gaussian_mixture", True] == {7, 8, 9}
+    assert len(trials) == 2 * (2 + 2 * 3)
+    for draws, law, message in (
+        ("0", "seed: 5", "sweeps[1].draws = 0: must be at least 1"),
+        ("20000", "seed: 5", "sweeps[1].draws = 20000: must be at most 10,000"),
+        ("3", f"seed: {2**63 - 1}", "sweeps[1].draws: the seeds from 9,223,372,036,854,775,807 on"),
+    ):
+        with pytest.raises(SpecError) as error:
+            StudySpec.from_text(text.replace("DRAWS", draws).replace("seed: 5", law))
+        assert message in str(error.value)
+    cube = text.replace("{kind: atoms, dimension: 2, seed: 5}", "{kind: cube, dimension: 2}")
+    with pytest.raises(SpecError, match="cube has no seed that it could be drawn from again"):
+        StudySpec.from_text(cube.replace("DRAWS", "2"))
+
+
 def test_draws_are_laws_with_seeds_in_a_row() -> None:
     text = edited("std: 0.1, seed: 5}", "std: 0.1, seed: 5, draws: 3}")
     spec = StudySpec.from_text(text)
