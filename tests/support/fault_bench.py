@@ -30,7 +30,7 @@ from study import StudySpec
 from study.storage.store import Store
 
 HERE = Path(__file__).parent
-DRIVER_SECONDS = 120.0
+DRIVER_SECONDS = 300.0
 """How long a driver may take, restarted workers included."""
 
 STUDY = """
