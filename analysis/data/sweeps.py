@@ -101,9 +101,9 @@ def family(label: str) -> str | None:
 def _families(rows: pd.DataFrame) -> dict[str, list[str]]:
     """law_id -> the law_ids of its draws, itself included, the one with the most trials first;
     where there are MINIMUM_DRAWS or more."""
-    trials = rows["law_id"].map(rows["law_id"].value_counts())
-    laws = rows.assign(trials=-trials).drop_duplicates("law_id")
-    laws = laws.sort_values(["trials", "law_label"], kind="stable")
+    laws = rows.assign(trials=rows.groupby("law_id")["law_id"].transform("size"))
+    laws = laws.drop_duplicates("law_id")
+    laws = laws.sort_values(["trials", "law_label"], ascending=[False, True], kind="stable")
     members: dict[tuple[str, int], list[str]] = {}
     for law_id, label, d in zip(laws["law_id"], laws["law_label"], laws["dimension"], strict=True):
         name = family(str(label))

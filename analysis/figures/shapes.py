@@ -1,5 +1,7 @@
-"""The score error's bias-variance shape in time, B s^-p + V s^q N^-r with s = eta tau, fitted to
-whole trajectories around their best step; and the rate in N that the shape gives (`joint_fit`).
+"""Shapes fitted to whole trajectories: bias and variance in time, and the crossover in width.
+
+The score error's shape is B s^-p + V s^q N^-r with s = eta tau, fitted around the best step; it
+gives a rate in N of its own (`joint_fit`). The coupling's is C(s) / (m + m*(s)) (`crossover`).
 
 Bias and variance are powers of s over part of a trajectory only: the first steps learn the leading
 eigendirections, the last ones meet interpolation. So cells within a factor of each N's best time
@@ -12,14 +14,18 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.data.sweeps import Setting, Sweep, level_means
+from analysis.data.sweeps import Setting, Sweep, has, level_means
 from analysis.data.table import Table
+from analysis.data.trajectories import at_time, trials
 from analysis.figures.plot import Panel, Plot, Series, positive
+from analysis.fits.crossover import Crossover, crossover
 from analysis.fits.joint import JointFit, fit_joint
 from analysis.fits.surface import BIAS_VARIANCE
+from analysis.levels.intervals import Array
 from analysis.text import minus
 
 TITLE = "Bias and variance in time"
+CROSSOVER = "The width above which a network is lazy"
 REACH = 4.0
 """Effective times within this factor of the best one are fitted."""
 
@@ -105,4 +111,104 @@ def _caption(
         f"b = rp/(p+q) = {fit.rate:.2f} ({fit.rate_ci[0]:.2f} to {fit.rate_ci[1]:.2f}), and the "
         f"best time grows as N to the power r/(p+q) = {r / (p + q):.2f}. The means differ from the "
         f"shape by {misfit:.2g} % (root mean square): a misfit that the intervals do not include."
+    )
+
+
+# --- the crossover in width -----------------------------------------------------------------------
+
+_SHOWN = 5
+"""Times at which the coupling is drawn."""
+
+
+def couplings(along: Sweep) -> tuple[Array, Array, Array]:
+    """Effective times [T], widths [W] and the coupling [T, S, W] of the seeds that have it at every
+    width; S is 0 where none has, T where trials share no time."""
+    table = trials(along.frame, ("coupling",))
+    positive_times = np.where(table.time > 0, table.time, np.nan)
+    first, last = np.nanmax(np.nanmin(positive_times, 1)), np.nanmin(np.nanmax(table.time, 1))
+    widths = np.array(along.levels)
+    if not last > first:
+        return np.zeros(0), widths, np.zeros((0, 0, len(widths)))
+    time = np.geomspace(first, last, TIMES)
+    every = np.ones(len(table.time))
+    read = [at_time(table.time, table.series["coupling"], s * every) for s in time]
+    index = ["seed", "width"]
+    values = table.rows[index].assign(**{str(i): column for i, column in enumerate(read)})
+    by_width = values.groupby(index).first().unstack("width")
+    whole = by_width.to_numpy(dtype=float).reshape(len(by_width), TIMES, -1)
+    complete = np.isfinite(whole).all(axis=(1, 2)) & (np.nan_to_num(whole) > 0).all(axis=(1, 2))
+    return time, widths, whole[complete].swapaxes(0, 1)
+
+
+def lazy_width(setting: Setting, along: Sweep) -> Plot | tuple[str, str]:
+    """Coupling against m with the fitted shape, a line per time; m* against time; and the collapse
+    of all on m / m*. Or why there is none."""
+    if not has(along.frame, "coupling"):
+        return CROSSOVER, "the table holds no coupling"
+    time, widths, coupling = couplings(along)
+    fit = crossover(time, widths, coupling)
+    if isinstance(fit, str):
+        return CROSSOVER, fit
+    resolved = np.flatnonzero(fit.resolved)
+    if not len(resolved):
+        return CROSSOVER, "the coupling falls as 1/m at every width and time: all are lazy"
+    shown = resolved[np.unique(np.linspace(0, len(resolved) - 1, _SHOWN).round().astype(int))]
+    grid = np.geomspace(widths[0], widths[-1], _GRID)
+    against_m, collapsed = [], []
+    for place, t in enumerate(shown):
+        shade, label = place / max(len(shown) - 1, 1), rf"$\eta\tau$ = {time[t]:.3g}"
+        curve = fit.height[t] / (grid + fit.m_star[t])
+        means = level_means(np.repeat(widths, coupling.shape[1]), coupling[t].T.ravel())
+        against_m += [
+            Series(label, *means, role="points", shade=shade),
+            Series("", grid, curve, shade=shade),
+        ]
+        share = fit.mean[t] * widths / fit.height[t]
+        collapsed.append(Series(label, widths / fit.m_star[t], share, role="points", shade=shade))
+    reach = widths[-1] / fit.m_star[shown].min(), widths[0] / fit.m_star[shown].max()
+    ratio = np.geomspace(*reach, _GRID)
+    collapsed.append(Series(r"$(1 + m_\ast/m)^{-1}$", ratio, ratio / (1 + ratio), role="theory"))
+    low, high = fit.interval()
+    of_time = [Series("", time, np.where(fit.resolved, fit.m_star, np.nan), low, high, "points")]
+    if np.isfinite(fit.exponent):
+        at, m_star = time[resolved], fit.m_star[resolved]
+        middle = np.exp(np.mean(np.log(m_star)) - fit.exponent * np.mean(np.log(at)))
+        label = rf"$\propto (\eta\tau)^{{{fit.exponent:.2f}}}$"
+        of_time.append(Series(label, at, middle * at**fit.exponent))
+    return Plot(
+        name=f"{setting.stem}_lazy_width",
+        title=CROSSOVER,
+        caption=minus(_lazy_caption(along, fit)),
+        panels=(
+            Panel("width $m$", r"coupling ($x^2$)", positive(against_m), title="against width"),
+            Panel(
+                r"effective time $\eta\tau$", r"crossover width $m_\ast$", positive(of_time),
+                title="crossover width",
+            ),
+            Panel(r"$m / m_\ast$", r"coupling $\times\, m / C$", positive(collapsed),
+                  title="one curve for all times"),
+        ),
+        group=setting.label,
+    )  # fmt: skip
+
+
+def _lazy_caption(along: Sweep, fit: Crossover) -> str:
+    last = np.flatnonzero(fit.resolved)[-1]
+    low, high = (ends[last] for ends in fit.interval())
+    told = (
+        "Coupling E‖f_W − f^K‖² against the width m at a few effective times s = ητ, "
+        f"{along.held}: markers are means over seeds with their 95 % intervals, lines the shape "
+        "C(s)/(m + m*(s)), which falls as 1/m above the crossover width m* and more slowly below: "
+        f"there the network is not lazy. At s = {fit.time[last]:.3g}, m* = "
+        f"{fit.m_star[last]:.3g} ({low:.3g} to {high:.3g})"
+    )
+    if np.isfinite(fit.exponent):
+        told += (
+            f"; it grows as s^{fit.exponent:.2f} (exponent {fit.low:.2f} to {fit.high:.2f}) over "
+            "the times that resolve it"
+        )
+    return (
+        f"{told}; intervals are 95 %, by the jackknife over {fit.seeds} seeds. The means differ "
+        f"from the shape by {100 * fit.misfit:.2g} % (root mean square), which the intervals do "
+        "not include. The shape is a choice, the least one with both regimes."
     )

@@ -31,7 +31,7 @@ from analysis.figures.dimensions import across_dimensions
 from analysis.figures.draws import over_draws
 from analysis.figures.plot import Panel, Plot, Series, positive
 from analysis.figures.possible import POSSIBLE, of_data_sets
-from analysis.figures.shapes import TITLE, bias_variance
+from analysis.figures.shapes import CROSSOVER, TITLE, bias_variance, lazy_width
 from analysis.verdicts.evaluation import Evaluation
 from trainers.columns import TIME_BINS
 from trainers.trial import Diffusion, time_bin_edges
@@ -89,6 +89,7 @@ def _trajectories(setting: Setting) -> Iterator[Plot | tuple[str, str]]:
         ("samples", bias_variance),
         ("step_size", collapse),
         ("samples", time_bins),
+        ("width", lazy_width),
     ):
         along = sweep(setting.frame, axis)
         if along is None:
@@ -103,6 +104,7 @@ _TITLES = {
     "bias_variance": TITLE,
     "collapse": "One curve for all step sizes",
     "time_bins": "Score error by diffusion time",
+    "lazy_width": CROSSOVER,
 }
 
 

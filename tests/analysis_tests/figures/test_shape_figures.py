@@ -10,7 +10,16 @@ import pytest
 
 from analysis.data.sweeps import settings, sweep
 from analysis.figures.plot import Plot
-from analysis.figures.shapes import REACH, TIMES, TITLE, around_best, bias_variance, fit_shape
+from analysis.figures.shapes import (
+    CROSSOVER,
+    REACH,
+    TIMES,
+    TITLE,
+    around_best,
+    bias_variance,
+    fit_shape,
+    lazy_width,
+)
 from analysis.figures.trajectories import study_plots
 from analysis.verdicts.evaluation import evaluate
 
@@ -52,3 +61,31 @@ def test_few_sample_counts_are_refused_with_the_reason(synthetic: ModuleType) ->
     assert not [p for p in plots if p.title == TITLE]
     reason = next(o.reason for o in omitted if o.title == TITLE)
     assert "samples takes 3 values" in reason
+
+
+def test_the_lazy_width_is_the_planted_one(table: pd.DataFrame) -> None:
+    """m* = 3 s, in a table whose coupling is C / (m + m*)."""
+    s, m = table["effective_time"].to_numpy(dtype=float), table["width"].to_numpy(dtype=float)
+    along = sweep(settings(table.assign(coupling=0.01 * s / (m + 3 * s)))[0].frame, "width")
+    assert along is not None
+    plot = lazy_width(settings(table)[0], along)
+    assert isinstance(plot, Plot)
+    against_m, m_star, collapse = plot.panels
+    at = next(series for series in m_star.series if series.role == "points")
+    assert at.y == pytest.approx(3 * at.x, rel=0.01)
+    for series in collapse.series:
+        assert series.y == pytest.approx(series.x / (1 + series.x), rel=0.01)
+    assert "grows as s^1.00" in plot.caption
+    assert "N = " in plot.caption
+    assert len({series.label for series in against_m.series if series.label}) == 5
+
+
+def test_without_a_lazy_width_the_reason_is_told(table: pd.DataFrame) -> None:
+    setting = settings(table)[0]
+    along = sweep(setting.frame, "width")
+    assert along is not None
+    always = lazy_width(setting, along)  # the planted coupling is all 1/m
+    assert always == (CROSSOVER, "the coupling falls as 1/m at every width and time: all are lazy")
+    none = sweep(settings(table.assign(coupling=np.nan))[0].frame, "width")
+    assert none is not None
+    assert lazy_width(setting, none) == (CROSSOVER, "the table holds no coupling")

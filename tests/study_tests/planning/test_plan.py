@@ -107,7 +107,8 @@ def test_small_data_sets_are_joined_and_every_worker_gets_one() -> None:
 def test_one_more_value_of_an_axis_keeps_its_seeds_together(added: int) -> None:
     """A batch of one pays a step's fixed cost, and another compilation, for one trial alone."""
     spec = StudySpec.load(EXAMPLES / "quickstart.yaml")
-    first = [t for t in spec.trials() if t.samples == 64 and t.seed == 0 and not t.infinite]
+    swept = (t for t in spec.trials() if t.steps == 1000 and not t.infinite)
+    first = [t for t in swept if t.samples == 64 and t.seed == 0]
     more = [t.model_copy(update={"samples": added, "seed": s}) for t in first for s in range(8)]
     assert len(more) == 16
     packs = planned(more, 2).packs
