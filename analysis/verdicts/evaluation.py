@@ -259,50 +259,58 @@ def _judged(prediction: Prediction, curve: Curve, fits: _Fits) -> Verdict:
     return replace(on_whole, curve=whole, reason=told)
 
 
-def _followed(found: Sequence[_Judged]) -> Iterator[_Judged]:
-    """The verdicts, with bounds on the unweighted error decided by the weighted one where they
-    follow from it.
+_ONE_ANOTHERS: dict[str, tuple[Quantity, str]] = {
+    Quantity.BEST_ERROR: (Quantity.BEST_ERROR_UNWEIGHTED, "h^2/alpha^2 at T times the unweighted"),
+    Quantity.BEST_ERROR_UNWEIGHTED: (Quantity.BEST_ERROR, "alpha^2/h^2 at T_0 times the weighted"),
+}
+"""Errors of the same network at the same step, each at most a constant times the other."""
 
-    Both are of the same network at the same step, and the weight is at most alpha^2/h^2 at T_0: the
-    unweighted error is at most that constant times the weighted one, and cannot fall slower than it
-    in the end, whatever its own curve seems to do. Where that falls faster than the bound, so does
-    this one, if it does over the range; if not, it violates nothing yet.
+
+def _followed(found: Sequence[_Judged]) -> Iterator[_Judged]:
+    """The verdicts, with bounds on the best error, weighted and not, decided by one another where
+    they follow.
+
+    Both errors are of the same network at the same step, and the weight alpha^2/h^2 lies between
+    its values at T and T_0: each is at most a constant times the other, and neither can fall slower
+    than the other in the end, whatever its own curve seems to do. Where the other falls faster than
+    the bound, so does this one, if it does over the range; if not, it violates nothing yet.
     """
-    wanted = (Quantity.BEST_ERROR, "samples", Word.FASTER)
-    best = [v for _p, v in found if (v.quantity, v.axis, v.verdict) == wanted]
+    faster = [v for _p, v in found if v.axis == "samples" and v.verdict is Word.FASTER]
     for prediction, verdict in found:
-        unweighted = (verdict.quantity, verdict.axis) == (Quantity.BEST_ERROR_UNWEIGHTED, "samples")
+        bounded = prediction.kind is Kind.BOUND and verdict.axis == "samples"
         open_or_worse = verdict.verdict in (Word.UNDETERMINED, Word.VIOLATES)
-        over = [
+        other, most = _ONE_ANOTHERS.get(verdict.quantity, ("", ""))
+        decisive = [
             v
-            for v in best
-            if v.theory_exponent >= prediction.exponent
+            for v in faster
+            if v.quantity == other
+            and v.theory_exponent >= prediction.exponent
             and v.curve is not None
             and verdict.curve is not None
             and v.curve.same_trials(verdict.curve)
         ]
-        if unweighted and prediction.kind is Kind.BOUND and open_or_worse and over:
-            yield prediction, _following(prediction, verdict, over[0])
+        if bounded and open_or_worse and decisive:
+            yield prediction, _following(prediction, verdict, decisive[0], most)
         else:
             yield prediction, verdict
 
 
-def _following(prediction: Prediction, verdict: Verdict, weighted: Verdict) -> Verdict:
-    """The verdict on the unweighted error, by that on the weighted one; itself where it is
-    undetermined and stays so."""
+def _following(prediction: Prediction, verdict: Verdict, decisive: Verdict, most: str) -> Verdict:
+    """The verdict on one of the two errors, by that on the other; itself where it is undetermined
+    and stays so. most: what this error is at most, in words."""
     fit, bound = verdict.fitted, f"{prediction.exponent:.3g}"
     own, other = (
         f"[{low:.3g}, {high:.3g}]"
-        for low, high in (f.interval_at_large(f.level) for f in (fit, weighted.fitted))
+        for low, high in (f.interval_at_large(f.level) for f in (fit, decisive.fitted))
     )
     told = f"b = {fit.exponent:.3g} [{fit.ci[0]:.3g}, {fit.ci[1]:.3g}]"
     within = (
-        "this error is at most alpha^2/h^2 at T_0 times the best error, whose b at large values is "
-        f"in {other}, above the bound {bound}"
+        f"this error is at most {most} one, whose b at large values is in {other}, above the bound "
+        f"{bound}"
     )
     if word_for(prediction, *fit.ci) is Word.FASTER:
         told += f" over the range; its own curve leaves {own} at large values, but {within}"
-        return replace(verdict, verdict=Word.FASTER, reason=told, follows=weighted)
+        return replace(verdict, verdict=Word.FASTER, reason=told, follows=decisive)
     if verdict.verdict is Word.VIOLATES:
         told += f", below the bound {bound}, which cannot last: {within}; larger values would show"
         return replace(verdict, verdict=Word.UNDETERMINED, reason=told)

@@ -197,12 +197,12 @@ def test_a_bound_may_use_errors_that_still_fall(synthetic: ModuleType) -> None:
     assert by_name(evaluate(table, extra=[steep]))["steep"].verdict is Word.UNDETERMINED
 
 
-def test_a_bound_on_the_unweighted_error_follows_from_the_weighted_one(
+def test_bounds_on_the_weighted_and_the_unweighted_error_follow_from_one_another(
     synthetic: ModuleType,
 ) -> None:
-    """It is the weighted one, b = 0.5 or so, times a factor that rises towards alpha^2/h^2 at T_0.
-    Its own curve bends below the bound, but cannot stay there; one that is slow from the start, or
-    whose weighted error does not decide, keeps its own verdict."""
+    """The unweighted one is the weighted one, b = 0.5 or so, times a factor that rises towards
+    alpha^2/h^2 at T_0. Its own curve bends below the bound, but cannot stay there; one that is slow
+    from the start, or whose weighted error does not decide, keeps its own verdict."""
     table = synthetic.synthetic_table(synthetic.Grid(seeds=16))
     n = table["samples"].to_numpy(dtype=float)
     name = "best unweighted error against samples"
@@ -219,7 +219,7 @@ def test_a_bound_on_the_unweighted_error_follows_from_the_weighted_one(
     assert found.verdict is Word.FASTER
     assert found.follows is not None
     assert found.follows.quantity == Quantity.BEST_ERROR
-    assert "at most alpha^2/h^2 at T_0 times the best error" in found.reason
+    assert "at most alpha^2/h^2 at T_0 times the weighted one" in found.reason
     assert found.at_large == found.follows.fitted.asymptotic
     assert found.at_large != found.fitted.asymptotic
     assert judged(np.full(len(n), 3.0), 0.0).follows is None
@@ -228,6 +228,13 @@ def test_a_bound_on_the_unweighted_error_follows_from_the_weighted_one(
     assert "which cannot last" in slow.reason
     assert slow.follows is None
     assert judged(late, 0.3).follows is None
+
+    other_way = table.assign(score_error=table["score_error"] * late)
+    weighted = by_name(evaluate(other_way))["best error against samples"]
+    assert weighted.verdict is Word.FASTER
+    assert weighted.follows is not None
+    assert weighted.follows.quantity == Quantity.BEST_ERROR_UNWEIGHTED
+    assert "at most h^2/alpha^2 at T times the unweighted one" in weighted.reason
 
 
 def test_a_last_step_that_is_not_interpolation_says_nothing_of_no_stopping(
