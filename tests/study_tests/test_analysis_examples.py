@@ -50,6 +50,7 @@ def test_scripts_are_short_enough_to_read() -> None:
     assert all(len(script.read_text().splitlines()) < 60 for script in scripts)
 
 
+@pytest.mark.slow
 def test_load_from_mlflow(places: Path) -> None:
     told = run("load_from_mlflow.py", "sqlite:///mlflow.db", "a", "e.svg", folder=places)
     assert "best error against samples: b = 0.6" in told
@@ -57,6 +58,7 @@ def test_load_from_mlflow(places: Path) -> None:
     assert (places / "e.svg").read_text().startswith("<?xml")
 
 
+@pytest.mark.slow
 def test_refit_windows(places: Path) -> None:
     told = run("refit_windows.py", "a", "w.svg", folder=places)
     lines = [line for line in told.splitlines() if " b = " in line]
@@ -66,6 +68,7 @@ def test_refit_windows(places: Path) -> None:
     assert (places / "w.svg").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_compare_studies(places: Path) -> None:
     told = run("compare_studies.py", "a", "b", "c.svg", folder=places)
     row = next(line for line in told.splitlines() if line.startswith("best_score_error against s"))

@@ -74,6 +74,7 @@ def test_every_command_explains_itself(name: str, capsys: Capture) -> None:
     assert "Usage: " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_plan_says_what_a_study_costs(study: Path, capsys: Capture) -> None:
     assert command("plan", study, "--workers", 2, "--device", "cpu", "--no-calibrate") == 0
     out = capsys.readouterr().out
@@ -85,6 +86,7 @@ def test_plan_says_what_a_study_costs(study: Path, capsys: Capture) -> None:
     assert not (study.parent / "results").exists()
 
 
+@pytest.mark.slow
 def test_plan_counts_networks_and_kernels(study: Path, capsys: Capture) -> None:
     study.write_text(STUDY.replace("seeds: 3", "seeds: {network: 3, kernel: 20}"))
     assert command("plan", study, "--workers", 2, "--device", "cpu", "--no-calibrate") == 0
@@ -97,6 +99,7 @@ def test_plan_counts_networks_and_kernels(study: Path, capsys: Capture) -> None:
     assert f"6 of 3 seeds, and {points} at infinite width of 20 seeds" in " ".join(out.split())
 
 
+@pytest.mark.slow
 def test_plan_counts_the_seeds_of_sweeps(study: Path, capsys: Capture) -> None:
     grid = "{samples: [16, 32, 64, 128, 256, 512]}"
     limits = "{samples: 8, width: .inf, seeds: 9}, {samples: 16, width: .inf, seeds: 4}"
@@ -105,6 +108,7 @@ def test_plan_counts_the_seeds_of_sweeps(study: Path, capsys: Capture) -> None:
     assert "6 of 3 seeds, and 2 at infinite width of 4 to 9 seeds" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_plan_says_how_a_data_file_was_read(study: Path, capsys: Capture) -> None:
     law = "{kind: cube, dimension: 2}"
     points = study.with_name("[p].csv")
@@ -119,6 +123,7 @@ def test_plan_says_how_a_data_file_was_read(study: Path, capsys: Capture) -> Non
         assert capsys.readouterr().err == (f"{points}: {said}\n" if said else "")
 
 
+@pytest.mark.slow
 def test_plan_counts_what_is_done(stored: Path, capsys: Capture) -> None:
     assert command("plan", stored, "--workers", 2, "--no-calibrate") == 0
     out = capsys.readouterr().out
@@ -126,6 +131,7 @@ def test_plan_counts_what_is_done(stored: Path, capsys: Capture) -> None:
     assert "2 trials in 1 packs" in out
 
 
+@pytest.mark.slow
 def test_plan_takes_the_pace_of_finished_trials(
     stored: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +145,7 @@ def test_plan_takes_the_pace_of_finished_trials(
     assert "measured on 16 finished trials" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_plan_measures_this_machine_once(
     study: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +163,7 @@ def test_plan_measures_this_machine_once(
         assert len(calls) == count
 
 
+@pytest.mark.slow
 def test_plan_warns_of_step_sizes_beyond_the_limit(study: Path, capsys: Capture) -> None:
     study.write_text(STUDY.replace("step_size: 1.0", "step_size: 50"))
     assert command("plan", study, "--no-calibrate") == 0
@@ -191,6 +199,7 @@ def test_analyze_json_is_json_and_nothing_else(stored: Path, capsys: Capture) ->
     assert printed == json.loads((folder / "verdicts.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_results_table_alone_can_be_analyzed(stored: Path, capsys: Capture) -> None:
     assert command("analyze", "small", "--json") == 0
     folder = stored.parent / "alone"
@@ -249,6 +258,7 @@ def test_sync_names_a_server_that_does_not_answer(
     assert "http://127.0.0.1:9" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_sync_rebuilds_the_view(stored: Path, capsys: Capture) -> None:
     uri = f"sqlite:///{stored.parent}/view.db"
     assert command("sync", "small", "--tracking-uri", uri) == 0
@@ -262,6 +272,7 @@ def test_ui_of_a_server_is_where_it_is(capsys: Capture) -> None:
     assert "http://server:5000" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_light_commands_load_nothing_heavy(study: Path) -> None:
     """One after the other in one process, so that what any of them loads is there at the end."""
     commands = (["--help"], ["theory", "-d", "2"], ["plan", str(study)], ["status", "x"])
@@ -306,6 +317,7 @@ def test_a_storage_that_cannot_be(study: Path, capsys: Capture, name: str, stora
     assert len(told.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
 def test_what_the_terminal_cannot_encode_is_written_out(stored: Path, encoding: str) -> None:
     folder = stored.parent / "η≥\udcff"

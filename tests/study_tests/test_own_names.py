@@ -51,6 +51,7 @@ def python(folder: Path, *arguments: str, **environment: str) -> subprocess.Comp
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_command_is_ours(folder: Path) -> None:
     done = python(folder, "-c", SCORERATES, "plan", "study.yaml", "--no-calibrate")
     assert done.returncode == 0, done.stderr

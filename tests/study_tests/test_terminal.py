@@ -76,6 +76,7 @@ def test_plan(study: Path, name: str, capsys: Capture) -> None:
     assert "2N/lambda_max" in told  # a warning too
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fingerprints")
 @pytest.mark.parametrize("command", ["status", "analyze"])
 def test_commands_on_results(command: str, stored: Path, name: str, capsys: Capture) -> None:

@@ -12,6 +12,7 @@ EXAMPLE = (Path(__file__).parents[2] / "examples/trainers/momentum.py").read_tex
 STEP_SIZES = {"descent": 0.5, "sgd": 0.3, "adam": 0.02, "mlp_adamw": 0.003}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STEP_SIZES)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_the_built_in_trainers_conform(check, name: str) -> None:
@@ -72,6 +73,7 @@ def test_a_flaw_is_caught(said: str, write) -> None:
         check_trainer(write(text))
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_line_a_check(write, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([write(EXAMPLE)]) == 0
     lines = capsys.readouterr().out.splitlines()

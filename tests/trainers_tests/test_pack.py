@@ -46,6 +46,7 @@ MIXED = [
 ]
 
 
+@pytest.mark.slow
 def test_a_pack_equals_its_trials_one_by_one() -> None:
     together, backwards = train_pack(MIXED, "cpu"), train_pack(MIXED[::-1], "cpu")[::-1]
     assert [t.config for t in together] == MIXED
@@ -174,6 +175,7 @@ def test_wrong_devices_and_missing_data_are_named() -> None:
         train_pack([config(law=law)], "cpu")
 
 
+@pytest.mark.slow
 def test_what_is_possible_without_training_is_one_a_data_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -110,6 +110,7 @@ def test_what_waits_is_counted(waits: Waits) -> None:
     assert {"__float__", "_local_scalar_dense", "index", "cpu", "tolist"} <= set(waits.seen)
 
 
+@pytest.mark.slow
 def test_a_gpu_s_route_gives_the_cpu_s_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     here = train_pack(trials(), "cpu")
     on_device(monkeypatch)

@@ -229,6 +229,7 @@ def test_interval_is_that_of_one_slope_a_replicate(audit: pd.DataFrame) -> None:
     assert 1 <= (fit.ci[1] - fit.ci[0]) / (2 * half) < 1.25
 
 
+@pytest.mark.slow
 def test_planted_curves_get_their_verdicts(frame: pd.DataFrame, audit: pd.DataFrame) -> None:
     verdicts = {(v.quantity, v.axis): v for v in evaluate(frame, audit=audit)}
     assert verdicts[Quantity.NTK_EIGENVALUE, "index"].verdict is Word.AGREES
@@ -429,6 +430,7 @@ def test_report_links_rows_to_figures(
     assert "gaussian_mixture_d2_ntk_eigenvalue_against_index" in names
 
 
+@pytest.mark.slow
 def test_what_needs_an_audit_is_judged_on_the_draw_that_has_one(
     frame: pd.DataFrame, audit: pd.DataFrame
 ) -> None:

@@ -94,6 +94,7 @@ def test_two_laws_and_diffusions_are_curves_of_their_own(table: pd.DataFrame) ->
     assert beside(best, found[:1], Quantity.EMPIRICAL_BAYES) is None
 
 
+@pytest.mark.slow
 def test_the_rate_is_judged_once_a_law_and_recovers_the_planted_one(
     synthetic: ModuleType,
 ) -> None:

@@ -239,6 +239,7 @@ def test_unknown_configuration_splits_no_group(table: pd.DataFrame) -> None:
     assert n.fixed["t_max"] is None
 
 
+@pytest.mark.slow
 def test_laws_are_kept_apart(synthetic: ModuleType) -> None:
     grid = synthetic.Grid(seeds=2, laws=("gaussian_mixture", "atoms"), dimensions=(1, 2))
     found = [
@@ -281,6 +282,7 @@ def over_n(frame: pd.DataFrame, quantity: Quantity, width: float = 4096) -> Curv
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "quantity", [Quantity.BEST_ERROR, Quantity.BEST_TIME, Quantity.KERNEL_BEST_ERROR]
 )

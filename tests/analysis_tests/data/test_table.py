@@ -59,6 +59,7 @@ def _pruned(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.iloc[:20].assign(status="pruned")
 
 
+@pytest.mark.slow
 def test_its_rows_are_those_of_the_frame(stored: Path) -> None:
     frame, found = load_results(stored), load_table(str(stored))
     assert isinstance(found.source, table._Stored)
@@ -93,6 +94,7 @@ def test_verdicts_report_and_figures_are_the_same_bytes(
     assert [k for k, v in made["table"].items() if v != made["frame"][k]] == []
 
 
+@pytest.mark.slow
 def test_verdicts_read_a_few_columns_each_once(
     stored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +163,7 @@ def test_what_is_too_large_for_a_page_stands_beside_it(
     assert (tmp_path / "a.csv").read_bytes() == b"x,y\n"
 
 
+@pytest.mark.slow
 def test_a_cloud_of_thousands_is_drawn_as_one_image() -> None:
     def drawn(count: int) -> str:
         x = np.geomspace(1, 10, count)

@@ -95,6 +95,7 @@ def test_theory_has_its_own_slope_and_meets_the_fit(plots: dict[str, Plot]) -> N
     assert crossing == pytest.approx(np.log(theory.y).mean(), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_residuals_are_data_over_fit(plots: dict[str, Plot], noisy: pd.DataFrame) -> None:
     below = plots["best_score_error_against_samples"].panels[0].below
     assert below is not None
@@ -108,6 +109,7 @@ def test_residuals_are_data_over_fit(plots: dict[str, Plot], noisy: pd.DataFrame
     assert np.ptp(rest.y) > 0.1
 
 
+@pytest.mark.slow
 def test_the_band_is_the_verdicts_interval_at_work(noisy: pd.DataFrame) -> None:
     verdicts = evaluate(noisy)
     made, _ = study_plots(verdicts)
@@ -226,6 +228,7 @@ def test_kernel_bias_and_variance_cross_at_the_best_step(
     assert slope(variance.x, variance.y) == pytest.approx(synthetic.VARIANCE_POWER)
 
 
+@pytest.mark.slow
 def test_null_columns_leave_figures_out_with_a_reason(synthetic: ModuleType) -> None:
     frame = synthetic.synthetic_table(synthetic.Grid(kernel=False, seeds=3, step_sizes=(1.0,)))
     frame[[c for c in frame if "_bin" in c]] = np.nan
@@ -241,6 +244,7 @@ def test_null_columns_leave_figures_out_with_a_reason(synthetic: ModuleType) -> 
         assert all(len(s.x) for p in plot.panels for s in p.series), plot.name
 
 
+@pytest.mark.slow
 def test_only_completed_trials_are_drawn(synthetic: ModuleType) -> None:
     frame = synthetic.synthetic_table(synthetic.Grid(seeds=3))
     frame.loc[frame["step_size"] == 0.25, "status"] = "diverged"
@@ -269,6 +273,7 @@ def test_settings_keep_apart_what_a_rate_may_not_mix(synthetic: ModuleType) -> N
     assert len({s.stem for s in settings(pd.concat([frame, plain_start]))}) == 8
 
 
+@pytest.mark.slow
 def test_settings_of_one_kernel_show_its_audit_once(synthetic: ModuleType) -> None:
     whole = synthetic.synthetic_table(synthetic.Grid(seeds=3, limits=4))
     few = whole[(whole["samples"] <= 256) & np.isfinite(whole["width"])]
@@ -341,6 +346,7 @@ def test_files_are_valid_and_reproducible(plots: dict[str, Plot]) -> None:
     assert b"/Type3" not in once.pdf
 
 
+@pytest.mark.slow
 def test_inline_figures_adapt_to_the_page(plots: dict[str, Plot]) -> None:
     pages = [render(plots[n]).inline for n in ("collapse", "terms_at_stop", "error_against_steps")]
     ids: list[str] = []
@@ -365,6 +371,7 @@ def test_titles_are_escaped() -> None:
     assert label == plot.alt
 
 
+@pytest.mark.slow
 def test_nothing_is_cut_off_or_covers_the_data(plots: dict[str, Plot]) -> None:
     for plot in plots.values():
         figure = draw(plot)

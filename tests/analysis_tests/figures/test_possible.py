@@ -34,6 +34,7 @@ def plots(evaluation: Evaluation) -> list[Plot]:
     return study_plots(evaluation)[0]
 
 
+@pytest.mark.slow
 def test_every_figure_of_an_error_against_n_has_the_line(
     evaluation: Evaluation, plots: list[Plot]
 ) -> None:
@@ -100,6 +101,7 @@ def test_distance_is_the_paired_ratio_over_shared_data_sets(evaluation: Evaluati
             assert row.possible == pytest.approx(floors.mean())
 
 
+@pytest.mark.slow
 def test_the_page_says_how_far_it_is(
     evaluation: Evaluation, tmp_path: Path, synthetic: ModuleType
 ) -> None:

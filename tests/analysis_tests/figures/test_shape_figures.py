@@ -30,6 +30,7 @@ def table(synthetic: ModuleType) -> pd.DataFrame:
     return made
 
 
+@pytest.mark.slow
 def test_planted_shape_and_its_rate(table: pd.DataFrame, synthetic: ModuleType) -> None:
     setting = settings(table)[0]
     along = sweep(setting.frame, "samples")

@@ -58,6 +58,7 @@ def test_planted_exponent_over_twelve_decades_of_x() -> None:
         assert fit.range_decades == pytest.approx(12)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     b=st.floats(-2, 3),
@@ -336,6 +337,7 @@ def test_geometric_means_hold_where_values_are_very_skewed() -> None:
 # --- values that repeat ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("digits", [3, 5, 8])
 @pytest.mark.parametrize("linked", [False, True])
 def test_seeds_that_all_say_the_same_leave_the_rounding_to_judge_by(

@@ -105,6 +105,7 @@ def page(folder: Path) -> Page:
     return Page((folder / "report.html").read_text())
 
 
+@pytest.mark.slow
 def test_the_answer_comes_first(page: Page) -> None:
     start = page.words[page.words.index("The answer") :]
     assert start.index("best-stopped score error falls as") < start.index("Verdicts")
@@ -410,6 +411,7 @@ TEXTS = [c.name for c in COLUMNS if c.type == "string" and c.name not in ("trial
 EVIL = "../../x/\x1b[2J\x00<script>alert(1)</script>$\\frac{$[/b]\u202e"
 
 
+@pytest.mark.slow
 def test_text_of_a_table_from_anybody_is_only_text(synthetic: ModuleType, tmp_path: Path) -> None:
     grid = synthetic.Grid(
         samples=(64, 128, 256), widths=(64, 256), step_sizes=(1.0,), seeds=3, recorded=12,

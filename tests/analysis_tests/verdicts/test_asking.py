@@ -34,6 +34,7 @@ def words(evaluation: Evaluation) -> dict[str, Word]:
     return {v.prediction: v.verdict for v in evaluation}
 
 
+@pytest.mark.slow
 def test_an_axis_that_hardly_varies_is_not_asked(synthetic: ModuleType) -> None:
     table = synthetic.synthetic_table(synthetic.Grid(samples=(64, 128, 256, 512), seeds=3))
     evaluation = evaluate(table)

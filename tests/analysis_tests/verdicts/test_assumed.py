@@ -59,6 +59,7 @@ def test_nothing_is_claimed_without_an_audit(table: pd.DataFrame) -> None:
     assert seen[BEST][Assumption.DESCENT].holds is Holds.YES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("radius", "holds", "said"), [(1.4, Holds.YES, "radius 1.4"), (np.nan, Holds.NO, "infinite")]
 )
@@ -68,6 +69,7 @@ def test_support(table: pd.DataFrame, radius: float, holds: Holds, said: str) ->
     assert said in one.finding
 
 
+@pytest.mark.slow
 def test_the_slope_is_that_at_the_settings_own_first_time(table: pd.DataFrame) -> None:
     t_min = float(table["t_min"].iloc[0])
     slopes = {t_min / 10: 50.0, t_min: 5.0, 1.0: 0.5}
@@ -76,6 +78,7 @@ def test_the_slope_is_that_at_the_settings_own_first_time(table: pd.DataFrame) -
     assert one.finding.startswith("constant at least 5 ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "holds"), [(0.5, Holds.YES), (1.2, Holds.NO)])
 def test_a_smoother_target_is_named(table: pd.DataFrame, source: float, holds: Holds) -> None:
     """At d = 2 a Lipschitz target that is no smoother has s b = 2/3."""
@@ -83,6 +86,7 @@ def test_a_smoother_target_is_named(table: pd.DataFrame, source: float, holds: H
     assert found(table, values)[TIME][Assumption.NO_SMOOTHER].holds is holds
 
 
+@pytest.mark.slow
 def test_steps_are_held_against_the_largest_one(table: pd.DataFrame) -> None:
     """The study's step sizes are 0.25 to 1; along them the largest counts."""
     stable = found(table, {"largest_step_size": {64.0: 4.0, 4096.0: 3.0}})
@@ -93,6 +97,7 @@ def test_steps_are_held_against_the_largest_one(table: pd.DataFrame) -> None:
     assert unstable[ETA][Assumption.STEP].holds is Holds.NO
 
 
+@pytest.mark.slow
 def test_lazy_is_judged_by_coupling_over_error(table: pd.DataFrame, synthetic: ModuleType) -> None:
     """Planted: coupling is kernel w/m, the error kernel (1 + w/m), at m = 4096."""
     one = found(table, {})[BEST][Assumption.LAZY]
@@ -108,6 +113,7 @@ def test_other_trainers_are_not_the_theorys(table: pd.DataFrame) -> None:
     assert (one.holds, one.finding) == (Holds.NO, "adam")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("late", "holds"), [(1.5, Holds.YES), (2.5, Holds.NO)])
 def test_a_spectrum_that_bends_is_no_power(table: pd.DataFrame, late: float, holds: Holds) -> None:
     index = np.arange(EARLIER_FIRST, EARLIER_LAST + 1, dtype=float)
@@ -121,6 +127,7 @@ def test_a_spectrum_that_bends_is_no_power(table: pd.DataFrame, late: float, hol
     assert one.holds is holds
 
 
+@pytest.mark.slow
 def test_words_and_json(table: pd.DataFrame) -> None:
     audit = audit_of(table, {"support_radius": {np.nan: np.nan}})
     verdict: Verdict = next(v for v in evaluate(table, audit=audit) if v.prediction == BEST)

@@ -56,6 +56,7 @@ def best(evaluation: Evaluation) -> Verdict:
     return found
 
 
+@pytest.mark.slow
 def test_one_verdict_stands_for_all_draws(drawn: Evaluation) -> None:
     names = [v.prediction for v in drawn]
     assert len(names) == len(set(names))
@@ -76,6 +77,7 @@ def test_the_interval_is_that_of_the_draws_exponents(drawn: Evaluation) -> None:
     assert half > 2 * own  # draws scatter by more than their seeds explain
 
 
+@pytest.mark.slow
 def test_draws_that_fall_either_side_of_the_bound_leave_it_open(synthetic: ModuleType) -> None:
     tilts = 0.4 - PLANTED + np.array([-0.2, -0.1, 0.1, 0.2])
     verdict = best(evaluate(planted(synthetic, tilts)))
@@ -83,6 +85,7 @@ def test_draws_that_fall_either_side_of_the_bound_leave_it_open(synthetic: Modul
     assert verdict.verdict is Word.UNDETERMINED
 
 
+@pytest.mark.slow
 def test_a_level_that_one_draw_lost_is_left_out_and_said(synthetic: ModuleType) -> None:
     frame = planted(synthetic, TILTS)
     lost = (frame["law_id"] == "law2") & (frame["samples"] == 4096)
@@ -92,6 +95,7 @@ def test_a_level_that_one_draw_lost_is_left_out_and_said(synthetic: ModuleType) 
     assert "N = 4096 left out: not every draw of the law has a value there" in verdict.reason
 
 
+@pytest.mark.slow
 def test_what_one_draw_has_alone_is_its_own(synthetic: ModuleType) -> None:
     """A level that the others never tried is no loss; the draw with most trials is shown."""
     frame = planted(synthetic, TILTS)
@@ -122,6 +126,7 @@ def test_what_makes_laws_draws_of_one() -> None:
     assert family("atoms[data=12ab34cd,count=9]") is None
 
 
+@pytest.mark.slow
 def test_the_page_shows_one_draw_whole_and_the_rest_by_their_exponents(
     drawn: Evaluation, tmp_path: Path
 ) -> None:

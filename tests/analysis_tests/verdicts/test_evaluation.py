@@ -80,6 +80,7 @@ def test_a_verdict_carries_its_curve_and_its_fit(table: pd.DataFrame) -> None:
     assert "Table(" not in repr(evaluation)
 
 
+@pytest.mark.slow
 def test_a_curve_is_fitted_once_for_each_law_of_growth(
     table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +134,7 @@ def test_adjusted_interval_widens_with_the_undecided(table: pd.DataFrame) -> Non
         assert v.adjusted_level == pytest.approx(1 - 0.05 * len(decided) / len(many))
 
 
+@pytest.mark.slow
 def test_reason_says_what_the_adjusted_interval_says(table: pd.DataFrame) -> None:
     best = by_name(evaluate(table))["best error against samples"]
     at_large = best.fit["asymptotic"]
@@ -182,6 +184,7 @@ def test_few_censored_values_of_many_do_not_spoil_a_level(synthetic: ModuleType)
         assert ("count as recorded" in note) == (not spoilt)
 
 
+@pytest.mark.slow
 def test_a_bound_may_use_errors_that_still_fall(synthetic: ModuleType) -> None:
     """Large N was stopped too early: its error is too large, so a fall that is fast enough even so
     is fast enough. The same data cannot violate a bound."""
@@ -237,6 +240,7 @@ def test_bounds_on_the_weighted_and_the_unweighted_error_follow_from_one_another
     assert "at most h^2/alpha^2 at T times the unweighted one" in weighted.reason
 
 
+@pytest.mark.slow
 def test_a_last_step_that_is_not_interpolation_says_nothing_of_no_stopping(
     synthetic: ModuleType,
 ) -> None:
@@ -251,6 +255,7 @@ def test_a_last_step_that_is_not_interpolation_says_nothing_of_no_stopping(
     assert name not in by_name(evaluate(unknown))
 
 
+@pytest.mark.slow
 def test_never_stopped_error_may_bend_on_its_way_to_a_constant(synthetic: ModuleType) -> None:
     """0.1 (1 + 2 (64/N)) flattens: it does not vanish, though its first slopes are steep. An error
     that falls as N^-0.1 first and faster later must not pass."""
@@ -277,6 +282,7 @@ def test_selection_that_carries_the_verdict_is_named(table: pd.DataFrame) -> Non
     assert "chosen on one half of the test set and the error read on the other: " in verdict.reason
 
 
+@pytest.mark.slow
 def test_quantity_without_data_is_not_judged(synthetic: ModuleType) -> None:
     table = synthetic.synthetic_table(synthetic.Grid(seeds=2, kernel=False))
     assert "coupling against width" not in by_name(evaluate(table))

@@ -94,6 +94,7 @@ def test_predicted_half_widths_are_those_of_the_study(
             assert 1 / 1.5 < told[verdict.quantity].half_width / half < 1.5, verdict.quantity
 
 
+@pytest.mark.slow
 def test_scales_are_ratios_to_the_pilots(synthetic: ModuleType) -> None:
     table = synthetic.synthetic_table(synthetic.Grid(seeds=24, noise=0.3, recorded=20))
     scales = measured_scales(curves(table))

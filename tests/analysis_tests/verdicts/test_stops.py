@@ -352,6 +352,7 @@ def test_the_stops_of_a_sweep_are_those_of_the_whole_table() -> None:
         pd.testing.assert_frame_equal(chosen.stops, stops(along.frame))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fingerprints")
 def test_the_stops_are_found_once(
     synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -395,6 +396,7 @@ def test_every_rule_is_averaged_over_the_same_trials() -> None:
     assert numbers.loc[numbers["scope"] == "average over N", "samples"].isna().all()
 
 
+@pytest.mark.slow
 def test_nothing_is_compared_where_there_is_nothing() -> None:
     setting = settings(study())[0]
     oracle = stops(study(), ["oracle"])
@@ -420,6 +422,7 @@ def test_mixed_sources_of_sigma2_are_told_apart() -> None:
     assert "exact on 6 trials, estimated on 2 trials" in " ".join(made["notes"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fingerprints")
 def test_the_page_holds_the_table_and_the_stops(synthetic: ModuleType, tmp_path: Path) -> None:
     frame = synthetic.synthetic_table(

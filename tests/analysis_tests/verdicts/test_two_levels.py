@@ -49,6 +49,7 @@ def verdict(of: Evaluation, quantity: Quantity = Quantity.BEST_ERROR) -> Verdict
     )
 
 
+@pytest.mark.slow
 def test_a_verdict_rests_on_network_and_kernel(
     both: Evaluation, alone: Evaluation, synthetic: ModuleType
 ) -> None:

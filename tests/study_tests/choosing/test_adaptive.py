@@ -82,6 +82,7 @@ def test_rounds_go_on_until_the_interval_is_short(tmp_path: Path) -> None:
     assert status.trials[64] > status.trials[1024] > status.trials[256]
 
 
+@pytest.mark.slow
 def test_a_round_follows_from_the_stored_results_alone(tmp_path: Path) -> None:
     spec, whole = spec_of(), Store(tmp_path / "whole")
     expected = finish(spec, whole)
@@ -106,6 +107,7 @@ def test_an_incomplete_round_is_asked_for_again_and_no_more(tmp_path: Path) -> N
     assert found.rounds == 1
 
 
+@pytest.mark.slow
 def test_no_exponent_is_looked_at(tmp_path: Path) -> None:
     """Whatever the slope is, and so the verdict, the same trials are asked for."""
     found = []
@@ -125,6 +127,7 @@ def test_a_budget_of_trials_is_kept(tmp_path: Path) -> None:
         finish(spec_of(budget={"trials": least - 1}), Store(tmp_path / "none"))
 
 
+@pytest.mark.slow
 def test_a_budget_of_minutes_is_kept(tmp_path: Path) -> None:
     spec = spec_of(budget={"minutes": 2.0}, half_width={"best_score_error": 0.001})
     store = Store(tmp_path)
@@ -135,6 +138,7 @@ def test_a_budget_of_minutes_is_kept(tmp_path: Path) -> None:
     assert design.status()[0].closed == "the budget is spent"
 
 
+@pytest.mark.slow
 def test_failed_trials_are_replaced_and_levels_that_no_fit_may_use_left_out(tmp_path: Path) -> None:
     def mischief(config: TrialConfig) -> Trajectory:
         if config.seed == 1:
@@ -165,6 +169,7 @@ def test_when_nothing_can_be_used_the_design_ends_and_says_so(tmp_path: Path) ->
     assert "fewer than three N" in diverged.status()[0].closed
 
 
+@pytest.mark.slow
 def test_several_curves_share_the_budget(tmp_path: Path) -> None:
     base = {**SPEC["base"], "width": [64, 128]}
     design = {**SPEC["design"], "budget": {"trials": 130}, "half_width": {"best_score_error": 0.01}}

@@ -93,6 +93,7 @@ def params(found: dict[str, list[Any]]) -> list[dict[str, Any]]:
     return [trial.params for _, trials in found.values() for trial in trials]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_gets_its_evaluations_and_is_seeded(
     sampler: str, fake: Any, tmp_path: Path
@@ -145,6 +146,7 @@ def test_the_true_score_error_is_never_looked_at(
         assert [e.score_error for e in clean] != [e.score_error for e in poisoned]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampler", "packs"), [*((sampler, 1) for sampler in SAMPLERS), ("tpe", 0), ("tpe", 2)]
 )
@@ -168,6 +170,7 @@ def test_a_driver_that_died_is_followed_as_if_it_had_not(
     assert len(driver.trained) == len(set(driver.trained))
 
 
+@pytest.mark.slow
 def test_a_question_that_was_never_finished_is_a_failure_and_no_evaluation(
     fake: Any, tmp_path: Path
 ) -> None:
@@ -182,6 +185,7 @@ def test_a_question_that_was_never_finished_is_a_failure_and_no_evaluation(
     assert "RUNNING" not in {t.state.name for t in trials}
 
 
+@pytest.mark.slow
 def test_a_killed_batch_is_completed_before_it_is_trained(fake: Any, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     whole.mkdir()
@@ -229,6 +233,7 @@ def test_asha_lets_the_best_quarter_of_each_rung_go_on_and_marks_the_others(
             assert e.step <= max(trial.intermediate_values)
 
 
+@pytest.mark.slow
 def test_operations_count_every_rung_that_was_trained(fake: Any, tmp_path: Path) -> None:
     spec = spec_of(evaluations=16, pruner={"kind": "asha"})
     driver = Driver(fake, tmp_path, spec)
@@ -242,6 +247,7 @@ def test_operations_count_every_rung_that_was_trained(fake: Any, tmp_path: Path)
             assert e.operations == pytest.approx(config.training_operations * steps / 256)
 
 
+@pytest.mark.slow
 def test_hyperband_begins_some_trials_at_later_rungs(fake: Any, tmp_path: Path) -> None:
     spec = spec_of(evaluations=24, pruner={"kind": "hyperband"})
     ((_, trials),) = Driver(fake, tmp_path, spec).run().values()
@@ -253,6 +259,7 @@ def test_hyperband_begins_some_trials_at_later_rungs(fake: Any, tmp_path: Path) 
     assert any(t.state.name == "COMPLETE" and not t.intermediate_values for t in trials)
 
 
+@pytest.mark.slow
 def test_failed_trials_are_failures_and_diverged_ones_keep_what_they_reached(
     fake: Any, tmp_path: Path
 ) -> None:
@@ -269,6 +276,7 @@ def test_failed_trials_are_failures_and_diverged_ones_keep_what_they_reached(
         assert np.isnan(e.value) == (config.width == 128)
 
 
+@pytest.mark.slow
 def test_the_objective_is_the_least_held_out_loss_along_the_trajectory(
     fake: Any, tmp_path: Path
 ) -> None:
@@ -319,6 +327,7 @@ def test_searches_are_apart_and_spaces_may_be_several(fake: Any, tmp_path: Path)
             assert ("bias_1" in trial.params) == (config.trainer == "adam")
 
 
+@pytest.mark.slow
 def test_two_searches_that_want_one_trial_train_it_once(fake: Any, tmp_path: Path) -> None:
     space = {"width": [64, 128], "step_size": [0.5, 1.0]}
     spec = spec_of(samplers=["random", "tpe"], space=space, evaluations=12)

@@ -203,6 +203,7 @@ def test_a_pipe_is_read(tmp_path: Path, csv: Path, capsys: Capture) -> None:
     assert json.loads(capsys.readouterr().out) == through_a_pipe
 
 
+@pytest.mark.slow
 def test_standard_input_is_read_like_a_file(csv: Path) -> None:
     """As a pipe, as the file itself, and where there is none."""
     fit = [sys.executable, "-m", "study.cli", "fit", "-", *map(str, columns(csv)[1:])]

@@ -6,6 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 from study.commands.plan import StudyPlan, plan_study, scales_of
 from study.spec.sections import StudySpec
 from study.storage.store import Store
@@ -27,6 +29,7 @@ def planned(seeds: str, place: Path) -> StudyPlan:
     return plan_study(spec, place, calibrate=False, tell=print)
 
 
+@pytest.mark.slow
 def test_a_line_a_prediction_and_what_the_range_lacks(tmp_path: Path) -> None:
     plan = planned("seeds: 8", tmp_path)
     told = dict(plan.decides())
@@ -37,6 +40,7 @@ def test_a_line_a_prediction_and_what_the_range_lacks(tmp_path: Path) -> None:
     assert all("\n" not in line for line in told.values())
 
 
+@pytest.mark.slow
 def test_the_kernel_beside_the_networks_adds_no_lines_and_narrows_theirs(tmp_path: Path) -> None:
     alone = dict(planned("seeds: 8", tmp_path).decides())
     both = dict(planned("seeds: {network: 8, kernel: 128}", tmp_path).decides())
@@ -46,6 +50,7 @@ def test_the_kernel_beside_the_networks_adds_no_lines_and_narrows_theirs(tmp_pat
     assert half[1] < 0.5 * half[0]
 
 
+@pytest.mark.slow
 def test_that_draws_of_the_law_scatter_is_said(tmp_path: Path) -> None:
     alone = planned("seeds: 8", tmp_path)
     text = SPEC.replace("SEEDS", "seeds: 8").replace("seed: 5}", "seed: 5, draws: 3}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from types import ModuleType
 
+import pytest
 from rich.console import Console
 
 from analysis.verdicts.evaluation import Evaluation, evaluate
@@ -17,6 +18,7 @@ def printed(evaluation: Evaluation) -> str:
     return text.getvalue()
 
 
+@pytest.mark.slow
 def test_limits_at_large_values_and_what_is_not_asked(synthetic: ModuleType) -> None:
     table = synthetic.synthetic_table(synthetic.Grid(seeds=4)).assign(train_loss=0.3)
     evaluation = evaluate(table)

@@ -134,6 +134,7 @@ def test_a_failure_is_told_once_and_what_waits_stays_in_the_store(
     assert len(tracker.frames) == broken_after
 
 
+@pytest.mark.slow
 def test_a_server_that_comes_back_gets_what_it_missed_and_nothing_twice(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> flo
     return mib * 2.0**20
 
 
+@pytest.mark.slow
 def test_small_trials_share_a_card_in_packs_of_hundreds(card: float) -> None:
     asked = trials(4096)
     share = share_of_a_card(asked)

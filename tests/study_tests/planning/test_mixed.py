@@ -100,6 +100,7 @@ def mixed(work: list[TrialConfig], slots: Slots) -> tuple[Plan, Plan]:
     return alone, make_mixed_plan(work, alone, CPU)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gpus", "cores"), [(1, 2), (2, 16), (4, 100)])
 def test_both_kinds_end_together_and_sooner_than_the_gpus_alone(gpus: int, cores: int) -> None:
     slots = Slots(gpus, "cuda", gpus=1.0, beside=Slots(cores, "cpu"))
@@ -118,6 +119,7 @@ def test_both_kinds_end_together_and_sooner_than_the_gpus_alone(gpus: int, cores
     assert plan.packs == tuple(sorted(plan.packs, key=lambda p: (-p.cost, p.pack_id)))
 
 
+@pytest.mark.slow
 def test_what_would_end_last_or_cannot_be_held_beside_stays_on_the_gpus() -> None:
     heavy = trials(4, samples=4096, width=8192)
     slots = Slots(1, "cuda", gpus=1.0, beside=Slots(1, "cpu"))

@@ -40,6 +40,7 @@ def trial(samples: int = 512, width: int = 1024, seed: int = 0, **others: object
     return TrialConfig(samples=samples, width=width, seed=seed, **fields)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["quickstart", "dimension"])
 @pytest.mark.parametrize("workers", [1, 2, 3, 8, 64])
 def test_every_trial_once_and_workers_busy_to_the_end(name: str, workers: int) -> None:
@@ -57,6 +58,7 @@ def test_every_trial_once_and_workers_busy_to_the_end(name: str, workers: int) -
     assert max(costs) <= max(MAXIMUM_SECONDS, longest)  # one trial cannot be divided
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 8])
 def test_spreading_trials_over_packs_wastes_little(workers: int) -> None:
     trials = StudySpec.load(EXAMPLES / "quickstart.yaml").trials()
@@ -81,6 +83,7 @@ def test_a_dear_reference_is_made_once_and_a_cheap_one_where_it_is_needed() -> N
     assert packs_of_a_data_set(64, 2000) > 1
 
 
+@pytest.mark.slow
 def test_a_plan_depends_on_the_trials_alone() -> None:
     trials = StudySpec.load(EXAMPLES / "quickstart.yaml").trials()
     first = [pack.pack_id for pack in planned(trials, 2).packs]
@@ -153,6 +156,7 @@ def test_nothing_to_train_is_an_empty_plan() -> None:
     assert (plan.packs, plan.trials, plan.seconds, plan.memory) == ((), 0, 0.0, 0)
 
 
+@pytest.mark.slow
 def test_many_trials_are_planned() -> None:
     trials = [
         trial(n, m, seed) for n in (32, 64, 128, 256, 512) for m in (2, 4) for seed in range(1000)

@@ -22,6 +22,7 @@ def trial(step_size: float = 1.0, **others: object) -> TrialConfig:
     return TrialConfig(step_size=step_size, **fields)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", [GaussianMixture(dimension=2), Cube(dimension=4)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_the_limit_is_that_of_the_data_set(law: object, bias: bool) -> None:
@@ -53,6 +54,7 @@ def test_one_warning_for_every_law_that_is_beyond() -> None:
     assert "step_size = 50 is above the stability limit" in warnings[1]
 
 
+@pytest.mark.slow
 def test_images_have_a_limit_too_and_many_laws_are_not_all_measured() -> None:
     image = trial(law=GaussianMixture(dimension=784))
     z = draw_training_set(image, make_distribution(image.law)).z[:300]

@@ -20,6 +20,7 @@ base: {samples: 64, width: 64, step_size: 1.0}
 """
 
 
+@pytest.mark.slow
 def test_without_bash_ray_would_wait_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -209,6 +209,7 @@ def test_references_come_back_as_they_were_and_damaged_ones_not_at_all(store: St
     assert references.get("k") is None
 
 
+@pytest.mark.slow
 def test_the_default_trainer_leaves_references_in_the_store(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,7 @@ def test_tags_are_not_used(old: str, new: str, line: int) -> None:
     assert said.startswith(f"line {line}: tags such as ")
 
 
+@pytest.mark.slow
 def test_anchors_cannot_explode() -> None:
     tens = ["x0: &x0 [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"]
     tens += [f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 10)}]" for i in range(1, 9)]

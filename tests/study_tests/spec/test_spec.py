@@ -153,6 +153,7 @@ def test_name_and_description_decide_no_numbers() -> None:
     assert other.trials() == StudySpec.from_text(GOOD).trials()
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.sampled_from([4, 8, 16, 32]), min_size=1, max_size=5),
     st.lists(st.sampled_from([2, 6, 10]), min_size=1, max_size=4),
@@ -389,6 +390,7 @@ def test_numbers_and_words_read_as_a_researcher_means_them() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -69,6 +69,7 @@ def keep_checking(lock: StorageLock) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_second_driver_is_told_who_holds_it(store: Store) -> None:
     told = rf"in use by process {os.getpid()} on host {platform.node()}"
     with store.lock() as held:

@@ -142,6 +142,7 @@ def test_a_truncated_file_is_moved_aside_and_its_trials_are_missing(
     assert path.with_name(path.name + ".corrupt").exists()
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_goes_unseen(store: Store) -> None:
     pack_id = write(store, TRIALS)
     path = pack_file(store, pack_id)

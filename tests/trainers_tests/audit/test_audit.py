@@ -247,6 +247,7 @@ def test_approximation_is_norm_constrained_least_squares() -> None:
 # --- the table ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_audit_gives_every_quantity_in_the_columns_promised() -> None:
     rows = audit(config(TWO_ATOMS), seeds=2, samples=SAMPLES)

@@ -44,6 +44,7 @@ def test_what_goes_as_one_over_n_is_taken_out_exactly() -> None:
     np.testing.assert_allclose(less_bias(whole, parts, 4), truth, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_bias_of_a_sample_of_gaussian_features_goes() -> None:
     """Independent route: for eigenvalues i^-b the share is -(pi/b) cot(pi/b) i/N to first order
     (Lawley 1956, its sum over all other eigenvalues a principal value)."""

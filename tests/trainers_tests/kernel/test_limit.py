@@ -125,6 +125,7 @@ def test_many_data_sets_are_each_as_they_are_alone(samples: int) -> None:
             assert got.values == pytest.approx(alone.values, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_data_sets_of_several_sizes_keep_their_order() -> None:
     _, (small, *_), evaluation, _ = problem()
     _, (large, *_), _, _ = problem(samples=90)

@@ -68,6 +68,7 @@ def test_wide_networks_follow_the_kernel_and_coupling_falls_with_width() -> None
     assert -1.3 < slope < -0.6
 
 
+@pytest.mark.slow
 def test_bias_and_variance_are_the_parts_of_the_kernels_error() -> None:
     (trajectory,) = train_pack([config(samples=400)], "cpu")
     bias, variance = column(trajectory, "bias"), column(trajectory, "variance")
@@ -92,6 +93,7 @@ def test_interpolation_is_the_limit_of_kernel_descent() -> None:
     assert interpolation_error(data, evaluation) == pytest.approx(expected, rel=1e-7)
 
 
+@pytest.mark.slow
 def test_plain_networks_kernel_starts_at_the_network() -> None:
     c = config(initialisation="plain", samples=37)
     law = make_distribution(c.law)

@@ -96,6 +96,7 @@ def test_columns_that_a_trainer_has_not_are_null() -> None:
     assert mlp.values["operations"] == configs[2].training_operations
 
 
+@pytest.mark.slow
 def test_a_trial_that_is_cut_short_begins_as_the_whole_one_and_is_marked() -> None:
     for name in ("descent", "sgd", "adam", "mlp_adamw"):
         c = config(trainer=name, step_size=0.01, kernel=False)

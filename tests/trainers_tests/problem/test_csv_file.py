@@ -199,6 +199,7 @@ def test_what_is_too_large_is_refused_before_it_is_held(tmp_path: Path) -> None:
         parsed(packed)
 
 
+@pytest.mark.slow
 def test_a_file_takes_some_times_its_size_in_memory() -> None:
     data = b"a,b\n" + b"0.5,12\n" * 200_000
     tracemalloc.start()

@@ -77,6 +77,7 @@ def tower_scores(x0: FloatArray, x: FloatArray, f: FloatArray) -> FloatArray:
 # --- simulation ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @EVERY_LAW
 @pytest.mark.parametrize("t", [0.05, 0.5, 2.0])
 def test_posterior_mean_against_self_normalised_averages(law: Law, t: float) -> None:
@@ -286,6 +287,7 @@ def test_tails_are_finite_and_reach_the_edge(law: Law, h: float) -> None:
         np.testing.assert_allclose(f, points[(x @ points.T).argmax(axis=1)], rtol=1e-12)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.sampled_from(LAWS),
@@ -372,6 +374,7 @@ def test_subspace_geometry() -> None:
     np.testing.assert_allclose(flat.posterior_mean(x + 3 * normal, alpha, h), f, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_many_atoms_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     distribution = make_distribution(Atoms(dimension=2, count=100_000))
     x = np.random.default_rng(26).normal(size=(600, 2))

@@ -215,6 +215,7 @@ def test_what_is_no_number_is_none() -> None:
     assert best <= got["memorizer_error"]
 
 
+@pytest.mark.slow
 def test_the_memorizers_error_at_four_dimensions() -> None:
     """The figures of docs/theory.md, section 7.7, within the scatter of eight data sets."""
     law = {"kind": "gaussian_mixture", "dimension": 4, "components": 2, "std": 0.5}

@@ -37,6 +37,7 @@ def moments(x: float, alpha: float, h: float) -> tuple[float, float]:
         return float(mean), float(mpmath.log(mass) - peak)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("h", [1e-12, 1e-6, 0.05, 0.5, 1 - 1e-6])
 def test_truncated_normal_against_high_precision(h: float) -> None:
     alpha = np.sqrt(1 - h)
