@@ -103,7 +103,7 @@ def test_distance_is_the_paired_ratio_over_shared_data_sets(evaluation: Evaluati
 
 @pytest.mark.slow
 def test_the_page_says_how_far_it_is(
-    evaluation: Evaluation, tmp_path: Path, synthetic: ModuleType
+    fingerprints: None, evaluation: Evaluation, tmp_path: Path, synthetic: ModuleType
 ) -> None:
     page = write_report(tmp_path, evaluation).read_text()
     assert page.count("<h3>How far from what is possible") == 2  # networks, and their limit

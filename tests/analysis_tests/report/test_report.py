@@ -221,7 +221,7 @@ def test_trials_are_summarised_by_their_best_and_last_step(frame: pd.DataFrame) 
 
 @pytest.mark.usefixtures("fingerprints")
 def test_a_study_without_rates_or_results_still_has_a_report(
-    synthetic: ModuleType, tmp_path: Path
+    fingerprints: None, synthetic: ModuleType, tmp_path: Path
 ) -> None:
     one = synthetic.synthetic_table(
         synthetic.Grid(samples=(512,), widths=(4096,), step_sizes=(1.0,), seeds=1, kernel=False)
@@ -412,7 +412,9 @@ EVIL = "../../x/\x1b[2J\x00<script>alert(1)</script>$\\frac{$[/b]\u202e"
 
 
 @pytest.mark.slow
-def test_text_of_a_table_from_anybody_is_only_text(synthetic: ModuleType, tmp_path: Path) -> None:
+def test_text_of_a_table_from_anybody_is_only_text(
+    fingerprints: None, synthetic: ModuleType, tmp_path: Path
+) -> None:
     grid = synthetic.Grid(
         samples=(64, 128, 256), widths=(64, 256), step_sizes=(1.0,), seeds=3, recorded=12,
         kernel=False,

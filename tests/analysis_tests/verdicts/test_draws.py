@@ -128,7 +128,7 @@ def test_what_makes_laws_draws_of_one() -> None:
 
 @pytest.mark.slow
 def test_the_page_shows_one_draw_whole_and_the_rest_by_their_exponents(
-    drawn: Evaluation, tmp_path: Path
+    fingerprints: None, drawn: Evaluation, tmp_path: Path
 ) -> None:
     (shown,) = settings(drawn.table)
     assert shown.label == "gaussian_mixture[components=8,std=0.1,seed=0], d = 2 (one of 6 draws)"
