@@ -17,6 +17,8 @@ from analysis.figures.trajectories import study_plots
 from analysis.report.page import write_report
 from analysis.verdicts.evaluation import Evaluation, evaluate
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = (64, 128, 256, 512, 1024, 2048)
 
 
@@ -34,7 +36,6 @@ def plots(evaluation: Evaluation) -> list[Plot]:
     return study_plots(evaluation)[0]
 
 
-@pytest.mark.slow
 def test_every_figure_of_an_error_against_n_has_the_line(
     evaluation: Evaluation, plots: list[Plot]
 ) -> None:
@@ -101,7 +102,6 @@ def test_distance_is_the_paired_ratio_over_shared_data_sets(evaluation: Evaluati
             assert row.possible == pytest.approx(floors.mean())
 
 
-@pytest.mark.slow
 def test_the_page_says_how_far_it_is(
     fingerprints: None, evaluation: Evaluation, tmp_path: Path, synthetic: ModuleType
 ) -> None:

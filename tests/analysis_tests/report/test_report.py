@@ -36,6 +36,8 @@ from analysis.verdicts.judging import Verdict
 from analysis.verdicts.judging import Word as W
 from trainers.columns import COLUMNS
 
+pytestmark = pytest.mark.slow
+
 SPEC = "name: <b>bold</b>\nlaw: {kind: gaussian_mixture}\n# </code><script>alert(1)</script>\n"
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 HOSTILE = "out of memory: <i>lower</i> the width & try again"
@@ -105,7 +107,6 @@ def page(folder: Path) -> Page:
     return Page((folder / "report.html").read_text())
 
 
-@pytest.mark.slow
 def test_the_answer_comes_first(page: Page) -> None:
     start = page.words[page.words.index("The answer") :]
     assert start.index("best-stopped score error falls as") < start.index("Verdicts")
@@ -237,7 +238,6 @@ def test_a_study_without_rates_or_results_still_has_a_report(
     assert "No prediction can be judged" in empty
 
 
-@pytest.mark.slow
 def test_figures_can_be_redrawn_by_their_script(folder: Path) -> None:
     picture = folder / "figures" / "gaussian_mixture_d2_collapse.svg"
     paper = picture.with_suffix(".pdf")
@@ -257,7 +257,6 @@ def test_figures_can_be_redrawn_by_their_script(folder: Path) -> None:
     assert b"/Type3" not in before[1]
 
 
-@pytest.mark.slow
 def test_all_figures_are_redrawn_with_the_rules_of_the_report(
     frame: pd.DataFrame, tmp_path: Path
 ) -> None:
@@ -279,7 +278,6 @@ def test_all_figures_are_redrawn_with_the_rules_of_the_report(
     assert len(titled) == 2
 
 
-@pytest.mark.slow
 def test_the_report_loads_neither_torch_nor_ray() -> None:
     code = "import sys, analysis.report.page; print({'torch', 'ray', 'mlflow'} & set(sys.modules))"
     done = subprocess.run(
@@ -292,7 +290,6 @@ def test_the_report_loads_neither_torch_nor_ray() -> None:
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.slow
 def test_the_same_table_read_back_gives_the_same_numbers(
     folder: Path, frame: pd.DataFrame, verdicts: Evaluation
 ) -> None:
@@ -411,7 +408,6 @@ TEXTS = [c.name for c in COLUMNS if c.type == "string" and c.name not in ("trial
 EVIL = "../../x/\x1b[2J\x00<script>alert(1)</script>$\\frac{$[/b]\u202e"
 
 
-@pytest.mark.slow
 def test_text_of_a_table_from_anybody_is_only_text(
     fingerprints: None, synthetic: ModuleType, tmp_path: Path
 ) -> None:

@@ -200,6 +200,7 @@ def test_a_bound_may_use_errors_that_still_fall(synthetic: ModuleType) -> None:
     assert by_name(evaluate(table, extra=[steep]))["steep"].verdict is Word.UNDETERMINED
 
 
+@pytest.mark.slow
 def test_bounds_on_the_weighted_and_the_unweighted_error_follow_from_one_another(
     synthetic: ModuleType,
 ) -> None:

@@ -51,6 +51,7 @@ def test_values_and_coefficients_are_those_of_the_full_decomposition(kernel: Ker
         np.testing.assert_allclose(kept, expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_pairs_that_did_not_converge_are_not_certified(
     kernel: KernelProduct, monkeypatch: pytest.MonkeyPatch
 ) -> None:
