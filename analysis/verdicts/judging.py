@@ -49,7 +49,7 @@ class Verdict:
     draws: the rates of the draws of a law that the verdict is over, where it is.
     fitted: the fit that was judged, made of the usable part of curve, which is None where a fit was
     judged alone. follows: the verdict of which this one is a consequence, None where it stands on
-    its own curve. None of them is in `to_dict` or in the printed form; fit has the fit's numbers.
+    its own curve. `to_dict` and the printed form leave them out; fit has the fit's numbers.
     """
 
     prediction: str
@@ -94,9 +94,11 @@ class Verdict:
         return (self.follows or self).fitted.asymptotic
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON data: NaN and infinities become null. The law of growth is in fit.form."""
+        """JSON data: NaN and infinities become null. The law of growth is in fit.form; follows is
+        the prediction, of the same curve's trials, of whose verdict this one is a consequence."""
         names = [f.name for f in fields(self) if f.name not in ("fitted", "curve", "follows")]
         plain: dict[str, Any] = plain_json({name: getattr(self, name) for name in names})
+        plain["follows"] = None if self.follows is None else self.follows.prediction
         return plain
 
 

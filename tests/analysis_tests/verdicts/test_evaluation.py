@@ -223,6 +223,7 @@ def test_bounds_on_the_weighted_and_the_unweighted_error_follow_from_one_another
     assert found.verdict is Word.FASTER
     assert found.follows is not None
     assert found.follows.quantity == Quantity.BEST_ERROR
+    assert found.to_dict()["follows"] == "best error against samples"
     assert "at most alpha^2/h^2 at T_0 times the weighted one" in found.reason
     assert found.at_large == found.follows.fitted.asymptotic
     assert found.at_large != found.fitted.asymptotic
