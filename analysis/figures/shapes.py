@@ -136,7 +136,7 @@ def couplings(along: Sweep) -> tuple[Array, Array, Array]:
     values = table.rows[index].assign(**{str(i): column for i, column in enumerate(read)})
     by_width = values.groupby(index).first().unstack("width")
     whole = by_width.to_numpy(dtype=float).reshape(len(by_width), TIMES, -1)
-    complete = np.isfinite(whole).all(axis=(1, 2)) & (np.nan_to_num(whole) > 0).all(axis=(1, 2))
+    complete = ((whole > 0) & np.isfinite(whole)).all(axis=(1, 2))
     return time, widths, whole[complete].swapaxes(0, 1)
 
 

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.levels.intervals import Array, student
+from analysis.levels.test_set import spread
 
 LEAST_WIDTHS = 4
 LEAST_SEEDS = 3
@@ -124,6 +125,4 @@ def _shape(widths: Array, mean: Array) -> tuple[Array, Array]:
 
 def _jackknife(without: Array) -> Array:
     """[T] standard errors from the values without each seed [S, T]."""
-    count = len(without)
-    spread = np.square(without - without.mean(axis=0)).sum(axis=0)
-    return np.asarray(np.sqrt((count - 1) / count * spread))
+    return np.asarray(np.linalg.norm(spread(without), axis=0))

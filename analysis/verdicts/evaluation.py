@@ -238,7 +238,8 @@ def _judged(prediction: Prediction, curve: Curve, fits: _Fits) -> Verdict:
     exponent smaller. `faster` and `consistent` then hold all the more; nothing else does.
     """
     verdict = replace(judge(prediction, fits.of(curve, prediction.growth)), curve=curve)
-    lowest = float(np.log(curve.spoilt.min())) if curve.spoilt.size else -np.inf
+    spoilt = curve.spoilt.tolist()
+    lowest = np.log(min(spoilt)) if spoilt else -np.inf
     still_falling = (
         prediction.kind is Kind.BOUND
         and curve.quantity in _BEST_ERRORS
@@ -253,7 +254,7 @@ def _judged(prediction: Prediction, curve: Curve, fits: _Fits) -> Verdict:
         return verdict
     told = (
         f"{on_whole.reason}, even with {PLAIN.get(curve.axis, curve.axis)} = "
-        f"{levels_listed(curve.spoilt.tolist())}, "
+        f"{levels_listed(spoilt)}, "
         "where the best step was not reached and the error is still too large"
     )
     return replace(on_whole, curve=whole, reason=told)

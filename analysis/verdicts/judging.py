@@ -175,7 +175,7 @@ def usable(curve: Curve) -> tuple[Curve, str]:
     left out one by one, and counted. See `evaluation` for what censored levels can still say.
     """
     spoilt = set(curve.spoilt.tolist())
-    kept = curve.censored & ~np.isin(curve.x, curve.spoilt)
+    kept = curve.censored & ~np.isin(curve.x, sorted(spoilt))
     diverged = set(curve.diverged)
     axis = PLAIN.get(curve.axis, curve.axis)
     notes = []

@@ -34,23 +34,21 @@ def settings_of(
     largest of its networks' norms. Draws of a law at infinite width alone have none where networks
     were trained on another draw, which then stands for all.
     """
-    trials = list(trials)
-    networks = {trial.law for trial in trials if not trial.infinite}
-    drawn = {(family(law.label), law.dimension) for law in networks if family(law.label)}
-    others = {trial.law for trial in trials} - networks
-    without = {law for law in others if (family(law.label), law.dimension) in drawn}
     # Hashing every trial of a large study would take longer than its audit.
     first: dict[tuple[object, ...], dict[tuple[float, ...], TrialConfig]] = {}
+    with_networks = set()
     for trial in trials:
-        if trial.law in without:
-            continue
         key = (trial.law, trial.diffusion, trial.bias, trial.study_seed)
         first.setdefault(key, {}).setdefault(trial.norms, trial)
+        if not trial.infinite:
+            with_networks.add(trial.law)
+    drawn = {(family(law.label), law.dimension) for law in with_networks if family(law.label)}
     return {
         audit_id(trial, samples): trial
         for by_norms in first.values()
         for norms, trial in by_norms.items()
         if not any(set(norms) < set(other) for other in by_norms)
+        and (trial.law in with_networks or (family(trial.law.label), trial.dimension) not in drawn)
     }
 
 

@@ -85,11 +85,11 @@ def _with_draws(law: Mapping[str, Any], path: str, problems: list[str]) -> Mappi
     return rest
 
 
-def draws_of(law: Any, count: int) -> list[Any]:
-    """`law`, and count - 1 more draws of it, of the next seeds. Raises LawError where it has no
-    seed to be drawn again from, or where no seeds follow."""
+def draws_of(law: Any, count: int) -> Iterator[Any]:
+    """`law`, and count - 1 more draws of it, of the next seeds, made as they are asked for. Raises
+    LawError, at once, where it has no seed to be drawn again from, or where no seeds follow."""
     if count == 1:
-        return [law]
+        return iter([law])
     if not hasattr(law, "seed") or getattr(law, "sha256", None) is not None:
         raise LawError(
             f"draws: {law.label} has no seed that it could be drawn from again: remove draws, or "
@@ -97,7 +97,7 @@ def draws_of(law: Any, count: int) -> list[Any]:
         )
     if law.seed + count > MAXIMUM_SEED:
         raise LawError(f"draws: the seeds from {law.seed:,} on end before {count:,} draws")
-    return [law.model_copy(update={"seed": law.seed + i}) for i in range(count)]
+    return (law.model_copy(update={"seed": law.seed + i}) for i in range(count))
 
 
 def _count(law: Mapping[str, Any]) -> int:

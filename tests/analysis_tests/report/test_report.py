@@ -222,7 +222,7 @@ def test_trials_are_summarised_by_their_best_and_last_step(frame: pd.DataFrame) 
 
 @pytest.mark.usefixtures("fingerprints")
 def test_a_study_without_rates_or_results_still_has_a_report(
-    fingerprints: None, synthetic: ModuleType, tmp_path: Path
+    synthetic: ModuleType, tmp_path: Path
 ) -> None:
     one = synthetic.synthetic_table(
         synthetic.Grid(samples=(512,), widths=(4096,), step_sizes=(1.0,), seeds=1, kernel=False)

@@ -100,9 +100,7 @@ def test_what_diverged_was_tried(synthetic: ModuleType) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("fingerprints")
-def test_lines_are_said_once_and_stand_on_the_page(
-    fingerprints: None, synthetic: ModuleType, tmp_path: Path
-) -> None:
+def test_lines_are_said_once_and_stand_on_the_page(synthetic: ModuleType, tmp_path: Path) -> None:
     grid = synthetic.Grid(
         laws=("gaussian_mixture", "atoms"), seeds=2, samples=(64, 128, 256), recorded=12
     )

@@ -424,9 +424,7 @@ def test_mixed_sources_of_sigma2_are_told_apart() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("fingerprints")
-def test_the_page_holds_the_table_and_the_stops(
-    fingerprints: None, synthetic: ModuleType, tmp_path: Path
-) -> None:
+def test_the_page_holds_the_table_and_the_stops(synthetic: ModuleType, tmp_path: Path) -> None:
     frame = synthetic.synthetic_table(
         synthetic.Grid(samples=(64, 256, 1024), widths=(4096,), step_sizes=(1.0,), seeds=3)
     )

@@ -173,9 +173,7 @@ def test_budgets_are_powers_of_two_and_the_end() -> None:
 
 
 @pytest.mark.usefixtures("fingerprints")
-def test_the_page_shows_the_comparison_and_judges_no_rate(
-    fingerprints: None, tmp_path: Path
-) -> None:
+def test_the_page_shows_the_comparison_and_judges_no_rate(tmp_path: Path) -> None:
     evaluations, frame = table()
     page = write_report(
         tmp_path, Evaluation.unjudged(frame), "name: x", tuning=evaluations
