@@ -40,7 +40,7 @@ def measure(samples: int, beside: bool) -> dict[str, Any]:
     import numpy as np
 
     from trainers import TrialConfig
-    from trainers.kernel.limit import Reading, limit_columns
+    from trainers.kernel.limit import DataSet, Reading, limit_columns
     from trainers.kernel.reference import interpolation_error, kernel_columns
     from trainers.kernel.terms import KernelReference
     from trainers.problem.distributions import make_distribution
@@ -58,7 +58,7 @@ def measure(samples: int, beside: bool) -> dict[str, Any]:
 
     def limit(steps: int) -> list[Any]:
         reading = Reading(1.0, recorded_steps(steps, RECORDED))
-        return [own for (own,) in limit_columns(data, [[reading]] * count, evaluation)]
+        return [own for (own,) in limit_columns([DataSet(d, [reading]) for d in data], evaluation)]
 
     def other() -> Any:
         first, steps = data[0], recorded_steps(BESIDE, RECORDED)

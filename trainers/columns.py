@@ -84,6 +84,9 @@ IDENTITY_COLUMNS: tuple[Column, ...] = tuple(
             ("law_label", "string", "", "kind and parameters of the law"),
             ("dimension", "int", "1", "d"),
             ("samples", "int", "1", "N"),
+            ("copies", "int", "1", "M, noisy copies of each clean point; 0: fresh at every step"),
+            ("time_law", "string", "", "pi, the law of the training's times"),
+            ("weight", "string", "", "w(t), the weight of the training loss"),
             ("width", "float", "1", "m; inf: the kernel limit, without a network"),
             ("step_size", "float", "1", "eta"),
             ("steps", "int", "steps", "the last step asked for; null at infinite width"),
@@ -123,7 +126,13 @@ TRIAL_COLUMNS: tuple[Column, ...] = tuple(
                 "x^2",
                 "E||X_0 - f*||^2: the noise, all d",
             ),
-            ("noise_variance", "float", "x^2", "sigma^2, per coordinate: what stopping rules use"),
+            (
+                "noise_variance",
+                "float",
+                "x^2",
+                "sigma^2, per coordinate, under the training's times and weight: what stopping "
+                "rules use",
+            ),
             (
                 "noise_source",
                 "string",
@@ -238,9 +247,22 @@ STEP_COLUMNS: tuple[Column, ...] = tuple(
                 )
                 for i in range(1, TEST_GROUPS + 1)
             ],
-            ("train_loss", "float", "x^2", "L(W) = 1/(2N) sum ||f_W(z_j) - X_{0,j}||^2"),
+            ("train_loss", "float", "x^2", "L(W) = 1/(2N) sum w_j ||f_W(z_j) - X_{0,j}||^2"),
             ("holdout_loss", "float", "x^2", "the same mean on pairs that training never saw"),
             ("coupling", "float", "x^2", "E||f_W - f^K||^2"),
+            (
+                "memorizer_distance",
+                "float",
+                "x^2",
+                "E||f_W - f*_emp||^2: the distance to the memorizer",
+            ),
+            (
+                "generalization_gap",
+                "float",
+                "x^2",
+                "loss on fresh copies of held-out points less that of training points; null where "
+                "there are no copies",
+            ),
             ("label_mismatch", "float", "x^2", "E||f^K - f~^K||^2 at the largest R_H"),
             ("early_stopping", "float", "x^2", "E||f~^K - f_H||^2 at the largest R_H"),
             ("approximation", "float", "x^2", "E||f_H - f*||^2 at the largest R_H"),

@@ -13,14 +13,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from trainers.columns import ERROR_COLUMNS
-from trainers.kernel.coupling import CouplingOnDevice, CouplingOnHost
+from trainers.kernel.distances import DistancesOnDevice, DistancesOnHost, distances
 from trainers.kernel.reference import (
     KernelColumns,
     ReferenceCache,
@@ -36,9 +36,16 @@ from trainers.methods.load import trainer_of
 from trainers.network.batches import batches
 from trainers.network.gradient_descent import Record
 from trainers.problem.distributions import Distribution, make_distribution
-from trainers.problem.empirical_bayes import untrained_columns
+from trainers.problem.empirical_bayes import Untrained, untrained
 from trainers.problem.evaluation import EvaluationSet, Evaluator
-from trainers.problem.regression import Samples, draw_training_set
+from trainers.problem.regression import (
+    FreshRows,
+    Samples,
+    draw_training_set,
+    gap_features,
+    row_weights,
+    scaled,
+)
 from trainers.protocol import Task
 from trainers.registry import facts_of
 from trainers.trial import (
@@ -141,7 +148,8 @@ class _Shared:
         self._distributions: dict[str, Distribution] = {}
         self._evaluations: dict[str, EvaluationSet] = {}
         self._training: dict[str, Samples] = {}
-        self._untrained: dict[str, dict[str, float | None]] = {}
+        self._fresh: dict[str, FreshRows] = {}
+        self._untrained: dict[str, Untrained] = {}
 
     def distribution(self, config: TrialConfig) -> Distribution:
         if config.law_id not in self._distributions:
@@ -159,7 +167,7 @@ class _Shared:
     ) -> KernelColumns:
         """The kernel's columns of a trial: one decomposition serves the pack's whole data set, and
         one set of columns all widths at a step size that start from 0."""
-        evaluation, data = self.evaluation(config), self.training(config)
+        evaluation, data = self.evaluation(config), self.unit_rows(config)
         trajectory = _trajectory_key(config)
         if trajectory in self._columns:
             return self._columns[trajectory]
@@ -201,25 +209,45 @@ class _Shared:
             self._training[key] = draw_training_set(config, self.distribution(config))
         return self._training[key]
 
-    def untrained(self, config: TrialConfig, device: torch.device) -> dict[str, float | None]:
-        """What is possible without training, once for all trials on a data set."""
-        key = content_id([config.data_id, config.test_points])
+    def unit_rows(self, config: TrialConfig) -> Samples:
+        """The training set as rows of weight 1."""
+        data = self.training(config)
+        return scaled(data, row_weights(config, data))
+
+    def fresh(self, config: TrialConfig) -> FreshRows | None:
+        """The rows of every step, where they change: one object for all trials on a data set."""
+        if not config.fresh:
+            return None
+        key = content_id([config.data_id, config.bias])
+        if key not in self._fresh:
+            self._fresh[key] = FreshRows(config, self.training(config))
+        return self._fresh[key]
+
+    def gap(self, config: TrialConfig) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Features and labels of the fresh copies of training points behind the gap."""
+        return gap_features(config, self.training(config), self.evaluation(config).holdout)
+
+    def untrained(self, config: TrialConfig, device: torch.device) -> Untrained:
+        """What is possible without training, once for all trials on the same clean points."""
+        drawn = [config.samples, config.seed, config.study_seed, config.test_points]
+        key = content_id([config.law_id, config.diffusion.model_dump(), *drawn])
         if key not in self._untrained:
-            data, evaluation = self.training(config), self.evaluation(config)
-            self._untrained[key] = untrained_columns(data, evaluation, device)
+            points = self.training(config).x0[: config.samples]
+            self._untrained[key] = untrained(points, self.evaluation(config), device)
         return self._untrained[key]
 
 
 def _has_kernel(config: TrialConfig) -> bool:
     """Whether the kernel's columns are asked for beside a network, and mean something for its
     trainer."""
-    return config.kernel and not config.infinite and trainer_of(config).kernel_limit
+    return config.kernel_reference and trainer_of(config).kernel_limit
 
 
 def _evaluation_key(config: TrialConfig) -> str:
     """Content id of all that an evaluation set depends on."""
     sizes = [config.test_points, config.holdout_points, config.bias, config.study_seed]
-    return content_id([config.law_id, config.diffusion.model_dump(), *sizes])
+    training = [config.time_law, config.weight]  # whose noise it measures
+    return content_id([config.law_id, config.diffusion.model_dump(), *sizes, *training])
 
 
 def _reference_key(config: TrialConfig) -> str:
@@ -260,16 +288,20 @@ def _train_batch(
     each_step = [trainer.operations(c) for c in configs]
     per_step = sum(each_step)
     kernels = [shared.kernel(c, recorded, device) if _has_kernel(c) else None for c in configs]
-    untrained = [shared.untrained(c, device) for c in configs]
-    tasks = [_task(c, shared.training(c), s) for c, s in zip(configs, sets, strict=True)]
-    records = trainer.train(tasks, recorded, device, _ticker(should_stop))
-
-    coupled = _coupling(kernels, sets, device)
+    without = [shared.untrained(c, device) for c in configs]
+    records = trainer.train(
+        [_task(c, shared) for c in configs], recorded, device, _ticker(should_stop)
+    )
+    held_against = _HeldAgainst(
+        distances([k.test if k else None for k in kernels], sets, device),
+        distances([u.memorizer[None] for u in without], sets, device),
+        _gap_labels(configs, shared, device),
+    )
     started = time.perf_counter()
     rows: list[torch.Tensor] = []
     done = 0
     for record in records:
-        rows.append(_row(record, evaluator, coupled.at(len(rows), record.predictions)))
+        rows.append(_row(record, evaluator, held_against, len(rows)))
         if on_progress is not None and record.step > done:
             on_progress(per_step * (record.step - done))
             done = record.step
@@ -287,7 +319,7 @@ def _train_batch(
             kernel,
             {
                 **sets[b].values(),
-                **untrained[b],
+                **without[b].columns,
                 **(kernel.values if kernel else {}),
                 "seconds": seconds * each_step[b] / per_step,
                 "device": name,
@@ -299,8 +331,12 @@ def _train_batch(
     ]
 
 
-def _task(config: TrialConfig, data: Samples, evaluation: EvaluationSet) -> Task:
-    return Task(config, data.z, data.x0, evaluation.z)
+def _task(config: TrialConfig, shared: _Shared) -> Task:
+    data, points = shared.training(config), shared.evaluation(config).z
+    if config.gap_points:
+        points = np.concatenate([points, shared.gap(config)[0]])
+    weights = row_weights(config, data)
+    return Task(config, data.z, data.x0, points, weights, shared.fresh(config))
 
 
 def _ticker(should_stop: Callable[[], bool] | None) -> Callable[[], None]:
@@ -328,22 +364,44 @@ SERIES: tuple[str, ...] = (
 )
 """Columns that training itself measures, in the order of `_row`."""
 
+HELD_AGAINST: tuple[str, ...] = ("memorizer_distance", "generalization_gap", "coupling")
+"""Columns of networks held against something else, in the order of `_row`."""
 
-def _coupling(
-    kernels: Sequence[KernelColumns | None], sets: Sequence[EvaluationSet], device: torch.device
-) -> CouplingOnHost | CouplingOnDevice:
-    if device.type == "cpu":
-        return CouplingOnHost(kernels, sets)
-    return CouplingOnDevice(kernels, sets, device)
+Distances = DistancesOnHost | DistancesOnDevice
 
 
-def _row(record: Record, evaluator: Evaluator, coupling: torch.Tensor) -> torch.Tensor:
-    """[B, C] float64, on the device: SERIES, the coupling, and the step of divergence or -1."""
+@dataclass(frozen=True)
+class _HeldAgainst:
+    """What a batch's networks are held against; gap_labels [B, d, n] on the device, or None."""
+
+    kernel: Distances
+    memorizer: Distances
+    gap_labels: torch.Tensor | None
+
+
+def _gap_labels(
+    configs: Sequence[TrialConfig], shared: _Shared, device: torch.device
+) -> torch.Tensor | None:
+    if not configs[0].gap_points:
+        return None
+    labels = np.stack([shared.gap(c)[1].T for c in configs])
+    return torch.as_tensor(labels).to(device)
+
+
+def _row(record: Record, evaluator: Evaluator, against: _HeldAgainst, index: int) -> torch.Tensor:
+    """[B, C] float64, on the device: SERIES, HELD_AGAINST, and the step of divergence or -1."""
     errors, holdout = evaluator.measure(record.predictions)
     unknown = torch.full_like(holdout, math.nan)
+    gap = unknown
+    if against.gap_labels is not None:
+        labels = against.gap_labels
+        copies = record.predictions[:, :, -labels.shape[2] :].double()
+        gap = holdout - (copies - labels).square().sum(1).mean(1) / 2
     others = [holdout, record.train_loss, record.displacement, record.flipped_fraction]
-    columns = [*(unknown if v is None else v.double() for v in others), coupling]
-    columns.append(record.diverged_step.to(coupling))
+    columns = [unknown if v is None else v.double() for v in others]
+    columns.append(against.memorizer.at(index, record.predictions))
+    columns += [gap, against.kernel.at(index, record.predictions)]
+    columns.append(record.diverged_step.to(gap))
     return torch.cat([errors, torch.stack(columns, 1)], 1)
 
 
@@ -355,9 +413,14 @@ def _trajectory(
     kernel: KernelColumns | None,
     values: Mapping[str, float | str | None],
 ) -> Trajectory:
-    measured = {name: table[:, c] for c, name in enumerate(SERIES)}
+    names = SERIES + HELD_AGAINST
+    measured = {name: table[:, c] for c, name in enumerate(names)}
     if kernel:
-        measured |= {"coupling": table[:, len(SERIES)], **kernel.series}
+        measured |= kernel.series
+    else:
+        del measured["coupling"]
+    if not config.gap_points:
+        del measured["generalization_gap"]
     diverged_step = int(table[-1, -1])
     series: dict[str, list[float | None]] = {
         name: [v if math.isfinite(v) else None for v in column.tolist()]

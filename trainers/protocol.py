@@ -7,11 +7,16 @@ the same recorded steps.
 | symbol | name           | shape         | meaning                                              |
 |--------|----------------|---------------|------------------------------------------------------|
 | B      |                |               | tasks of one call                                    |
-| z_j    | z              | [N, k]        | features (x, t - T_0, 1), or (x, t - T_0) (no bias)  |
-| X_0,j  | x0             | [N, d]        | labels                                               |
-|        | z_eval         | [n, k]        | points where predictions are recorded                |
-| f(z)   | predictions    | [B, d, n]     | at z_eval: estimates of E[X_0 | X_t]                 |
-| L      | train_loss     | [B]           | 1/(2N) sum_j ||f(z_j) - X_{0,j}||^2, over all N      |
+| z_j    | z              | [n, k]        | features (x, t - T_0, 1), or (x, t - T_0) (no bias)  |
+| X_0,j  | x0             | [n, d]        | labels                                               |
+| w_j    | weights        | [n]           | weights of the loss, None where all are 1            |
+|        | z_eval         | [n_eval, k]   | points where predictions are recorded                |
+| f(z)   | predictions    | [B, d, n_eval]| at z_eval: estimates of E[X_0 | X_t]                 |
+| L      | train_loss     | [B]           | 1/(2n) sum_j w_j ||f(z_j) - X_{0,j}||^2, over all n  |
+
+n is N, or N M where every clean point has M noisy copies. With `copies: fresh` the rows change with
+every step, and `Task.rows` gives them; weights other than 1 come with the spec's `weight`. A
+trainer says in `handles` which of the two it follows; trials that ask it for more fail.
 
 A **step** is one update of the weights, of whatever method; `recorded` and tau count them.
 Effective time is eta tau, the sum of the step sizes. For full-batch descent that is the kernel's
@@ -32,11 +37,12 @@ from numpy.typing import NDArray
 from trainers.errors import TrainerError
 from trainers.network.gradient_descent import Problem, Record
 from trainers.network.passes import initial_weights
+from trainers.problem.regression import FreshRows, Rows
 from trainers.trial import TrialConfig
 
 Array = NDArray[np.float64]
 
-__all__ = ["Record", "Task", "Trainer", "TrainerError"]
+__all__ = ["Record", "Rows", "Task", "Trainer", "TrainerError"]
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,21 @@ class Task:
     z: Array
     x0: Array
     z_eval: Array
+    weights: Array | None = None
+    fresh: FreshRows | None = None
+
+    def rows(self, step: int) -> Rows:
+        """The rows of gradient step `step`, from 0: z, x0 and weights, unless they are fresh."""
+        if self.fresh is None:
+            return Rows(self.z, self.x0, self.weights)
+        return self.fresh.at(step)
 
     def problem(self) -> Problem:
-        """The same with the paper's network at tau = 0."""
+        """The same with the paper's network at tau = 0, and rows of weight 1 (`time_law`)."""
         w, a = initial_weights(self.config)
-        return Problem(self.z, self.x0, w, a, self.z_eval, self.config.step_size)
+        z, x0 = self.rows(0).scaled()
+        renewed = None if self.fresh is None else lambda step: self.rows(step).scaled()
+        return Problem(z, x0, w, a, self.z_eval, self.config.step_size, renewed)
 
 
 @runtime_checkable
@@ -60,7 +76,8 @@ class Trainer(Protocol):
     calls.
 
     kernel_limit: whether the wide network at time eta tau is kernel gradient descent, so that the
-    kernel columns (coupling, ...) mean something.
+    kernel columns (coupling, ...) mean something. It may have `handles`, a tuple of "weight" and
+    "fresh": see this module's text.
     """
 
     kernel_limit: bool

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainSerializer, SerializationInfo, WrapValidator
 
@@ -31,6 +31,23 @@ def _plain(width: Any, info: SerializationInfo) -> Any:
 
 Width = Annotated[Size, WrapValidator(_or_infinite), PlainSerializer(_plain)]
 """m: a whole number, or the float inf, which is the kernel limit (TrialConfig.infinite)."""
+FRESH = "fresh"
+"""Of `copies`: new times and noise at every step."""
+
+
+def _or_fresh(value: Any, validated: Callable[[Any], int]) -> Any:
+    return FRESH if value == FRESH else validated(value)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+Copies = Annotated[int, Field(ge=1, le=2**20), WrapValidator(_or_fresh), PlainSerializer(_as_it_is)]
+"""M: noisy copies of each clean point, or `fresh`."""
+TimeLaw = Literal["uniform", "log_uniform", "log_snr", "log_normal"]
+Weight = Literal["x0", "score", "eps", "v", "min_snr"]
+"""See trainers.problem.time_law."""
 Dimension = Annotated[int, Field(ge=1, le=2**20)]
 Steps = Annotated[int, Field(ge=1, le=MAXIMUM_STEPS)]
 """Steps take time, not memory: the plan says how much."""

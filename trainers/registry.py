@@ -37,7 +37,7 @@ class Sizes(Protocol):
     """The sizes that costs follow from; a TrialConfig has them."""
 
     @property
-    def samples(self) -> int: ...
+    def rows(self) -> int: ...
     @property
     def width(self) -> int: ...
     @property
@@ -63,7 +63,7 @@ def _network_operations(samples: int, sizes: Sizes) -> int:
 
 
 def _full_batch_operations(sizes: Sizes) -> int:
-    return _network_operations(sizes.samples, sizes)
+    return _network_operations(sizes.rows, sizes)
 
 
 def _minibatch_operations(sizes: Sizes) -> int:

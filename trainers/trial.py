@@ -6,7 +6,8 @@ Symbols, as everywhere in the project:
 | symbol | name here        | meaning                                   | unit          |
 |--------|------------------|-------------------------------------------|---------------|
 | d      | law.dimension    | dimension of X_0                          | 1             |
-| N      | samples          | training triples (t, X_0, X_t)            | 1             |
+| N      | samples          | clean training points X_0                 | 1             |
+| M      | copies           | noisy copies (t, X_t) of each, or fresh   | 1             |
 | m      | width            | hidden neurons; inf: the kernel limit     | 1             |
 | eta    | step_size        | step size of L(W) with its 1/N            | 1             |
 | tau    | step             | gradient steps taken                      | steps         |
@@ -33,6 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from trainers.columns import TIME_BINS
 from trainers.ranges import (
     MAXIMUM_STEPS,
+    Copies,
     Dimension,
     HoldoutPoints,
     Norm,
@@ -44,6 +46,8 @@ from trainers.ranges import (
     StepSize,
     TestPoints,
     Time,
+    TimeLaw,
+    Weight,
     Width,
 )
 from trainers.registry import DESCENT, KERNEL_LIMIT, TRAINERS, facts_of
@@ -229,13 +233,23 @@ _CUSTOM = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
 
 
 LIMIT_TIME = 1e4
-"""Effective time at which trials of infinite width end, or N where that is more: best times grow
+"""Effective time at which trials of infinite width end, or N M where that is more: best times grow
 more slowly than N (docs/theory.md, section 7)."""
+
+UNSAID: dict[str, str | int] = {
+    "trainer": DESCENT,
+    "copies": 1,
+    "time_law": "uniform",
+    "weight": "x0",
+}
+"""Fields and the values that content ids leave unsaid: results are older than the choice."""
 
 
 class TrialConfig(_Frozen):
     """Everything that decides a trial's numbers, and nothing else.
 
+    copies, time_law and weight say which rows and which loss the network is trained with
+    (docs/theory.md, section 12); errors are measured under one law of t whatever they are.
     width = inf is the kernel limit of full-batch descent from 0: no network, all in float64, as far
     in effective time as LIMIT_TIME. So `steps`, `precision`, `kernel` and `trainer` are not the
     caller's: whatever was given, they are what they must be; steps follow from eta and N, and of
@@ -258,6 +272,9 @@ class TrialConfig(_Frozen):
     precision: Literal["float32", "float64"] = "float32"
     kernel: bool = True
     norms: tuple[Norm, ...] = ()
+    copies: Copies = 1
+    time_law: TimeLaw = "uniform"
+    weight: Weight = "x0"
     trainer: str = DESCENT
     trainer_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
@@ -300,7 +317,12 @@ class TrialConfig(_Frozen):
                 f"width = inf is the limit of full-batch descent, not of trainer: {self.trainer}: "
                 f"use trainer: {DESCENT}, or leave inf out of width"
             )
-        steps = max(LIMIT_TIME, self.samples) / self.step_size
+        if self.fresh:
+            raise ValueError(
+                "width = inf is descent on a fixed training set, and copies: fresh has none: give "
+                "copies a number, or leave inf out of width"
+            )
+        steps = max(LIMIT_TIME, self.rows) / self.step_size
         return {
             "width": math.inf,
             "steps": int(min(max(math.floor(steps), 1), MAXIMUM_STEPS)),
@@ -314,6 +336,39 @@ class TrialConfig(_Frozen):
     def infinite(self) -> bool:
         """Whether there is no network: width = inf."""
         return math.isinf(self.width)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether every step has new times and noise."""
+        return isinstance(self.copies, str)
+
+    @property
+    def rows(self) -> int:
+        """Rows (t, X_0, X_t) of a step: N M, or N where they are fresh."""
+        return self.samples * (1 if self.fresh else int(self.copies))
+
+    @property
+    def kernel_reference(self) -> bool:
+        """Whether the columns of kernel descent are measured beside a network: where they are asked
+        for, and the rows stay the same. Its trainer has a say too."""
+        return self.kernel and not self.infinite and not self.fresh
+
+    @property
+    def gap_points(self) -> int:
+        """Points at which the generalization gap is measured beside the held-out ones: fresh copies
+        of training points, where there are copies at all."""
+        return self.holdout_points if self.copies != 1 else 0
+
+    @property
+    def evaluated_points(self) -> int:
+        """Points at which the network is evaluated at every recorded step."""
+        return self.test_points + self.holdout_points + self.gap_points
+
+    @property
+    def data_key(self) -> tuple[object, ...]:
+        """What trials on one training set have in common; see `data_id`."""
+        noise = (self.copies, self.time_law, self.weight)
+        return (self.law, self.diffusion, self.samples, *noise, self.seed, self.study_seed)
 
     def changed(self, **fields: Any) -> TrialConfig:
         """The same trial with other values of `fields`, validated. (`model_copy` would do neither
@@ -351,13 +406,13 @@ class TrialConfig(_Frozen):
         return float(facts_of(self.trainer).operations(self) * self.steps)
 
     def identity(self) -> dict[str, Any]:
-        """The JSON data that the content id hashes. The default trainer stays unsaid, so that the
-        ids of results older than the choice of a trainer hold."""
+        """The JSON data that the content id hashes."""
         full = self.model_dump(mode="json")
         if self.infinite:
             del full["steps"]  # they follow from the others
-        if self.trainer == DESCENT:
-            del full["trainer"]
+        for name, unsaid in UNSAID.items():
+            if full[name] == unsaid:
+                del full[name]
         if self.trainer_sha256 is None:
             del full["trainer_sha256"]
         return {**full, "law": self.law.identity(), "numerics": NUMERICS_VERSION}
@@ -386,9 +441,9 @@ class TrialConfig(_Frozen):
     @cached_property
     def data_id(self) -> str:
         """Content id of the training set: shared by trials that differ in m, eta and network."""
-        keys = ("diffusion", "samples", "seed", "study_seed", "numerics")
-        identity = self.identity()
-        return content_id({"law": identity["law"], **{k: identity[k] for k in keys}})
+        drawn = ("law", "diffusion", "samples", "seed", "study_seed", "numerics")
+        keys = {*drawn, "copies", "time_law", "weight"}
+        return content_id({k: v for k, v in self.identity().items() if k in keys})
 
 
 def recorded_steps(steps: int, count: int) -> list[int]:

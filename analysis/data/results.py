@@ -16,8 +16,7 @@ from analysis.data.files import open_file
 from analysis.data.mlflow_view import load_view
 from analysis.data.schema import COMPILED_OF, SCHEMA, ResultsError, listed, opened, read_parquet
 from trainers.columns import COLUMNS
-from trainers.registry import DESCENT
-from trainers.trial import TrialStatus, content_id
+from trainers.trial import UNSAID, TrialStatus, content_id
 
 SORT_KEYS = (
     "law_id", "dimension", "samples", "width", "step_size", "seed", "trial_id", "step",
@@ -69,8 +68,9 @@ def is_tracking_uri(source: str) -> bool:
 def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` with every column of the schema and its type, each trial once, sorted."""
     frame = frame.reindex(columns=SCHEMA.names)
-    # Files older than the choice of a trainer lack the column: all of their trials are descent.
-    frame["trainer"] = frame["trainer"].fillna(DESCENT)
+    # Files older than a choice lack its column: all of their trials are of what stays unsaid.
+    for name, unsaid in UNSAID.items():
+        frame[name] = frame[name].fillna(unsaid)
     for column in COLUMNS:
         values = frame[column.name]
         complete = not values.isna().any()

@@ -20,14 +20,17 @@ SYMBOLS = {"samples": "N", "width": "m", "step_size": "η"}
 PLAIN = {**SYMBOLS, "t_min": "T₀", "norm": "R_H", "index": "i"}
 """The axes of curves in running text."""
 MATH = {"samples": "$N$", "width": "$m$", "step_size": r"$\eta$"}
+NOISE = ("copies", "time_law", "weight")
+"""The noise that training adds to the clean points, and how its loss weighs it."""
+
 SETTING = [
     "law_id", "dimension", "initialisation", "feature_bias", "t_min", "t_max", "schedule",
-    "precision", "steps", "trainer",
+    "precision", "steps", "trainer", *NOISE,
 ]  # fmt: skip
 _NAMES = {
     "initialisation": "initialisation", "feature_bias": "bias feature", "t_min": "T₀",
     "t_max": "T", "schedule": "schedule", "precision": "precision", "steps": "steps",
-    "trainer": "trainer",
+    "trainer": "trainer", "copies": "noise copies", "time_law": "times", "weight": "loss weight",
 }  # fmt: skip
 _OF_THE_LIMIT = ("precision", "steps", "trainer")
 """What infinite width decides: trials of that width are a setting of their own."""
@@ -132,7 +135,9 @@ def settings(frame: pd.DataFrame | Table) -> list[Setting]:
         law, d, law_id = str(first["law"]), int(first["dimension"]), str(first["law_id"])
         limit = bool(np.isinf(first["width"]))
         extra = "".join(
-            f", {_NAMES[v]} = {first[v]}" for v in varying if not (limit and v in _OF_THE_LIMIT)
+            f", {_NAMES[v]} = {_shown(v, first[v])}"
+            for v in varying
+            if not (limit and v in _OF_THE_LIMIT)
         )
         extra = ", infinite width" + extra if limit else extra
         # A table may come from anybody: no text of its leads out of the folder.
@@ -145,6 +150,10 @@ def settings(frame: pd.DataFrame | Table) -> list[Setting]:
         found.append(Setting(label, stem, law, law_id, d, table.take(rows.index.to_numpy())))
     found.sort(key=lambda s: (s.law, s.dimension, s.stem))
     return [replace(s, audited_in=_audited_in(s, found)) for s in found]
+
+
+def _shown(name: str, value: object) -> str:
+    return "fresh" if name == "copies" and value == 0 else str(value)
 
 
 def _audited_in(setting: Setting, all_settings: Sequence[Setting]) -> str:

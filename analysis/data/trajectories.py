@@ -185,7 +185,7 @@ def per_trial(table: Trials) -> dict[Quantity, tuple[Array, NDArray[np.bool_]]]:
     best_time, best_error, censored = best(time, series["score_error"])
     chosen, _error, select_censored = best(time, series["score_error_select"])
     kernel_time, kernel_error, kernel_censored = best(time, series["kernel_score_error"])
-    noise_level = numbers(table.rows, "posterior_variance") / 2
+    noise_level = numbers(table.rows, "noise_variance") * numbers(table.rows, "dimension") / 2
     # Written so that an unknown noise level counts as not interpolated.
     still_stopped = ~(_final(series["train_loss"]) <= INTERPOLATED * noise_level)
     never_stopped = numbers(table.rows, "interpolation_error")

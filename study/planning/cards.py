@@ -47,4 +47,4 @@ def _arithmetic_seconds(trial: TrialConfig, speeds: Speeds) -> float:
 
 def _by_size(trials: list[TrialConfig]) -> Iterable[TrialConfig]:
     """One trial of each size."""
-    return {(t.samples, t.width, t.dimension, t.recorded): t for t in trials}.values()
+    return {(t.rows, t.width, t.dimension, t.recorded): t for t in trials}.values()

@@ -42,6 +42,9 @@ LIMIT_PRODUCTS = 24
 EIGH_OPERATIONS = 10.0
 """A float64 eigh takes as long as this many N^3 operations of a matrix product."""
 
+FRESH_SECONDS, FRESH_STEP = 2.5e-8, 6e-5
+"""To draw a number of fresh noise, with what is made of it, and for each data set a step."""
+
 THIN = 1.5
 """The kernel's matrices are long and thin, and float64 products of such take this much longer."""
 
@@ -131,10 +134,10 @@ def seconds_of(trials: Sequence[TrialConfig], speeds: Speeds) -> float:
 
 def _batch_seconds(batch: Sequence[TrialConfig], speeds: Speeds) -> float:
     first, count = batch[0], len(batch)
-    n, m = max(t.samples for t in batch), max(t.width for t in batch)
+    n, m = max(t.rows for t in batch), max(t.width for t in batch)
     k, d = first.features, first.dimension
     recorded = min(first.recorded, first.steps + 1)
-    evaluated = first.test_points + first.holdout_points
+    evaluated = first.evaluated_points
     full_batch = facts_of(first.trainer).full_batch
     fused = full_batch and k + d <= FUSED_MAX_FEATURES
     if full_batch:
@@ -144,13 +147,18 @@ def _batch_seconds(batch: Sequence[TrialConfig], speeds: Speeds) -> float:
     # The flips of activations are counted against W(0): two more passes of the first layer.
     counted = 2 * m * ((k + d) * evaluated + 2 * k * n)
     operations = trained + float(count * recorded * counted)
+    fresh = 0.0
+    if first.fresh:
+        drawn = {(*t.data_key, t.bias): t.samples * (1 + d) for t in batch}
+        fresh = first.steps * (FRESH_SECONDS * sum(drawn.values()) + len(drawn) * FRESH_STEP)
     rate = (speeds.fused if fused else speeds.matmul) / (2 if first.precision == "float64" else 1)
-    return operations / rate + first.steps * speeds.step + recorded * count * speeds.record
+    trained_in = operations / rate + first.steps * speeds.step
+    return trained_in + recorded * count * speeds.record + fresh
 
 
 def has_kernel(trial: TrialConfig) -> bool:
     """Whether a network has a kernel reference: asked for, and its trainer has a kernel limit."""
-    return trial.kernel and not trial.infinite and facts_of(trial.trainer).kernel_limit
+    return trial.kernel_reference and facts_of(trial.trainer).kernel_limit
 
 
 def _data_sets(trials: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
@@ -164,9 +172,7 @@ def _limits(trials: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
 
 
 def _by_data_set(trials: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
-    return grouped(
-        trials, lambda t: (t.law, t.diffusion, t.samples, t.seed, t.study_seed, t.bias, t.norms)
-    )
+    return grouped(trials, lambda t: (*t.data_key, t.bias, t.norms))
 
 
 def untrained_work(trial: TrialConfig) -> float:
@@ -180,7 +186,7 @@ def kernel_work(data_set: Sequence[TrialConfig]) -> tuple[float, float]:
     decomposition, the columns of each trajectory (step size), the never-stopped limit, and f_H
     at the data; f_H itself is found once a law."""
     t = data_set[0]
-    n, evaluated = t.samples, t.test_points + t.holdout_points
+    n, evaluated = t.rows, t.test_points + t.holdout_points
     labels = t.dimension * (2 + len(t.norms))
     edge = TILE["cpu"]
     rows, points = (math.ceil(x / edge) * edge for x in (n, evaluated))
@@ -217,7 +223,7 @@ def limit_work(data_set: Sequence[TrialConfig]) -> tuple[float, float]:
     """Kernel entries and float64 operations of one data set's trials of infinite width: its
     decomposition, the read-out of each step size, the never-stopped limit, and f_H at the data."""
     t = data_set[0]
-    n, evaluated = t.samples, t.test_points + t.holdout_points
+    n, evaluated = t.rows, t.evaluated_points
     labels = t.dimension * (2 + len(t.norms))
     rows = t.recorded * labels
     gram, at_points = float(n * n), float(n * evaluated)

@@ -47,7 +47,7 @@ def memory_of(trials: Sequence[TrialConfig]) -> int:
     evaluated = sum(
         (t.test_points + t.holdout_points) * (t.features + 4 * t.dimension) for t in sets
     )
-    data = {(t.law, t.samples, t.seed): t.samples * (t.features + 2 * t.dimension) for t in trials}
+    data = {t.data_key: t.rows * (t.features + 2 * t.dimension) for t in trials}
     kernels = [t for t in trials if has_kernel(t)]
     compiled = kernels or any(t.infinite for t in trials)
     eager = not compiled and all(t.features + t.dimension > FUSED_MAX_FEATURES for t in trials)
@@ -69,7 +69,7 @@ def _law_values(law: Law) -> int:
 
 
 def _batch_bytes(batch: Sequence[TrialConfig]) -> int:
-    n, m = max(t.samples for t in batch), max(t.width for t in batch)
+    n, m = max(t.rows for t in batch), max(t.width for t in batch)
     return len(batch) * bytes_of_trial(batch[0], n, m)
 
 
@@ -78,20 +78,20 @@ def _kernel_bytes(trials: Sequence[TrialConfig]) -> int:
     trajectories: dict[object, TrialConfig] = {}
     for t in trials:
         own = t.trial_id if t.initialisation == "plain" else ""
-        key = (t.law, t.diffusion, t.samples, t.seed, t.bias, t.norms, t.step_size, t.steps, own)
+        key = (*t.data_key, t.bias, t.norms, t.step_size, t.steps, own)
         trajectories[key] = t
     values = sum(t.recorded * t.test_points * t.dimension for t in trajectories.values())
     waiting: dict[object, list[TrialConfig]] = {}
     for t in trajectories.values():
-        waiting.setdefault((t.law, t.diffusion, t.samples, t.seed, t.bias), []).append(t)
+        waiting.setdefault((*t.data_key, t.bias), []).append(t)
     kept = sum(_reference_values(group[0]) for group in waiting.values() if len(group) > 1)
     return 8 * (values + kept + max(map(_working_values, trials), default=0))
 
 
 def _reference_values(t: TrialConfig) -> int:
     labels = t.dimension * (2 + len(t.norms))
-    full = t.samples <= EIGEN_SAMPLES
-    basis = t.samples if full else min(t.samples, (LANCZOS_PRODUCTS - 2) * labels)
+    full = t.rows <= EIGEN_SAMPLES
+    basis = t.rows if full else min(t.rows, (LANCZOS_PRODUCTS - 2) * labels)
     evaluated = t.test_points + t.holdout_points
     return evaluated * (basis + t.features + t.dimension * len(t.norms))
 
@@ -101,8 +101,8 @@ def _working_values(t: TrialConfig) -> int:
     Krylov basis, and the predictions of all labels at all recorded steps, four times over."""
     labels = t.dimension * (2 + len(t.norms))
     evaluated = t.test_points + t.holdout_points
-    gram = t.samples**2 if t.samples <= max(STORED_SAMPLES, INTERPOLATION_SAMPLES) else 0
-    krylov = t.samples * (LANCZOS_PRODUCTS + 2) * labels if t.samples > EIGEN_SAMPLES else gram
+    gram = t.rows**2 if t.rows <= max(STORED_SAMPLES, INTERPOLATION_SAMPLES) else 0
+    krylov = t.rows * (LANCZOS_PRODUCTS + 2) * labels if t.rows > EIGEN_SAMPLES else gram
     read = 4 * t.recorded * labels * evaluated
     return gram + krylov + read + _reference_values(t)
 
@@ -112,8 +112,8 @@ def _limit_values(t: TrialConfig) -> int:
     or the Krylov basis, kappa(points, Z) or the basis there, and the predictions with what is made
     of them; small data sets by the tile."""
     labels = t.dimension * (2 + len(t.norms))
-    evaluated = t.test_points + t.holdout_points
-    n, stacked = t.samples, t.samples <= STACKED_SAMPLES
+    evaluated = t.evaluated_points
+    n, stacked = t.rows, t.rows <= STACKED_SAMPLES
     n = max(n, TILE["cpu"]) if stacked else n
     basis = n if stacked else min(n, limit_products(n) * labels)
     gram = 3 * n**2 if n <= max(STORED_SAMPLES, INTERPOLATION_SAMPLES) else 0
@@ -123,22 +123,26 @@ def _limit_values(t: TrialConfig) -> int:
 def refuse_what_does_not_fit(trials: Sequence[TrialConfig], machine: float) -> None:
     """Raises SpecError for the largest of `trials` that holds more than the `machine`'s bytes, and
     names the sizes that make it large. Allocates nothing."""
-    sizes = {(t.law, t.samples, t.width, t.steps, t.trainer, t.norms): t for t in trials}.values()
+    by_size = {
+        (t.law, t.samples, t.copies, t.width, t.steps, t.trainer, t.norms): t for t in trials
+    }
+    sizes = by_size.values()
     largest = max(sizes, key=lambda t: memory_of([t]), default=None)
     if largest is None or (held := memory_of([largest])) <= machine:
         return
     law = largest.law.inner if isinstance(largest.law, Subspace) else largest.law
+    rows = "samples" if largest.rows == largest.samples else "samples x copies"
     points = {
         "law.dimension": largest.dimension,
         "law.components": getattr(law, "components", 0),
         "law.count": getattr(law, "count", 0),
-        "samples": largest.samples,
+        rows: largest.rows,
         "width": 0 if largest.infinite else largest.width,
         "test_points": largest.test_points,
         "holdout_points": largest.holdout_points,
         "recorded": min(largest.recorded, largest.steps + 1),
     }
-    typical = {"law.dimension": 8, "samples": 4096, "width": 4096, "test_points": 2048}
+    typical = {"law.dimension": 8, rows: 4096, "width": 4096, "test_points": 2048}
     typical |= {"holdout_points": 1024, "recorded": 40}
     by_excess = sorted(points, key=lambda name: -points[name] / typical.get(name, 1024))
     lighter = memory_of([largest.changed(kernel=False, norms=())])

@@ -272,8 +272,13 @@ def makespan(costs: Sequence[float], workers: int) -> float:
 
 
 def families(trials: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
-    """The trials of every (law, diffusion, N, study seed), those of infinite width apart."""
-    return grouped(trials, lambda t: (t.law, t.diffusion, t.samples, t.study_seed, t.infinite))
+    """The trials whose data differ in the seed alone, those of infinite width apart."""
+    return grouped(
+        trials,
+        lambda t: (
+            t.law, t.diffusion, t.samples, t.copies, t.time_law, t.weight, t.study_seed, t.infinite,
+        ),
+    )  # fmt: skip
 
 
 def _split(

@@ -13,6 +13,7 @@ from trainers.problem import diffusion as forward
 from trainers.problem.atoms_file import AtomsFile
 from trainers.problem.distributions import make_distribution
 from trainers.problem.regression import features, stream
+from trainers.problem.time_law import sample_times, weight
 from trainers.trial import TrialConfig
 
 SAMPLES = 2048
@@ -28,17 +29,28 @@ def stability_limit(
 ) -> float:
     """2N / lambda_max(K), estimated from SAMPLES draws of the trial's law, whatever its own N.
 
-    K is the kernel matrix (docs/theory.md, section 4); descent on the kernel diverges above it.
+    K is the kernel matrix (docs/theory.md, section 4) of rows drawn and weighted as in training;
+    descent on the kernel diverges above it.
     points: of laws from files, as `make_distribution` takes them.
     """
     rng = stream("stability", config.law.identity())
-    t = forward.sample_times(config.diffusion, SAMPLES, rng)
+    t = sample_times(config, SAMPLES, rng)
     x0 = make_distribution(config.law, points).sample(SAMPLES, rng)
     x = forward.forward_sample(config.diffusion, x0, t, rng)
     z = features(x, t, config.diffusion.t_min, config.bias)
+    if config.weight != "x0":
+        process = config.diffusion
+        w = weight(config.weight, forward.alpha(process, t), forward.h(process, t))
+        z = np.sqrt(w)[:, None] * z
     # v0: ARPACK would draw its first vector from numpy's global state.
     largest = eigsh(_kernel(z), k=1, v0=np.ones(SAMPLES), return_eigenvectors=False)
     return float(2 * SAMPLES / largest[0])
+
+
+def _noise(trial: TrialConfig) -> str:
+    given = {"time_law": trial.time_law, "weight": trial.weight}
+    usual = {"time_law": "uniform", "weight": "x0"}
+    return "".join(f", {name}: {value}" for name, value in given.items() if value != usual[name])
 
 
 def _kernel(z: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -58,7 +70,7 @@ def stability_warnings(
     points = {sha256: file.points for sha256, file in (files or {}).items()}
     largest: dict[object, TrialConfig] = {}
     for trial in trials:
-        key = (trial.law, trial.diffusion, trial.bias)
+        key = (trial.law, trial.diffusion, trial.bias, trial.time_law, trial.weight)
         if key not in largest or trial.step_size > largest[key].step_size:
             largest[key] = trial
     ranked = sorted(largest.values(), key=lambda trial: -trial.step_size)
@@ -76,7 +88,7 @@ def stability_warnings(
         if trial.step_size > limit:
             messages.append(
                 f"step_size = {trial.step_size:g} is above the stability limit 2N/lambda_max = "
-                f"{limit:.3g} of {trial.law.label} (d = {trial.dimension}): expect trials to "
-                "diverge; they are recorded as diverged"
+                f"{limit:.3g} of {trial.law.label} (d = {trial.dimension}{_noise(trial)}): expect "
+                "trials to diverge; they are recorded as diverged"
             )
     return messages

@@ -11,7 +11,19 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from trainers.ranges import Dimension, Norm, Scale, Size, Steps, StepSize, Time, Width
+from trainers.ranges import (
+    Copies,
+    Dimension,
+    Norm,
+    Scale,
+    Size,
+    Steps,
+    StepSize,
+    Time,
+    TimeLaw,
+    Weight,
+    Width,
+)
 
 AXES = (
     "samples",
@@ -21,6 +33,9 @@ AXES = (
     "bias",
     "dimension",
     "t_min",
+    "copies",
+    "time_law",
+    "weight",
     "steps",
     "trainer",
 )
@@ -59,6 +74,9 @@ class Axes(Section):
     bias: Values[bool] | None = None
     dimension: Values[Dimension] | None = None
     t_min: Values[Time] | None = None
+    copies: Values[Copies] | None = None
+    time_law: Values[TimeLaw] | None = None
+    weight: Values[Weight] | None = None
     steps: Values[Steps] | None = None
     trainer: Values[str] | None = None
 

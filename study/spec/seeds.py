@@ -70,6 +70,8 @@ class SeedsSection(Section):
         limits: dict[str, TrialConfig] = {}
         if self.kernel is not None:
             for point in points:
+                if point.fresh:  # no fixed rows, no limit
+                    continue
                 limit = _limit_of(point)
                 limits.setdefault(limit.point_id, limit)
         unique: dict[str, TrialConfig] = {}

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from trainers import TrialConfig, TrialStatus, train_pack
 from trainers.columns import ERROR_COLUMNS
@@ -13,9 +14,9 @@ from trainers.network.batches import batches
 from trainers.network.passes import initial_weights
 from trainers.pack import SERIES, PackStopped
 from trainers.problem.distributions import make_distribution
-from trainers.problem.empirical_bayes import untrained_columns
+from trainers.problem.empirical_bayes import Untrained, untrained
 from trainers.problem.evaluation import EvaluationSet
-from trainers.problem.regression import Samples, draw_holdout_set, draw_training_set
+from trainers.problem.regression import draw_holdout_set, draw_training_set
 from trainers.problem.test_points import draw_test_set, time_weights
 from trainers.trial import recorded_steps
 
@@ -183,14 +184,15 @@ def test_what_is_possible_without_training_is_one_a_data_set(
     those of a trial alone."""
     law = make_distribution(config().law)
     evaluation = EvaluationSet.draw(config(), law)
-    expected = untrained_columns(draw_training_set(config(), law), evaluation, torch.device("cpu"))
+    points = draw_training_set(config(), law).x0
+    expected = untrained(points, evaluation, torch.device("cpu")).columns
     sizes: list[int] = []
 
-    def counted(data: Samples, *others: Any) -> dict[str, float | None]:
-        sizes.append(len(data))
-        return untrained_columns(data, *others)
+    def counted(points: NDArray[np.float64], *others: Any) -> Untrained:
+        sizes.append(len(points))
+        return untrained(points, *others)
 
-    monkeypatch.setattr("trainers.pack.untrained_columns", counted)
+    monkeypatch.setattr("trainers.pack.untrained", counted)
     same = [
         config(),
         config(width=8, step_size=0.5),

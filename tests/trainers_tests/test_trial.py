@@ -49,6 +49,10 @@ CHANGES: list[dict[str, object]] = [
     {"precision": "float64"},
     {"kernel": False},
     {"norms": (1.0,)},
+    {"copies": 4},
+    {"copies": "fresh"},
+    {"time_law": "log_snr"},
+    {"weight": "eps"},
     {"trainer": "adam"},
     {"trainer": "mine:Trainer", "trainer_sha256": "a" * 64},
     {"trainer": "mine:Trainer", "trainer_sha256": "b" * 64},
@@ -80,7 +84,8 @@ def test_a_data_set_is_shared_over_width_and_step_size_only() -> None:
     for change in ({"width": 10}, {"step_size": 0.5}, {"kernel": False}, {"steps": 3}):
         assert config(**change).data_id == config().data_id
     others: list[dict[str, Any]] = [
-        {"seed": 1}, {"samples": 65}, {"study_seed": 3}, {"diffusion": {"t_min": 0.1}}
+        {"seed": 1}, {"samples": 65}, {"study_seed": 3}, {"diffusion": {"t_min": 0.1}},
+        {"copies": 2}, {"copies": "fresh"}, {"time_law": "log_uniform"}, {"weight": "v"},
     ]  # fmt: skip
     for other in others:
         assert config(**other).data_id != config().data_id

@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainers import pack
-from trainers.kernel.coupling import CouplingOnDevice
+from trainers.kernel.distances import DistancesOnDevice
 from trainers.methods.full_batch import Descent
 from trainers.pack import train_pack
 from trainers.trial import Cube, Trajectory, TrialConfig
@@ -41,7 +41,7 @@ def trials(d: int = 11) -> list[TrialConfig]:
 
 def on_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes a GPU's route through the records, with tensors of the CPU."""
-    monkeypatch.setattr(pack, "_coupling", CouplingOnDevice)
+    monkeypatch.setattr(pack, "distances", DistancesOnDevice)
 
 
 class Waits(TorchDispatchMode):

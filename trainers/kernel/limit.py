@@ -13,9 +13,10 @@ many data sets of one law, without work for anything that the columns do not nee
 
 | symbol | meaning                                                            | shape     |
 |--------|--------------------------------------------------------------------|-----------|
-| G      | data sets of a stack, N points each                                |           |
+| G      | data sets of a stack, N rows each                                  |           |
 | R, L   | recorded steps; label vectors, d for each kind of label            |           |
 | n      | evaluation points: test points, then held-out pairs                |           |
+| g      | points of the generalization gap, of each data set its own         |           |
 | f      | predictions: of descent on xi, on f*, on f_H - f*                  | [R, L, n] |
 
 Everything is float64 torch on the device; what is small (filters, coefficients) is numpy.
@@ -59,6 +60,25 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class DataSet:
+    """A training set as rows of weight 1, and where its descent is read.
+
+    memorizer: f*_emp [n_test, d], for the distance to it. gap: features [g, k] and labels [g, d] of
+    fresh copies of its clean points. None: not measured.
+    """
+
+    rows: Samples
+    readings: Sequence[Reading]
+    memorizer: Array | None = None
+    gap: tuple[Array, Array] | None = None
+
+    @property
+    def furthest(self) -> float:
+        """The last eta tau that is read."""
+        return max(reading.step_size * reading.steps[-1] for reading in self.readings)
+
+
+@dataclass(frozen=True)
 class LimitColumns:
     """Kernel descent along one reading: step columns [R], NaN where unknown, and trial columns.
 
@@ -75,8 +95,7 @@ class LimitColumns:
 
 
 def limit_columns(
-    data: Sequence[Samples],
-    readings: Sequence[Sequence[Reading]],
+    data: Sequence[DataSet],
     evaluation: EvaluationSet,
     element: RkhsElement | None = None,
     device: str | torch.device = "cpu",
@@ -89,26 +108,21 @@ def limit_columns(
     reader = _Reader(evaluation, element, torch.device(device))
     start = 0
     while start < len(data):
-        samples = len(data[start])
+        samples = len(data[start].rows)
         most = max(1, TILE[reader.device.type] // samples) if samples <= STACKED_SAMPLES else 1
-        same = takewhile(lambda d: len(d) == samples, data[start : start + most])  # noqa: B023
-        stack = list(same)
-        stop = start + len(stack)
+        near = data[start : start + most]
+        stack = list(takewhile(lambda own: len(own.rows) == samples, near))  # noqa: B023
         tick()
-        furthest = max(
-            reading.step_size * reading.steps[-1] for r in readings[start:stop] for reading in r
-        )
-        for made, wanted in zip(
-            reader.decomposed(stack, furthest), readings[start:stop], strict=True
-        ):
-            yield [reader.columns(made, reading) for reading in wanted]
-        start = stop
+        for own, made in zip(stack, reader.decomposed(stack), strict=True):
+            yield [reader.columns(own, made, reading) for reading in own.readings]
+        start += len(stack)
 
 
 @dataclass(frozen=True)
 class _Decomposed:
     """One data set's descent. Predictions of weights w [M, p] in the eigenbasis are
-    (w left) right: left [p, q] (None: the identity), right [q, n]. null_loss: L of f = 0."""
+    (w left) right: left [p, q] (None: the identity), right [q, n + g], the gap's points last.
+    null_loss: L of f = 0."""
 
     descent: KernelDescent
     left: Tensor | None
@@ -117,7 +131,7 @@ class _Decomposed:
     interpolation_error: float
 
     def predictions(self, reading: Reading) -> Tensor:
-        """[R, L, n]; not finite where descent diverges."""
+        """[R, L, n + g]; not finite where descent diverges."""
         descent, steps = self.descent, reading.steps
         phi = descent_filter(descent.values, steps, reading.step_size, descent.samples)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -150,13 +164,13 @@ class _Reader:
 
     # --- decomposing ------------------------------------------------------------------------------
 
-    def decomposed(self, stack: Sequence[Samples], horizon: float) -> Iterator[_Decomposed]:
-        """The data sets of a stack, all of one N, up to eta tau = horizon where that can be."""
-        if len(stack[0]) <= STACKED_SAMPLES:
+    def decomposed(self, stack: Sequence[DataSet]) -> Iterator[_Decomposed]:
+        """The data sets of a stack, all of one size, as far as they are read where that can be."""
+        if len(stack[0].rows) <= STACKED_SAMPLES:
             yield from self._eigen(stack)
         else:
-            for data in stack:
-                yield self._lanczos(data, horizon)
+            for own in stack:
+                yield self._lanczos(own)
 
     def _labels(self, data: Samples) -> Array:
         """[N, L]: xi, f*, and f_H - f* where there is f_H."""
@@ -165,7 +179,8 @@ class _Reader:
             labels.append(self._element(data.z, self.device) - data.fstar)
         return np.hstack(labels)
 
-    def _eigen(self, stack: Sequence[Samples]) -> Iterator[_Decomposed]:
+    def _eigen(self, data_sets: Sequence[DataSet]) -> Iterator[_Decomposed]:
+        stack = [own.rows for own in data_sets]
         G, N = len(stack), len(stack[0])
         kernel = KernelProduct(np.concatenate([d.z for d in stack]), self.device, store=False)
         blocks = kernel.gram().view(G, N, G, N)
@@ -177,7 +192,11 @@ class _Reader:
         weights = _interpolating(K, self._tensor(np.stack([d.x0 for d in stack])))
         limits = self._errors(weights @ right)
         lam = np.maximum(values.cpu().numpy(), 0.0)
-        for i, data in enumerate(stack):
+        for i, (data, own) in enumerate(zip(stack, data_sets, strict=True)):
+            points = right[i]
+            if own.gap is not None:
+                alone = KernelProduct(data.z, self.device, store=False)
+                points = torch.cat([points, alone.cross(own.gap[0])], 1)
             descent = KernelDescent(
                 samples=N,
                 values=lam[i],
@@ -189,10 +208,11 @@ class _Reader:
                 path=kernel.path,
             )
             yield _Decomposed(
-                descent, U[i].mT.contiguous(), right[i], _null_loss(data), float(limits[i])
+                descent, U[i].mT.contiguous(), points, _null_loss(data), float(limits[i])
             )
 
-    def _lanczos(self, data: Samples, horizon: float) -> _Decomposed:
+    def _lanczos(self, own: DataSet) -> _Decomposed:
+        data, horizon = own.rows, own.furthest
         kernel = KernelProduct(data.z, self.device)
         labels, nowhere = self._labels(data), self._points[:0]
         made = decompose(data.z, labels, nowhere, "lanczos", kernel=kernel, horizon=horizon)
@@ -203,7 +223,8 @@ class _Reader:
         if len(data) <= INTERPOLATION_SAMPLES:
             rows.append(_interpolating(kernel.gram(), self._tensor(data.x0)))
         # One pass over kappa(points, Z) for all that is wanted there.
-        values = kernel.at(self._points, torch.cat(rows))
+        points = self._points if own.gap is None else np.concatenate([self._points, own.gap[0]])
+        values = kernel.at(points, torch.cat(rows))
         p = len(made.values)
         limit = math.nan
         if len(rows) > 1:
@@ -221,7 +242,7 @@ class _Reader:
 
     # --- reading ----------------------------------------------------------------------------------
 
-    def columns(self, made: _Decomposed, reading: Reading) -> LimitColumns:
+    def columns(self, own: DataSet, made: _Decomposed, reading: Reading) -> LimitColumns:
         """The columns of one reading."""
         descent, d = made.descent, len(self._fstar)
         certified = descent.horizon * (1 + 1e-12)
@@ -246,6 +267,13 @@ class _Reader:
             "bias": self._mean_square(clean[..., test] - self._fstar),
             "variance": self._mean_square(noise[..., test]),
         }
+        if own.memorizer is not None:
+            away = kernel[..., test] - self._tensor(own.memorizer.T)
+            on_device["memorizer_distance"] = self._mean_square(away)
+        if own.gap is not None:
+            labels = self._tensor(own.gap[1].T)
+            copies = kernel[..., -labels.shape[1] :] - labels
+            on_device["generalization_gap"] = holdout - copies.square().sum(1).mean(1) / 2
         if self._shift is not None:
             # f~^K = f^K + descent on f_H - f*, and f_H = f* + shift.
             moved = kinds[:, 2, :, test]

@@ -31,7 +31,7 @@ log = logging.getLogger("trainers.pack")
 
 
 class Descent:
-    """W(tau+1) = W(tau) - eta grad L, all N triples in every step."""
+    """W(tau+1) = W(tau) - eta grad L, all rows in every step."""
 
     kernel_limit = TRAINERS[DESCENT].kernel_limit
 
@@ -82,7 +82,8 @@ def choose_passes(
     | cuda   | up to TRITON_MAX_FEATURES  | triton | blocked, where Triton does not               |
     | any    | above                      | matmul |                                              |
     """
-    bias, d = config.bias, config.dimension
+    # A weighted row's last feature is the root of its weight.
+    bias, d = config.bias and config.weight == "x0", config.dimension
     if config.features + d > (TRITON_MAX_FEATURES if device.type == "cuda" else FUSED_MAX_FEATURES):
         return BLOCKED, "matmul"
     if device.type == "cuda":

@@ -13,10 +13,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from trainers.kernel.limit import LimitColumns, Reading, limit_columns
+from trainers.kernel.limit import DataSet, LimitColumns, Reading, limit_columns
 from trainers.kernel.terms import RkhsElement
+from trainers.problem.empirical_bayes import Untrained
 from trainers.problem.evaluation import EvaluationSet
 from trainers.problem.regression import Samples
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, grouped, recorded_steps
@@ -28,14 +31,17 @@ class Problems(Protocol):
     def evaluation(self, config: TrialConfig) -> EvaluationSet:
         """The same object for all trials of a law that share their points."""
 
-    def training(self, config: TrialConfig) -> Samples:
-        """The trial's training set."""
+    def unit_rows(self, config: TrialConfig) -> Samples:
+        """The trial's training set as rows of weight 1."""
+
+    def gap(self, config: TrialConfig) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Features and labels of the fresh copies of training points behind the gap."""
 
     def elements(self, config: TrialConfig, device: torch.device) -> list[RkhsElement]:
         """f_H for each norm of the trial."""
 
-    def untrained(self, config: TrialConfig, device: torch.device) -> dict[str, float | None]:
-        """What is possible without training on the trial's data set, as columns."""
+    def untrained(self, config: TrialConfig, device: torch.device) -> Untrained:
+        """What is possible without training on the trial's data set."""
 
 
 def solve(
@@ -51,25 +57,33 @@ def solve(
         by_data = grouped(family, lambda i: configs[i].data_id)
         first = configs[family[0]]
         elements = problems.elements(first, device)
+        possible = []
+        for own in by_data:
+            tick()
+            possible.append(problems.untrained(configs[own[0]], device))
+        data_sets = [
+            DataSet(
+                problems.unit_rows(configs[own[0]]),
+                [_reading(configs[i]) for i in own],
+                untrained.memorizer,
+                problems.gap(configs[own[0]]) if first.gap_points else None,
+            )
+            for own, untrained in zip(by_data, possible, strict=True)
+        ]
         made = limit_columns(
-            [problems.training(configs[own[0]]) for own in by_data],
-            [[_reading(configs[i]) for i in own] for own in by_data],
+            data_sets,
             problems.evaluation(first),
             elements[-1] if elements else None,
             device,
             tick,
         )
         evaluated = problems.evaluation(first).values()
-        possible = []
-        for own in by_data:
-            tick()
-            possible.append(problems.untrained(configs[own[0]], device))
         started = time.perf_counter()
         for own, columns, untrained in zip(by_data, made, possible, strict=True):
             ended = time.perf_counter()
             values: dict[str, float | str | None] = {
                 **evaluated,
-                **untrained,
+                **untrained.columns,
                 "seconds": (ended - started) / len(own),
                 "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
                 "node": platform.node(),
@@ -82,7 +96,7 @@ def solve(
 
 def _family(config: TrialConfig, problems: Problems) -> object:
     """What trials must share to be solved side by side."""
-    return (id(problems.evaluation(config)), config.samples, config.norms)
+    return (id(problems.evaluation(config)), config.samples, config.copies, config.norms)
 
 
 def _reading(config: TrialConfig) -> Reading:

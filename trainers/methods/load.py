@@ -13,7 +13,7 @@ from trainers.trial import TrialConfig
 
 def trainer_of(config: TrialConfig) -> Trainer:
     """The trainer that a trial names. Raises TrainerError for one of the user's own that cannot be
-    loaded or lacks a part of the protocol."""
+    loaded, lacks a part of the protocol, or does not handle what the trial asks for."""
     if config.trainer_sha256 is None:
         module, _, name = TRAINERS[config.trainer].made_by.partition(":")
         trainer: Trainer = getattr(importlib.import_module(module), name)()
@@ -24,4 +24,16 @@ def trainer_of(config: TrialConfig) -> Trainer:
             f"trainer {config.trainer}: its class must have kernel_limit, operations and train "
             "(trainers.protocol.Trainer)"
         )
+    asked = {"fresh": config.fresh, "weight": config.weight != "x0"}
+    unheard = [name for name, wanted in asked.items() if wanted and name not in _handles(own)]
+    if unheard:
+        keys = {"fresh": "copies: fresh", "weight": f"weight: {config.weight}"}
+        raise TrainerError(
+            f"trainer {config.trainer} does not say that it follows {keys[unheard[0]]}: let it use "
+            f'Task.rows and give its class handles = ("{unheard[0]}",) (trainers.protocol)'
+        )
     return own
+
+
+def _handles(trainer: Trainer) -> tuple[str, ...]:
+    return tuple(getattr(trainer, "handles", ()))

@@ -1,7 +1,7 @@
 """The paper's network trained on minibatches: SGD and Adam, packed.
 
-Each step draws b = MINIBATCH triples of the N, independently and with replacement, so that the
-gradient's mean is grad L: the `g` below estimates it without bias, at any N.
+Each step draws b = MINIBATCH rows of all, independently and with replacement, so that the
+gradient's mean is grad L: the `g` below estimates it without bias, at any number of them.
 
 - `sgd`: W <- W - eta g.
 - `adam` (Kingma and Ba 2015, algorithm 1, constant step size): M <- b1 M + (1 - b1) g,
@@ -32,16 +32,16 @@ DRAWN = 64
 
 
 class Minibatches:
-    """Indices of the triples of each step, for every task of a batch."""
+    """Indices of the rows of each step, for every task of a batch."""
 
     def __init__(self, configs: Sequence[TrialConfig], device: torch.device) -> None:
         self._streams = [stream("minibatch", c.study_seed, c.samples, c.seed) for c in configs]
-        self._samples = [c.samples for c in configs]
+        self._samples = [c.rows for c in configs]
         self._device = device
         self._drawn = torch.empty(0)
 
     def at(self, step: int) -> Tensor:
-        """[B, b] indices below each task's N. Steps must be asked for in order, from 0."""
+        """[B, b] indices below each task's number of rows; steps in order, from 0."""
         if step % DRAWN == 0:
             drawn = [
                 rng.integers(n, size=(DRAWN, MINIBATCH))
@@ -87,6 +87,8 @@ class Sgd:
         wanted = set(recorded)
         for step in range(recorded[-1] + 1):
             tick()
+            if step and batch.renew is not None:
+                batch.renew(step)
             if step in wanted:
                 loss = (predict(BLOCKED, W, A, Z, scale) - Y).square().sum((1, 2)) / (2 * samples)
                 if step == 0:

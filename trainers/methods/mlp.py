@@ -7,7 +7,7 @@
 | h_l    | [B, n, m]    | silu((x, c) V_1 + b_1); then h_l = h_(l-1) + silu((h_(l-1),c) V_l + b_l) |
 | f      | [B, n, d]    | h_L V_out + b_out: estimates E[X_0 | X_t], as the paper's network does   |
 
-The loss is the same 1/2 ||f - X_0||^2, on minibatches as in `trainers.methods.minibatch`. Hidden
+The loss is the same 1/2 w ||f - X_0||^2, on minibatches as in `trainers.methods.minibatch`. Hidden
 layers start uniform on +-fan_in^(-1/2), the last one at 0, so f = 0 at tau = 0. AdamW (Loshchilov
 and Hutter 2019) with a constant step size; predictions and losses are those of the moving average
 of the weights, whose decay rises to EMA_DECAY as (1 + tau) / (10 + tau). A trial's `initialisation`
@@ -106,11 +106,20 @@ class MlpAdamW:
         def padded(values: Array) -> Array:
             return np.pad(values, ((0, n - len(values)), (0, 0)))
 
-        points = tensor([padded(inputs(t.config, t.z)) for t in tasks])
-        labels = tensor([padded(t.x0) for t in tasks])
-        real = tensor([padded(np.ones((len(t.z), 1))) for t in tasks])
+        def rows(step: int) -> tuple[Tensor, Tensor, Tensor]:
+            """Inputs and labels, and what residuals are multiplied by: w^(1/2), 0 for padding."""
+            own = [t.rows(step) for t in tasks]
+            roots = [np.ones(len(r.z)) if r.weights is None else np.sqrt(r.weights) for r in own]
+            return (
+                tensor([padded(inputs(t.config, r.z)) for t, r in zip(tasks, own, strict=True)]),
+                tensor([padded(r.x0) for r in own]),
+                tensor([padded(root[:, None]) for root in roots]),
+            )
+
+        points, labels, roots = rows(0)
+        fresh = any(t.fresh is not None for t in tasks)
         shown_at = tensor([inputs(t.config, t.z_eval) for t in tasks])
-        samples = real.sum((1, 2))
+        samples = tensor([np.array(float(len(t.z))) for t in tasks])
         width = max(c.width for c in configs)
         each = [initial_layers(c, width) for c in configs]
         layers = [tensor(values) for values in zip(*each, strict=True)]
@@ -118,13 +127,15 @@ class MlpAdamW:
         moments = [(torch.zeros_like(v), torch.zeros_like(v)) for v in layers]
         rate = tensor([np.full((1, 1), c.step_size) for c in configs])
         minibatches = Minibatches(configs, device)
-        limit = DIVERGENCE_FACTOR * labels.square().sum((1, 2)) / (2 * samples)
+        limit = DIVERGENCE_FACTOR * (labels * roots).square().sum((1, 2)) / (2 * samples)
         diverged = torch.full((len(tasks),), -1, dtype=torch.long, device=device)
         wanted = set(recorded)
         for step in range(recorded[-1] + 1):
             tick()
+            if step and fresh:
+                points, labels, roots = rows(step)
             if step in wanted:
-                residual = (_blocks(average, points) - labels) * real
+                residual = (_blocks(average, points) - labels) * roots
                 loss = residual.square().sum((1, 2)) / (2 * samples)
                 diverged = torch.where((diverged < 0) & ~(loss <= limit), step, diverged)
                 dead = diverged >= 0
@@ -135,9 +146,10 @@ class MlpAdamW:
             chosen = minibatches.at(step)[:, :, None]
             z = torch.gather(points, 1, chosen.expand(-1, -1, points.shape[2]))
             y = torch.gather(labels, 1, chosen.expand(-1, -1, labels.shape[2]))
+            root = torch.gather(roots, 1, chosen)
             for layer in layers:
                 layer.requires_grad_(True)
-            loss = (network(layers, z) - y).square().sum((1, 2)) / (2 * MINIBATCH)
+            loss = ((network(layers, z) - y) * root).square().sum((1, 2)) / (2 * MINIBATCH)
             gradients = torch.autograd.grad(loss.sum(), layers)
             for layer in layers:
                 layer.requires_grad_(False)

@@ -42,6 +42,7 @@ class Problem:
 
     z [N, k], x0 [N, d]: training set; w [k, m], a [d, m]: weights at tau = 0;
     z_eval [n, k]: where predictions are recorded (the same n for all trials of a batch).
+    renewed: gives z and x0 of a step, where they are other ones at every step.
     """
 
     z: Array
@@ -50,6 +51,7 @@ class Problem:
     a: Array
     z_eval: Array
     step_size: float
+    renewed: Callable[[int], tuple[Array, Array]] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class Batch:
     samples: Tensor
     width: Tensor
     evaluated: int
+    renew: Callable[[int], None] | None = None
+    """Puts the rows of a step in Z and Y, where they are other ones at every step."""
 
     @classmethod
     def pack(
@@ -121,17 +125,26 @@ class Batch:
                 tensor([np.pad(v, ((0, 0), (0, m - v.shape[1]))) for v in arrays])
                 for arrays in ([p.w for p in problems], [p.a for p in problems])
             )
+        Z = points([p.z for p in problems], n)
+        Y = tensor([pad_samples(p.x0, n) for p in problems])
+
+        def renew(step: int) -> None:
+            rows = [(p.z, p.x0) if p.renewed is None else p.renewed(step) for p in problems]
+            Z.copy_(points([z for z, _ in rows], n))
+            Y.copy_(tensor([pad_samples(x0, n) for _, x0 in rows]))
+
         return cls(
             W=W,
             A=A,
-            Z=points([p.z for p in problems], n),
-            Y=tensor([pad_samples(p.x0, n) for p in problems]),
+            Z=Z,
+            Y=Y,
             Z_eval=points([p.z_eval for p in problems], n_eval),
             scale=each([p.w.shape[1] ** -0.5 for p in problems]),
             step_size=each([p.step_size for p in problems]),
             samples=each([float(len(p.z)) for p in problems]),
             width=each([float(p.w.shape[1]) for p in problems]),
             evaluated=len(problems[0].z_eval),
+            renew=renew if any(p.renewed for p in problems) else None,
         )
 
 
@@ -152,7 +165,8 @@ def descend(
     """
     tick()
     descent = _Descent(batch, passes)
-    graphs = passes.tiled and batch.W.device.type == "cuda"
+    # Rows that come from the host at every step are in no graph.
+    graphs = passes.tiled and batch.W.device.type == "cuda" and batch.renew is None
     replayed: Replayed | None = None
     reached = 0
     for step in recorded:
@@ -170,6 +184,7 @@ class _Descent:
     def __init__(self, batch: Batch, passes: Passes) -> None:
         """At tau = 0, with the pass at W(0) made."""
         self._batch, self._passes = batch, passes
+        self._taken = 0
         W, Y = batch.W, batch.Y
         self._W0 = W.clone()
         # A trial may be several entries of W's first axis: these have one row for each trial.
@@ -197,6 +212,9 @@ class _Descent:
         """Takes `count` steps; returns it. The last gradient goes unused, one in a training."""
         for _ in range(count):
             self._weights.addcmul_(self.gradient.view(self._weights.shape), self._minus_rate)
+            self._taken += 1
+            if self._batch.renew is not None:
+                self._batch.renew(self._taken)
             self.loss, self.gradient = self._pass()
             self._look()
         return count

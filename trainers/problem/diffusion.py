@@ -2,7 +2,7 @@
 
 | symbol | meaning                                        | shape  | unit |
 |--------|------------------------------------------------|--------|------|
-| t      | time, U[t_min, t_max] in training              | [n]    | time |
+| t      | time, in [t_min, t_max]                        | [n]    | time |
 | alpha  | exp(-1/2 int_0^t g)                            | [n]    | 1    |
 | h      | variance of X_t given X_0, 1 - alpha^2         | [n]    | x^2  |
 | x0, x  | X_0, and X_t = alpha X_0 + sqrt(h) N(0, I)     | [n, d] | x    |
@@ -34,20 +34,27 @@ def _slope(diffusion: Diffusion) -> float:
     return (diffusion.g_max - diffusion.g_min) / diffusion.t_max
 
 
-def _integrated_rate(diffusion: Diffusion, t: ArrayLike) -> FloatArray:
+def integrated_rate(diffusion: Diffusion, t: ArrayLike) -> FloatArray:
     """int_0^t g(s) ds, same shape as t."""
     t = np.asarray(t, dtype=np.float64)
     return np.asarray(t * (diffusion.g_min + 0.5 * _slope(diffusion) * t))
 
 
+def time_of_rate(diffusion: Diffusion, integral: ArrayLike) -> FloatArray:
+    """The t at which int_0^t g(s) ds is `integral`, same shape."""
+    integral = np.asarray(integral, dtype=np.float64)
+    root = np.sqrt(diffusion.g_min**2 + 2 * _slope(diffusion) * integral)
+    return np.asarray(2 * integral / (diffusion.g_min + root))
+
+
 def alpha(diffusion: Diffusion, t: ArrayLike) -> FloatArray:
     """exp(-1/2 int_0^t g), same shape as t."""
-    return np.asarray(np.exp(-0.5 * _integrated_rate(diffusion, t)))
+    return np.asarray(np.exp(-0.5 * integrated_rate(diffusion, t)))
 
 
 def h(diffusion: Diffusion, t: ArrayLike) -> FloatArray:
     """1 - alpha^2 = -expm1(-int_0^t g), same shape as t; keeps its relative accuracy at tiny t."""
-    return np.asarray(-np.expm1(-_integrated_rate(diffusion, t)))
+    return np.asarray(-np.expm1(-integrated_rate(diffusion, t)))
 
 
 def sample_times(diffusion: Diffusion, n: int, rng: np.random.Generator) -> FloatArray:

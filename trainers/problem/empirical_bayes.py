@@ -34,7 +34,6 @@ from torch import Tensor
 from trainers.columns import ERROR_COLUMNS, UNTRAINED_ERRORS
 from trainers.limits import TILE
 from trainers.problem.evaluation import EvaluationSet
-from trainers.problem.regression import Samples
 
 Array = NDArray[np.float64]
 
@@ -136,18 +135,25 @@ def best_cutoff(
     return float(1 / u[least]) if u[least] > 0 else float("inf")
 
 
-def untrained_columns(
-    data: Samples, evaluation: EvaluationSet, device: torch.device
-) -> dict[str, float | None]:
-    """The columns of a training set: UNTRAINED_ERRORS, measured as a network's errors are, and the
-    best cut-off, which is that of the weighted error. None: no number."""
+@dataclass(frozen=True)
+class Untrained:
+    """Of a data set: the columns, and the memorizer f_emp [n, d] at the test points, which networks
+    are held against."""
+
+    columns: dict[str, float | None]
+    memorizer: Array
+
+
+def untrained(points: Array, evaluation: EvaluationSet, device: torch.device) -> Untrained:
+    """Of the clean points [N, d] of a training set: UNTRAINED_ERRORS, measured as a network's
+    errors are, and the best cut-off, which is that of the weighted error. None: no number."""
     test = evaluation.test
-    made = memorize(data.x0, test.xt, test.alpha, test.h, device)
+    made = memorize(points, test.xt, test.alpha, test.h, device)
     weighted = evaluation.point_weights
     cutoff = best_cutoff(made, test.xt, test.alpha, test.fstar, weighted)
     estimates = {
         "memorizer": made.mean,
-        "empirical_bayes": empirical_bayes(made, test.xt, test.alpha, formula_cutoff(len(data))),
+        "empirical_bayes": empirical_bayes(made, test.xt, test.alpha, formula_cutoff(len(points))),
         "empirical_bayes_best": empirical_bayes(made, test.xt, test.alpha, cutoff),
     }
     place = {name: i for i, name in enumerate(ERROR_COLUMNS)}
@@ -159,4 +165,5 @@ def untrained_columns(
         }
     for column, (estimator, like) in UNTRAINED_ERRORS.items():
         columns[column] = float(errors[estimator][place[like]])
-    return {name: v if math.isfinite(v) else None for name, v in columns.items()}
+    known = {name: v if math.isfinite(v) else None for name, v in columns.items()}
+    return Untrained(known, made.mean)

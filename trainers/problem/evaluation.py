@@ -18,6 +18,7 @@ from torch import Tensor
 
 from trainers.columns import ERROR_COLUMNS, TEST_GROUPS, TIME_BINS
 from trainers.problem import diffusion as forward
+from trainers.problem import time_law
 from trainers.problem.distributions import Distribution
 from trainers.problem.regression import Samples, draw_holdout_set, stream
 from trainers.problem.test_points import draw_test_set, group_sizes, time_weights
@@ -103,28 +104,44 @@ class EvaluationSet:
         X_t, over evenly spread triples with t ~ U[T_0, T]."""
         return posterior_variance(self.config, self.distribution) / self.config.dimension
 
+    @cached_property
+    def weighted_noise_variance(self) -> float:
+        """E_pi[w(t) ||X_0 - f*||^2] / d: the same as the training loss holds it."""
+        config = self.config
+        if config.time_law == "uniform" and config.weight == "x0":
+            return self.noise_variance
+        total = posterior_variance(config, self.distribution, weighted=True)
+        return total / config.dimension
+
     def values(self) -> dict[str, float | str]:
-        """The columns that are the law's alone."""
+        """The columns that are the law's alone, and those of training's times and weights."""
         return {
             "posterior_variance": self.noise_variance * self.config.dimension,
-            "noise_variance": self.noise_variance,
+            "noise_variance": self.weighted_noise_variance,
             "noise_source": "exact",
             "target_norm": float(self.mean_square(self.test.fstar)),
             **self.effective_points,
         }
 
 
-def posterior_variance(config: TrialConfig, distribution: Distribution) -> float:
-    """E||X_0 - f*(t, X_t)||^2, t ~ U[T_0, T]. Never negative."""
+def posterior_variance(
+    config: TrialConfig, distribution: Distribution, weighted: bool = False
+) -> float:
+    """E||X_0 - f*||^2, t ~ U[T_0, T]; weighted: times w(t), t ~ pi (`time_law`). Never negative."""
     n = max(256, min(NOISE_POINTS, NOISE_WORK // distribution.work))
     diffusion = config.diffusion
 
+    factor = time_law.weighted_times(config, np.empty(0))[1] if weighted else 1.0
+
     def signal(u: Array) -> tuple[Array, Array]:
-        t = diffusion.t_min + (diffusion.t_max - diffusion.t_min) * u
+        if weighted:
+            t, _ = time_law.weighted_times(config, u)
+        else:
+            t = diffusion.t_min + (diffusion.t_max - diffusion.t_min) * u
         return forward.alpha(diffusion, t), forward.h(diffusion, t)
 
     rng = stream("noise", config.study_seed, config.law.identity())
-    return distribution.mean_posterior_variance(signal, n, rng)
+    return factor * distribution.mean_posterior_variance(signal, n, rng)
 
 
 def _groups(n: int) -> NDArray[np.bool_]:
@@ -160,13 +177,14 @@ class Evaluator:
             self._groups.append((members, target, labels, tensor(one.weights)))
 
     def measure(self, predictions: Tensor) -> tuple[Tensor, Tensor]:
-        """Of predictions [B, d, n_test + n_holdout]: the ERROR_COLUMNS [B, C] and the holdout
-        loss [B], 1/2 mean ||f - X_0||^2."""
+        """Of predictions [B, d, n_test + n_holdout or more]: the ERROR_COLUMNS [B, C] and the
+        holdout loss [B], 1/2 mean ||f - X_0||^2."""
         exact = predictions.double()
         errors = exact.new_empty((len(exact), len(ERROR_COLUMNS)))
         holdout = exact.new_empty(len(exact))
         for members, target, labels, weights in self._groups:
             own, n = exact[members], target.shape[1]
             errors[members] = (own[:, :, :n] - target).square().sum(1) @ weights
-            holdout[members] = (own[:, :, n:] - labels).square().sum(1).mean(1) / 2
+            held = own[:, :, n : n + labels.shape[1]]
+            holdout[members] = (held - labels).square().sum(1).mean(1) / 2
         return errors, holdout

@@ -61,6 +61,9 @@ def test_every_axis_reaches_the_trial() -> None:
         "bias": False,
         "dimension": 3,
         "t_min": 0.25,
+        "copies": 5,
+        "time_law": "log_snr",
+        "weight": "eps",
         "steps": 17,
         "trainer": "adam",
     }

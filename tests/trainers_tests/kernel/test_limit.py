@@ -9,7 +9,7 @@ import torch
 
 from trainers import TrialConfig
 from trainers.kernel import limit
-from trainers.kernel.limit import LimitColumns, Reading, limit_columns
+from trainers.kernel.limit import DataSet, LimitColumns, Reading, limit_columns
 from trainers.kernel.ntk import relu_ntk
 from trainers.kernel.reference import interpolation_error, kernel_columns, rkhs_elements
 from trainers.kernel.solution import decompose
@@ -50,7 +50,7 @@ def problem(
 def only(
     data: Samples, reading: Reading, evaluation: EvaluationSet, **more: object
 ) -> LimitColumns:
-    ((columns,),) = limit_columns([data], [[reading]], evaluation, **more)  # type: ignore[arg-type]
+    ((columns,),) = limit_columns([DataSet(data, [reading])], evaluation, **more)  # type: ignore[arg-type]
     return columns
 
 
@@ -114,11 +114,12 @@ def test_descent_step_by_step_gives_the_same_errors() -> None:
 @pytest.mark.parametrize("samples", [60, 300])
 def test_many_data_sets_are_each_as_they_are_alone(samples: int) -> None:
     _, data, evaluation, elements = problem(10, samples=samples)  # 8 of 60 points fill a tile
-    readings = [[Reading(0.5, STEPS), Reading(2.0, STEPS[:7])]] * len(data)
-    together = list(limit_columns(data, readings, evaluation, elements[-1]))
+    readings = [Reading(0.5, STEPS), Reading(2.0, STEPS[:7])]
+    sets = [DataSet(own, readings) for own in data]
+    together = list(limit_columns(sets, evaluation, elements[-1]))
     assert len(together) == len(data)
     for own, columns in zip(data, together, strict=True):
-        for reading, got in zip(readings[0], columns, strict=True):
+        for reading, got in zip(readings, columns, strict=True):
             alone = only(own, reading, evaluation, element=elements[-1])
             for name, column in alone.series.items():
                 np.testing.assert_allclose(got.series[name], column, rtol=1e-9)
@@ -130,7 +131,8 @@ def test_data_sets_of_several_sizes_keep_their_order() -> None:
     _, (small, *_), evaluation, _ = problem()
     _, (large, *_), _, _ = problem(samples=90)
     reading = Reading(1.0, STEPS)
-    both = list(limit_columns([small, large, small], [[reading]] * 3, evaluation))
+    sets = [DataSet(own, [reading]) for own in (small, large, small)]
+    both = list(limit_columns(sets, evaluation))
     for (got,), own in zip(both, (small, large, small), strict=True):
         alone = only(own, reading, evaluation)
         np.testing.assert_allclose(got.series["bias"], alone.series["bias"], rtol=1e-9)
@@ -177,8 +179,8 @@ def test_a_singular_kernel_has_no_interpolant_but_a_trajectory() -> None:
             for name in ("t", "x0", "xt", "z", "fstar", "alpha", "h")
         }
     )
-    readings = [[Reading(1.0, STEPS)]] * 2
-    (singular,), (regular,) = limit_columns([twice, other], readings, evaluation)
+    sets = [DataSet(own, [Reading(1.0, STEPS)]) for own in (twice, other)]
+    (singular,), (regular,) = limit_columns(sets, evaluation)
     assert math.isnan(singular.values["interpolation_error"])
     assert np.isfinite(singular.series["score_error"]).all()
     assert regular.values["interpolation_error"] > 0
@@ -196,7 +198,8 @@ def test_the_work_can_be_stopped_between_decompositions() -> None:
 
     calls = 0
     _, data, evaluation, _ = problem(3, samples=300)
-    made = limit_columns(data, [[Reading(1.0, STEPS)]] * 3, evaluation, tick=tick)
+    sets = [DataSet(own, [Reading(1.0, STEPS)]) for own in data]
+    made = limit_columns(sets, evaluation, tick=tick)
     next(made)
     with pytest.raises(Enough):
         next(made)

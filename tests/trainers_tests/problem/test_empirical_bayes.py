@@ -16,7 +16,7 @@ from trainers.problem.empirical_bayes import (
     empirical_bayes,
     formula_cutoff,
     memorize,
-    untrained_columns,
+    untrained,
 )
 from trainers.problem.evaluation import EvaluationSet
 from trainers.problem.regression import draw_training_set
@@ -173,7 +173,7 @@ def config(**changes: Any) -> TrialConfig:
 def columns(c: TrialConfig, sets: dict[str, EvaluationSet]) -> dict[str, float | None]:
     law = make_distribution(c.law)
     evaluation = sets.setdefault(c.law_id, EvaluationSet.draw(c, law))
-    return untrained_columns(draw_training_set(c, law), evaluation, CPU)
+    return untrained(draw_training_set(c, law).x0, evaluation, CPU).columns
 
 
 def test_columns_are_means_over_the_test_set() -> None:
