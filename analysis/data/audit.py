@@ -21,7 +21,7 @@ from analysis.data.quantities import Curve
 from analysis.data.quantity import Quantity
 from analysis.data.results import SOURCE, is_tracking_uri, parquet_files
 from analysis.data.schema import ResultsError, opened
-from analysis.data.sweeps import AUDIT_KEYS, Setting
+from analysis.data.sweeps import AUDIT_KEYS, Setting, usual_noise
 from analysis.fits.growth import Growth
 from analysis.levels.intervals import Array
 from trainers.audit.columns import APPROXIMATION_SAMPLES, AUDIT_COLUMNS
@@ -173,7 +173,10 @@ def values_of(audit: pd.DataFrame | None, quantity: str) -> pd.DataFrame:
 
 
 def exponents_for(audit: pd.DataFrame | None, curve: Curve) -> Exponents:
-    """Capacity b and source s of the curve's setting, means over replicates; None where unknown."""
+    """Capacity b and source s of the curve's setting, means over replicates; None where unknown,
+    and where training had another noise than the spectrum's."""
+    if not usual_noise(curve.fixed):
+        return (None, None)
     own = audit_of(audit, {**curve.fixed, "law_id": curve.law_id})
     b, s = (values_of(own, name)["value"].mean() for name in ("capacity", "source"))
     known = bool(np.isfinite(b) and np.isfinite(s) and b > 0 and s > 0)
@@ -186,7 +189,9 @@ def spectral_rates(
     """What the spectrum of the curve's setting predicts for the kernel over the samples of the
     curve: the exponent b of its best error and of its best time, least squares in logarithms over
     the curve's levels, and what the prediction has beside x^-b. Nothing where it does not reach all
-    of the levels, or was not measured."""
+    of the levels, was not measured, or is of another noise than training had."""
+    if not usual_noise(curve.fixed):
+        return {}
     own = audit_of(audit, {**curve.fixed, "law_id": curve.law_id})
     levels = np.unique(curve.x)
     if own is None or curve.axis != "samples" or len(levels) < 2:

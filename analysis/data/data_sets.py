@@ -31,8 +31,7 @@ def data_curves(frame: pd.DataFrame | Table) -> list[Curve]:
     rows = Table.of(frame).trials
     if "data_id" not in rows or not np.isfinite(numbers(rows, Quantity.EMPIRICAL_BAYES)).any():
         return []
-    known = np.isfinite(numbers(rows, Quantity.EMPIRICAL_BAYES))
-    first = rows.iloc[np.argsort(~known, kind="stable")].drop_duplicates("data_id")
+    first = _clean_points(rows)
     return [
         curve
         for axis in AXES
@@ -40,6 +39,17 @@ def data_curves(frame: pd.DataFrame | Table) -> list[Curve]:
         for quantity in UNTRAINED
         if (curve := _curve(own, axis, quantity)) is not None
     ]
+
+
+def _clean_points(rows: pd.DataFrame) -> pd.DataFrame:
+    """A trial for each set of clean points, one with a value where there is one. Data sets that
+    differ in their noise alone share those; what is measured on them is then equal to the bit."""
+    known = np.isfinite(numbers(rows, Quantity.EMPIRICAL_BAYES))
+    points = [*_SETTING, "seed"]
+    measured = rows[known].drop_duplicates([*points, str(Quantity.EMPIRICAL_BAYES)])
+    others = rows[~known].drop_duplicates("data_id")
+    lost = others.merge(measured[points].drop_duplicates(), how="left", indicator=True)
+    return pd.concat([measured, others[(lost["_merge"] == "left_only").to_numpy()]])
 
 
 def _groups(rows: pd.DataFrame, axis: str) -> Iterator[pd.DataFrame]:

@@ -70,7 +70,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.reindex(columns=SCHEMA.names)
     # Files older than a choice lack its column: all of their trials are of what stays unsaid.
     for name, unsaid in UNSAID.items():
-        frame[name] = frame[name].fillna(unsaid)
+        frame[name] = frame[name].astype(object).where(frame[name].notna(), unsaid)
     for column in COLUMNS:
         values = frame[column.name]
         complete = not values.isna().any()

@@ -7,14 +7,16 @@ steps. Within one, a **sweep** along N, m or eta holds the other two fixed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.data.table import Table
 from analysis.levels.intervals import Array, student, summarise
+from trainers.trial import UNSAID
 
 SYMBOLS = {"samples": "N", "width": "m", "step_size": "η"}
 PLAIN = {**SYMBOLS, "t_min": "T₀", "norm": "R_H", "index": "i"}
@@ -77,6 +79,27 @@ class Sweep:
         last = max(len(self.levels) - 1, 1)
         for place, level in enumerate(self.levels):
             yield level, place / last, self.frame.only(self.frame.trials[self.axis] == level)
+
+
+def usual_noise(fixed: Mapping[str, Any]) -> bool:
+    """Whether training had one copy of each point, uniform times and weight 1, as theory assumes;
+    tables from before the choice say nothing of it."""
+    return all(fixed.get(name, UNSAID[name]) == UNSAID[name] for name in NOISE)
+
+
+def noise_label(fixed: Mapping[str, Any]) -> str:
+    """The noise of training in words: `16 copies, times log_snr, weight eps`; `one copy, uniform
+    times, weight 1` for the usual one."""
+    if usual_noise(fixed):
+        return "one copy, uniform times, weight 1"
+    copies = fixed.get("copies", 1)
+    words = ["fresh noise" if copies == 0 else f"{copies} copies"] if copies != 1 else []
+    words += [
+        f"{word} {fixed[name]}"
+        for name, word in (("time_law", "times"), ("weight", "weight"))
+        if fixed.get(name, UNSAID[name]) != UNSAID[name]
+    ]
+    return ", ".join(words)
 
 
 def held(fixed: dict[str, float]) -> str:

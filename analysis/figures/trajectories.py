@@ -29,6 +29,7 @@ from analysis.figures import stops as stop_figures
 from analysis.figures import terms as term_figures
 from analysis.figures.dimensions import across_dimensions
 from analysis.figures.draws import over_draws
+from analysis.figures.noise import noise_plots
 from analysis.figures.plot import Panel, Plot, Series, positive
 from analysis.figures.possible import POSSIBLE, of_data_sets
 from analysis.figures.shapes import CROSSOVER, TITLE, bias_variance, lazy_width
@@ -64,6 +65,7 @@ def study_plots(
     omitted: list[Omitted] = []
     plots += across_dimensions(evaluation)
     plots += over_draws(evaluation)
+    plots += noise_plots(evaluation)
     met: set[tuple[object, ...]] = set()
     for setting in settings(evaluation.table):
         data = tuple(setting.frame.trials.iloc[0][name] for name in _DATA)

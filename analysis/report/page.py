@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ from analysis.data.files import write_whole
 from analysis.data.sweeps import PLAIN, Setting, law_names, settings
 from analysis.data.table import Table
 from analysis.figures.drawing import palette_css, render
+from analysis.figures.noise import GROUP as NOISE
+from analysis.figures.noise import MEASURES, noise_tables
 from analysis.figures.plot import Plot
 from analysis.figures.possible import distances
 from analysis.figures.rates import owns
@@ -185,6 +188,7 @@ def _content(
                 "stopping": next(
                     (stopping_rows(s, evaluation.stops) for s in found if s.label == group), None
                 ),
+                "noise": noise_rows(evaluation) if group == NOISE else [],
                 "tuning": tuning_tables(tuning, frame) if group == TUNING else [],
                 "audited_in": next((s.audited_in for s in found if s.label == group), ""),
                 "audit": next(
@@ -294,6 +298,36 @@ def possible_rows(setting: Setting, evaluation: Evaluation) -> dict[str, Any] | 
     numbers = pd.concat(tables, ignore_index=True).to_csv(index=False).encode()
     name = f"possible_{setting.stem}.csv"
     return {"rows": rows, "link": download(name, numbers, "this table (CSV)")}
+
+
+def noise_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """The tables of what the noise of training does, as cells at the largest N that all share, each
+    with its download."""
+    made = []
+    for number, (where, table) in enumerate(noise_tables(evaluation), 1):
+        seen_by_all = table.groupby("samples").size()
+        at = seen_by_all[seen_by_all == seen_by_all.max()].index.max()
+        rows = []
+        for noise, own in table[table["samples"] == at].groupby("noise", sort=False):
+            cells = []
+            for measure in MEASURES.values():
+                row = own[own["measure"] == measure]
+                cells.append(_ratio_cells(row.iloc[0]) if len(row) else ("", "", "", ""))
+            rows.append((str(noise), cells))
+        numbers = table.to_csv(index=False).encode()
+        link = download(f"noise_{number}.csv", numbers, "these ratios at each N (CSV)")
+        made.append({"where": where, "samples": f"{at:g}", "rows": rows, "link": link})
+    return made
+
+
+def _ratio_cells(row: pd.Series[Any]) -> tuple[str, str, str, str]:
+    """The ratio and its ends, the exponent and its."""
+    ends = "" if pd.isna(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}"
+    exponent, low, high = (float(row[name]) for name in ("exponent", "ci_low", "ci_high"))
+    if not math.isfinite(exponent):
+        return (f"{row['ratio']:.3g}", ends, "", "")
+    b = text.number(exponent, text.digits(low, high))
+    return (f"{row['ratio']:.3g}", ends, b, text.interval(low, high))
 
 
 def stopping_rows(setting: Setting, stops: pd.DataFrame) -> dict[str, Any] | None:

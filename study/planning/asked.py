@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from analysis.data.sweeps import NOISE, usual_noise
 from analysis.verdicts.expected import Planned
 from trainers.trial import TrialConfig
 
@@ -15,7 +16,10 @@ AXES = ("samples", "width", "step_size")
 
 def planned_curves(trials: Sequence[TrialConfig]) -> list[Planned]:
     """The curves of these trials, each once: those of several laws, or at several values of what is
-    held fixed, are the same where their levels and seeds are."""
+    held fixed, are the same where their levels and seeds are. Trials with other noise than theory
+    assumes are asked the same, so they are left out where there are some without."""
+    usual = [trial for trial in trials if usual_noise(_noise(trial))]
+    trials = usual or trials
     seeds: dict[str, set[int]] = {}
     points: dict[str, TrialConfig] = {}
     for trial in trials:
@@ -46,13 +50,18 @@ def _setting(point: TrialConfig) -> tuple[Any, ...]:
     """What a curve holds fixed beside N, m and eta. Steps of infinite width follow from N."""
     steps = None if point.infinite else point.steps
     network = (point.initialisation, point.precision, point.kernel, point.trainer_label, steps)
-    return (point.law_id, point.diffusion, point.bias, point.study_seed, *network)
+    noise = tuple(_noise(point).values())
+    return (point.law_id, point.diffusion, point.bias, point.study_seed, *network, *noise)
+
+
+def _noise(trial: TrialConfig) -> dict[str, Any]:
+    return {name: getattr(trial, name) for name in NOISE}
 
 
 def _data(point: TrialConfig) -> tuple[Any, ...]:
     """What a network shares with its limit."""
     setting = (point.law_id, point.diffusion, point.bias, point.study_seed)
-    return (*setting, point.samples, point.step_size)
+    return (*setting, point.samples, point.step_size, *_noise(point).values())
 
 
 def _planned(

@@ -1,0 +1,161 @@
+"""What training's noise does to the error: copies, laws of time and weights beside each other.
+
+Settings that differ in these alone (and in the step size, which a weight moves the limit of) are
+trained on the same clean points. All errors are under the same times, so they can be compared seed
+by seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.data.quantities import Curve
+from analysis.data.quantity import Quantity
+from analysis.data.sweeps import NOISE, law_names, level_means, noise_label, usual_noise
+from analysis.figures.plot import Panel, Plot, Series
+from analysis.figures.possible import POSSIBLE, possible
+from analysis.levels.intervals import student
+from analysis.verdicts.evaluation import Evaluation
+from analysis.verdicts.judging import Verdict, usable
+
+GROUP = "Copies, times and weights"
+"""The heading that these figures stand under."""
+
+LEVEL = 0.95
+MEASURES = {
+    Quantity.BEST_ERROR: "score error",
+    Quantity.BEST_ERROR_UNWEIGHTED: "unweighted",
+}
+_LABELS = {
+    Quantity.BEST_ERROR: r"best score error ($x^2$)",
+    Quantity.BEST_ERROR_UNWEIGHTED: r"best unweighted error ($1/x^2$)",
+}
+_FREE = {*NOISE, "step_size", "steps", "precision"}
+
+
+def families(curves: Sequence[Curve]) -> list[list[Curve]]:
+    """Curves of the best error over N that differ in their noise alone, two or more: the usual
+    noise first."""
+    found: dict[object, list[Curve]] = {}
+    for curve in curves:
+        if (curve.quantity, curve.axis) == (Quantity.BEST_ERROR, "samples") and not curve.draws:
+            held = tuple((k, v) for k, v in sorted(curve.fixed.items()) if k not in _FREE)
+            found.setdefault((curve.law_id, curve.dimension, held), []).append(curve)
+    many = [own for own in found.values() if len({noise_label(c.fixed) for c in own}) > 1]
+    return [sorted(own, key=lambda c: not usual_noise(c.fixed)) for own in many]
+
+
+def noise_plots(evaluation: Evaluation) -> Iterator[Plot]:
+    """For each family: both errors against N, a line for each noise."""
+    names = law_names(evaluation.table)
+    for number, own in enumerate(families(evaluation.curves), 1):
+        first = own[0]
+        panels = []
+        for quantity in MEASURES:
+            lines = [line for c in own if (line := _twin(c, quantity, evaluation.curves))]
+            series = [
+                Series(_label(c, own), *level_means(*_values(c)), role="line", hue=hue)
+                for hue, c in enumerate(lines)
+            ]
+            floor = possible(lines[0], evaluation.curves) if lines else []
+            ticks = tuple(np.unique(first.x).tolist())
+            panels.append(
+                Panel("samples $N$", _LABELS[quantity], (*series, *_last(floor)), ticks=ticks)
+            )
+        width = (
+            "infinite width" if first.fixed["width"] == np.inf else f"m = {first.fixed['width']}"
+        )
+        law = names.get(first.law_id, first.law)
+        yield Plot(
+            name=f"noise_{number}_d{first.dimension}",
+            title=f"Best-stopped error by the noise of training: {law}, d = {first.dimension}",
+            caption=(
+                "Each training's own best-stopped error under t ~ U[T₀, T], weighted (left) and "
+                f"unweighted (right), against N, {width}: means over seeds with 95 % intervals. "
+                f"Line “{POSSIBLE}”: the empirical Bayes formula on the same clean points."
+            ),
+            panels=tuple(panels),
+            group=GROUP,
+        )
+
+
+def _last(series: Sequence[Series]) -> list[Series]:
+    return [Series(s.label, s.x, s.y, s.low, s.high, role="theory") for s in series]
+
+
+def _values(curve: Curve) -> tuple[Any, Any]:
+    kept = usable(curve)[0]
+    return kept.x, kept.y
+
+
+def _twin(curve: Curve, quantity: Quantity, every: Sequence[Curve]) -> Curve | None:
+    """The curve of another quantity of the same trials, where it has levels to use."""
+    for other in every:
+        if other.quantity == quantity and other.same_trials(curve):
+            return other if len(usable(other)[0].x) else None
+    return None
+
+
+def _label(curve: Curve, family: Sequence[Curve]) -> str:
+    """The noise in words, with the step size where that tells two apart."""
+    label = noise_label(curve.fixed)
+    same = [c for c in family if noise_label(c.fixed) == label]
+    return f"{label}, η = {curve.fixed['step_size']:g}" if len(same) > 1 else label
+
+
+def noise_tables(evaluation: Evaluation) -> list[tuple[str, pd.DataFrame]]:
+    """For each family its law in words, and how many times the error of the first noise (the usual
+    one, where it was trained) the others' are, at each N. Columns: noise, measure, samples, ratio
+    (geometric mean over shared seeds of both bests), low, high (its 95 % interval, from the
+    differences of logarithms; NaN for one seed), seeds, exponent, ci_low, ci_high (of the curve,
+    NaN where it was not judged)."""
+    names = law_names(evaluation.table)
+    tables = []
+    for own in families(evaluation.curves):
+        rows = []
+        for quantity, measure in MEASURES.items():
+            base = _twin(own[0], quantity, evaluation.curves)
+            for curve in own:
+                other = _twin(curve, quantity, evaluation.curves)
+                if base is not None and other is not None:
+                    common: dict[str, Any] = {"noise": _label(curve, own), "measure": measure}
+                    common |= _rate(other, evaluation)
+                    rows += [common | row for row in _ratios(base, other)]
+        law = names.get(own[0].law_id, own[0].law)
+        width = own[0].fixed["width"]
+        held = "infinite width" if width == np.inf else f"m = {width:g}"
+        if rows:
+            tables.append((f"{law}, d = {own[0].dimension}, {held}", pd.DataFrame(rows)))
+    return tables
+
+
+def _ratios(base: Curve, other: Curve) -> Iterator[dict[str, Any]]:
+    """At each N that both have, from the seeds that both have."""
+    values = [
+        pd.DataFrame({"samples": kept.x, "seed": kept.seed, "log": np.log(kept.y)})
+        for kept in (usable(base)[0], usable(other)[0])
+    ]
+    both = values[0].merge(values[1], on=["samples", "seed"])
+    for n, rows in both.groupby("samples"):
+        logs = (rows["log_y"] - rows["log_x"]).to_numpy()
+        half = np.nan
+        if len(logs) > 1:
+            half = student(LEVEL, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
+        ends = np.exp(logs.mean() + np.array([0.0, -half, half]))
+        yield {
+            "samples": float(n),  # type: ignore[arg-type]
+            **dict(zip(("ratio", "low", "high"), ends.tolist(), strict=True)),
+            "seeds": len(logs),
+        }
+
+
+def _rate(curve: Curve, evaluation: Evaluation) -> dict[str, float]:
+    """Of the curve's verdict; every verdict on a curve has the same."""
+    judged: list[Verdict] = [v for v in evaluation if v.curve is curve]
+    if not judged:
+        return {"exponent": np.nan, "ci_low": np.nan, "ci_high": np.nan}
+    return {name: getattr(judged[0], name) for name in ("exponent", "ci_low", "ci_high")}
