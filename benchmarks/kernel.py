@@ -37,8 +37,8 @@ def measure(samples: int, threads: int, file: str, route: str) -> dict[str, Any]
 
     from trainers.kernel.product import KernelProduct
     from trainers.kernel.terms import KernelReference, RidgeFamily
+    from trainers.laws import make_distribution
     from trainers.limits import CLEAN_POINTS
-    from trainers.problem.distributions import make_distribution
     from trainers.problem.regression import draw, stream
     from trainers.trial import Diffusion, GaussianMixture, recorded_steps
 

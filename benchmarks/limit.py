@@ -43,7 +43,7 @@ def measure(samples: int, beside: bool) -> dict[str, Any]:
     from trainers.kernel.limit import DataSet, Reading, limit_columns
     from trainers.kernel.reference import interpolation_error, kernel_columns
     from trainers.kernel.terms import KernelReference
-    from trainers.problem.distributions import make_distribution
+    from trainers.laws import make_distribution
     from trainers.problem.evaluation import EvaluationSet
     from trainers.problem.regression import draw_training_set
     from trainers.trial import GaussianMixture, recorded_steps

@@ -55,8 +55,8 @@ def plain_study(folder: Path, workers: int) -> None:
     def train(config: dict[str, Any]) -> None:
         import torch
 
+        from trainers.laws import make_distribution
         from trainers.network.passes import initial_weights
-        from trainers.problem.distributions import make_distribution
         from trainers.problem.regression import draw_holdout_set, draw_training_set
         from trainers.problem.test_points import draw_test_set
         from trainers.trial import recorded_steps

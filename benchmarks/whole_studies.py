@@ -25,7 +25,7 @@ from analysis.levels.intervals import student
 from analysis.verdicts.judging import fit_curve
 from trainers.columns import ERROR_COLUMNS, TEST_GROUPS
 from trainers.kernel.ntk import relu_ntk
-from trainers.problem.distributions import make_distribution
+from trainers.laws import make_distribution
 from trainers.problem.evaluation import EvaluationSet
 from trainers.problem.regression import draw_training_set
 from trainers.trial import TrialConfig

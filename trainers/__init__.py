@@ -1,26 +1,26 @@
 """Train packs of score networks: laws, diffusion, network, gradient descent, kernel reference.
 
-Importing the package loads neither torch nor anything slow: `train_pack` arrives on first use.
+Importing the package loads nothing slow: names arrive on first use.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import scorerates_main  # noqa: F401  # what follows is ours
-from trainers.trial import Trajectory, TrialConfig, TrialStatus
 
 if TYPE_CHECKING:
     from trainers.pack import train_pack
+    from trainers.trial import Trajectory, TrialConfig, TrialStatus
 
 __all__ = ["Trajectory", "TrialConfig", "TrialStatus", "train_pack"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "train_pack":
-        from trainers.pack import train_pack
-
-        return train_pack
+    if name in __all__:
+        module = "trainers.pack" if name == "train_pack" else "trainers.trial"
+        return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module 'trainers' has no attribute {name!r}")
 
 

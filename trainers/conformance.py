@@ -30,10 +30,10 @@ import torch
 from numpy.typing import NDArray
 
 from trainers.errors import TrainerError
+from trainers.laws import make_distribution
 from trainers.methods.custom import trainer_fields
 from trainers.methods.load import trainer_of
 from trainers.pack import train_pack
-from trainers.problem.distributions import make_distribution
 from trainers.problem.regression import draw_holdout_set, draw_training_set
 from trainers.protocol import Task, Trainer
 from trainers.trial import TrialConfig, TrialStatus, recorded_steps

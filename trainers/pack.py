@@ -30,12 +30,12 @@ from trainers.kernel.reference import (
     start_of,
 )
 from trainers.kernel.terms import KernelReference, RkhsElement
+from trainers.laws import Distribution, make_distribution
 from trainers.methods.full_batch import choose_passes
 from trainers.methods.kernel_limit import solve
 from trainers.methods.load import trainer_of
 from trainers.network.batches import batches
 from trainers.network.gradient_descent import Record
-from trainers.problem.distributions import Distribution, make_distribution
 from trainers.problem.empirical_bayes import Untrained, untrained
 from trainers.problem.evaluation import EvaluationSet, Evaluator
 from trainers.problem.regression import (

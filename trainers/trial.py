@@ -13,8 +13,7 @@ Symbols, as everywhere in the project:
 | tau    | step             | gradient steps taken                      | steps         |
 | eta*tau| effective_time   | what the kernel limit depends on          | 1             |
 
-Standard library and pydantic only: this module is imported by the driver and by the analysis,
-neither of which loads torch.
+No torch: this module is imported by the driver and by the analysis, neither of which loads it.
 """
 
 from __future__ import annotations
@@ -27,15 +26,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trainers.columns import TIME_BINS
+from trainers.laws import Law as Law
+from trainers.laws.kinds.atoms import Atoms as Atoms
+from trainers.laws.kinds.cube import Cube as Cube
+from trainers.laws.kinds.gaussian_mixture import GaussianMixture as GaussianMixture
+from trainers.laws.kinds.sphere import Sphere as Sphere
+from trainers.laws.subspace import Subspace as Subspace
 from trainers.ranges import (
     MAXIMUM_STEPS,
     Copies,
-    Dimension,
     HoldoutPoints,
     Norm,
     Recorded,
@@ -78,116 +82,6 @@ def content_id(value: Any) -> str:
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-# --- laws of X_0 (docs/theory.md, section 8) ----------------------------------------------------
-
-
-class _Law(_Frozen):
-    def identity(self) -> dict[str, Any]:
-        """The fields that decide the law's numbers, as JSON data."""
-        return self.model_dump(mode="json")
-
-    @property
-    def label(self) -> str:
-        """Kind and parameters on one line, for legends and tables; the dimension is left out."""
-        hidden = {"kind", "dimension", "file", "sha256", "inner"}
-        items = [(k, v) for k, v in self.model_dump().items() if k not in hidden and v is not None]
-        kind: str = getattr(self, "kind")  # noqa: B009 - declared by every subclass
-        return kind + (f"[{','.join(f'{k}={v}' for k, v in items)}]" if items else "")
-
-
-class GaussianMixture(_Law):
-    """sum_c N(mu_c, std^2 I) / components; mu_c uniform on [-1, 1]^d, drawn once from `seed`."""
-
-    kind: Literal["gaussian_mixture"] = "gaussian_mixture"
-    dimension: Dimension
-    components: Size = 8
-    std: Scale = 0.1
-    seed: Seed = 0
-
-
-class Atoms(_Law):
-    """Uniform on finitely many points: `count` points uniform on [-1, 1]^d drawn from `seed`, or,
-    where `file` names a numeric CSV file, its rows, standardised column by column.
-
-    A law from a file is known by the file's SHA-256, never by its path. `dimension` and `count`
-    are then the file's columns and rows: `distributions.resolve_atoms` fills them in.
-    """
-
-    kind: Literal["atoms"] = "atoms"
-    dimension: Dimension
-    count: Size = 16
-    seed: Seed = 0
-    file: str | None = None
-    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
-
-    @model_validator(mode="after")
-    def _file_has_hash(self) -> Atoms:
-        if self.file is not None and self.sha256 is None:
-            raise ValueError("law.file needs law.sha256: load the spec, or call resolve_atoms")
-        return self
-
-    def identity(self) -> dict[str, Any]:
-        full = self.model_dump(mode="json", exclude={"file"})
-        if self.sha256 is not None:
-            del full["seed"]
-        return full
-
-    @property
-    def label(self) -> str:
-        if self.sha256 is not None:
-            return f"atoms[data={self.sha256[:8]},count={self.count}]"
-        return super().label
-
-
-class Cube(_Law):
-    """Uniform on [-1, 1]^d."""
-
-    kind: Literal["cube"] = "cube"
-    dimension: Dimension
-
-
-class Sphere(_Law):
-    """Uniform on the sphere of `radius` in R^d; for d = 1 the two points -radius and radius."""
-
-    kind: Literal["sphere"] = "sphere"
-    dimension: Dimension
-    radius: Scale = 1.0
-
-
-InnerLaw = Annotated[GaussianMixture | Atoms | Cube | Sphere, Field(discriminator="kind")]
-
-
-class Subspace(_Law):
-    """`inner`, embedded in R^dimension by a random orthonormal map drawn from `seed`."""
-
-    kind: Literal["subspace"] = "subspace"
-    dimension: Dimension
-    inner: InnerLaw
-    seed: Seed = 0
-
-    @model_validator(mode="after")
-    def _fits(self) -> Subspace:
-        if self.inner.dimension > self.dimension:
-            raise ValueError(
-                f"law.inner.dimension = {self.inner.dimension} is larger than "
-                f"law.dimension = {self.dimension}: the inner law must fit in the space"
-            )
-        return self
-
-    def identity(self) -> dict[str, Any]:
-        return {**super().identity(), "inner": self.inner.identity()}
-
-    @property
-    def label(self) -> str:
-        return f"subspace[dimension={self.inner.dimension},seed={self.seed}]/{self.inner.label}"
-
-
-Law = Annotated[
-    GaussianMixture | Atoms | Cube | Sphere | Subspace,
-    Field(discriminator="kind"),
-]
 
 
 # --- forward process (docs/theory.md, section 1) ------------------------------------------------

@@ -19,6 +19,7 @@ from analysis.data.quantity import Quantity
 from analysis.fits.power_law import PowerLawFit
 from analysis.text import percent
 from analysis.theory.registry import MARGIN, Assumption, Prediction
+from trainers.laws import LAWS
 from trainers.registry import DESCENT
 
 SMALL = 0.1
@@ -94,19 +95,11 @@ def _support(curve: Curve, seen: Evidence) -> _Found:
     return Holds.YES, f"radius {radius.iloc[0]:.3g}"
 
 
-_SUB_GAUSSIAN = {
-    "gaussian_mixture": "finitely many Gaussians",
-    "atoms": "bounded support",
-    "cube": "bounded support",
-    "sphere": "bounded support",
-}
-"""Kinds of laws that are sub-Gaussian whatever their parameters, and why."""
-
-
 def _sub_gaussian(curve: Curve, _seen: Evidence) -> _Found:
     """By the kind of the law, of the inner one where it is embedded."""
     kind = curve.law.rpartition("/")[2].partition("[")[0]
-    return (Holds.YES, _SUB_GAUSSIAN[kind]) if kind in _SUB_GAUSSIAN else None
+    reason = LAWS[kind].sub_gaussian if kind in LAWS else ""
+    return (Holds.YES, reason) if reason else None
 
 
 def _lipschitz(curve: Curve, seen: Evidence) -> _Found:

@@ -18,7 +18,7 @@ from analysis.theory.registry import MARGIN, Kind, Prediction
 from study.spec.messages import SpecError, on_one_line
 from study.terminal import literal, say
 from trainers.errors import LawError
-from trainers.problem.csv_file import Decimals, looks_like_a_number, parse_csv, read_bytes
+from trainers.laws.csv_file import Decimals, looks_like_a_number, parse_csv, read_bytes
 
 if TYPE_CHECKING:  # loaded on use: every other command starts without them
     import numpy as np

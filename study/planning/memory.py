@@ -24,7 +24,7 @@ from trainers.limits import (
     TILE,
 )
 from trainers.network.batches import batches, bytes_of_trial
-from trainers.trial import Law, Subspace, TrialConfig
+from trainers.trial import Subspace, TrialConfig
 
 COMPILER_BYTES = 190 << 20
 """What a worker's process grows by when it compiles the fused passes, beyond `import torch`."""
@@ -52,20 +52,11 @@ def memory_of(trials: Sequence[TrialConfig]) -> int:
     compiled = kernels or any(t.infinite for t in trials)
     eager = not compiled and all(t.features + t.dimension > FUSED_MAX_FEATURES for t in trials)
     fixed = EAGER_BYTES if eager else COMPILER_BYTES
-    laws = sum(map(_law_values, {t.law for t in trials}))
+    laws = sum(law.held_values for law in {t.law for t in trials})
     limits = 8 * max((_limit_values(t) for t in trials if t.infinite), default=0)
     tiles = max(2 * min(t.samples, TILE["cpu"]) * min(t.test_points, TILE["cpu"]) for t in trials)
     values = evaluated + sum(data.values()) + laws + tiles
     return fixed + batch + 8 * values + limits + _kernel_bytes(kernels)
-
-
-def _law_values(law: Law) -> int:
-    """Values that a law itself holds: its points and their squares, lifted and as drawn, a block
-    of weights, and the frame of a subspace with what its factorisation takes."""
-    if isinstance(law, Subspace):
-        return 4 * law.dimension * law.inner.dimension + _law_values(law.inner)
-    points = int(getattr(law, "components", 0) or getattr(law, "count", 0))
-    return points * (2 * law.dimension + 3)
 
 
 def _batch_bytes(batch: Sequence[TrialConfig]) -> int:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import eigsh
 
 from trainers.kernel.ntk import relu_ntk_diagonal
+from trainers.laws import make_distribution
+from trainers.laws.atoms_file import AtomsFile
 from trainers.problem import diffusion as forward
-from trainers.problem.atoms_file import AtomsFile
-from trainers.problem.distributions import make_distribution
 from trainers.problem.regression import features, stream
 from trainers.problem.time_law import sample_times, weight
 from trainers.trial import TrialConfig

@@ -31,7 +31,7 @@ from study.running.worker import Job, train_into_store
 from study.spec.sections import StudySpec
 from study.storage.store import Store, StoreError
 from trainers.audit.columns import SPECTRUM_SAMPLES, audit_bytes
-from trainers.problem.atoms_file import checked_points
+from trainers.laws.atoms_file import checked_points
 from trainers.trial import TrialConfig
 
 REPORT_SECONDS = 1.0

@@ -11,21 +11,19 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from study.spec.axes import MAXIMUM_LAWS
 from study.spec.messages import problems_of, unknown_key
 from trainers.errors import LawError
-from trainers.problem.atoms_file import AtomsFile, resolve_atoms
+from trainers.laws import LAWS
+from trainers.laws.atoms_file import AtomsFile, resolve_atoms
 from trainers.ranges import MAXIMUM_SEED
 from trainers.trial import Cube, Law
 
 _LAW: TypeAdapter[Any] = TypeAdapter(Law)
-_KINDS: dict[str, type[BaseModel]] = {
-    law.model_fields["kind"].default: law for law in get_args(get_args(Law)[0])
-}
 _RESOLVED = "sha256"
 """Filled in from the file, never written by hand."""
 
@@ -156,5 +154,5 @@ def _read_law(
 
 def _known_keys(law: Mapping[str, Any]) -> list[str]:
     kind = law.get("kind")
-    model = _KINDS.get(kind) if isinstance(kind, str) else None
+    model = LAWS.get(kind) if isinstance(kind, str) else None
     return [key for key in model.model_fields if key != _RESOLVED] if model else []

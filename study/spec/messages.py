@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from study.terminal import printable
 from trainers.errors import UserError
+from trainers.laws import LAWS
 
 MAXIMUM_SHOWN = 12
 MAXIMUM_LENGTH = 600
@@ -184,7 +185,8 @@ def _remedy(item: ErrorDetails) -> str:
         known = str(context.get("expected") or context.get("expected_tags"))
         return _closest(item, known)
     if kind == "union_tag_not_found":
-        return "lacks its kind: gaussian_mixture, atoms, cube, sphere or subspace"
+        *most, last = LAWS
+        return f"lacks its kind: {', '.join(most)} or {last}"
     if kind == "string_pattern_mismatch":
         return (
             "must start with a letter or digit and hold only letters, digits, '.', '_' and '-', "

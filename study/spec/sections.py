@@ -44,8 +44,8 @@ from study.spec.seeds import NetworkAndKernel, SeedsSection, Sweep
 from study.spec.strict_yaml import MAXIMUM_BYTES, TOO_LONG, YamlError, read_yaml
 from trainers.audit.columns import SPECTRUM_SAMPLES
 from trainers.errors import LawError, TrainerError
+from trainers.laws.atoms_file import AtomsFile
 from trainers.methods.custom import make_importable, source_files, trainer_fields
-from trainers.problem.atoms_file import AtomsFile
 from trainers.ranges import AuditPoints, HoldoutPoints, Recorded, Seed, Steps, TestPoints
 from trainers.registry import DESCENT
 from trainers.trial import Atoms, Diffusion, Law, TrialConfig

@@ -17,9 +17,9 @@ from analysis.data.results import load_results
 from study import StudySpec, run
 from trainers.kernel.reference import rkhs_elements
 from trainers.kernel.terms import KernelReference
+from trainers.laws import make_distribution
 from trainers.network.gradient_descent import Batch, Problem, descend
 from trainers.network.passes import BLOCKED, initial_weights
-from trainers.problem.distributions import make_distribution
 from trainers.problem.evaluation import EvaluationSet
 from trainers.problem.regression import draw_training_set
 from trainers.trial import TrialConfig, recorded_steps

@@ -16,7 +16,7 @@ import numpy as np
 import search_trainer
 from numpy.typing import NDArray
 
-from trainers.problem.distributions import Distribution, make_distribution
+from trainers.laws import Distribution, make_distribution
 from trainers.trial import Trajectory, TrialConfig
 
 

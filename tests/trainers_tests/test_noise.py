@@ -11,12 +11,12 @@ from trainers import TrialConfig, TrialStatus, train_pack
 from trainers.errors import TrainerError
 from trainers.kernel.limit import DataSet, Reading, limit_columns
 from trainers.kernel.ntk import relu_ntk
+from trainers.laws import make_distribution
 from trainers.methods.full_batch import Descent
 from trainers.methods.load import trainer_of
 from trainers.methods.minibatch import Minibatches, Sgd
 from trainers.methods.mlp import EMA_DECAY, WEIGHT_DECAY, MlpAdamW, initial_layers, inputs, network
 from trainers.network.passes import initial_weights
-from trainers.problem.distributions import make_distribution
 from trainers.problem.empirical_bayes import memorize
 from trainers.problem.evaluation import EvaluationSet
 from trainers.problem.regression import (

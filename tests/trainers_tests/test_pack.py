@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from trainers import TrialConfig, TrialStatus, train_pack
 from trainers.columns import ERROR_COLUMNS
+from trainers.laws import make_distribution
 from trainers.limits import FUSED_MAX_FEATURES
 from trainers.network.batches import batches
 from trainers.network.passes import initial_weights
 from trainers.pack import SERIES, PackStopped
-from trainers.problem.distributions import make_distribution
 from trainers.problem.empirical_bayes import Untrained, untrained
 from trainers.problem.evaluation import EvaluationSet
 from trainers.problem.regression import draw_holdout_set, draw_training_set

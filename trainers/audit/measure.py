@@ -44,10 +44,10 @@ from trainers.kernel.leading import leading, spectrum_of_parts
 from trainers.kernel.ntk import relu_ntk
 from trainers.kernel.product import KernelProduct
 from trainers.kernel.terms import RidgeFamily, evaluate, mean_square, source_capacity
+from trainers.laws import Distribution, make_distribution
 from trainers.problem import diffusion as forward
-from trainers.problem.distributions import Distribution, make_distribution
 from trainers.problem.regression import Samples, draw, stream
-from trainers.trial import Law, TrialConfig
+from trainers.trial import TrialConfig
 
 __all__ = ["AUDIT_COLUMNS", "audit", "audit_id"]
 
@@ -136,15 +136,6 @@ def _clean(purpose: str, config: TrialConfig, law: Distribution, n: int, seed: i
     return draw(law, config.diffusion, n, config.bias, _stream(purpose, config, seed))
 
 
-def _components(law: Law) -> int:
-    """Terms in the sum that f* is."""
-    if law.kind == "subspace":
-        return _components(law.inner)
-    if law.kind == "atoms":
-        return law.count
-    return law.components if law.kind == "gaussian_mixture" else 1
-
-
 def times(config: TrialConfig) -> Array:
     """Rising times from T_0/10 to T, T_0 among them."""
     t_min, t_max = config.diffusion.t_min, config.diffusion.t_max
@@ -170,7 +161,7 @@ def tail(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Measured
 def noise(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Measured]:
     """E||X_0 - f*||^2 and the same per coordinate, by simulation, at each of the `times`."""
     rng = _stream("noise", config, seed)
-    budget = int(COMPONENT_BUDGET / (_components(config.law) * law.dimension))
+    budget = int(COMPONENT_BUDGET / (config.law.terms * law.dimension))
     n = max(256, min(NOISE_DRAWS, budget))
     for t in times(config):
         x0 = law.sample(n, rng)
@@ -222,7 +213,7 @@ def slopes(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Measur
     """
     rng = _stream("slopes", config, seed)
     d = law.dimension
-    budget = int(COMPONENT_BUDGET / (100 * _components(config.law) * d * d))
+    budget = int(COMPONENT_BUDGET / (100 * config.law.terms * d * d))
     n = max(16, min(SEARCH_STARTS, budget))
     for t in times(config):
         a = float(forward.alpha(config.diffusion, t))

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainers.columns import ERROR_COLUMNS, TEST_GROUPS, TIME_BINS
+from trainers.laws import Distribution
 from trainers.problem import diffusion as forward
 from trainers.problem import time_law
-from trainers.problem.distributions import Distribution
 from trainers.problem.regression import Samples, draw_holdout_set, stream
 from trainers.problem.test_points import draw_test_set, group_sizes, time_weights
 from trainers.trial import TrialConfig

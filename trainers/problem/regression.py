@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainers.laws import Distribution
 from trainers.problem import diffusion as forward
 from trainers.problem import time_law
-from trainers.problem.distributions import Distribution
 from trainers.trial import Diffusion, TrialConfig
 
 Array = NDArray[np.float64]

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from scipy import special
 
 from trainers.columns import TEST_GROUPS
+from trainers.laws import Distribution
+from trainers.laws.even_points import uniforms
 from trainers.problem import diffusion as forward
-from trainers.problem.distributions import Distribution
-from trainers.problem.even_points import uniforms
 from trainers.problem.regression import Samples, from_noise, stream
 from trainers.trial import Diffusion, TrialConfig
 

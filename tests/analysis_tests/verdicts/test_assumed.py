@@ -18,6 +18,7 @@ from analysis.theory.registry import Assumption
 from analysis.verdicts.assumed import Finding, Holds
 from analysis.verdicts.evaluation import evaluate
 from analysis.verdicts.judging import Verdict
+from trainers.laws import KINDS, make_distribution
 
 BEST, TIME, ETA = (
     "best error against samples",
@@ -67,6 +68,14 @@ def test_support(table: pd.DataFrame, radius: float, holds: Holds, said: str) ->
     one = found(table, {"support_radius": {np.nan: radius}})[BEST][Assumption.SUPPORT]
     assert one.holds is holds
     assert said in one.finding
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_law_says_why_it_is_sub_gaussian(kind: str) -> None:
+    law = KINDS[kind].model_validate({"dimension": 2})
+    bounded = make_distribution(law).support_radius < np.inf
+    assert law.sub_gaussian
+    assert (law.sub_gaussian == "bounded support") == bounded
 
 
 @pytest.mark.slow

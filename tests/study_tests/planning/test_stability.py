@@ -12,7 +12,7 @@ from study.planning.stability import (
     stability_warnings,
 )
 from trainers.kernel.ntk import relu_ntk
-from trainers.problem.distributions import make_distribution
+from trainers.laws import make_distribution
 from trainers.problem.regression import draw_training_set
 from trainers.trial import Cube, GaussianMixture, TrialConfig
 

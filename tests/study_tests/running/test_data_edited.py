@@ -21,8 +21,8 @@ from study.commands.search import search
 from study.running import engine, session
 from study.spec.sections import StudySpec
 from trainers.errors import LawError
-from trainers.problem.atoms_file import load_atoms
-from trainers.problem.distributions import make_distribution
+from trainers.laws import make_distribution
+from trainers.laws.atoms_file import load_atoms
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("no_report")]
 

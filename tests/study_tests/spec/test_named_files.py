@@ -12,8 +12,9 @@ from specs import GOOD, edited, problems
 from study import StudySpec
 from study.spec.messages import SpecError
 from study.spec.strict_yaml import read_yaml
-from trainers.problem.atoms_file import load_atoms
-from trainers.problem.csv_file import read_bytes
+from trainers.laws.atoms_file import load_atoms
+from trainers.laws.csv_file import read_bytes
+from trainers.trial import Atoms
 
 
 def test_files_that_are_not_there_or_not_text(tmp_path: Path) -> None:
@@ -41,9 +42,11 @@ def test_csv_atoms_are_known_by_their_content_not_their_path(tmp_path: Path) -> 
     first = StudySpec.from_text(edited(law, "{kind: atoms, file: a.csv}"), tmp_path)
     second = StudySpec.from_text(edited(law, "{kind: atoms, file: b.csv}"), tmp_path / "deeper")
     assert [t.trial_id for t in first.trials()] == [t.trial_id for t in second.trials()]
-    assert (first.trials()[0].dimension, first.law[0].count) == (2, 3)
-    assert list(first.atoms()) == [first.law[0].sha256]
-    assert Path(first.law[0].file) == (tmp_path / "a.csv").resolve()
+    named = first.law[0]
+    assert isinstance(named, Atoms)
+    assert (first.trials()[0].dimension, named.count) == (2, 3)
+    assert list(first.atoms()) == [named.sha256]
+    assert Path(named.file) == (tmp_path / "a.csv").resolve()
 
 
 @pytest.mark.parametrize(
@@ -74,7 +77,7 @@ def test_two_laws_of_one_file_are_of_one_moment(
         path.write_text("x,y\n9,2\n3,5\n4,4\n")
         return data
 
-    monkeypatch.setattr("trainers.problem.atoms_file.read_bytes", edited_after)
+    monkeypatch.setattr("trainers.laws.atoms_file.read_bytes", edited_after)
     old = "{kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}"
     inner = "{kind: atoms, file: a.csv}"
     text = edited(old, f"[{inner}, {{kind: subspace, dimension: 3, inner: {inner}}}]")

@@ -17,8 +17,14 @@ from study.spec.axes import AXES, Axes
 from study.spec.messages import SpecError
 from study.spec.sections import _sections
 from study.spec.strict_yaml import YamlError, read_yaml
+from trainers.laws import KINDS
+from trainers.trial import Subspace
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+def seed_of(law: Any) -> int:
+    return int(law.seed)
 
 
 def test_a_study_is_the_union_of_its_sweeps_each_trial_once() -> None:
@@ -106,7 +112,7 @@ sweeps:
     trials = StudySpec.from_text(text.replace("DRAWS", "3")).trials()
     seeds: dict[tuple[str, bool], set[int]] = {}
     for t in trials:
-        seeds.setdefault((t.law.kind, t.infinite), set()).add(t.law.seed)
+        seeds.setdefault((t.law.kind, t.infinite), set()).add(seed_of(t.law))
     assert seeds["atoms", False] == {5}
     assert seeds["atoms", True] == {5, 6, 7}
     assert seeds["gaussian_mixture", True] == {7, 8, 9}
@@ -124,10 +130,41 @@ sweeps:
         StudySpec.from_text(cube.replace("DRAWS", "2"))
 
 
+def test_every_kind_of_law_is_read_and_embedded() -> None:
+    given = "{kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}"
+    for kind in KINDS:
+        law = f"{{kind: {kind}, dimension: 2}}"
+        plain = StudySpec.from_text(edited(given, law)).law[0]
+        deep = StudySpec.from_text(
+            edited(given, f"{{kind: subspace, dimension: 3, inner: {law}}}")
+        ).law[0]
+        assert isinstance(plain, KINDS[kind])
+        assert isinstance(deep, Subspace)
+        assert deep.inner == plain
+
+
+@pytest.mark.parametrize(
+    ("law", "said"),
+    [
+        ("{kind: gaussian, dimension: 2, power: 9}", "law.power = 9: must be at most 8"),
+        ("{kind: gaussian, dimension: 2, pwoer: 1}", "law.pwoer: did you mean power?"),
+        ("{kind: gaussian, dimension: 2, draws: 3}", "law.draws: gaussian has no seed"),
+        ("{kind: scale_mixture, dimension: 2, std_min: 2}", "law.std_min = 2 must not be above"),
+        (
+            "{kind: scale_mixture, dimension: 2, components: 1}",
+            "components = 1: must be at least 2",
+        ),
+    ],
+)
+def test_laws_say_what_is_wrong_with_them(law: str, said: str) -> None:
+    given = "{kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}"
+    assert said in "\n".join(problems(edited(given, law)))
+
+
 def test_draws_are_laws_with_seeds_in_a_row() -> None:
     text = edited("std: 0.1, seed: 5}", "std: 0.1, seed: 5, draws: 3}")
     spec = StudySpec.from_text(text)
-    assert [law.seed for law in spec.law] == [5, 6, 7]
+    assert [seed_of(law) for law in spec.law] == [5, 6, 7]
     one = [t.trial_id for t in StudySpec.from_text(GOOD).trials()]
     assert set(one) < {t.trial_id for t in spec.trials()}
     for wrong, told in (
@@ -221,7 +258,7 @@ def test_the_union_counts_every_point_once(samples: list[int], width: list[int],
         ("base: {", "base: {t_min: 0.1, ", "diffusion.t_min and base.t_min are both given"),
         ("  - width: [64, 4096]", "  - {}", "sweeps[1] is empty"),
         ("kind: gaussian_mixture", "kind: gausian_mixture", "did you mean gaussian_mixture?"),
-        ("kind: gaussian_mixture, ", "", "law lacks its kind"),
+        ("kind: gaussian_mixture, ", "", "scale_mixture, sphere or subspace"),
         ("dimension: 2", "dimension: 0", "law.dimension = 0: must be at least 1"),
         ("dimension: 2, ", "", "law.dimension is missing: give law.dimension, or base.dimension"),
         ("std: 0.1", "std: -1", "law.std = -1: must be at least 1e-06"),
@@ -352,9 +389,9 @@ def test_the_examples_are_valid() -> None:
     networks = [t for t in quick.trials() if not t.infinite]
     assert {t.samples for t in networks} == {2**i for i in range(6, 12)}
     assert {t.width for t in networks} == {2**i for i in range(8, 16)}
-    assert {t.law.seed for t in networks} == {5}
+    assert {seed_of(t.law) for t in networks} == {5}
     assert {t.samples for t in quick.trials() if t.infinite} == {2**i for i in range(6, 12)}
-    assert {t.law.seed for t in quick.trials() if t.infinite} == set(range(5, 15))
+    assert {seed_of(t.law) for t in quick.trials() if t.infinite} == set(range(5, 15))
     dimension = StudySpec.load(EXAMPLES / "dimension.yaml")
     for width in (1024, math.inf):
         kept = [t for t in dimension.trials() if t.width == width]

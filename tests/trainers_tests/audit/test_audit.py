@@ -15,7 +15,7 @@ from trainers.audit import measure as module
 from trainers.audit.columns import AUDIT_QUANTITIES
 from trainers.audit.measure import AUDIT_COLUMNS, Measured, audit, audit_id
 from trainers.kernel.ntk import relu_ntk
-from trainers.problem.distributions import make_distribution
+from trainers.laws import make_distribution
 from trainers.trial import Atoms, Cube, Diffusion, GaussianMixture, Law, Subspace, TrialConfig
 
 Array = NDArray[np.float64]

@@ -9,7 +9,7 @@ import scipy.optimize
 from trainers.audit import measure
 from trainers.audit.learning_curve import Spectrum
 from trainers.kernel.solution import decompose
-from trainers.problem.distributions import make_distribution
+from trainers.laws import make_distribution
 from trainers.problem.regression import draw
 from trainers.trial import GaussianMixture, TrialConfig
 

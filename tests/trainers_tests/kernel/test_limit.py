@@ -14,7 +14,7 @@ from trainers.kernel.ntk import relu_ntk
 from trainers.kernel.reference import interpolation_error, kernel_columns, rkhs_elements
 from trainers.kernel.solution import decompose
 from trainers.kernel.terms import KernelReference, RkhsElement
-from trainers.problem.distributions import make_distribution
+from trainers.laws import make_distribution
 from trainers.problem.evaluation import EvaluationSet
 from trainers.problem.regression import Samples, draw_training_set
 from trainers.trial import recorded_steps

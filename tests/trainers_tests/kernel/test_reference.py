@@ -14,8 +14,8 @@ from trainers.kernel.reference import (
     start_of,
 )
 from trainers.kernel.terms import KernelReference
+from trainers.laws import make_distribution
 from trainers.network.passes import initial_weights
-from trainers.problem.distributions import make_distribution
 from trainers.problem.evaluation import EvaluationSet
 from trainers.problem.regression import draw_training_set
 from trainers.trial import recorded_steps

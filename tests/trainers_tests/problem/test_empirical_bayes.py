@@ -8,8 +8,9 @@ import torch
 from mpmath import mp, mpf
 
 from trainers.columns import UNTRAINED_ERRORS
+from trainers.laws import make_distribution
+from trainers.laws.mixture import MixtureOfNormals
 from trainers.limits import TILE
-from trainers.problem.distributions import _Mixture, make_distribution
 from trainers.problem.empirical_bayes import (
     Memorizer,
     best_cutoff,
@@ -89,7 +90,7 @@ def test_tiles_do_not_show() -> None:
 
 def test_memorizer_is_the_posterior_mean_of_the_law_whose_atoms_are_the_points() -> None:
     points, x, alpha, h = case(50, (0.05, 1.0))
-    law, found = _Mixture(points, 0.0), memorize(points, x, alpha, h, CPU)
+    law, found = MixtureOfNormals(points, 0.0), memorize(points, x, alpha, h, CPU)
     np.testing.assert_allclose(found.mean, law.posterior_mean(x, alpha, h), rtol=1e-11, atol=1e-12)
     log_density = found.log_sum - np.log(50) - 1.5 * np.log(2 * np.pi * h)
     np.testing.assert_allclose(log_density, law.log_marginal(x, alpha, h), rtol=1e-11)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from trainers.laws import make_distribution
 from trainers.problem import diffusion as forward
-from trainers.problem.distributions import make_distribution
 from trainers.problem.evaluation import posterior_variance
 from trainers.trial import TrialConfig
 
@@ -28,6 +28,8 @@ def laws(d: int) -> list[dict[str, object]]:
         {"kind": "atoms", "dimension": d, "count": 50},
         {"kind": "cube", "dimension": d},
         {"kind": "sphere", "dimension": d},
+        {"kind": "gaussian", "dimension": d, "power": 1.5},
+        {"kind": "scale_mixture", "dimension": d, "std_min": 0.02},
     ]
     if d > 1:
         found.append({"kind": "subspace", "dimension": d, "inner": found[3] | {"dimension": 1}})

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from trainers.laws import make_distribution
 from trainers.problem.diffusion import alpha, h
-from trainers.problem.distributions import make_distribution
 from trainers.problem.regression import (
     draw_holdout_set,
     draw_training_set,

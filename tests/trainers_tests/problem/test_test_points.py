@@ -5,10 +5,10 @@ import pytest
 from scipy import integrate, stats
 
 from trainers.columns import ERROR_COLUMNS, TEST_GROUPS
+from trainers.laws import make_distribution
+from trainers.laws.even_points import uniforms
 from trainers.problem import diffusion as forward
-from trainers.problem.distributions import make_distribution
 from trainers.problem.evaluation import EvaluationSet
-from trainers.problem.even_points import uniforms
 from trainers.problem.test_points import (
     proposal_density,
     proposal_times,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import integrate
 
+from trainers.laws import make_distribution
 from trainers.problem import diffusion as forward
-from trainers.problem.distributions import make_distribution
 from trainers.problem.evaluation import EvaluationSet, posterior_variance
 from trainers.problem.time_law import (
     GAMMA,

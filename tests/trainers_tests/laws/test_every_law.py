@@ -7,7 +7,9 @@ the few thousand checked here, chance alone reaches about 4.
 from __future__ import annotations
 
 import math
+import runpy
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,22 +19,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from trainers.problem import distributions
-from trainers.problem.distributions import Distribution, make_distribution
-from trainers.trial import Atoms, Cube, GaussianMixture, Law, Sphere, Subspace
+from trainers.laws import KINDS, Distribution, Law, make_distribution, mixture
+from trainers.trial import Atoms, Cube, GaussianMixture, Sphere, Subspace
 
 FloatArray = NDArray[np.float64]
 Z_MAX = 5.0
 
 
+TESTS = {kind: runpy.run_path(str(Path(__file__).with_name(f"test_{kind}.py"))) for kind in KINDS}
+"""The test of each law holds its `examples` in a dimension, and its `log_density` written anew."""
+
+
 def base_laws(dimension: int) -> list[Any]:
-    return [
-        GaussianMixture(dimension=dimension, seed=1),
-        GaussianMixture(dimension=dimension, components=1, std=0.7, seed=2),
-        Atoms(dimension=dimension, count=12, seed=3),
-        Cube(dimension=dimension),
-        Sphere(dimension=dimension, radius=1.5),
-    ]
+    return [law for test in TESTS.values() for law in test["examples"](dimension)]
 
 
 LAWS: list[Law] = [
@@ -143,38 +142,15 @@ def test_samples_are_isotropic(law: Law) -> None:
 def torch_log_density(
     law: Law, distribution: Any, x: torch.Tensor, alpha: float, h: float
 ) -> torch.Tensor:
-    """log p_t(x) [n], written from each law's definition."""
+    """log p_t(x) [n], as the law's test writes it from its definition."""
     if isinstance(law, Subspace):
         basis = torch.from_numpy(distribution._basis)
         rest = x - x @ basis @ basis.T
         codimension = law.dimension - law.inner.dimension
         normal = -(rest**2).sum(1) / (2 * h) - codimension / 2 * math.log(2 * math.pi * h)
         return torch_log_density(law.inner, distribution._inner, x @ basis, alpha, h) + normal
-    if isinstance(law, GaussianMixture | Atoms):
-        std = law.std if isinstance(law, GaussianMixture) else 0.0
-        means, v = (
-            torch.from_numpy(np.ascontiguousarray(distribution._means)),
-            alpha**2 * std**2 + h,
-        )
-        squared = ((x[:, None] - alpha * means) ** 2).sum(2)
-        normals = -squared / (2 * v) - law.dimension / 2 * math.log(2 * math.pi * v)
-        return torch.logsumexp(normals, 1) - math.log(len(means))
-    if isinstance(law, Cube):
-        far, near = (-(x.abs() + sign * alpha) / math.sqrt(h) for sign in (1, -1))
-        between = torch.special.ndtr(near) - torch.special.ndtr(far)
-        return torch.log(between / (2 * alpha)).sum(1)
-    # the sphere: a one-dimensional integral over the angle to x
-    d, radius = law.dimension, law.radius
-    length = x.norm(dim=1, keepdim=True)
-    if d == 1:
-        cosine, weight = torch.tensor([1.0, -1.0]).double(), torch.ones(2).double()
-    else:
-        node, gauss = map(torch.from_numpy, np.polynomial.legendre.leggauss(500))
-        angle = (node + 1) * math.pi / 2
-        cosine, weight = torch.cos(angle), gauss * torch.sin(angle) ** (d - 2)
-    squared = length**2 - 2 * alpha * radius * length * cosine + alpha**2 * radius**2
-    mixed = torch.logsumexp(torch.log(weight / weight.sum()) - squared / (2 * h), 1)
-    return mixed - d / 2 * math.log(2 * math.pi * h)
+    density: torch.Tensor = TESTS[law.kind]["log_density"](law, distribution, x, alpha, h)
+    return density
 
 
 @EVERY_LAW
@@ -384,7 +360,7 @@ def test_many_atoms_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 64 * 2**20  # 600 rows at once would take 460 MiB
-    monkeypatch.setattr(distributions, "_BLOCK_BYTES", 2**21)
+    monkeypatch.setattr(mixture, "_BLOCK_BYTES", 2**21)
     np.testing.assert_allclose(distribution.posterior_mean(x, alpha, h), f, rtol=1e-10, atol=1e-13)
     np.testing.assert_allclose(distribution.log_marginal(x, alpha, h), log_p, rtol=1e-10)
     # so many uniform points look like the cube

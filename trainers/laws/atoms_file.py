@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers.errors import LawError
-from trainers.problem.csv_file import CsvFile, looks_like_a_number, number, parse_csv, read_bytes
+from trainers.laws.csv_file import CsvFile, looks_like_a_number, number, parse_csv, read_bytes
 
 SMALLEST_VARIATION = 1e-10
 """Of a column, as a share of its largest entry. Rounding, at 1e-16, is then a millionth of it."""
@@ -46,7 +46,7 @@ def load_atoms(path: str | Path) -> FloatArray:
     """The rows of a numeric CSV file as points [count, d], standardised column by column.
 
     Every column then has mean 0 and variance 1 (the variance of the rows themselves, with
-    1/count). Encodings, separators and decimal signs: trainers.problem.csv_file. A first line in
+    1/count). Encodings, separators and decimal signs: trainers.laws.csv_file. A first line in
     which no cell is a number is taken as a header. Raises LawError naming the file, and the line
     and column, for a missing or empty file, text, NaN or infinite cells, ragged lines, a header of
     numbers, an index column saved by accident, two columns of one name, and columns that are

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from trainers.problem.even_points import uniforms
+from trainers.laws.even_points import uniforms
 
 Array = NDArray[np.float64]
 
@@ -71,7 +71,7 @@ def _pairs(
 ) -> Iterator[tuple[slice, Array]]:
     """Rows, and D^2 s [rows, K] of the component `first` with every other."""
     squares = np.einsum("kd,kd->k", means, means)
-    for rows in _blocks(len(first), len(means)):
+    for rows in blocks(len(first), len(means)):
         mine = first[rows]
         square = squares[mine, None] + squares - 2 * means[mine] @ means.T
         square[np.arange(len(mine)), mine] = 0.0
@@ -99,7 +99,7 @@ def _ratio(
     log_first = alpha * length * along / (2 * scale)  # log of N_c / (s N_mid) at x
     ratio = np.empty(len(first))
     squares = np.einsum("kd,kd->k", means, means)
-    for rows in _blocks(len(first), len(means)):
+    for rows in blocks(len(first), len(means)):
         mine = first[rows]
         a, own = alpha[rows][:, None], means[mine]
         inner = x[rows] @ means.T - np.einsum("nd,nd->n", x[rows], own)[:, None]
@@ -110,7 +110,8 @@ def _ratio(
     return ratio
 
 
-def _blocks(n: int, width: int) -> Iterator[slice]:
+def blocks(n: int, width: int) -> Iterator[slice]:
+    """The rows 0..n in slices whose weights [rows, width] take some megabytes at most."""
     size = max(1, _BLOCK_BYTES // (8 * width))
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import qmc
 
 Array = NDArray[np.float64]
 
@@ -21,6 +20,8 @@ def uniforms(n: int, dimensions: int, rng: np.random.Generator) -> Array:
     Sobol' points under Matousek's random linear scramble and a digital shift (J. Complexity 14,
     1998), from `rng` alone: the points must not change with a release of scipy.
     """
+    from scipy.stats import qmc  # which loads all of scipy.stats, and laws are read by all commands
+
     even = min(dimensions, _SOBOL_DIMENSIONS)
     power = max((n - 1).bit_length(), 1)
     plain = qmc.Sobol(even, scramble=False, bits=_BITS).random_base2(power) * 2.0**_BITS

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import gammaln, ive, log_ndtr
 
-from trainers.problem.special_functions import bessel_ratio, truncated_normal
+from trainers.laws.special_functions import bessel_ratio, truncated_normal
 
 
 def evaluate(x: float, alpha: float, h: float) -> tuple[float, float]:

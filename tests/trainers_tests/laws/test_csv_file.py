@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from trainers.errors import LawError
-from trainers.problem import csv_file
-from trainers.problem.csv_file import CsvFile, number, parse_csv, read_bytes
+from trainers.laws import csv_file
+from trainers.laws.csv_file import CsvFile, number, parse_csv, read_bytes
 
 PLAIN = "N,error\n64,0.5\n128,0.25\n"
 NUMBERS = [[64, 0.5], [128, 0.25]]

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trainers.errors import LawError
-from trainers.problem.atoms_file import checked_points, load_atoms, read_atoms, resolve_atoms
-from trainers.problem.distributions import make_distribution
+from trainers.laws import make_distribution
+from trainers.laws.atoms_file import checked_points, load_atoms, read_atoms, resolve_atoms
 from trainers.trial import Atoms, Subspace
 
 

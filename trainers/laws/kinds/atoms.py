@@ -1,0 +1,84 @@
+"""Atoms: uniform on finitely many points, drawn once or the rows of a CSV file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from trainers.errors import LawError
+from trainers.laws.atoms_file import checked_points
+from trainers.laws.csv_file import read_bytes
+from trainers.laws.law import Distribution, FloatArray, LawBase, Points, parameter_stream
+from trainers.laws.mixture import MixtureOfNormals
+from trainers.ranges import Seed, Size
+
+
+class Atoms(LawBase):
+    """Uniform on finitely many points: `count` points uniform on [-1, 1]^d drawn from `seed`, or,
+    where `file` names a numeric CSV file, its rows, standardised column by column.
+
+    A law from a file is known by the file's SHA-256, never by its path. `dimension` and `count`
+    are then the file's columns and rows: `resolve_atoms` fills them in.
+    """
+
+    sub_gaussian: ClassVar[str] = "bounded support"
+    kind: Literal["atoms"] = "atoms"
+    count: Size = 16
+    seed: Seed = 0
+    file: str | None = None
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _file_has_hash(self) -> Atoms:
+        if self.file is not None and self.sha256 is None:
+            raise ValueError("law.file needs law.sha256: load the spec, or call resolve_atoms")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        full = self.model_dump(mode="json", exclude={"file"})
+        if self.sha256 is not None:
+            del full["seed"]
+        return full
+
+    @property
+    def label(self) -> str:
+        if self.sha256 is not None:
+            return f"atoms[data={self.sha256[:8]},count={self.count}]"
+        return super().label
+
+    @property
+    def terms(self) -> int:
+        return self.count
+
+    @property
+    def held_values(self) -> int:
+        # points and their squares, lifted and as drawn, and a block of weights
+        return self.count * (2 * self.dimension + 3)
+
+    def distribution(self, points: Points) -> Distribution:
+        if self.sha256 is not None:
+            return MixtureOfNormals(_file_atoms(self, points), 0.0)
+        shape = (self.count, self.dimension)
+        return MixtureOfNormals(parameter_stream(self).uniform(-1, 1, shape), 0.0)
+
+
+def _file_atoms(law: Atoms, held: Points) -> FloatArray:
+    """The points of a law from a file: from `held`, else from the file itself if unchanged."""
+    assert law.sha256 is not None
+    points = held.get(law.sha256)
+    if points is None:
+        if law.file is None:
+            raise LawError(
+                f"the data with SHA-256 {law.sha256[:8]}… are not here, and law.file does not say "
+                "where: load the spec again"
+            )
+        points = checked_points(read_bytes(Path(law.file)), law.sha256, law.file)
+    if points.shape != (law.count, law.dimension):
+        raise LawError(
+            f"law.count = {law.count} and law.dimension = {law.dimension}, but the data with "
+            f"SHA-256 {law.sha256[:8]}… have shape {points.shape}: use resolve_atoms"
+        )
+    return np.asarray(points, dtype=np.float64)
