@@ -18,6 +18,9 @@ class Quantity(StrEnum):
     COUPLING_AT_TIME = "coupling_at_fixed_time"
     KERNEL_BEST_ERROR = "kernel_best_score_error"
     KERNEL_BEST_TIME = "kernel_best_effective_time"
+    GENERALIZATION_TIME = "generalization_time"
+    MEMORIZATION_TIME = "memorization_time"
+    MEMORIZATION_RATIO = "memorization_ratio"
     MEMORIZER = "memorizer_error"
     EMPIRICAL_BAYES = "empirical_bayes_error"
     EMPIRICAL_BAYES_UNWEIGHTED = "empirical_bayes_error_unweighted"
@@ -41,5 +44,12 @@ UNTRAINED = (
 )
 """Quantities of a data set, without training; each is the column of its name."""
 
-GEOMETRIC = (Quantity.BEST_TIME, Quantity.KERNEL_BEST_TIME)
-"""Quantities whose level means are geometric ones: best times are very skewed over seeds."""
+CLOCKS = (
+    Quantity.GENERALIZATION_TIME,
+    Quantity.MEMORIZATION_TIME,
+    Quantity.MEMORIZATION_RATIO,
+)
+"""Of trials whose clean points have several noisy copies: docs/theory.md, section 12."""
+
+GEOMETRIC = (Quantity.BEST_TIME, Quantity.KERNEL_BEST_TIME, *CLOCKS)
+"""Quantities whose level means are geometric ones: times are very skewed over seeds."""

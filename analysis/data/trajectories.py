@@ -9,6 +9,10 @@ A best step that is the last recorded one was not reached; one that is the first
 be seen. Such values are **censored**: kept in the curve, marked, and left out of fits by level, but
 for a level with very few of them (`spoilt_levels`).
 
+The generalization time is the first effective time at which the score error is within 10 % of its
+least; the memorization time is the first after the least at which it is twice that (docs/theory.md,
+section 12). Between recorded times the error is taken as straight in log-log.
+
 Arrays here: B trials, T recorded steps, padded with NaN.
 """
 
@@ -25,9 +29,19 @@ from analysis.data.quantity import Quantity
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from trainers.columns import TEST_GROUPS
+from trainers.trial import UNSAID
 
 CENSORED_SHARE = 0.02
 """Of the trials of a level: so few censored ones do not spoil it."""
+
+NEAR = 1.1
+"""Of the least error: what counts as reached."""
+
+TWICE = 2.0
+"""Of the least error: what counts as memorized."""
+
+Clock = tuple[Array, NDArray[np.bool_]]
+"""Times eta tau [B], and whether the true one is not within what was recorded [B]."""
 
 INTERPOLATED = 0.05
 """A final error counts as unstopped where the training loss is below this share of the noise level
@@ -124,6 +138,43 @@ def best(time: Array, error: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
     return np.exp(top_u), np.exp(top_v), censored
 
 
+def clocks(time: Array, error: Array) -> tuple[Clock, Clock]:
+    """The generalization and the memorization time of trials, from eta tau and score errors [B, T].
+
+    A memorization that was not reached has the last recorded time, censored. Where the error still
+    falls at the last recorded time its least is not known, and neither is either clock.
+    """
+    at, least, unsettled = best(time, error)
+    u, v = _logs(time), _logs(error)
+    usable = np.isfinite(u) & np.isfinite(v)
+    inside = (u <= np.log(at)[:, None]) & usable
+    generalized, _ = _first(u, v, np.log(NEAR * least), inside, rising=False)
+    after = (u >= np.log(at)[:, None]) & usable
+    memorized, reached = _first(u, v, np.log(TWICE * least), after, rising=True)
+    last = np.max(np.where(usable, u, -np.inf), axis=1, initial=-np.inf)
+    unknown = ~np.isfinite(at)
+    last[reached] = memorized[reached]
+    generalized[unknown] = last[unknown] = np.nan
+    return (np.exp(generalized), unsettled), (np.exp(last), unsettled | ~reached)
+
+
+def _first(
+    u: Array, v: Array, level: Array, among: NDArray[np.bool_], rising: bool
+) -> tuple[Array, NDArray[np.bool_]]:
+    """The first log time, of those `among`, at which v [B, T] is at the level [B] or past it, moved
+    to where the line from the recorded time before it meets the level; and whether there is one."""
+    past = v >= level[:, None] if rising else v <= level[:, None]
+    met = past & among
+    reached = np.asarray(met.any(axis=1))
+    every, at = np.arange(len(u)), np.argmax(met, axis=1)
+    before = np.maximum(at - 1, 0)
+    u0, u1, v0, v1 = u[every, before], u[every, at], v[every, before], v[every, at]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.clip((level - v0) / (v1 - v0), 0.0, 1.0)
+    moved = np.isfinite(share) & np.isfinite(u0)
+    return np.where(moved, u0 + np.where(moved, share, 0.0) * (u1 - u0), u1), reached
+
+
 def spoilt_levels(x: Array, censored: NDArray[np.bool_]) -> Array:
     """The values of an axis x [n] at which more than CENSORED_SHARE of the trials are censored [n].
 
@@ -182,13 +233,15 @@ def _final(values: Array) -> Array:
 def per_trial(table: Trials) -> dict[Quantity, tuple[Array, NDArray[np.bool_]]]:
     """The quantities that need no common time: values and censoring, [B] each."""
     series, time = table.series, table.time
-    best_time, best_error, censored = best(time, series["score_error"])
+    error = series["score_error"]
+    best_time, best_error, censored = best(time, error)
     chosen, _error, select_censored = best(time, series["score_error_select"])
     kernel_time, kernel_error, kernel_censored = best(time, series["kernel_score_error"])
     noise_level = numbers(table.rows, "noise_variance") * numbers(table.rows, "dimension") / 2
     # Written so that an unknown noise level counts as not interpolated.
     still_stopped = ~(_final(series["train_loss"]) <= INTERPOLATED * noise_level)
     never_stopped = numbers(table.rows, "interpolation_error")
+    generalized, memorized = clocks(time, np.where(_copied(table.rows)[:, None], error, np.nan))
     return {
         Quantity.BEST_ERROR: (best_error, censored),
         Quantity.BEST_ERROR_ASSESSED: (
@@ -204,7 +257,16 @@ def per_trial(table: Trials) -> dict[Quantity, tuple[Array, NDArray[np.bool_]]]:
         Quantity.INTERPOLATION_ERROR: (never_stopped, np.zeros(len(time), dtype=bool)),
         Quantity.KERNEL_BEST_ERROR: (kernel_error, kernel_censored),
         Quantity.KERNEL_BEST_TIME: (kernel_time, kernel_censored),
+        Quantity.GENERALIZATION_TIME: generalized,
+        Quantity.MEMORIZATION_TIME: memorized,
+        Quantity.MEMORIZATION_RATIO: (memorized[0] / generalized[0], memorized[1]),
     }
+
+
+def _copied(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """The trials whose clean points have several noisy copies: one copy cannot be memorized."""
+    copies = numbers(rows, "copies")
+    return np.asarray(np.isfinite(copies) & (copies != UNSAID["copies"]))
 
 
 def common_time(time: Array, best_time: Array) -> float:

@@ -60,6 +60,21 @@ NAMES: dict[str, tuple[str, str, str]] = {
         r"kernel's best effective time $\eta\tau$*",
         "kernel",
     ),
+    Quantity.GENERALIZATION_TIME: (
+        "Generalization time",
+        r"$\eta\tau$ to within 10 % of the least error",
+        "generalization",
+    ),
+    Quantity.MEMORIZATION_TIME: (
+        "Memorization time",
+        r"$\eta\tau$ to twice the least error",
+        "memorization",
+    ),
+    Quantity.MEMORIZATION_RATIO: (
+        "Memorization time over generalization time",
+        "ratio of times",
+        "ratio",
+    ),
     Quantity.EMPIRICAL_BAYES: (
         "Score error of empirical Bayes, without training,",
         ERROR,

@@ -92,6 +92,7 @@ def _trajectories(setting: Setting) -> Iterator[Plot | tuple[str, str]]:
         ("step_size", collapse),
         ("samples", time_bins),
         ("width", lazy_width),
+        *((("samples", memorizing),) if has(setting.frame, "generalization_gap") else ()),
     ):
         along = sweep(setting.frame, axis)
         if along is None:
@@ -107,6 +108,7 @@ _TITLES = {
     "collapse": "One curve for all step sizes",
     "time_bins": "Score error by diffusion time",
     "lazy_width": CROSSOVER,
+    "memorizing": "How near to memorizing",
 }
 
 
@@ -205,6 +207,32 @@ def time_bins(setting: Setting, along: Sweep) -> Plot | tuple[str, str]:
             "= ‖f − f*‖²; right: λ = 1, which weighs small t by α²/h²."
             + untrained
             * " Hollow: means of the empirical Bayes formula on the same data sets."
+        ),
+        panels=tuple(panels),
+        group=setting.label,
+    )
+
+
+def memorizing(setting: Setting, along: Sweep) -> Plot:
+    """Distance to the memorizer and generalization gap against eta tau, a line per N."""
+    panels = []
+    for column, label in (
+        ("memorizer_distance", r"distance to the memorizer ($x^2$)"),
+        ("generalization_gap", r"generalization gap ($x^2$)"),
+    ):
+        lines = []
+        for level, shade, rows in along.each():
+            quarters = quartiles(rows, column, by="effective_time")
+            lines.append(Series(f"$N$ = {level:g}", *quarters, shade=shade))
+        panels.append(Panel(TIME, label, positive(lines)))
+    return Plot(
+        name=f"{setting.stem}_memorizing",
+        title=_TITLES["memorizing"],
+        caption=(
+            f"Against effective time, {along.held}: left, the distance E‖f − f_emp‖² to the "
+            "memorizer, the posterior mean under the law of the N clean points; right, the "
+            "denoising loss on noisy copies of held-out points less that on new copies of "
+            f"training points. {_capital(SEEDS)}."
         ),
         panels=tuple(panels),
         group=setting.label,

@@ -167,6 +167,16 @@ def judge(prediction: Prediction, fit: PowerLawFit) -> Verdict:
 # --- on a curve -----------------------------------------------------------------------------------
 
 
+_CENSORED: dict[str, str] = {
+    Quantity.FINAL_ERROR: f"with a last training loss above {percent(INTERPOLATED)} of the noise "
+    "level, which says nothing of descent that is never stopped",
+    Quantity.GENERALIZATION_TIME: "whose error still falls at the last step",
+    Quantity.MEMORIZATION_TIME: "that have not memorized by the last step",
+    Quantity.MEMORIZATION_RATIO: "that have not memorized by the last step",
+}
+"""What censored trials of a quantity are."""
+
+
 def usable(curve: Curve) -> tuple[Curve, str]:
     """The curve without the levels that selection spoils, and a note of what was left out.
 
@@ -179,12 +189,7 @@ def usable(curve: Curve) -> tuple[Curve, str]:
     diverged = set(curve.diverged)
     axis = PLAIN.get(curve.axis, curve.axis)
     notes = []
-    what = (
-        f"with a last training loss above {percent(INTERPOLATED)} of the noise level, which "
-        "says nothing of descent that is never stopped"
-        if curve.quantity == Quantity.FINAL_ERROR
-        else "without a best step inside the recorded ones"
-    )
+    what = _CENSORED.get(curve.quantity, "without a best step inside the recorded ones")
     if spoilt:
         every = spoilt.issuperset(curve.x.tolist())
         levels = f"every {axis}" if every else f"{axis} = {levels_listed(spoilt)}"
