@@ -17,6 +17,9 @@ TEST_GROUPS = 8
 """Number of groups of test points, drawn apart from each other: how the errors over them differ
 tells the test set's own error."""
 
+SKETCH_SIZE = 64
+"""K, random projections of a trial's predictions that are kept: see `trainers.problem.sketch`."""
+
 ERROR_COLUMNS: tuple[str, ...] = (
     "score_error",
     "score_error_unweighted",
@@ -278,6 +281,14 @@ STEP_COLUMNS: tuple[Column, ...] = tuple(
                 "float",
                 "1",
                 "share of activations 1[w.z > 0] flipped since tau = 0",
+            ),
+            (
+                "sketch",
+                "string",
+                "x",
+                f"at the best and at the last step, {SKETCH_SIZE} random projections of f_W on the "
+                "test set (float32 in base64): the mean square difference of two trials' is about "
+                "E||f_1 - f_2||^2",
             ),
         ],
     )

@@ -46,6 +46,7 @@ from trainers.problem.regression import (
     row_weights,
     scaled,
 )
+from trainers.problem.sketch import Kept
 from trainers.protocol import Task
 from trainers.registry import facts_of
 from trainers.trial import (
@@ -299,9 +300,11 @@ def _train_batch(
     )
     started = time.perf_counter()
     rows: list[torch.Tensor] = []
+    kept = Kept(sets)
     done = 0
     for record in records:
         rows.append(_row(record, evaluator, held_against, len(rows)))
+        kept.look(rows[-1][:, 0], record.predictions)
         if on_progress is not None and record.step > done:
             on_progress(per_step * (record.step - done))
             done = record.step
@@ -310,11 +313,13 @@ def _train_batch(
     seconds = time.perf_counter() - started
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    sketches = kept.texts()
     return [
         _trajectory(
             config,
             recorded,
             table[:, b],
+            sketches[b],
             each_step[b],
             kernel,
             {
@@ -409,6 +414,7 @@ def _trajectory(
     config: TrialConfig,
     recorded: list[int],
     table: NDArray[np.float64],
+    sketches: list[str | None],
     operations: float,
     kernel: KernelColumns | None,
     values: Mapping[str, float | str | None],
@@ -426,6 +432,7 @@ def _trajectory(
         name: [v if math.isfinite(v) else None for v in column.tolist()]
         for name, column in measured.items()
     }
+    texts = {"sketch": sketches}
     values = {
         k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()
     }
@@ -439,9 +446,10 @@ def _trajectory(
             f"stopped at step {last} of {config.steps}",
             everything,
             series,
+            texts,
         )
     if diverged_step < 0:
-        return Trajectory(config, recorded, values=everything, series=series)
+        return Trajectory(config, recorded, values=everything, series=series, texts=texts)
     above = "above the stability limit 2N / lambda_max(K)"
     why = above if facts_of(config.trainer).full_batch else "too large"
     return Trajectory(
@@ -452,4 +460,5 @@ def _trajectory(
         f"is {why}; lower it",
         {**everything, "diverged_step": diverged_step},
         series,
+        texts,
     )

@@ -370,7 +370,8 @@ class TrialStatus(StrEnum):
 @dataclass(frozen=True)
 class Trajectory:
     """A trial's results: `values` holds the TRIAL_COLUMNS, `series` the STEP_COLUMNS, one list
-    as long as `steps` each. None means not asked for, or not defined there."""
+    as long as `steps` each, and `texts` those of them that are text. None means not asked for, or
+    not defined there."""
 
     config: TrialConfig
     steps: list[int]
@@ -378,9 +379,11 @@ class Trajectory:
     message: str = ""
     values: dict[str, Any] = field(default_factory=dict)
     series: dict[str, list[float | None]] = field(default_factory=dict)
+    texts: dict[str, list[str | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, column in self.series.items():
+        columns: dict[str, list[Any]] = {**self.series, **self.texts}
+        for name, column in columns.items():
             if len(column) != len(self.steps):
                 raise ValueError(f"{name}: {len(column)} values for {len(self.steps)} steps")
 

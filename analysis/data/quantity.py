@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Quantity(StrEnum):
-    """What a curve shows; one value per trial, or per data set (UNTRAINED)."""
+    """What a curve shows; one value per trial, per data set (UNTRAINED), or per pair of twins."""
 
     BEST_ERROR = "best_score_error"
     BEST_ERROR_ASSESSED = "best_score_error_assessed"
@@ -25,6 +25,8 @@ class Quantity(StrEnum):
     EMPIRICAL_BAYES = "empirical_bayes_error"
     EMPIRICAL_BAYES_UNWEIGHTED = "empirical_bayes_error_unweighted"
     EMPIRICAL_BAYES_BEST = "empirical_bayes_best_error"
+    TWINS_BEST = "twin_disagreement"
+    TWINS_LAST = "twin_disagreement_at_last_step"
     APPROXIMATION = "approximation"
     NTK_EIGENVALUE = "ntk_eigenvalue"
 

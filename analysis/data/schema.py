@@ -85,15 +85,15 @@ def _batch_table(batch: list[Trajectory], study: str) -> pa.Table:
         if column.name not in columns:
             values = []
             for trajectory in batch:
-                series = trajectory.series.get(column.name)
-                values.extend([None] * len(trajectory.steps) if series is None else series)
+                series: dict[str, list[Any]] = {**trajectory.series, **trajectory.texts}
+                values.extend(series.get(column.name, [None] * len(trajectory.steps)))
             columns[column.name] = _finite(_array(column.name, values))
     return pa.Table.from_arrays([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
 def _check_names(trajectory: Trajectory) -> None:
     unknown = set(trajectory.values).difference(c.name for c in TRIAL_COLUMNS)
-    unknown |= set(trajectory.series).difference(c.name for c in STEP_COLUMNS)
+    unknown |= {*trajectory.series, *trajectory.texts}.difference(c.name for c in STEP_COLUMNS)
     if unknown:
         names = ", ".join(sorted(unknown))
         raise ValueError(f"not a column of the results table (trainers.columns): {names}")

@@ -145,8 +145,9 @@ class _Stored:
         return name in SCHEMA.names
 
     def column(self, name: str, at: Positions) -> Any:
-        integer = pa.types.is_integer(SCHEMA.field(name).type)
-        whole = np.empty(self._bounds[-1], dtype=np.int64 if integer else np.float64)
+        field = SCHEMA.field(name).type
+        number = np.int64 if pa.types.is_integer(field) else np.float64
+        whole = np.empty(self._bounds[-1], dtype=object if pa.types.is_string(field) else number)
         for group in np.unique(np.searchsorted(self._bounds, at, side="right") - 1):
             values = self._file.read_row_group(int(group), columns=[name])[name]
             whole[self._bounds[group] : self._bounds[group + 1]] = values.to_numpy()

@@ -33,6 +33,7 @@ from analysis.figures.noise import noise_plots
 from analysis.figures.plot import Panel, Plot, Series, positive
 from analysis.figures.possible import POSSIBLE, of_data_sets
 from analysis.figures.shapes import CROSSOVER, TITLE, bias_variance, lazy_width
+from analysis.figures.twins import twins
 from analysis.verdicts.evaluation import Evaluation
 from trainers.columns import TIME_BINS
 from trainers.trial import Diffusion, time_bin_edges
@@ -73,6 +74,7 @@ def study_plots(
             *rate_figures.rates(setting, evaluation, data_sets=data not in met),
             *_trajectories(setting),
             *term_figures.terms(setting),
+            *twins(setting, evaluation),
             *stop_figures.stopping(setting, evaluation.stops),
             *audit_figures.audit_plots(setting, evaluation.audit),
         ]

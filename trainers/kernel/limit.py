@@ -47,6 +47,7 @@ from trainers.limits import INTERPOLATION_SAMPLES, STACKED_SAMPLES, TILE
 from trainers.network.gradient_descent import DIVERGENCE_FACTOR
 from trainers.problem.evaluation import EvaluationSet, Evaluator
 from trainers.problem.regression import Samples
+from trainers.problem.sketch import at_steps, sketch
 
 Array = NDArray[np.float64]
 
@@ -84,7 +85,7 @@ class LimitColumns:
 
     diverged_step: the first recorded step at which the training loss has diverged, -1 without one;
     the series are NaN from there on. horizon: eta tau up to which the decomposition is certified;
-    NaN beyond it. route: eigen or lanczos.
+    NaN beyond it. route: eigen or lanczos. sketch: at the best and at the last step that is known.
     """
 
     series: dict[str, Array]
@@ -92,6 +93,7 @@ class LimitColumns:
     diverged_step: int
     horizon: float
     route: str
+    sketch: list[str | None]
 
 
 def limit_columns(
@@ -150,7 +152,7 @@ class _Reader:
     ) -> None:
         self.device = device
         self._element = element
-        self._points = evaluation.z
+        self._evaluation, self._points = evaluation, evaluation.z
         self._evaluator = Evaluator([evaluation], device)
         self._weights = self._tensor(evaluation.point_weights)
         self._fstar = self._tensor(evaluation.test.fstar.T)
@@ -287,6 +289,7 @@ class _Reader:
         series["kernel_complexity"] = descent.complexity(times)
         wrong = ~(loss <= DIVERGENCE_FACTOR * made.null_loss)
         first = int(np.argmax(wrong)) if wrong.any() else -1
+        sketched = self._sketch(kernel[:first] if wrong.any() else kernel, series["score_error"])
         return LimitColumns(
             {name: _padded(column, first, len(reading.steps)) for name, column in series.items()},
             {
@@ -296,7 +299,16 @@ class _Reader:
             steps[first] if wrong.any() else -1,
             descent.horizon,
             descent.route,
+            sketched + [None] * (len(reading.steps) - len(sketched)),
         )
+
+    def _sketch(self, predictions: Tensor, errors: Array) -> list[str | None]:
+        """Of predictions [R, d, n_test or more], at the least error and at the last."""
+        if not len(predictions):
+            return []
+        best = int(np.nanargmin(errors[: len(predictions)]))
+        both = predictions[[best, -1], :, : len(self._weights)].cpu().numpy()
+        return at_steps(len(predictions), best, sketch(self._evaluation, both))
 
 
 def _interpolating(K: Tensor, x0: Tensor) -> Tensor:

@@ -123,4 +123,5 @@ def _trajectory(
             f"{config.step_size:g} is above the stability limit 2N / lambda_max(K); lower it"
         )
         everything["diverged_step"] = columns.diverged_step
-    return Trajectory(config, steps, status, message, everything, series)
+    texts = {"sketch": columns.sketch}
+    return Trajectory(config, steps, status, message, everything, series, texts)
