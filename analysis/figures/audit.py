@@ -21,6 +21,7 @@ from analysis.fits.power_law import fit_power_law
 from trainers.audit.columns import APPROXIMATION_SAMPLES
 
 TIME = "diffusion time $t$"
+MODES = "mode_learning_time"
 NOT_AUDITED = "the study holds no audit of this setting"
 _TITLES = (
     "Steepness of f* by t",
@@ -50,6 +51,8 @@ def audit_plots(setting: Setting, audit: pd.DataFrame | None) -> Iterator[Plot |
         yield tail(setting, own)
         yield kernel(setting, own)
         yield approximation(setting, own)
+        if len(values_of(own, MODES)):
+            yield modes(setting, own)
     yield movement(setting)
 
 
@@ -193,6 +196,33 @@ def approximation(setting: Setting, own: pd.DataFrame) -> Plot:
             "height is free."
         ),
         panels=(Panel("squared norm $R_H$", r"approximation ($x^2$)", positive(series)),),
+        group=setting.label,
+    )
+
+
+def modes(setting: Setting, own: pd.DataFrame) -> Plot:
+    """When each mode of X_0 is learned, against its variance, with fit and theory's slope."""
+    rows = values_of(own, MODES)
+    t_min, t_max = (float(own[name].iloc[0]) for name in ("t_min", "t_max"))
+    x, mean, low, high = _means(rows)
+    fitted = _fit_and_slope(rows, 1.0, "theory $v^{-%.2g}$", "fit $v^{-%.2f}$")
+    return Plot(
+        name=figure_name(setting, "modes"),
+        title="When each mode is learned",
+        caption=(
+            "Effective time ητ at which kernel descent has learned half of f*'s part in each mode "
+            "of X₀, against the mode's variance v: means over replicates with 95 % intervals, at "
+            f"N = {spectrum_samples(own)}, label noise averaged. Dashed: the slope of 1/v of Wang "
+            "and Pehlevan (2025), whose height is free. It wants variances well above the noise's "
+            f"h/α²: here t ~ U[{t_min:g}, {t_max:g}], and modes below it are learned together."
+        ),
+        panels=(
+            Panel(
+                "variance $v$ of the mode ($x^2$)",
+                r"learning time $\eta\tau$",
+                positive([Series("measured", x, mean, low, high, role="points"), *fitted]),
+            ),
+        ),
         group=setting.label,
     )
 

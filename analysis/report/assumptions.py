@@ -20,7 +20,8 @@ from analysis.data.audit import (
     values_of,
 )
 from analysis.data.sweeps import Setting, at_end, has, sweep
-from analysis.figures.audit import figure_name
+from analysis.figures.audit import MODES, figure_name
+from analysis.fits.power_law import fit_power_law
 from analysis.levels.intervals import student
 from analysis.text import minus
 from trainers.audit.columns import APPROXIMATION_SAMPLES
@@ -165,6 +166,7 @@ def _kernel(setting: Setting, own: pd.DataFrame | None) -> list[AuditRow]:
         ),
         *_exponents(setting, own),
         _approximation(setting, own),
+        *_modes(setting, own),
     ]
 
 
@@ -221,6 +223,28 @@ def _approximation(setting: Setting, own: pd.DataFrame | None) -> AuditRow:
     if norms:
         parts.append(f"the two agree up to R_H = {norms[-1]:.3g}")
     return AuditRow(what, "; ".join(parts), reading, figure)
+
+
+def _modes(setting: Setting, own: pd.DataFrame | None) -> list[AuditRow]:
+    """Of laws with independent modes alone."""
+    rows = values_of(own, MODES)
+    if rows.empty:
+        return []
+    means = rows.groupby("x")["value"].mean()
+    text = ", ".join(f"{means[v]:.3g} at v = {v:.3g}" for v in (means.index[-1], means.index[0]))
+    fit = fit_power_law(rows["x"], rows["value"], rows["seed"].to_numpy(dtype=np.int64))
+    if fit.ok:
+        interval = f"{fit.ci[0]:.2f} to {fit.ci[1]:.2f}"
+        text += f"; over all modes v^−b with b = {fit.exponent:.2f} ({interval})"
+    return [
+        AuditRow(
+            "learning time of a mode of variance v",
+            text,
+            "effective time by which half of f*'s part in the mode is learned; theory says 1/v for "
+            "linear denoisers at noise far below v",
+            figure_name(setting, "modes"),
+        )
+    ]
 
 
 def _few(values: list[float]) -> list[float]:

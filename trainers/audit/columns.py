@@ -69,7 +69,7 @@ AUDIT_COLUMNS: tuple[AuditColumn, ...] = (
 
 @dataclass(frozen=True)
 class AuditQuantity:
-    """axis: samples, t, radius, index or norm; empty for one number a replicate."""
+    """axis: samples, t, radius, index, norm or variance; empty for one number a replicate."""
 
     name: str
     axis: str
@@ -111,6 +111,13 @@ AUDIT_QUANTITIES: dict[str, AuditQuantity] = {
             "as the spectrum that is known reaches",
         ),
         AuditQuantity("predicted_time", "samples", "1", "the effective time of that best error"),
+        AuditQuantity(
+            "mode_learning_time",
+            "variance",
+            "1",
+            "effective time at which kernel descent has learned half of the part of f* that a mode "
+            "of X_0 of this variance (x^2) is; of laws with independent modes alone",
+        ),
         AuditQuantity("approximation", "norm", "x^2", "E||f_H - f*||^2 on fresh points"),
         AuditQuantity(
             "approximation_in_sample",

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 Array = NDArray[np.float64]
 
@@ -62,3 +63,21 @@ class Spectrum:
             at = int(error.argmin())
             inside = 0 < at < TIMES - 1
             yield (float(error[at]), float(times[at])) if inside else (math.nan, math.nan)
+
+
+def learning_time(nodes: Array, energies: Array) -> float:
+    """The effective time at which descent has found half of a target: where
+
+        sum_i c_i^2 (1 - e^(-eta tau l_i)) = 1/2 sum_i c_i^2,
+
+    the share of the target that the prediction's projection on it is, label noise averaged. nodes
+    [q], energies [q]: l_i and c_i^2 of the target, all of it, perhaps by a quadrature. NaN where
+    half of it lies where the kernel is 0."""
+    shares = energies / energies.sum()
+
+    def missing(log_time: float) -> float:
+        return float(shares @ np.exp(-math.exp(log_time) * np.maximum(nodes, 0.0))) - 0.5
+
+    first = math.log(1e-3 / nodes.max())
+    last = first + math.log(1e15)
+    return math.exp(brentq(missing, first, last)) if missing(last) < 0 else math.nan

@@ -38,7 +38,7 @@ from trainers.audit.columns import (
     audit_identity,
     leading_count,
 )
-from trainers.audit.learning_curve import Spectrum
+from trainers.audit.learning_curve import Spectrum, learning_time
 from trainers.audit.window import less_bias, window
 from trainers.kernel.leading import leading, spectrum_of_parts
 from trainers.kernel.ntk import relu_ntk
@@ -304,6 +304,9 @@ def spectrum(
         rest=max(0.0, found.square / samples**2 - float(np.square(values[:top]).sum())),
         noise=float(mean_square(sample.x0 - sample.fstar)),
     )
+    for mode, variance in enumerate(config.law.mode_variances):
+        time = learning_time(found.values / samples, np.square(found.coefficients[:, mode]))
+        yield Measured("mode_learning_time", time, variance, seed)
     for n, (error, time) in zip(PREDICTED_SAMPLES, known.best(PREDICTED_SAMPLES), strict=True):
         if math.isfinite(error):
             yield Measured("predicted_error", error, n, seed)

@@ -64,6 +64,12 @@ class LawBase(BaseModel, ABC):
         return 1
 
     @property
+    def mode_variances(self) -> tuple[float, ...]:
+        """Variances [d] of the coordinates of X_0, where those are independent modes, each of which
+        is its own part of f*; none where they are not."""
+        return ()
+
+    @property
     def held_values(self) -> int:
         """Values that its distribution holds in memory, as far as they count."""
         return 0

@@ -369,6 +369,31 @@ def test_figures_hold_the_measurements(frame: pd.DataFrame, audit: pd.DataFrame)
     assert np.all(np.diff(flipped.y) < 0)
 
 
+def test_learning_times_of_modes_are_told_and_drawn(
+    frame: pd.DataFrame, audit: pd.DataFrame
+) -> None:
+    setting = settings(frame)[0]
+    first = audit[audit["quantity"] == "largest_step_size"].iloc[[0]]
+    planted = [
+        first.assign(
+            quantity="mode_learning_time", axis="variance", x=v, seed=seed, unit="1",
+            value=3 * v**-0.7 * (1 + 0.01 * seed),
+        )
+        for v in (1.0, 0.5, 0.25, 0.1)
+        for seed in range(4)
+    ]  # fmt: skip
+    assert not [r for r in assumption_rows(setting, audit) if "mode" in r.assumption]
+    more = pd.concat([audit, *planted], ignore_index=True).astype(audit.dtypes)
+    (row,) = [r for r in assumption_rows(setting, more) if "mode" in r.assumption]
+    assert row.measured.startswith("3.04 at v = 1, 15.3 at v = 0.1")
+    assert "v^−b with b = 0.70 (0.70 to 0.70)" in row.measured
+    (plot,) = [p for p in audit_plots(setting, more) if isinstance(p, Plot) and "modes" in p.name]
+    assert row.figure == plot.name
+    labels = [s.label for s in plot.panels[0].series]
+    assert labels == ["measured", "fit $v^{-0.70}$", "theory $v^{-1}$"]
+    draw(plot)
+
+
 def test_values_that_are_zero_or_null_are_told_and_drawn(
     frame: pd.DataFrame, audit: pd.DataFrame
 ) -> None:

@@ -16,6 +16,7 @@ from trainers.audit.columns import AUDIT_QUANTITIES
 from trainers.audit.measure import AUDIT_COLUMNS, Measured, audit, audit_id
 from trainers.kernel.ntk import relu_ntk
 from trainers.laws import make_distribution
+from trainers.laws.kinds.gaussian import Gaussian
 from trainers.trial import Atoms, Cube, Diffusion, GaussianMixture, Law, Subspace, TrialConfig
 
 Array = NDArray[np.float64]
@@ -254,7 +255,7 @@ def test_audit_gives_every_quantity_in_the_columns_promised() -> None:
     names = [c.name for c in AUDIT_COLUMNS]
     assert all(list(row) and set(row) == set(names) for row in rows)
     # at this N too few eigenvalues are known for exponents: see the planted ones
-    absent = {"capacity", "source", "rate"}
+    absent = {"capacity", "source", "rate", "mode_learning_time"}
     assert {row["quantity"] for row in rows} == set(AUDIT_QUANTITIES) - absent
     assert {row["seed"] for row in rows} == {None, 0, 1}
     for row in rows:
@@ -288,6 +289,42 @@ def test_audit_of_other_settings_is_finite(law: Law, changes: dict[str, Any]) ->
     for row in rows:
         unbounded = law is GAUSS and row["quantity"] == "support_radius"
         assert (row["value"] is None) == unbounded
+
+
+@pytest.mark.usefixtures("small")
+def test_modes_are_learned_when_plain_descent_has_half_of_them() -> None:
+    """Against descent by plain steps on the same sample, with noise that is then averaged out: the
+    projection of f_tau on f*, mode by mode."""
+    law = Gaussian(dimension=3, power=2.0)
+    c, distribution = config(law), make_distribution(law)
+    rows = list(module.spectrum(c, distribution, 0, SAMPLES))
+    times = by_x(rows, "mode_learning_time")
+    assert list(times) == pytest.approx([1, 1 / 4, 1 / 9])
+    sample = module._clean("spectrum", c, distribution, SAMPLES, 0)
+    gram = relu_ntk(sample.z, sample.z) / SAMPLES
+    eta, found, step = 0.05, np.zeros_like(sample.fstar), 0
+    reached = np.full(3, np.nan)
+    while np.isnan(reached).any():
+        step += 1
+        found += eta * (gram @ (sample.fstar - found))
+        share = (found * sample.fstar).sum(0) / (sample.fstar**2).sum(0)
+        reached[np.isnan(reached) & (share >= 0.5)] = eta * step
+        assert step < 2000
+    assert list(times.values()) == pytest.approx(reached, abs=1.5 * eta)
+    assert list(times.values()) == sorted(times.values())  # large variances first
+
+
+@pytest.mark.usefixtures("small")
+def test_modes_far_above_the_noise_are_learned_in_inverse_proportion_to_their_variance() -> None:
+    """The linear regime of Wang and Pehlevan; where the noise drowns them, all are learned late."""
+    slopes = []
+    for std in (30.0, 0.3):
+        law = Gaussian(dimension=4, power=1.0, std=std)
+        rows = list(module.spectrum(config(law), make_distribution(law), 0, SAMPLES))
+        v, time = np.array([*by_x(rows, "mode_learning_time").items()]).T
+        slopes.append(-np.polyfit(np.log(v), np.log(time), 1)[0])
+    assert slopes[0] == pytest.approx(1, abs=0.15)
+    assert slopes[1] < 0.5
 
 
 def test_id_holds_the_setting_alone() -> None:

@@ -7,7 +7,7 @@ import pytest
 import scipy.optimize
 
 from trainers.audit import measure
-from trainers.audit.learning_curve import Spectrum
+from trainers.audit.learning_curve import Spectrum, learning_time
 from trainers.kernel.solution import decompose
 from trainers.laws import make_distribution
 from trainers.problem.regression import draw
@@ -76,3 +76,15 @@ def test_kernel_descent_errs_as_predicted() -> None:
             errors.append(np.square(difference).sum(1).mean(1).min())
         # the sum leaves out that the design is random: a few per cent at these N
         assert np.mean(errors) == pytest.approx(np.mean(predicted[n]), rel=0.12)
+
+
+def test_half_of_a_target_is_learned_at_a_known_time() -> None:
+    one = learning_time(np.array([0.2]), np.array([3.0]))
+    assert one == pytest.approx(np.log(2) / 0.2)
+    # three quarters at 1, the rest at 0: 3/4 (1 - e^-s) = 1/2
+    two = learning_time(np.array([1.0, 0.0]), np.array([3.0, 1.0]))
+    assert two == pytest.approx(np.log(3))
+    # times are in units of 1/l, and energies have no scale
+    scaled = learning_time(np.array([1e-6, 0.0]), np.array([3e8, 1e8]))
+    assert scaled == pytest.approx(np.log(3) * 1e6)
+    assert np.isnan(learning_time(np.array([1.0, 0.0]), np.array([1.0, 2.0])))

@@ -30,6 +30,10 @@ class Gaussian(LawBase):
         """v [d], falling."""
         return self.std**2 * np.arange(1.0, self.dimension + 1) ** -self.power
 
+    @property
+    def mode_variances(self) -> tuple[float, ...]:
+        return tuple(self.variances.tolist())
+
     def distribution(self, points: Points) -> Distribution:
         return _IndependentNormals(self.variances)
 
