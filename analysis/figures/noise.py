@@ -20,7 +20,7 @@ from analysis.figures.plot import Panel, Plot, Series
 from analysis.figures.possible import POSSIBLE, possible
 from analysis.levels.intervals import student
 from analysis.verdicts.evaluation import Evaluation
-from analysis.verdicts.judging import Verdict, usable
+from analysis.verdicts.judging import fit_curve, usable
 
 GROUP = "Copies, times and weights"
 """The heading that these figures stand under."""
@@ -112,7 +112,7 @@ def noise_tables(evaluation: Evaluation) -> list[tuple[str, pd.DataFrame]]:
     one, where it was trained) the others' are, at each N. Columns: noise, measure, samples, ratio
     (geometric mean over shared seeds of both bests), low, high (its 95 % interval, from the
     differences of logarithms; NaN for one seed), seeds, exponent, ci_low, ci_high (of the curve,
-    NaN where it was not judged)."""
+    NaN where there is no fit)."""
     names = law_names(evaluation.table)
     tables = []
     for own in families(evaluation.curves):
@@ -123,7 +123,7 @@ def noise_tables(evaluation: Evaluation) -> list[tuple[str, pd.DataFrame]]:
                 other = _twin(curve, quantity, evaluation.curves)
                 if base is not None and other is not None:
                     common: dict[str, Any] = {"noise": _label(curve, own), "measure": measure}
-                    common |= _rate(other, evaluation)
+                    common |= _rate(other)
                     rows += [common | row for row in _ratios(base, other)]
         law = names.get(own[0].law_id, own[0].law)
         width = own[0].fixed["width"]
@@ -153,9 +153,6 @@ def _ratios(base: Curve, other: Curve) -> Iterator[dict[str, Any]]:
         }
 
 
-def _rate(curve: Curve, evaluation: Evaluation) -> dict[str, float]:
-    """Of the curve's verdict; every verdict on a curve has the same."""
-    judged: list[Verdict] = [v for v in evaluation if v.curve is curve]
-    if not judged:
-        return {"exponent": np.nan, "ci_low": np.nan, "ci_high": np.nan}
-    return {name: getattr(judged[0], name) for name in ("exponent", "ci_low", "ci_high")}
+def _rate(curve: Curve) -> dict[str, float]:
+    fit = fit_curve(curve, LEVEL)
+    return {"exponent": fit.exponent, "ci_low": fit.ci[0], "ci_high": fit.ci[1]}
