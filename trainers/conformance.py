@@ -32,10 +32,10 @@ from numpy.typing import NDArray
 from trainers.errors import TrainerError
 from trainers.laws import make_distribution
 from trainers.methods.custom import trainer_fields
-from trainers.methods.load import trainer_of
+from trainers.methods.load import handled, trainer_of
 from trainers.pack import train_pack
 from trainers.problem.regression import draw_holdout_set, draw_training_set
-from trainers.protocol import Task, Trainer
+from trainers.protocol import Rows, Task, Trainer
 from trainers.trial import TrialConfig, TrialStatus, recorded_steps
 
 TOLERANCE = 1e-6
@@ -264,6 +264,53 @@ def a_divergence_stays_alone(subject: Subject) -> None:
     )
 
 
+def it_follows_weights_if_it_says_so(subject: Subject) -> None:
+    """Where `handles` has "weight": rows of weight 0 do not count, and train_loss is weighted."""
+    if "weight" not in handled(trainer_of(subject.config())):
+        return
+    task = subject.task()
+    weights = np.where(np.arange(len(task.z)) % 2, 0.0, 1.5)
+    (numbers,) = subject.train([replace(task, weights=weights)])
+    others = np.where(weights[:, None] > 0, task.x0, task.x0 + 3.0)
+    (moved,) = subject.train([replace(task, x0=others, weights=weights)])
+    _same(numbers.predictions, moved.predictions, "predictions with other labels of weight 0")
+    residual = numbers.predictions[:, : len(task.z)] - task.x0
+    expected = (weights * np.square(residual).sum(2)).mean(1) / 2
+    _same(numbers.train_loss, expected, "train_loss with weights, recomputed")
+
+
+def it_follows_fresh_rows_if_it_says_so(subject: Subject) -> None:
+    """Where `handles` has "fresh": step tau is taken on the rows of step tau."""
+    if "fresh" not in handled(trainer_of(subject.config())):
+        return
+    task, last = subject.task(), STEPS // 2
+    other = Rows(task.z, task.x0[::-1].copy())
+
+    def changing_at(step: int) -> Task:
+        return replace(task, fresh=_Changing(Rows(task.z, task.x0), other, step))
+
+    steps = [0, last, last + 1, STEPS]
+    (fixed,) = subject.train([task], steps)
+    (never,) = subject.train([changing_at(STEPS + 1)], steps)
+    _same(never.predictions, fixed.predictions, "predictions with fresh rows that never change")
+    (changed,) = subject.train([changing_at(last)], steps)
+    _same(changed.predictions[:2], fixed.predictions[:2], "predictions before the rows change")
+    apart = np.abs(changed.predictions[2] - fixed.predictions[2]).max()
+    _require(apart > 1e-9, "predictions that follow the rows of each step", "they stay the same")
+
+
+@dataclass(frozen=True)
+class _Changing:
+    """Stands for FreshRows: one set of rows before a step, another from it on."""
+
+    before: Rows
+    after: Rows
+    step: int
+
+    def at(self, step: int) -> Rows:
+        return self.before if step < self.step else self.after
+
+
 def it_runs_in_a_pack(subject: Subject) -> None:
     """`train_pack` turns it into trajectories with every column that it can have."""
     configs = [subject.config(kernel=True), subject.config(seed=1, kernel=True)]
@@ -288,6 +335,8 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     it_learns_from_the_labels,
     it_lets_itself_be_stopped,
     a_divergence_stays_alone,
+    it_follows_weights_if_it_says_so,
+    it_follows_fresh_rows_if_it_says_so,
     it_runs_in_a_pack,
 )
 """Every check, the most basic first."""

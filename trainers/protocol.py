@@ -37,12 +37,19 @@ from numpy.typing import NDArray
 from trainers.errors import TrainerError
 from trainers.network.gradient_descent import Problem, Record
 from trainers.network.passes import initial_weights
-from trainers.problem.regression import FreshRows, Rows
+from trainers.problem.regression import Rows
 from trainers.trial import TrialConfig
 
 Array = NDArray[np.float64]
 
 __all__ = ["Record", "Rows", "Task", "Trainer", "TrainerError"]
+
+
+class RowsOfSteps(Protocol):
+    """Rows that change with the step, as `trainers.problem.regression.FreshRows`."""
+
+    def at(self, step: int) -> Rows:
+        """The rows of `step`."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Task:
     x0: Array
     z_eval: Array
     weights: Array | None = None
-    fresh: FreshRows | None = None
+    fresh: RowsOfSteps | None = None
 
     def rows(self, step: int) -> Rows:
         """The rows of gradient step `step`, from 0: z, x0 and weights, unless they are fresh."""

@@ -21,9 +21,10 @@ class Momentum:
     """V <- BETA V + grad L, W <- W - eta V, task by task, in float64."""
 
     kernel_limit = False
+    handles = ("weight",)
 
     def operations(self, config: TrialConfig) -> float:
-        return 4.0 * config.samples * config.width * (config.features + config.dimension)
+        return 4.0 * config.rows * config.width * (config.features + config.dimension)
 
     def train(
         self,
@@ -48,8 +49,10 @@ class Momentum:
 
 class _Network:
     def __init__(self, task: Task, device: torch.device) -> None:
-        start = task.problem()  # W(0) [k, m] and a [d, m] from the trial's own seed
-        arrays = (task.z, task.x0, task.z_eval, start.w, start.a)
+        # W(0) [k, m] and a [d, m] from the trial's own seed; rows of weight 1, scaled where theirs
+        # is another: which the paper's network, homogeneous, cannot tell apart.
+        start = task.problem()
+        arrays = (start.z, start.x0, start.z_eval, start.w, start.a)
         self.z, self.x0, self.z_eval, self.w, self.a = (
             torch.as_tensor(array, device=device) for array in arrays
         )

@@ -34,6 +34,7 @@ class Descent:
     """W(tau+1) = W(tau) - eta grad L, all rows in every step."""
 
     kernel_limit = TRAINERS[DESCENT].kernel_limit
+    handles = ("weight", "fresh")
 
     def operations(self, config: TrialConfig) -> float:
         """4 N m (k + d) of a step (docs/theory.md, section 3)."""

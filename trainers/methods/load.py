@@ -25,7 +25,7 @@ def trainer_of(config: TrialConfig) -> Trainer:
             "(trainers.protocol.Trainer)"
         )
     asked = {"fresh": config.fresh, "weight": config.weight != "x0"}
-    unheard = [name for name, wanted in asked.items() if wanted and name not in _handles(own)]
+    unheard = [name for name, wanted in asked.items() if wanted and name not in handled(own)]
     if unheard:
         keys = {"fresh": "copies: fresh", "weight": f"weight: {config.weight}"}
         raise TrainerError(
@@ -35,5 +35,6 @@ def trainer_of(config: TrialConfig) -> Trainer:
     return own
 
 
-def _handles(trainer: Trainer) -> tuple[str, ...]:
+def handled(trainer: Trainer) -> tuple[str, ...]:
+    """What of "weight" and "fresh" a trainer says that it follows."""
     return tuple(getattr(trainer, "handles", ()))

@@ -55,6 +55,7 @@ class Sgd:
     """Minibatch gradient descent on the paper's network, with a constant step size."""
 
     kernel_limit = TRAINERS["sgd"].kernel_limit
+    handles = ("weight", "fresh")
 
     def operations(self, config: TrialConfig) -> float:
         """4 b m (k + d) of a step."""

@@ -83,6 +83,7 @@ class MlpAdamW:
     """A time-embedded MLP of MLP_LAYERS hidden layers under AdamW, with a moving average."""
 
     kernel_limit = TRAINERS["mlp_adamw"].kernel_limit
+    handles = ("weight", "fresh")
 
     def operations(self, config: TrialConfig) -> float:
         """6 for every parameter and sample of a minibatch, in each step."""
