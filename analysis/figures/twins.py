@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analysis.data.quantities import Curve
 from analysis.data.quantity import Quantity
 from analysis.data.sweeps import Setting, held, level_means
 from analysis.data.twins import twin_curves
@@ -29,7 +30,8 @@ _LABELS = {
 def twins(setting: Setting, evaluation: Evaluation) -> Iterator[Plot | tuple[str, str]]:
     """Half of the twins' distance against N, beside the score error that it is at most; else why
     there is none."""
-    found = [c for c in twin_curves(setting.frame) if owns(setting, c)]
+    every = (_apart(c) for c in twin_curves(setting.frame) if owns(setting, c))
+    found = [c for c in every if len(c.x)]
     if not found:
         yield (
             TITLE,
@@ -53,8 +55,9 @@ def twins(setting: Setting, evaluation: Evaluation) -> Iterator[Plot | tuple[str
     for curve in evaluation.curves:
         if curve.quantity == Quantity.BEST_ERROR and curve.same_trials(most):
             kept = usable(curve)[0]
-            means = level_means(kept.x, kept.y)
-            series.append(Series("best score error", *means, role="line", hue=2))
+            if len(kept.x):
+                means = level_means(kept.x, kept.y)
+                series.append(Series("best score error", *means, role="line", hue=2))
     falls = f" It falls as {', and '.join(said)}." if said else ""
     conditions = held({k: most.fixed[k] for k in ("width", "step_size") if k in most.fixed})
     yield Plot(
@@ -78,3 +81,8 @@ def twins(setting: Setting, evaluation: Evaluation) -> Iterator[Plot | tuple[str
         ),
         group=setting.label,
     )
+
+
+def _apart(curve: Curve) -> Curve:
+    """The levels at which all pairs are apart: twins whose best step is the first are both 0."""
+    return curve.only(~np.isin(curve.x, curve.x[curve.y == 0]))

@@ -133,3 +133,22 @@ def test_without_sketches_the_page_says_what_is_needed(table: pd.DataFrame) -> N
     ((title, reason),) = twins(setting, Evaluation.unjudged(bare))
     assert title == "Disagreement of twins"
     assert "2k and 2k + 1" in str(reason)
+
+
+def test_levels_without_a_best_or_without_a_distance_are_not_drawn(table: pd.DataFrame) -> None:
+    """Trials whose best is their last step, and twins that never left 0."""
+    late = table.copy()
+    late["score_error"] = 1.0 / (1 + late["step"])
+    (setting,) = settings(late)
+    (plot,) = twins(setting, Evaluation.unjudged(late))
+    assert isinstance(plot, Plot)
+    assert len(plot.panels[0].series) == 2
+    known = table["sketch"].notna().to_numpy()
+    same = table.copy()
+    same.loc[known & (same["samples"] == 64), "sketch"] = text(np.zeros(SKETCH_SIZE))
+    (plot,) = twins(settings(same)[0], Evaluation.unjudged(same))
+    assert isinstance(plot, Plot)
+    assert plot.panels[0].series[0].x.tolist() == [256, 1024, 4096]
+    same.loc[known, "sketch"] = text(np.zeros(SKETCH_SIZE))
+    ((_, reason),) = twins(settings(same)[0], Evaluation.unjudged(same))
+    assert "2k and 2k + 1" in str(reason)
