@@ -151,7 +151,7 @@ class _Stored:
         for group in np.unique(np.searchsorted(self._bounds, at, side="right") - 1):
             values = self._file.read_row_group(int(group), columns=[name])[name]
             whole[self._bounds[group] : self._bounds[group + 1]] = values.to_numpy()
-        return whole[at]
+        return pd.array(whole[at], dtype="str") if whole.dtype == object else whole[at]
 
 
 def load_table(source: str) -> Table:

@@ -22,6 +22,7 @@ from analysis.data.quantities import CONFIGURATION, MINIMUM_VALUES, Curve
 from analysis.data.quantity import Quantity
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
+from trainers.columns import SKETCH_SIZE
 from trainers.trial import TrialStatus
 
 AXIS = "samples"
@@ -61,9 +62,12 @@ def twin_curves(frame: pd.DataFrame | Table) -> list[Curve]:
 def _curve(
     rows: pd.DataFrame, where: NDArray[np.int64], quantity: Quantity, read: pd.DataFrame
 ) -> Curve | None:
-    texts = dict(zip(read["trial"], read["sketch"], strict=True))
+    mine = read[read["trial"].isin(where)]
+    sketches = dict(zip(mine["trial"], map(_read, mine["sketch"]), strict=True))
     place = {
-        (int(rows[AXIS].iloc[i]), int(rows["seed"].iloc[i])): int(i) for i in where if i in texts
+        (int(rows[AXIS].iloc[i]), int(rows["seed"].iloc[i])): int(i)
+        for i in where
+        if sketches.get(i) is not None
     }
     pairs = [
         (n, seed, place[n, seed], place[n, seed + 1])
@@ -81,7 +85,7 @@ def _curve(
         dimension=int(first["dimension"]),
         fixed=dict(_fixed(first)),
         x=np.array([n for n, *_ in pairs], dtype=float),
-        y=np.array([_distance(texts[a], texts[b]) for *_, a, b in pairs]),
+        y=np.array([np.mean((sketches[a] - sketches[b]) ** 2) for *_, a, b in pairs]),
         seed=np.array([seed for _, seed, *_ in pairs]),
         censored=np.zeros(len(pairs), dtype=bool),
         linked=False,
@@ -96,9 +100,10 @@ def _fixed(row: pd.Series) -> Iterator[tuple[str, object]]:
             yield name, None if pd.isna(value) else plain
 
 
-def _distance(one: str, other: str) -> float:
-    return float(np.mean((_read(one) - _read(other)) ** 2))
-
-
-def _read(text: str) -> Array:
-    return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(float)
+def _read(text: str) -> Array | None:
+    """The sketch [K]; None for what is none, in a table from anybody."""
+    try:
+        values = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").astype(float)
+    except ValueError:
+        return None
+    return values if len(values) == SKETCH_SIZE and np.isfinite(values).all() else None

@@ -152,3 +152,12 @@ def test_levels_without_a_best_or_without_a_distance_are_not_drawn(table: pd.Dat
     same.loc[known, "sketch"] = text(np.zeros(SKETCH_SIZE))
     ((_, reason),) = twins(settings(same)[0], Evaluation.unjudged(same))
     assert "2k and 2k + 1" in str(reason)
+
+
+def test_text_that_is_no_sketch_is_left_out(table: pd.DataFrame) -> None:
+    known = table["sketch"].notna() & (table["samples"] == 64)
+    for wrong in ("<b>no sketch</b>", "AAAA", "AAA", text(np.full(SKETCH_SIZE, np.inf))):
+        odd = table.copy()
+        odd.loc[known & (odd["seed"] == 3), "sketch"] = wrong
+        for curve in twin_curves(odd):
+            assert sorted(curve.seed[curve.x == 64]) == [0, 4, 6]
