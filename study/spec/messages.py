@@ -16,6 +16,9 @@ from study.terminal import printable
 from trainers.errors import UserError
 from trainers.laws import LAWS
 
+OR = {"width": ", or inf", "copies": ", or fresh"}
+"""What a whole number may be instead, by key."""
+
 MAXIMUM_SHOWN = 12
 MAXIMUM_LENGTH = 600
 """Characters of one problem: what was given may be of any length."""
@@ -172,7 +175,8 @@ def _remedy(item: ErrorDetails) -> str:
         "too_short": "is an empty list: give it at least one value",
     }
     if kind in plain:
-        return plain[kind]
+        key = next((part for part in reversed(item["loc"]) if isinstance(part, str)), "")
+        return plain[kind] + (OR.get(key, "") if plain[kind] == plain["int_type"] else "")
     if kind == "greater_than":
         return f"must be above {_number(context['gt'])}"
     if kind == "greater_than_equal":
