@@ -1,4 +1,4 @@
-"""Copies, times and weights as the planner sees them: rows in place of samples, their own limits."""
+"""Copies, times and weights as the planner sees them: rows for samples, and their own limits."""
 
 import math
 
