@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.data.quantities import MINIMUM_VALUES, Curve
+from analysis.data.quantities import LINKED_AXES, MINIMUM_VALUES, Curve
 from analysis.data.quantity import UNTRAINED, Quantity
 from analysis.data.table import Table
 from analysis.data.trajectories import numbers
 from analysis.levels.intervals import Array
 from trainers.columns import TEST_GROUPS
 
-AXES = ("samples",)
+AXES = ("samples", "t_min")
 """Axes along which curves are looked for."""
 
 _SETTING = ("law_id", "dimension", "samples", "t_min", "t_max", "schedule")
@@ -77,7 +77,7 @@ def _curve(rows: pd.DataFrame, axis: str, quantity: Quantity) -> Curve | None:
         y=y[keep],
         seed=own["seed"].to_numpy(dtype=np.int64),
         censored=np.zeros(len(own), dtype=bool),
-        linked=False,
+        linked=axis in LINKED_AXES,
         without=_without_groups(own, quantity),
         effective_points=_effective_points(own, quantity),
         missing=tuple(x[~keep].tolist()),

@@ -94,6 +94,23 @@ def test_two_laws_and_diffusions_are_curves_of_their_own(table: pd.DataFrame) ->
     assert beside(best, found[:1], Quantity.EMPIRICAL_BAYES) is None
 
 
+def test_over_t_min_a_seed_keeps_its_clean_points(table: pd.DataFrame) -> None:
+    parts = [
+        table.assign(
+            t_min=t, data_id=f"{t}" + table["data_id"], trial_id=f"{t}" + table["trial_id"],
+            empirical_bayes_error=table["empirical_bayes_error"] * (1 + i),
+        )
+        for i, t in enumerate((0.4, 0.1, 0.025))
+    ]  # fmt: skip
+    every = data_curves(pd.concat(parts, ignore_index=True))
+    along = [c for c in every if (c.quantity, c.axis) == (Quantity.EMPIRICAL_BAYES, "t_min")]
+    assert [c.fixed["samples"] for c in along] == sorted(table["samples"].unique())
+    assert all(c.linked and set(c.x) == {0.4, 0.1, 0.025} for c in along)
+    by_time = [along[0].y[along[0].x == t].mean() for t in (0.4, 0.1, 0.025)]
+    np.testing.assert_allclose(np.divide(by_time, by_time[0]), [1, 2, 3])
+    assert not any(c.axis == "t_min" for c in data_curves(pd.concat(parts[:2])))
+
+
 @pytest.mark.slow
 def test_the_rate_is_judged_once_a_law_and_recovers_the_planted_one(
     synthetic: ModuleType,
