@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from analysis.fits.joint import fit_joint
     from analysis.fits.power_law import fit_power_law
     from analysis.report.redraw import redraw
-    from analysis.theory.registry import Prediction, predictions
+    from analysis.theory import Prediction, predictions
     from analysis.verdicts.evaluation import Evaluation, evaluate
     from analysis.verdicts.judging import judge
 
 _HOMES = {
     "Evaluation": "analysis.verdicts.evaluation",
     "Growth": "analysis.fits.growth",
-    "Prediction": "analysis.theory.registry",
+    "Prediction": "analysis.theory",
     "evaluate": "analysis.verdicts.evaluation",
     "fit_joint": "analysis.fits.joint",
     "fit_power_law": "analysis.fits.power_law",
     "judge": "analysis.verdicts.judging",
     "load_results": "analysis.data.results",
     "log_power": "analysis.fits.growth",
-    "predictions": "analysis.theory.registry",
+    "predictions": "analysis.theory",
     "redraw": "analysis.report.redraw",
 }
 

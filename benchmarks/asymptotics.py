@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.fits.power_law import fit_power_law
-from analysis.theory.registry import MARGIN, Kind, Prediction
+from analysis.theory import MARGIN, Kind, Prediction
 from analysis.verdicts.judging import judge
 from analysis.verdicts.rules import Word
 

@@ -232,7 +232,7 @@ def theory(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Print the rates that theory predicts at a dimension."""
-    from analysis.theory.registry import predictions
+    from analysis.theory import predictions
     from study.commands.theory import described, print_predictions
 
     found = predictions(dimension)

@@ -12,7 +12,7 @@ from analysis.data.quantity import Quantity
 from analysis.data.sweeps import law_names
 from analysis.figures.plot import Panel, Plot, Series
 from analysis.text import percent
-from analysis.theory.registry import minimax_exponent
+from analysis.theory import minimax_exponent
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import Verdict
 

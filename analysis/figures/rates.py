@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.quantities import Curve
-from analysis.data.quantity import OF_THE_KERNEL, UNTRAINED, Quantity
+from analysis.data.quantity import CLOCKS, OF_THE_KERNEL, UNTRAINED, Quantity
 from analysis.data.sweeps import MATH, PLAIN, SETTING, Setting, held, level_means
 from analysis.figures.plot import Panel, Plot, Series
 from analysis.figures.possible import EXPLAINED, estimates, possible
 from analysis.fits.power_law import PowerLawFit
 from analysis.levels.intervals import Array, student
 from analysis.text import fixed, minus, percent
-from analysis.theory.registry import Kind, predictions
+from analysis.theory import Kind, predictions
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import Verdict, Word, usable
 
@@ -114,6 +114,8 @@ def rates(
         if (str(prediction.quantity), prediction.axis) in have or not prediction.applies():
             continue
         if setting.audited_in and prediction.axis in ("norm", "index"):
+            continue
+        if prediction.quantity in CLOCKS:  # of trials with copies, which few studies want
             continue
         title = NAMES[prediction.quantity][0]
         axis = PLAIN.get(prediction.axis, prediction.axis)

@@ -18,7 +18,7 @@ from analysis.data.quantity import OF_THE_KERNEL, Quantity
 from analysis.data.sweeps import PLAIN, SYMBOLS, held
 from analysis.report.typeset import typeset
 from analysis.text import counted, digits, interval, minus, number, percent, share
-from analysis.theory.registry import Kind
+from analysis.theory import Kind
 from analysis.verdicts.assumed import Holds
 from analysis.verdicts.judging import Verdict, Word
 

@@ -1,23 +1,29 @@
-"""What theory predicts: the registry of predictions."""
+"""What theories predict: a file a theory, and the registry of them all."""
 
 from analysis.data.quantity import Quantity
-from analysis.theory.registry import (
+from analysis.theory.hrx import MINIMAX, minimax_exponent
+from analysis.theory.prediction import (
     MARGIN,
     MARGIN_OF_ZERO,
-    MINIMAX,
     Assumption,
     Kind,
     Prediction,
-    predictions,
+    Theory,
 )
+from analysis.theory.registry import KEYS, THEORIES, check_theories, predictions
 
 __all__ = [
+    "KEYS",
     "MARGIN",
     "MARGIN_OF_ZERO",
     "MINIMAX",
+    "THEORIES",
     "Assumption",
     "Kind",
     "Prediction",
     "Quantity",
+    "Theory",
+    "check_theories",
+    "minimax_exponent",
     "predictions",
 ]

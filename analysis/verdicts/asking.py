@@ -20,7 +20,7 @@ from analysis.data.sweeps import PLAIN
 from analysis.data.trajectories import INTERPOLATED
 from analysis.levels.intervals import distinct
 from analysis.text import percent
-from analysis.theory.registry import Prediction
+from analysis.theory import Prediction
 from analysis.verdicts.judging import Verdict, levels_listed
 from analysis.verdicts.rules import short_range, wanted_range
 

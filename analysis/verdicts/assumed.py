@@ -16,9 +16,10 @@ import pandas as pd
 from analysis.data.audit import audit_of, exponents_for, values_of
 from analysis.data.quantities import Curve
 from analysis.data.quantity import Quantity
+from analysis.data.sweeps import noise_label, usual_noise
 from analysis.fits.power_law import PowerLawFit
 from analysis.text import percent
-from analysis.theory.registry import MARGIN, Assumption, Prediction
+from analysis.theory import MARGIN, Assumption, Prediction
 from trainers.laws import LAWS
 from trainers.registry import DESCENT
 
@@ -130,6 +131,15 @@ def _noise(curve: Curve, seen: Evidence) -> _Found:
     return Holds.of(float(noise.max()) > 0), told
 
 
+def _one_copy(curve: Curve, _seen: Evidence) -> _Found:
+    return Holds.of(usual_noise(curve.fixed)), noise_label(curve.fixed)
+
+
+def _fresh(curve: Curve, _seen: Evidence) -> _Found:
+    """Fresh noise is 0 copies in a table."""
+    return Holds.of(curve.fixed.get("copies") == 0), noise_label(curve.fixed)
+
+
 def _descent(curve: Curve, _seen: Evidence) -> _Found:
     trainer = curve.fixed.get("trainer")
     if curve.fixed.get("width") == np.inf:
@@ -181,6 +191,8 @@ _FINDERS: dict[Assumption, Callable[[Curve, Evidence], _Found]] = {
     Assumption.LIPSCHITZ: _lipschitz,
     Assumption.NO_SMOOTHER: _no_smoother,
     Assumption.NOISE: _noise,
+    Assumption.ONE_COPY: _one_copy,
+    Assumption.FRESH: _fresh,
     Assumption.DESCENT: _descent,
     Assumption.LAZY: _lazy,
     Assumption.STEP: _step,

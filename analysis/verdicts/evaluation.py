@@ -33,7 +33,7 @@ from analysis.fits.growth import POWER, Growth
 from analysis.fits.multiplicity import adjusted_level
 from analysis.fits.power_law import PowerLawFit
 from analysis.levels.intervals import Array
-from analysis.theory.registry import Kind, Prediction, predictions
+from analysis.theory import Kind, Prediction, predictions
 from analysis.verdicts import draws
 from analysis.verdicts.asking import NotAsked, needed
 from analysis.verdicts.assumed import Evidence, findings

@@ -25,7 +25,7 @@ from analysis.fits.power_law import PowerLawFit, fit_power_law
 from analysis.levels.intervals import Array, summarise
 from analysis.levels.two_levels import Control
 from analysis.text import number
-from analysis.theory.registry import Kind, Prediction, predictions
+from analysis.theory import Kind, Prediction, predictions
 from analysis.verdicts.asking import range_needed
 from analysis.verdicts.judging import usable
 from analysis.verdicts.pilots import FITTED_AT, PILOTS, best_time, noise_is_fitted

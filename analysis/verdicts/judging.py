@@ -23,7 +23,7 @@ from analysis.fits.diagnostics import LocalSlope
 from analysis.fits.growth import Growth
 from analysis.fits.power_law import PowerLawFit, fit_power_law
 from analysis.text import counted, percent
-from analysis.theory.registry import Prediction
+from analysis.theory import Prediction
 from analysis.verdicts.assumed import Finding
 from analysis.verdicts.infinite_width import InfiniteWidth
 from analysis.verdicts.rules import Word, decide
@@ -82,6 +82,7 @@ class Verdict:
     adjusted_verdict: str = ""
     infinite_width: InfiniteWidth | None = None
     theory: str = ""
+    theory_key: str = ""
     assumptions: tuple[Finding, ...] = ()
     draws: tuple[Draw, ...] = ()
     curve: Curve | None = field(default=None, repr=False, compare=False)
@@ -161,6 +162,7 @@ def judge(prediction: Prediction, fit: PowerLawFit) -> Verdict:
         statement=prediction.statement,
         margin=prediction.margin,
         theory=prediction.theory,
+        theory_key=prediction.theory_key,
     )
 
 

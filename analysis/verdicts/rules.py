@@ -49,7 +49,7 @@ from analysis.fits.asymptotic import Asymptotic
 from analysis.fits.power_law import FitStatus, PowerLawFit
 from analysis.levels.intervals import student
 from analysis.text import counted, p_text, percent
-from analysis.theory.registry import Kind, Prediction
+from analysis.theory import Kind, Prediction
 
 MINIMUM_DECADES = 1.2
 MINIMUM_LEVELS = 5

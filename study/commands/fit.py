@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from analysis.theory.registry import MARGIN, Kind, Prediction
+from analysis.theory import MARGIN, Kind, Prediction
 from study.spec.messages import SpecError, on_one_line
 from study.terminal import literal, say
 from trainers.errors import LawError

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from analysis.theory.registry import Prediction
+from analysis.theory import Prediction
 from study.terminal import literal, say
 
 

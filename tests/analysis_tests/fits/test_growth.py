@@ -12,7 +12,7 @@ import pytest
 from analysis.fits import growth
 from analysis.fits.growth import OFFSET, POWER, Growth, log_power
 from analysis.fits.power_law import fit_power_law
-from analysis.theory.registry import predictions
+from analysis.theory import predictions
 from analysis.verdicts.evaluation import evaluate
 from analysis.verdicts.judging import Word, judge
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from analysis.data.quantity import Quantity
 from analysis.fits.multiplicity import adjusted_level
-from analysis.theory.registry import MARGIN, Kind, Prediction
+from analysis.theory import MARGIN, Kind, Prediction
 from analysis.verdicts.rules import Word, word_for
 
 

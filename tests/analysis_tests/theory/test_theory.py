@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from analysis.data.quantity import Quantity
-from analysis.theory.registry import Kind, Prediction, predictions
+from analysis.theory import KEYS, THEORIES, Kind, Prediction, check_theories, predictions
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
@@ -36,7 +36,10 @@ def test_exponents_of_the_table(d: int) -> None:
     assert row(d, Quantity.INTERPOLATION_ERROR).exponent == 0
     assert row(d, Quantity.INTERPOLATION_ERROR).threshold == pytest.approx(2 / (d + 3))
     assert row(d, Quantity.EMPIRICAL_BAYES).exponent == 1
-    assert len(predictions(d)) == 12
+    assert row(d, Quantity.GENERALIZATION_TIME).exponent == 0
+    assert row(d, Quantity.MEMORIZATION_TIME).exponent == -1
+    assert row(d, Quantity.MEMORIZATION_RATIO).exponent == -1
+    assert len(predictions(d)) == 15
 
 
 @pytest.mark.slow
@@ -138,6 +141,39 @@ def test_the_page_has_the_registrys_exponents() -> None:
             assert re.fullmatch(r"[-+*/().\dd]+", formula)
             assert eval(formula, {"d": d}) == pytest.approx(p.exponent), p.name
             assert cell[4].split(",")[0].strip() == p.kind
+
+
+def test_the_page_has_the_theories() -> None:
+    """Name, key and reference of each, and the year in the reference."""
+    table = PAGE.split("| theory | key | paper | rows |")[1].split("\n\n")[0]
+    cells = [[c.strip() for c in line.split("|")] for line in table.splitlines()[2:]]
+    assert len(cells) == len(THEORIES)
+    for cell, theory in zip(cells, THEORIES, strict=True):
+        assert cell[1].lower() == theory.name.lower()
+        assert cell[2] == f"`{theory.key}`"
+        assert cell[3].endswith(f"](#{theory.paper})]")
+        entry = PAGE.split(f'- <a id="{theory.paper}"></a>')[1].split("- <a id=")[0]
+        assert str(theory.year) in entry
+
+
+def test_a_theory_owns_its_rows() -> None:
+    for theory in THEORIES:
+        mine = predictions(3, theories=[theory.key])
+        assert mine
+        for p in mine:
+            assert p.theory_key == theory.key
+            assert set(theory.assumptions) <= set(p.assumptions)
+            assert len(set(p.assumptions)) == len(p.assumptions)
+    every = [p.name for theory in THEORIES for p in predictions(3, theories=[theory.key])]
+    assert sorted(every) == sorted(p.name for p in predictions(3))
+
+
+def test_theories_are_chosen_by_their_keys() -> None:
+    assert check_theories(None) == KEYS
+    assert check_theories(["empirical_bayes", "hrx"]) == ("hrx", "empirical_bayes")
+    for wrong in (["hrx", "hrz"], []):
+        with pytest.raises(ValueError, match="choose among hrx, no_stopping, "):
+            check_theories(wrong)
 
 
 def test_the_page_names_modules_and_anchors_that_exist() -> None:

@@ -14,7 +14,7 @@ from analysis.data.quantities import Curve, curves
 from analysis.data.quantity import Quantity
 from analysis.figures.trajectories import study_plots
 from analysis.report.page import write_report
-from analysis.theory.registry import Prediction, predictions
+from analysis.theory import Prediction, predictions
 from analysis.verdicts.asking import lines, needed
 from analysis.verdicts.evaluation import Evaluation, evaluate
 from analysis.verdicts.judging import Word

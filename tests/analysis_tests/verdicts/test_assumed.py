@@ -14,7 +14,7 @@ import pytest
 from analysis.data.audit import EARLIER_FIRST, EARLIER_LAST
 from analysis.data.sweeps import AUDIT_KEYS
 from analysis.report.wording import assumed, broken
-from analysis.theory.registry import Assumption
+from analysis.theory import Assumption
 from analysis.verdicts.assumed import Finding, Holds
 from analysis.verdicts.evaluation import evaluate
 from analysis.verdicts.judging import Verdict
@@ -120,6 +120,18 @@ def test_lazy_is_judged_by_coupling_over_error(table: pd.DataFrame, synthetic: M
 def test_other_trainers_are_not_the_theorys(table: pd.DataFrame) -> None:
     one = found(table.assign(trainer="adam"), {})[BEST][Assumption.DESCENT]
     assert (one.holds, one.finding) == (Holds.NO, "adam")
+
+
+def test_the_noise_of_training_is_held_against_each_theorys_own(table: pd.DataFrame) -> None:
+    """HRX wants one copy, the clocks want fresh noise, which is 0 copies in a table."""
+    usual = found(table, {})[BEST][Assumption.ONE_COPY]
+    assert usual.holds is Holds.YES
+    clock = "memorization time against samples"
+    for copies, holds in ((0, Holds.YES), (16, Holds.NO)):
+        seen = found(table.assign(copies=copies), {})
+        assert seen[BEST][Assumption.ONE_COPY].holds is Holds.NO
+        assert seen[clock][Assumption.FRESH].holds is holds
+        assert ("fresh" in seen[clock][Assumption.FRESH].finding) == (copies == 0)
 
 
 @pytest.mark.slow

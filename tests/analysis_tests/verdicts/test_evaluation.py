@@ -16,7 +16,7 @@ from analysis.data.quantity import Quantity
 from analysis.figures.trajectories import study_plots
 from analysis.fits.growth import POWER, Growth, log_power
 from analysis.fits.power_law import PowerLawFit
-from analysis.theory.registry import Kind, Prediction, predictions
+from analysis.theory import Kind, Prediction, predictions
 from analysis.verdicts import evaluation as evaluation_module
 from analysis.verdicts.evaluation import evaluate
 from analysis.verdicts.judging import Verdict, Word, fit_curve, usable

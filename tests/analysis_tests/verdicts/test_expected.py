@@ -13,7 +13,7 @@ import pytest
 from analysis.data.quantities import curves
 from analysis.data.quantity import Quantity
 from analysis.levels.intervals import student
-from analysis.theory.registry import Kind
+from analysis.theory import Kind
 from analysis.verdicts.evaluation import evaluate
 from analysis.verdicts.expected import Expected, Planned, draws, expected, measured_scales
 from analysis.verdicts.judging import Word, judge

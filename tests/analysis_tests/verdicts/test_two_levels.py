@@ -15,7 +15,7 @@ from analysis.figures.drawing import draw
 from analysis.figures.plot import Plot
 from analysis.figures.trajectories import study_plots
 from analysis.report import wording
-from analysis.theory.registry import Kind, Prediction
+from analysis.theory import Kind, Prediction
 from analysis.verdicts.evaluation import Evaluation, evaluate
 from analysis.verdicts.judging import Verdict, Word, judge
 

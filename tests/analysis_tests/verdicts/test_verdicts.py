@@ -12,7 +12,7 @@ import pytest
 from analysis.fits.asymptotic import Asymptotic
 from analysis.fits.diagnostics import LocalSlope
 from analysis.fits.power_law import PowerLawFit, fit_power_law
-from analysis.theory.registry import Kind, Prediction, predictions
+from analysis.theory import Kind, Prediction, predictions
 from analysis.verdicts.judging import Word, judge
 
 X = np.geomspace(64, 8192, 8)
