@@ -229,17 +229,19 @@ def ui(
 @app.command()
 def theory(
     dimension: Annotated[int, typer.Option("--dimension", "-d", min=1, help="d, of the data.")],
+    keys: Annotated[
+        list[str] | None, typer.Option("--theory", metavar="KEY", help="This theory; may repeat.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Print the rates that theory predicts at a dimension."""
-    from analysis.theory import predictions
-    from study.commands.theory import described, print_predictions
+    """Print theories, what each assumes, and the rates that it predicts at a dimension."""
+    from study.commands.theory import chosen_theories, described, print_theories
 
-    found = predictions(dimension)
+    theories, found = chosen_theories(dimension, keys)
     if as_json:
         print(json.dumps(described(found), indent=2, allow_nan=False))
     else:
-        print_predictions(_console(), dimension, found)
+        print_theories(_console(), dimension, theories, found)
 
 
 app.command()(fit_command.fit)

@@ -37,7 +37,9 @@ from analysis.figures.tuning import tuning_plots, tuning_rows
 from analysis.report import wording
 from analysis.report.assumptions import assumption_rows
 from analysis.report.overview import FINE, facts, trial_table, trouble, versions
+from analysis.report.theories import matrix
 from analysis.report.typeset import typeset
+from analysis.theory import KEYS
 from analysis.verdicts.asking import lines
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import Verdict
@@ -57,7 +59,7 @@ import sys
 
 from analysis import redraw
 
-print(*redraw(__file__, sys.argv[1:]), sep="\\n")
+print(*redraw(__file__, sys.argv[1:]THEORIES), sep="\\n")
 '''
 
 
@@ -76,6 +78,7 @@ def write_report(
     spec_text: str = "",
     tuning: pd.DataFrame | None = None,
     notes: Sequence[tuple[str, str]] = (),
+    registered: str = "",
 ) -> Path:
     """Writes `folder/report.html` and `folder/figures/` for a results table; returns the page.
 
@@ -83,7 +86,8 @@ def write_report(
     measured. spec_text: the study's YAML, shown as it is. tuning: a search's table, as
     `load_evaluations` gives it, beside an `Evaluation.unjudged`: the page then compares tuned with
     theory-guided, and fits nothing to trials that were chosen by their results. notes: more to say
-    of the study, as term and description.
+    of the study, as term and description. registered: whether the predictions were fixed before the
+    data, as `analysis.theory.record.compared` says it.
     figures/ holds each figure as SVG and PDF, its numbers as CSV, and redraw.py, which makes them
     again from results.parquet in `folder`; and each trial's stops as stops.parquet and
     stops.csv.gz. Each file is written, then renamed: a reader never sees half a page.
@@ -101,11 +105,15 @@ def write_report(
         write_whole(place / f"{plot.name}.csv", numbers)
         link = download(f"{plot.name}.csv", numbers, "numbers (CSV)", place)
         shown.append(Shown(plot, drawn.inline, link))
-    write_whole(place / "redraw.py", REDRAW.encode())
+    chosen = "" if evaluation.theories == KEYS else f", theories={list(evaluation.theories)}"
+    write_whole(place / "redraw.py", REDRAW.replace("THEORIES", chosen).encode())
     page = (
         _environment()
         .get_template("report.html")
-        .render(**_content(evaluation, spec_text, shown, omitted, tuning, notes, place))
+        .render(
+            **_content(evaluation, spec_text, shown, omitted, tuning, notes, place),
+            registered=registered,
+        )
     )
     write_whole(folder / "report.html", page.encode())
     return folder / "report.html"
@@ -170,6 +178,7 @@ def _content(
         "answers": answers(verdicts, names),
         "tally": wording.tally(verdicts),
         "verdicts": verdict_groups(verdicts, names),
+        "matrix": matrix(evaluation, names),
         "not_asked": lines(evaluation.not_asked),
         "meanings": wording.MEANINGS,
         "level": text.share(verdicts[0].level) if verdicts else "",

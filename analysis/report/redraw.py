@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,16 @@ def redraw(
     place: str | Path,
     names: Collection[str] = (),
     change: Callable[[str, Any], object] | None = None,
+    theories: Sequence[str] | None = None,
 ) -> list[str]:
     """Draws the figures of a report again, as SVG and PDF beside `place`, the same bytes as the
     report's; returns their names.
 
     place: the folder figures/ of a results directory, or a file in it. names: only the figures
     whose name holds one of these; none: all. change: called with the name and the matplotlib
-    figure before it is saved. The stopping rules are those of stops.parquet in the folder. Raises
-    ResultsError where there are no results beside the folder.
+    figure before it is saved. theories: the keys of those judged, default all. The stopping rules
+    are those of stops.parquet in the folder. Raises ResultsError where there are no results beside
+    the folder.
     """
     place = Path(place).resolve()
     folder = place if place.is_dir() else place.parent
@@ -35,7 +37,7 @@ def redraw(
     tuning = load_evaluations(str(folder.parent))
     if tuning is None:
         rules = pd.read_parquet(folder / "stops.parquet", columns=["rule"])["rule"].unique()
-        plots, _omitted = study_plots(evaluate(frame, stopping=rules.tolist()))
+        plots, _omitted = study_plots(evaluate(frame, stopping=rules.tolist(), theories=theories))
     else:
         plots = tuning_plots(tuning, frame)
     chosen = [p for p in plots if not names or any(name in p.name for name in names)]

@@ -33,7 +33,7 @@ from analysis.fits.growth import POWER, Growth
 from analysis.fits.multiplicity import adjusted_level
 from analysis.fits.power_law import PowerLawFit
 from analysis.levels.intervals import Array
-from analysis.theory import Kind, Prediction, predictions
+from analysis.theory import KEYS, Kind, Prediction, check_theories, predictions
 from analysis.verdicts import draws
 from analysis.verdicts.asking import NotAsked, needed
 from analysis.verdicts.assumed import Evidence, findings
@@ -60,7 +60,8 @@ class Evaluation(Sequence[Verdict]):
 
     curves: of trials, of data sets, then of the audit; all of them, judged or not. audit: as
     `load_audit` gives it, None where there is none. level: of the intervals. stopping: the stopping
-    rules to compare. not_asked: what the study's design forbids to judge.
+    rules to compare. not_asked: what the study's design forbids to judge. theories: the keys of
+    those that were judged.
     """
 
     table: Table = field(repr=False)
@@ -70,6 +71,7 @@ class Evaluation(Sequence[Verdict]):
     level: float = 0.95
     stopping: tuple[str, ...] = RULES
     not_asked: tuple[NotAsked, ...] = ()
+    theories: tuple[str, ...] = KEYS
 
     @classmethod
     def unjudged(cls, frame: pd.DataFrame | Table) -> Evaluation:
@@ -99,21 +101,23 @@ def evaluate(
     extra: Sequence[Prediction] = (),
     audit: pd.DataFrame | None = None,
     stopping: Sequence[str] | None = None,
+    theories: Sequence[str] | None = None,
 ) -> Evaluation:
     """Every prediction that applies, judged on every curve of the results table.
 
     `extra`: predictions of the user's own, judged beside the registry's. `audit`: as `load_audit`
     gives it: its curves are judged too, and its spectrum predicts the kernel's exponent. A frame of
     `load_results` brings the audit that is stored beside its results. `stopping`: the stopping
-    rules to compare with the oracle, default all. Intervals adjusted for the number of verdicts
+    rules to compare with the oracle, default all. `theories`: the keys of those to judge, default
+    all. Intervals adjusted for the number of verdicts
     (false coverage rate 1 - level among those decided; see `multiplicity`) stand next to the plain
     ones, with the verdicts that they give; the reason says where those differ.
     What the design of the study forbids to judge, `extra` included, is in `not_asked`.
 
-    Raises ValueError for a stopping rule that is none, and ResultsError for an audit beside the
-    results that cannot be read.
+    Raises ValueError for a stopping rule or a theory that is none, and ResultsError for an audit
+    beside the results that cannot be read.
     """
-    rules = check_rules(stopping)
+    rules, keys = check_rules(stopping), check_theories(theories)
     if audit is None and isinstance(frame, pd.DataFrame):
         audit = audit_beside(frame)
     table = Table.of(frame)
@@ -128,7 +132,7 @@ def evaluate(
         if curve.quantity in OF_THE_KERNEL and limit_of(curve, every) is not None:
             continue  # judged on the limit's own curve, on the same data and more
         fitted, summed = _of_the_audit(audit, curve)
-        known = predictions(curve.dimension, *fitted, summed)
+        known = predictions(curve.dimension, *fitted, summed, keys)
         pool = pool_of.get(id(curve))
         # what is judged over the draws of its law is not judged on one; what needs an audit may be
         # known of one draw alone
@@ -156,7 +160,7 @@ def evaluate(
         told = _told(prediction, verdict, share, assessed)
         each = draws.rates(verdict.curve, partial(fits.of, growth=None))
         verdicts.append(replace(told, assumptions=assumptions, draws=each))
-    return Evaluation(table, tuple(verdicts), every, audit, level, rules, not_asked)
+    return Evaluation(table, tuple(verdicts), every, audit, level, rules, not_asked, keys)
 
 
 def _of_the_audit(

@@ -17,6 +17,7 @@ from analysis.data.audit import audit_beside
 from analysis.data.results import load_results
 from analysis.data.table import Table, load_table
 from analysis.report.wording import flat
+from analysis.theory.record import compared
 from analysis.verdicts.asking import lines
 from analysis.verdicts.evaluation import Evaluation, evaluate
 from analysis.verdicts.tuning import load_evaluations
@@ -58,7 +59,7 @@ def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Eva
         )
     table = compiled(store, trial_ids, ledger, folder)
     audit = audits.load_latest(store, trials, spec.audit_points, earlier=bool(earlier))
-    return judge_table(store, table, spec.text, folder, spec.stopping, audit, notes)
+    return judge_table(store, table, spec.text, folder, spec.stopping, audit, notes, spec.theories)
 
 
 def finished_ids(trials: Sequence[TrialConfig], ledger: Ledger) -> tuple[list[str], str]:
@@ -112,16 +113,18 @@ def judge_table(
     stopping: Sequence[str] | None = None,
     audit: pd.DataFrame | None = None,
     notes: Sequence[tuple[str, str]] = (),
+    theories: Sequence[str] | None = None,
 ) -> Evaluation:
     """Verdicts of a results table to verdicts.json; figures and report to `folder`. stopping: the
     rules to compare, None for all. audit: the assumptions, measured, where they were. notes: more
-    to say of the study, as term and description."""
+    to say of the study, as term and description. theories: those to judge, None for all."""
     from analysis.report.page import write_report  # loads matplotlib
 
-    evaluation = evaluate(table, audit=audit, stopping=stopping)
+    evaluation = evaluate(table, audit=audit, stopping=stopping, theories=theories)
     described = [verdict.to_dict() for verdict in evaluation]
     store.write_text("verdicts.json", json.dumps(described, indent=2, allow_nan=False) + "\n")
-    write_report(folder, evaluation, spec_text, notes=notes)
+    registered = compared(store.registered(), theories)
+    write_report(folder, evaluation, spec_text, notes=notes, registered=registered)
     if store.local is None:
         for name in ("verdicts.json", "spec.yaml"):
             (folder / name).write_bytes(store.read(name) or b"")

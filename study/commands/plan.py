@@ -73,6 +73,8 @@ class StudyPlan:
             where = f", d = {curve.dimension}" if self._dimensions > 1 else ""
             where += ", at infinite width" if curve.infinite else ""
             for one in expected(curve, self.scales):
+                if one.prediction.theory_key not in self.spec.theories:
+                    continue
                 found.setdefault((f"{one.prediction.name}{where}", one.told))
         return list(found)
 

@@ -1,4 +1,4 @@
-"""`scorerates theory`: the rates that theory predicts at a dimension."""
+"""`scorerates theory`: theories, what each assumes, and the rates it predicts at a dimension."""
 
 from __future__ import annotations
 
@@ -10,8 +10,24 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from analysis.theory import Prediction
+from analysis.theory import THEORIES, Prediction, Theory, check_theories, predictions
 from study.terminal import literal, say
+from trainers.errors import UserError
+
+
+class TheoryError(UserError, ValueError):
+    """No theory has that key."""
+
+
+def chosen_theories(
+    dimension: int, keys: Sequence[str] | None
+) -> tuple[list[Theory], list[Prediction]]:
+    """The theories of these keys, by default all, and what they predict. Raises TheoryError."""
+    try:
+        chosen = check_theories(keys or None)
+    except ValueError as error:
+        raise TheoryError(f"--theory: {error}") from None
+    return [t for t in THEORIES if t.key in chosen], predictions(dimension, theories=chosen)
 
 
 def described(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
@@ -22,14 +38,27 @@ def described(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
     ]
 
 
-def print_predictions(console: Console, dimension: int, predictions: Sequence[Prediction]) -> None:
-    """As a table."""
-    table = Table(pad_edge=False)
-    for name in ("quantity", "axis", "exponent b", "kind", "from"):
-        table.add_column(name, justify="right" if name == "exponent b" else "left")
-    for p in predictions:
-        exponent = "from a run" if math.isnan(p.exponent) else f"{p.exponent:.3f}"
-        quantity = str(p.quantity).replace("_", " ")
-        table.add_row(*map(literal, (quantity, p.axis, exponent, p.kind, p.source)))
+def print_theories(
+    console: Console,
+    dimension: int,
+    theories: Sequence[Theory],
+    predictions: Sequence[Prediction],
+) -> None:
+    """A heading a theory, its assumptions, and its predictions as a table."""
     say(console, f"error ~ axis^-b at d = {dimension}")
-    console.print(table)
+    for theory in theories:
+        say(console, f"\n{theory.name} ({theory.year}), key {theory.key}")
+        assumed = "; ".join(map(str, theory.assumptions))
+        if assumed:
+            say(console, f"assumes: {assumed}")
+        table = Table(pad_edge=False)
+        for name in ("quantity", "axis", "exponent b", "kind", "and assumes", "from"):
+            table.add_column(name, justify="right" if name == "exponent b" else "left")
+        for p in predictions:
+            if p.theory_key != theory.key:
+                continue
+            exponent = "from a run" if math.isnan(p.exponent) else f"{p.exponent:.3f}"
+            own = "; ".join(str(a) for a in p.assumptions if a not in theory.assumptions)
+            quantity = str(p.quantity).replace("_", " ")
+            table.add_row(*map(literal, (quantity, p.axis, exponent, p.kind, own, p.source)))
+        console.print(table)

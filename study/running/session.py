@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from analysis.theory.record import record
 from study.choosing.participant import Outcomes, Participant
 from study.mlflow_view.publisher import Publisher
 from study.planning.calibration import speeds_of
@@ -51,6 +53,8 @@ def session_on(
     with store.lock(session.warn) as session.lock, interruptible() as session.interruption:
         contents = spec.contents().model_dump(mode="json")
         store.claim(spec.name, spec.text, spec.folder, contents)
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        store.register({**record(spec.theories), "written": now})
         try:
             yield session
         except Exception as error:

@@ -14,8 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError
 
+from analysis.theory import KEYS, check_theories
 from study.spec.axes import (
     AXES,
     MAXIMUM_TRIALS,
@@ -87,6 +88,7 @@ class StudySpec(Section):
     kernel: bool = True
     decomposition: DecompositionSection = DecompositionSection()
     stopping: Values[Stopping] = get_args(Stopping)
+    theories: Annotated[Values[str], AfterValidator(check_theories)] = KEYS
     audit: bool = True
     audit_points: AuditPoints = SPECTRUM_SAMPLES
     resources: Resources = Resources()

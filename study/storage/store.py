@@ -142,6 +142,22 @@ class Store:
         self.write_text("study.json", json.dumps(about) + "\n")
         self.write_text("spec.yaml", text)
 
+    def register(self, record: Mapping[str, Any]) -> None:
+        """Keeps what theory says (`analysis.theory.record`) before the first trial, once: where it
+        is kept already, or trials are there that it would not precede, nothing is written."""
+        if self._own("theory.json") is None and not self._storage.names("trials"):
+            self.write_text("theory.json", json.dumps(record, indent=1) + "\n")
+
+    def registered(self) -> Any:
+        """What `register` kept; None where it kept nothing, and text where that is damaged."""
+        data = self._own("theory.json")
+        if data is None:
+            return None
+        try:
+            return json.loads(data)
+        except ValueError:
+            return data.decode(errors="replace")
+
     def check_owner(self, name: str) -> None:
         """Raises StoreError where the storage holds something else than study `name`."""
         with self._storage.reported():

@@ -216,6 +216,11 @@ def test_theory_prints_the_registry(capsys: Capture) -> None:
     assert command("theory", "-d", 4, "--json") == 0
     rows = json.loads(capsys.readouterr().out)
     assert any(abs(row["exponent"] - 2 / 7) < 1e-12 for row in rows if row["exponent"])
+    assert command("theory", "-d", 4, "--theory", "memorization") == 0
+    told = capsys.readouterr().out
+    assert "Clocks of memorization (2025)" in told
+    assert "assumes: noise drawn anew at every step" in told
+    assert "minimax" not in told
 
 
 def test_wrong_input_ends_with_2_and_one_message(study: Path, capsys: Capture) -> None:
@@ -240,6 +245,7 @@ def test_wrong_input_ends_with_2_and_one_message(study: Path, capsys: Capture) -
         (("analyze", study.parent / "foreign"), "foreign"),
         (("theory", "--dimension", "0"), "greater than or equal to 1"),
         (("theory",), "Missing option"),
+        (("theory", "-d", "2", "--theory", "hrz"), "no theory is called 'hrz': choose among hrx, "),
         (("plan", study, "--frob"), "No such option"),
         (("frob",), "No such command"),
     ]:

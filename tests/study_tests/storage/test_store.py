@@ -54,6 +54,21 @@ def pack_file(store: Store, pack_id: str) -> Path:
     return store.local / "trials" / f"{pack_id}.parquet"
 
 
+def test_what_theory_says_is_kept_once_and_before_the_first_trial(store: Store) -> None:
+    assert store.registered() is None
+    store.register({"sha256": "first"})
+    store.register({"sha256": "second"})
+    write(store, TRIALS)
+    store.register({"sha256": "third"})
+    assert store.registered() == {"sha256": "first"}
+
+
+def test_nothing_is_kept_beside_trials_that_were_before(store: Store) -> None:
+    write(store, TRIALS)
+    store.register({"sha256": "late"})
+    assert store.registered() is None
+
+
 def test_a_pack_comes_back_as_it_was_written(store: Store) -> None:
     table = table_from([trajectory(t) for t in TRIALS], "s")
     pack_id = store.write_pack(table)
