@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from rich.console import Console
 from sessions import Workers
 
 from analysis.data.results import load_results
+from analysis.theory import KEYS
 from study import StudySpec, cli, run
 from study.commands import run as run_command
 from study.commands.run import RunResult
@@ -102,6 +104,8 @@ def test_a_study_is_trained_once_and_grows_by_what_is_new(workers: Workers, tmp_
     assert "\x1b" not in said
     for name in ("verdicts.json", "results.parquet", "spec.yaml"):
         assert (storage / name).exists()
+    kept = (storage / "theory.json").read_bytes()
+    assert json.loads(kept)["theories"] == list(KEYS)
     before = table(storage)
     assert set(before["trial_id"]) == {t.trial_id for t in StudySpec.from_text(STUDY).trials()}
 
@@ -111,7 +115,7 @@ def test_a_study_is_trained_once_and_grows_by_what_is_new(workers: Workers, tmp_
 
     assert not (storage / "audit").exists()
 
-    wider = ONE_WORKER.replace("[16, 32,", "[8, 16, 32,")
+    wider = ONE_WORKER.replace("[16, 32,", "[8, 16, 32,") + "theories: hrx\n"
     result, said = train(storage, wider)
     calls = workers.calls()
     new = [t for t in StudySpec.from_text(wider).trials() if t.samples == 8]
@@ -119,6 +123,8 @@ def test_a_study_is_trained_once_and_grows_by_what_is_new(workers: Workers, tmp_
     assert result.trained == 3
     after = table(storage)
     pd.testing.assert_frame_equal(after[after["samples"] > 8].reset_index(drop=True), before)
+    assert {v.theory_key for v in result.verdicts} == {"hrx"}
+    assert (storage / "theory.json").read_bytes() == kept
 
     result, said = train(storage)  # the new trials stay in the store and out of the table
     assert workers.calls() == Counter()
