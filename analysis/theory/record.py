@@ -53,7 +53,7 @@ def record(theories: Iterable[str] | None = None) -> dict[str, Any]:
 def compared(stored: object, theories: Iterable[str] | None = None) -> str:
     """Whether today's registry is the one of `stored`, a `record` or None, in words."""
     if stored is None:
-        return "not recorded: the study began before registries were kept with the results"
+        return "not recorded: nothing beside these results says what theory said before them"
     if not _is_record(stored):
         return "not known: the record of the registry beside the results is damaged"
     assert isinstance(stored, Mapping)

@@ -56,6 +56,13 @@ __all__ = ["SpecError", "StudySpec"]
 Stopping = Literal["oracle", "holdout", "discrepancy", "rademacher", "a_priori"]
 
 
+def _theories(keys: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return check_theories(keys)
+    except ValueError as error:
+        raise ValueError(f"cannot be judged: {error}") from None
+
+
 class _Block(NamedTuple):
     """A full factorial over the values of axes, for `draws` of every law."""
 
@@ -88,7 +95,7 @@ class StudySpec(Section):
     kernel: bool = True
     decomposition: DecompositionSection = DecompositionSection()
     stopping: Values[Stopping] = get_args(Stopping)
-    theories: Annotated[Values[str], AfterValidator(check_theories)] = KEYS
+    theories: Annotated[Values[str], AfterValidator(_theories)] = KEYS
     audit: bool = True
     audit_points: AuditPoints = SPECTRUM_SAMPLES
     resources: Resources = Resources()

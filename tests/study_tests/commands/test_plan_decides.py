@@ -60,6 +60,12 @@ def test_that_draws_of_the_law_scatter_is_said(tmp_path: Path) -> None:
     assert dict(plan.decides()).keys() == dict(alone.decides()).keys()
 
 
+@pytest.mark.slow
+def test_only_theories_that_the_study_names_have_lines(tmp_path: Path) -> None:
+    told = dict(planned("seeds: 8\ntheories: linearisation", tmp_path).decides())
+    assert list(told) == ["coupling against width"]
+
+
 def test_a_designs_seeds_are_its_own_matter(tmp_path: Path) -> None:
     design = "design: {kind: adaptive, half_width: {best_score_error: 0.05}, budget: {trials: 90}}"
     text = SPEC.replace("SEEDS", design).replace("  - width: [64, 128, 256]\n", "")
