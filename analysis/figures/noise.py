@@ -8,7 +8,7 @@ by seed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -21,11 +21,15 @@ from analysis.figures.possible import POSSIBLE, possible
 from analysis.levels.intervals import student
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import fit_curve, usable
+from trainers.ranges import TimeLaw, Weight
+from trainers.trial import UNSAID
 
 GROUP = "Copies, times and weights"
 """The heading that these figures stand under."""
 
 LEVEL = 0.95
+LINES = 6
+"""Of a figure, that can be told apart."""
 MEASURES = {
     Quantity.BEST_ERROR: "score error",
     Quantity.BEST_ERROR_UNWEIGHTED: "unweighted",
@@ -46,13 +50,38 @@ def families(curves: Sequence[Curve]) -> list[list[Curve]]:
             held = tuple((k, v) for k, v in sorted(curve.fixed.items()) if k not in _FREE)
             found.setdefault((curve.law_id, curve.dimension, held), []).append(curve)
     many = [own for own in found.values() if len({noise_label(c.fixed) for c in own}) > 1]
-    return [sorted(own, key=lambda c: not usual_noise(c.fixed)) for own in many]
+    return [sorted(own, key=_place) for own in many]
+
+
+def _place(curve: Curve) -> tuple[float, ...]:
+    """The usual noise first, then by law of times, weight and copies; fresh ones last."""
+    fixed = {**UNSAID, **curve.fixed}
+    orders = get_args(TimeLaw), get_args(Weight)
+    named = (str(fixed["time_law"]), str(fixed["weight"]))
+    copies = float(fixed["copies"]) or np.inf
+    return (not usual_noise(fixed), *map(_index, orders, named), copies, fixed["step_size"])
+
+
+def _index(known: Sequence[str], name: str) -> float:
+    return known.index(name) if name in known else len(known)
+
+
+def _parts(family: Sequence[Curve]) -> list[list[Curve]]:
+    """What one figure can show: the whole family where that is few lines, else a law of times with
+    the first curve beside it."""
+    if len(family) <= LINES:
+        return [list(family)]
+    by_law: dict[str, list[Curve]] = {}
+    for curve in family:
+        by_law.setdefault(str(curve.fixed.get("time_law")), []).append(curve)
+    return [own if family[0] in own else [family[0], *own] for own in by_law.values()]
 
 
 def noise_plots(evaluation: Evaluation) -> Iterator[Plot]:
     """For each family: both errors against N, a line for each noise."""
     names = law_names(evaluation.table)
-    for number, own in enumerate(families(evaluation.curves), 1):
+    parts = (part for own in families(evaluation.curves) for part in _parts(own))
+    for number, own in enumerate(parts, 1):
         first = own[0]
         panels = []
         for quantity in MEASURES:
@@ -70,9 +99,11 @@ def noise_plots(evaluation: Evaluation) -> Iterator[Plot]:
             "infinite width" if first.fixed["width"] == np.inf else f"m = {first.fixed['width']}"
         )
         law = names.get(first.law_id, first.law)
+        laws = {str(c.fixed.get("time_law")) for c in own[1:]}
+        times = f", times {laws.pop()}" if len(laws) == 1 else ""
         yield Plot(
             name=f"noise_{number}_d{first.dimension}",
-            title=f"Best-stopped error by the noise of training: {law}, d = {first.dimension}",
+            title=f"Error by the noise of training: {law}, d = {first.dimension}{times}",
             caption=(
                 "Each training's own best-stopped error under t ~ U[T₀, T], weighted (left) and "
                 f"unweighted (right), against N, {width}: means over seeds with 95 % intervals. "
