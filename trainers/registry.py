@@ -101,7 +101,8 @@ class TrainerFacts:
     made_by: `module:Class`, which implements trainers.protocol.Trainer.
     kernel_limit: whether the wide network at time eta tau is kernel gradient descent.
     paper_network: whether the initialisation and the bias of the paper's network apply.
-    full_batch: descent on all N triples, by the passes of trainers.network.
+    full_batch: descent on all rows, by the passes of trainers.network.
+    overhead: what a step takes beside its arithmetic, in units of a full-batch step's.
     parameters(sizes): number of trained parameters. operations(sizes): floating-point operations
     of one step. values(sizes, points): numbers that a trial holds in its batch beyond those of
     every packed network, with so many training and evaluation points after padding.
@@ -111,6 +112,7 @@ class TrainerFacts:
     kernel_limit: bool
     paper_network: bool = True
     full_batch: bool = False
+    overhead: float = 1.0
     parameters: Callable[[Sizes], int] = _network_parameters
     operations: Callable[[Sizes], int] = _full_batch_operations
     values: Callable[[Sizes, int], int] = _no_values
@@ -133,6 +135,7 @@ TRAINERS: dict[str, TrainerFacts] = {
         "trainers.methods.mlp:MlpAdamW",
         kernel_limit=False,
         paper_network=False,
+        overhead=2.5,
         parameters=_mlp_parameters,
         operations=_mlp_operations,
         values=_mlp_values,

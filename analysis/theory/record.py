@@ -40,6 +40,8 @@ def record(theories: Iterable[str] | None = None) -> dict[str, Any]:
                     "axis": row.axis,
                     "kind": str(row.kind),
                     "margin": row.margin,
+                    "needs": sorted(row.needs),
+                    "growth": row.growth.form if row.growth else "",
                     "assumptions": sorted(map(str, row.assumptions)),
                     "exponents": [],
                     "thresholds": [],

@@ -42,7 +42,7 @@ LIMIT_PRODUCTS = 24
 EIGH_OPERATIONS = 10.0
 """A float64 eigh takes as long as this many N^3 operations of a matrix product."""
 
-FRESH_SECONDS, FRESH_STEP = 2.5e-8, 6e-5
+FRESH_SECONDS, FRESH_STEP = 2.5e-8, 2.5e-4
 """To draw a number of fresh noise, with what is made of it, and for each data set a step."""
 
 THIN = 1.5
@@ -152,7 +152,7 @@ def _batch_seconds(batch: Sequence[TrialConfig], speeds: Speeds) -> float:
         drawn = {(*t.data_key, t.bias): t.samples * (1 + d) for t in batch}
         fresh = first.steps * (FRESH_SECONDS * sum(drawn.values()) + len(drawn) * FRESH_STEP)
     rate = (speeds.fused if fused else speeds.matmul) / (2 if first.precision == "float64" else 1)
-    trained_in = operations / rate + first.steps * speeds.step
+    trained_in = operations / rate + first.steps * speeds.step * facts_of(first.trainer).overhead
     return trained_in + recorded * count * speeds.record + fresh
 
 
