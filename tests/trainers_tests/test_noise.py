@@ -314,7 +314,10 @@ def test_an_own_trainer_says_what_it_follows(
     from trainers.methods.custom import trainer_fields
 
     source = "from trainers.methods.full_batch import Descent\n\nclass Own(Descent):\n    {}\n"
-    for name, body in (("deaf_trainer", "pass"), ("hearing_trainer", "handles = ('weight',)")):
+    for name, body in (
+        ("deaf_trainer", "handles = ()"),
+        ("hearing_trainer", "handles = ('weight',)"),
+    ):
         (tmp_path / f"{name}.py").write_text(source.format(body))
     monkeypatch.syspath_prepend(str(tmp_path))
     own = {name: trainer_fields(f"{name}:Own") for name in ("deaf_trainer", "hearing_trainer")}

@@ -85,12 +85,13 @@ class Kept:
     def texts(self) -> list[list[str | None]]:
         """Of each trial, for each recorded step: its sketch at the best and at the last, else
         None."""
-        both = torch.stack([self._best, self._last], 1).double().cpu().numpy()
-        at = self._at.tolist()
-        found = []
-        for one, values, best in zip(self._sets, both, at, strict=True):
-            found.append(at_steps(self._looked, best, sketch(one, values)))
-        return found
+        both = torch.stack([self._best, self._last], 1).double()
+        # One copy from the device for all: numbers of steps are exact in float64.
+        copied = torch.cat([both.flatten(1), self._at[:, None].double()], 1).cpu().numpy()
+        return [
+            at_steps(self._looked, int(own[-1]), sketch(one, own[:-1].reshape(both.shape[1:])))
+            for one, own in zip(self._sets, copied, strict=True)
+        ]
 
 
 def at_steps(steps: int, best: int, sketches: Array) -> list[str | None]:

@@ -253,7 +253,7 @@ def test_a_last_step_that_is_not_interpolation_says_nothing_of_no_stopping(
     assert name not in by_name(evaluate(table.assign(train_loss=0.3)))
     fitted = table.assign(train_loss=0.003)
     assert by_name(evaluate(fitted))[name].verdict is Word.DISAGREES
-    unknown = fitted.assign(posterior_variance=np.nan)
+    unknown = fitted.assign(noise_variance=np.nan)
     assert name not in by_name(evaluate(unknown))
 
 
