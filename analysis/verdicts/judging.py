@@ -173,8 +173,8 @@ _CENSORED: dict[str, str] = {
     Quantity.FINAL_ERROR: f"with a last training loss above {percent(INTERPOLATED)} of the noise "
     "level, which says nothing of descent that is never stopped",
     Quantity.GENERALIZATION_TIME: "whose error still falls at the last step",
-    Quantity.MEMORIZATION_TIME: "that have not memorized by the last step",
-    Quantity.MEMORIZATION_RATIO: "that have not memorized by the last step",
+    Quantity.MEMORIZATION_TIME: "not memorized by the last step",
+    Quantity.MEMORIZATION_RATIO: "not memorized by the last step",
 }
 """What censored trials of a quantity are."""
 
