@@ -36,7 +36,7 @@ MEASURES = {
 }
 _LABELS = {
     Quantity.BEST_ERROR: r"best score error ($x^2$)",
-    Quantity.BEST_ERROR_UNWEIGHTED: r"best unweighted error ($1/x^2$)",
+    Quantity.BEST_ERROR_UNWEIGHTED: r"unweighted error ($1/x^2$)",
 }
 _FREE = {*NOISE, "step_size", "steps", "precision"}
 
@@ -105,8 +105,9 @@ def noise_plots(evaluation: Evaluation) -> Iterator[Plot]:
             name=f"noise_{number}_d{first.dimension}",
             title=f"Error by the noise of training: {law}, d = {first.dimension}{times}",
             caption=(
-                "Each training's own best-stopped error under t ~ U[T₀, T], weighted (left) and "
-                f"unweighted (right), against N, {width}: means over seeds with 95 % intervals. "
+                "Each training's error under t ~ U[T₀, T] at its own best step, that of the least "
+                f"weighted error: weighted (left) and unweighted (right), against N, {width}: means "
+                "over seeds with 95 % intervals. "
                 f"Line “{POSSIBLE}”: the empirical Bayes formula on the same clean points."
             ),
             panels=tuple(panels),
