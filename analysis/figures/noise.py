@@ -106,8 +106,8 @@ def noise_plots(evaluation: Evaluation) -> Iterator[Plot]:
             title=f"Error by the noise of training: {law}, d = {first.dimension}{times}",
             caption=(
                 "Each training's error under t ~ U[T₀, T] at its own best step, that of the least "
-                f"weighted error: weighted (left) and unweighted (right), against N, {width}: means "
-                "over seeds with 95 % intervals. "
+                f"weighted error: weighted (left) and unweighted (right), against N, {width}: "
+                "means over seeds with 95 % intervals. "
                 f"Line “{POSSIBLE}”: the empirical Bayes formula on the same clean points."
             ),
             panels=tuple(panels),
