@@ -201,6 +201,7 @@ def test_fresh_rows_follow_the_step_and_nothing_else() -> None:
     assert many[:, 2].mean() == pytest.approx(0.475, abs=0.02)
 
 
+@pytest.mark.slow
 def test_fresh_noise_does_not_depend_on_the_company() -> None:
     """Trials on one data set see the same rows, others theirs, in every order."""
     noisy = [config(copies="fresh", **c) for c in ({}, {"width": 32}, {"seed": 1})]

@@ -60,6 +60,7 @@ def test_padding_and_gaps_do_not_matter() -> None:
     assert np.isnan([unknown[0][0], unknown[1][0]]).all()
 
 
+@pytest.mark.slow
 def test_trials_with_one_copy_have_no_clocks(synthetic: ModuleType) -> None:
     table = synthetic.synthetic_table(synthetic.Grid())
     assert not {c.quantity for c in curves(table)} & set(CLOCKS)

@@ -49,6 +49,7 @@ def word(table: pd.DataFrame, name: str) -> Word:
     return words.pop()
 
 
+@pytest.mark.slow
 def test_a_changed_exponent_turns_its_verdict(
     synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +67,7 @@ def clocked(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(copies=0, score_error=error * noise[table["seed"]])
 
 
+@pytest.mark.slow
 def test_planted_clocks_are_recovered(synthetic: ModuleType) -> None:
     table = clocked(synthetic.synthetic_table(synthetic.Grid(seeds=4)))
     general, memory, ratio = (
@@ -176,6 +178,7 @@ def test_the_matrix_has_each_verdict_and_whether_the_assumptions_held(
     assert matrix(Evaluation.unjudged(table), law_names(table)) is None
 
 
+@pytest.mark.slow
 def test_the_page_says_it(synthetic: ModuleType, tmp_path: Path) -> None:
     table = synthetic.synthetic_table(synthetic.Grid(seeds=3, widths=(4096,), step_sizes=(1.0,)))
     own = Prediction(
