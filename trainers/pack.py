@@ -213,7 +213,7 @@ class _Shared:
     def unit_rows(self, config: TrialConfig) -> Samples:
         """The training set as rows of weight 1."""
         data = self.training(config)
-        return scaled(data, row_weights(config, data))
+        return scaled(data, row_weights(config, data.t))
 
     def fresh(self, config: TrialConfig) -> FreshRows | None:
         """The rows of every step, where they change: one object for all trials on a data set."""
@@ -340,7 +340,7 @@ def _task(config: TrialConfig, shared: _Shared) -> Task:
     data, points = shared.training(config), shared.evaluation(config).z
     if config.gap_points:
         points = np.concatenate([points, shared.gap(config)[0]])
-    weights = row_weights(config, data)
+    weights = row_weights(config, data.t)
     return Task(config, data.z, data.x0, points, weights, shared.fresh(config))
 
 

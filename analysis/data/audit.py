@@ -172,12 +172,18 @@ def values_of(audit: pd.DataFrame | None, quantity: str) -> pd.DataFrame:
     return rows.sort_values(["x", "seed"])
 
 
+def _spectrum_of(audit: pd.DataFrame | None, curve: Curve) -> pd.DataFrame | None:
+    """The audit of the curve's setting, whose spectrum is that of the usual noise; None where it
+    was not made, or training had another."""
+    if not usual_noise(curve.fixed):
+        return None
+    return audit_of(audit, {**curve.fixed, "law_id": curve.law_id})
+
+
 def exponents_for(audit: pd.DataFrame | None, curve: Curve) -> Exponents:
     """Capacity b and source s of the curve's setting, means over replicates; None where unknown,
     and where training had another noise than the spectrum's."""
-    if not usual_noise(curve.fixed):
-        return (None, None)
-    own = audit_of(audit, {**curve.fixed, "law_id": curve.law_id})
+    own = _spectrum_of(audit, curve)
     b, s = (values_of(own, name)["value"].mean() for name in ("capacity", "source"))
     known = bool(np.isfinite(b) and np.isfinite(s) and b > 0 and s > 0)
     return (float(b), float(s)) if known else (None, None)
@@ -190,9 +196,7 @@ def spectral_rates(
     curve: the exponent b of its best error and of its best time, least squares in logarithms over
     the curve's levels, and what the prediction has beside x^-b. Nothing where it does not reach all
     of the levels, was not measured, or is of another noise than training had."""
-    if not usual_noise(curve.fixed):
-        return {}
-    own = audit_of(audit, {**curve.fixed, "law_id": curve.law_id})
+    own = _spectrum_of(audit, curve)
     levels = np.unique(curve.x)
     if own is None or curve.axis != "samples" or len(levels) < 2:
         return {}

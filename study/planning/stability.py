@@ -12,8 +12,8 @@ from trainers.kernel.ntk import relu_ntk_diagonal
 from trainers.laws import make_distribution
 from trainers.laws.atoms_file import AtomsFile
 from trainers.problem import diffusion as forward
-from trainers.problem.regression import features, stream
-from trainers.problem.time_law import sample_times, weight
+from trainers.problem.regression import features, row_weights, stream
+from trainers.problem.time_law import sample_times
 from trainers.trial import TrialConfig
 
 SAMPLES = 2048
@@ -38,10 +38,8 @@ def stability_limit(
     x0 = make_distribution(config.law, points).sample(SAMPLES, rng)
     x = forward.forward_sample(config.diffusion, x0, t, rng)
     z = features(x, t, config.diffusion.t_min, config.bias)
-    if config.weight != "x0":
-        process = config.diffusion
-        w = weight(config.weight, forward.alpha(process, t), forward.h(process, t))
-        z = np.sqrt(w)[:, None] * z
+    if (weights := row_weights(config, t)) is not None:
+        z = np.sqrt(weights)[:, None] * z
     # v0: ARPACK would draw its first vector from numpy's global state.
     largest = eigsh(_kernel(z), k=1, v0=np.ones(SAMPLES), return_eigenvectors=False)
     return float(2 * SAMPLES / largest[0])

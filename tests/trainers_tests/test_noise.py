@@ -58,7 +58,7 @@ def rows_of(c: TrialConfig) -> list[tuple[Array, Array, Array]]:
     """z, x0 and weights of every step, as plain draws."""
     data = draw_training_set(c, make_distribution(c.law))
     fresh = FreshRows(c, data) if c.fresh else None
-    weights = row_weights(c, data)
+    weights = row_weights(c, data.t)
     found = []
     for step in range(c.steps + 1):
         if fresh is None:
@@ -110,7 +110,7 @@ def test_kernel_descent_is_that_of_a_plain_loop(noise: dict[str, Any]) -> None:
     limit = c.changed(width=float("inf"), recorded=30)
     beside, alone = train_pack([c, limit], "cpu")
     evaluation, data = evaluation_of(c), draw_training_set(c, make_distribution(c.law))
-    given = row_weights(c, data)
+    given = row_weights(c, data.t)
     weights = np.ones(len(data)) if given is None else given
     K, cross = relu_ntk(data.z, data.z), relu_ntk(evaluation.test.z, data.z)
     error, loss = {}, {}
@@ -136,12 +136,12 @@ def test_kernel_descent_is_that_of_a_plain_loop(noise: dict[str, Any]) -> None:
 def test_lanczos_and_eigen_agree_on_weighted_copies() -> None:
     c = config(samples=60, copies=5, weight="eps", step_size=0.05)  # 300 rows: Lanczos alone
     evaluation, data = evaluation_of(c), draw_training_set(c, make_distribution(c.law))
-    rows = scaled(data, row_weights(c, data))
+    rows = scaled(data, row_weights(c, data.t))
     own = DataSet(rows, [Reading(c.step_size, [0, 3, 40])])
     ((found,),) = limit_columns([own], evaluation)
     assert found.route == "lanczos"
     K, cross = relu_ntk(data.z, data.z), relu_ntk(evaluation.test.z, data.z)
-    w = row_weights(c, data)
+    w = row_weights(c, data.t)
     assert w is not None
     coefficients = np.zeros_like(data.x0)
     for _ in range(40):
@@ -266,7 +266,7 @@ def _task_of(c: TrialConfig) -> Task:
     data = draw_training_set(c, make_distribution(c.law))
     fresh = FreshRows(c, data) if c.fresh else None
     points = evaluation_of(c).test.z[:9]
-    return Task(c, data.z, data.x0, points, row_weights(c, data), fresh)
+    return Task(c, data.z, data.x0, points, row_weights(c, data.t), fresh)
 
 
 @pytest.mark.parametrize("width", [16, float("inf")])

@@ -117,11 +117,12 @@ def _labels(config: TrialConfig) -> tuple[Any, ...]:
     return (config.study_seed, config.law.identity(), config.samples, config.seed)
 
 
-def row_weights(config: TrialConfig, data: Samples) -> Array | None:
-    """w_j [n] of a training set's rows; None where all are 1."""
+def row_weights(config: TrialConfig, t: Array) -> Array | None:
+    """w_j [n] of a training set's rows at times t [n]; None where all are 1."""
     if config.weight == "x0":
         return None
-    return time_law.weight(config.weight, data.alpha, data.h)
+    process = config.diffusion
+    return time_law.weight(config.weight, forward.alpha(process, t), forward.h(process, t))
 
 
 def scaled(data: Samples, weights: Array | None) -> Samples:
@@ -159,7 +160,7 @@ class FreshRows:
         self._points = first.x0
         self._key = _key("fresh", *_labels(config))
         self._step = 0
-        self._rows = self._first = Rows(first.z, first.x0, row_weights(config, first))
+        self._rows = self._first = Rows(first.z, first.x0, row_weights(config, first.t))
 
     def at(self, step: int) -> Rows:
         """The N rows of `step`."""
@@ -172,24 +173,18 @@ class FreshRows:
         bits = np.random.Philox(key=self._key, counter=[0, 0, 0, step])
         rng = np.random.Generator(bits)
         t = time_law.sample_times(config, len(x0), rng)
-        alpha, h = forward.alpha(config.diffusion, t), forward.h(config.diffusion, t)
-        noise = rng.standard_normal(x0.shape)
-        x = alpha[:, None] * x0 + np.sqrt(h)[:, None] * noise
+        x = forward.diffuse(config.diffusion, x0, t, rng.standard_normal(x0.shape))
         z = features(x, t, config.diffusion.t_min, config.bias)
-        weights = None
-        if config.weight != "x0":
-            weights = time_law.weight(config.weight, alpha, h)
-        return Rows(z, x0, weights)
+        return Rows(z, x0, row_weights(config, t))
 
 
 def gap_features(config: TrialConfig, data: Samples, holdout: Samples) -> tuple[Array, Array]:
     """Features [n, k] and labels [n, d] of fresh copies of the clean points of a training set, at
     the times and with the noise of the held-out pairs [n], which have the same law but for their
     clean points. Every clean point comes equally often, to within once."""
-    alpha, root = holdout.alpha[:, None], np.sqrt(holdout.h)[:, None]
-    noise = (holdout.xt - alpha * holdout.x0) / root
+    noise = (holdout.xt - holdout.alpha[:, None] * holdout.x0) / np.sqrt(holdout.h)[:, None]
     x0 = data.x0[np.arange(config.gap_points) % config.samples]
-    x = alpha * x0 + root * noise
+    x = forward.diffuse(config.diffusion, x0, holdout.t, noise)
     return features(x, holdout.t, config.diffusion.t_min, config.bias), x0
 
 

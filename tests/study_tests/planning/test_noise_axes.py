@@ -32,7 +32,7 @@ def config(**changes: object) -> TrialConfig:
 def test_the_limit_is_that_of_the_weighted_kernel(noise: dict[str, object]) -> None:
     c = config(samples=1024, **noise)
     data = draw_training_set(c, make_distribution(c.law))
-    rows = scaled(data, row_weights(c, data))
+    rows = scaled(data, row_weights(c, data.t))
     largest = float(np.linalg.eigvalsh(relu_ntk(rows.z, rows.z))[-1])
     assert stability_limit(c) == pytest.approx(2 * 1024 / largest, rel=0.15)
     (message,) = stability_warnings([c.changed(step_size=50.0)])
