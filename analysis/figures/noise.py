@@ -8,6 +8,7 @@ by seed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -85,19 +86,19 @@ def noise_plots(evaluation: Evaluation) -> Iterator[Plot]:
         first = own[0]
         panels = []
         for quantity in MEASURES:
-            lines = [line for c in own if (line := _twin(c, quantity, evaluation.curves))]
+            twins = [_twin(c, quantity, evaluation.curves) for c in own]
+            # A noise has its colour in both panels, also where one of them lacks another's line.
             series = [
                 Series(_label(c, own), *level_means(*_values(c)), role="line", hue=hue)
-                for hue, c in enumerate(lines)
+                for hue, c in enumerate(twins)
+                if c is not None
             ]
+            lines = [c for c in twins if c is not None]
             floor = possible(lines[0], evaluation.curves) if lines else []
             ticks = tuple(np.unique(first.x).tolist())
             panels.append(
                 Panel("samples $N$", _LABELS[quantity], (*series, *_last(floor)), ticks=ticks)
             )
-        width = (
-            "infinite width" if first.fixed["width"] == np.inf else f"m = {first.fixed['width']}"
-        )
         law = names.get(first.law_id, first.law)
         laws = {str(c.fixed.get("time_law")) for c in own[1:]}
         times = f", times {laws.pop()}" if len(laws) == 1 else ""
@@ -106,8 +107,8 @@ def noise_plots(evaluation: Evaluation) -> Iterator[Plot]:
             title=f"Error by the noise of training: {law}, d = {first.dimension}{times}",
             caption=(
                 "Each training's error under t ~ U[T₀, T] at its own best step, that of the least "
-                f"weighted error: weighted (left) and unweighted (right), against N, {width}: "
-                "means over seeds with 95 % intervals. "
+                "weighted error: weighted (left) and unweighted (right), against N, "
+                f"{_width(first)}: means over seeds with 95 % intervals. "
                 f"Line “{POSSIBLE}”: the empirical Bayes formula on the same clean points."
             ),
             panels=tuple(panels),
@@ -116,7 +117,12 @@ def noise_plots(evaluation: Evaluation) -> Iterator[Plot]:
 
 
 def _last(series: Sequence[Series]) -> list[Series]:
-    return [Series(s.label, s.x, s.y, s.low, s.high, role="theory") for s in series]
+    return [replace(s, role="theory") for s in series]
+
+
+def _width(curve: Curve) -> str:
+    width = curve.fixed["width"]
+    return "infinite width" if width == np.inf else f"m = {width:g}"
 
 
 def _values(curve: Curve) -> tuple[Any, Any]:
@@ -158,10 +164,8 @@ def noise_tables(evaluation: Evaluation) -> list[tuple[str, pd.DataFrame]]:
                     common |= _rate(other)
                     rows += [common | row for row in _ratios(base, other)]
         law = names.get(own[0].law_id, own[0].law)
-        width = own[0].fixed["width"]
-        held = "infinite width" if width == np.inf else f"m = {width:g}"
         if rows:
-            tables.append((f"{law}, d = {own[0].dimension}, {held}", pd.DataFrame(rows)))
+            tables.append((f"{law}, d = {own[0].dimension}, {_width(own[0])}", pd.DataFrame(rows)))
     return tables
 
 
