@@ -173,6 +173,13 @@ TRIAL_COLUMNS: tuple[Column, ...] = tuple(
                 for name, (estimator, like) in UNTRAINED_ERRORS.items()
             ],
             (
+                "memorizer_share",
+                "float",
+                "1",
+                "share of f*_emp that one clean point holds: mean of sum_i w_i^2 in the first bin "
+                "of t, w its weights of the clean points",
+            ),
+            (
                 "empirical_bayes_best_cutoff",
                 "float",
                 "1",

@@ -10,14 +10,21 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.data.quantities import LINKED_AXES, MINIMUM_VALUES, Curve
+from analysis.data.quantities import (
+    INVERSE_T_MIN,
+    LINKED_AXES,
+    MINIMUM_VALUES,
+    Curve,
+    axis_values,
+    column_of,
+)
 from analysis.data.quantity import UNTRAINED, Quantity
 from analysis.data.table import Table
 from analysis.data.trajectories import numbers
 from analysis.levels.intervals import Array
 from trainers.columns import TEST_GROUPS
 
-AXES = ("samples", "t_min")
+AXES = ("samples", INVERSE_T_MIN)
 """Axes along which curves are looked for."""
 
 _SETTING = ("law_id", "dimension", "samples", "t_min", "t_max", "schedule")
@@ -53,19 +60,20 @@ def _clean_points(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _groups(rows: pd.DataFrame, axis: str) -> Iterator[pd.DataFrame]:
-    held = [name for name in _SETTING if name != axis]
+    column = column_of(axis)
+    held = [name for name in _SETTING if name != column]
     for _, own in rows.groupby(held, dropna=False, sort=True):
-        if own[axis].nunique() >= MINIMUM_VALUES:
-            yield own.sort_values([axis, "seed"])
+        if own[column].nunique() >= MINIMUM_VALUES:
+            yield own.sort_values([column, "seed"])
 
 
 def _curve(rows: pd.DataFrame, axis: str, quantity: Quantity) -> Curve | None:
-    y, x = numbers(rows, quantity), rows[axis].to_numpy(dtype=float)
+    y, x = numbers(rows, quantity), axis_values(rows, axis)
     keep = np.isfinite(y)
     if not keep.any():
         return None
     own = rows[keep]
-    held = (name for name in _SETTING if name not in (axis, "law_id", "dimension"))
+    held = (name for name in _SETTING if name not in (column_of(axis), "law_id", "dimension"))
     return Curve(
         quantity=quantity,
         axis=axis,

@@ -31,14 +31,29 @@ from analysis.levels.two_levels import Control
 from trainers.columns import IDENTITY_COLUMNS, TEST_GROUPS
 from trainers.trial import TrialStatus
 
-AXES = ("samples", "width", "step_size", "t_min")
+INVERSE_T_MIN = "inverse_t_min"
+"""1/T_0: theory speaks of T_0 -> 0, and exponents are those of large x."""
+
+AXES = ("samples", "width", "step_size", INVERSE_T_MIN)
 """Axes along which curves are looked for."""
 
-LINKED_AXES = ("width", "step_size", "t_min")
+LINKED_AXES = ("width", "step_size", INVERSE_T_MIN)
 """Axes along which trials of one seed share their data. Data at different N are independent."""
 
 MINIMUM_VALUES = 3
 """Distinct values of an axis that make a curve."""
+
+
+def column_of(axis: str) -> str:
+    """The column of the results table that an axis of curves is made of."""
+    return "t_min" if axis == INVERSE_T_MIN else axis
+
+
+def axis_values(rows: pd.DataFrame, axis: str) -> Array:
+    """The values of an axis [n], one a row."""
+    values = rows[column_of(axis)].to_numpy(dtype=float)
+    return np.asarray(1 / values if axis == INVERSE_T_MIN else values)
+
 
 _NOT_CONFIGURATION = {"trial_id", "point_id", "data_id", "study", "law", "law_label", "seed"}
 
@@ -118,14 +133,15 @@ class Curve:
 def _groups(rows: pd.DataFrame, axis: str) -> Iterator[NDArray[np.int64]]:
     """Positions of the trials identical in all but the axis and the seed; networks first, then most
     levels."""
-    held = [name for name in CONFIGURATION if name != axis and name in rows]
+    column = column_of(axis)
+    held = [name for name in CONFIGURATION if name != column and name in rows]
     group = rows.groupby(held, dropna=False, sort=True).ngroup().to_numpy()
     found = [np.flatnonzero(group == g) for g in range(int(group.max()) + 1)]
-    kept = [p for p in found if rows[axis].iloc[p].nunique() >= MINIMUM_VALUES]
+    kept = [p for p in found if rows[column].iloc[p].nunique() >= MINIMUM_VALUES]
     infinite = np.isinf(rows["width"].to_numpy(dtype=float))
 
     def rank(p: NDArray[np.int64]) -> tuple[bool, int, int, int]:
-        return bool(infinite[p].all()), -rows[axis].iloc[p].nunique(), -len(p), int(p.min())
+        return bool(infinite[p].all()), -rows[column].iloc[p].nunique(), -len(p), int(p.min())
 
     yield from sorted(kept, key=rank)
 
@@ -191,7 +207,7 @@ _Values = dict[Quantity, tuple[Array, NDArray[np.bool_]]]
 def _curve_groups(table: Trials) -> Iterator[Group]:
     best_time = best(table.time, table.series["score_error"])[0]
     status = table.rows["status"].astype(str).to_numpy()
-    for axis in (name for name in AXES if name in table.rows):
+    for axis in (name for name in AXES if column_of(name) in table.rows):
         for where in _groups(table.rows, axis):
             done = where[status[where] == TrialStatus.COMPLETED]
             if len(done):
@@ -239,7 +255,7 @@ def _curve(
 ) -> Curve:
     axis, where, done = group.axis, group.where, group.done
     first = rows.iloc[int(done[0])]
-    value = rows[axis].to_numpy(dtype=float)
+    value = axis_values(rows, axis)
     status = rows["status"].astype(str).to_numpy()
     known = np.isfinite(y)
 
@@ -255,7 +271,7 @@ def _curve(
         fixed={
             name: _width(first[name]) if name == "width" else _plain(first[name])
             for name in CONFIGURATION
-            if name in rows and name not in {axis, "law_id", "dimension"}
+            if name in rows and name not in {column_of(axis), "law_id", "dimension"}
         },
         x=value[done[known]],
         y=y[known],

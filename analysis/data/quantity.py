@@ -22,6 +22,7 @@ class Quantity(StrEnum):
     MEMORIZATION_TIME = "memorization_time"
     MEMORIZATION_RATIO = "memorization_ratio"
     MEMORIZER = "memorizer_error"
+    MEMORIZER_SHARE = "memorizer_share"
     EMPIRICAL_BAYES = "empirical_bayes_error"
     EMPIRICAL_BAYES_UNWEIGHTED = "empirical_bayes_error_unweighted"
     EMPIRICAL_BAYES_BEST = "empirical_bayes_best_error"
@@ -43,6 +44,7 @@ UNTRAINED = (
     Quantity.EMPIRICAL_BAYES,
     Quantity.EMPIRICAL_BAYES_UNWEIGHTED,
     Quantity.EMPIRICAL_BAYES_BEST,
+    Quantity.MEMORIZER_SHARE,
 )
 """Quantities of a data set, without training; each is the column of its name."""
 

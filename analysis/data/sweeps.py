@@ -19,7 +19,7 @@ from analysis.levels.intervals import Array, student, summarise
 from trainers.trial import UNSAID
 
 SYMBOLS = {"samples": "N", "width": "m", "step_size": "η"}
-PLAIN = {**SYMBOLS, "t_min": "T₀", "norm": "R_H", "index": "i"}
+PLAIN = {**SYMBOLS, "inverse_t_min": "1/T₀", "norm": "R_H", "index": "i"}
 """The axes of curves in running text."""
 MATH = {"samples": "$N$", "width": "$m$", "step_size": r"$\eta$"}
 NOISE = ("copies", "time_law", "weight")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis.data.quantities import Curve
+from analysis.data.quantities import INVERSE_T_MIN, Curve
 from analysis.data.quantity import CLOCKS, OF_THE_KERNEL, UNTRAINED, Quantity
 from analysis.data.sweeps import MATH, PLAIN, SETTING, Setting, held, level_means
 from analysis.figures.plot import Panel, Plot, Series
@@ -80,6 +80,11 @@ NAMES: dict[str, tuple[str, str, str]] = {
         ERROR,
         "empirical Bayes",
     ),
+    Quantity.EMPIRICAL_BAYES_UNWEIGHTED: (
+        "Unweighted error of empirical Bayes, without training,",
+        r"unweighted error ($1/x^2$)",
+        "empirical Bayes",
+    ),
     Quantity.APPROXIMATION: ("Approximation error", r"approximation ($x^2$)", "approximation"),
     Quantity.NTK_EIGENVALUE: ("Kernel eigenvalues", r"eigenvalue / $N$", "eigenvalue"),
 }
@@ -89,11 +94,11 @@ _AXES = {
     "samples": "samples $N$",
     "width": "width $m$",
     "step_size": r"step size $\eta$",
-    "t_min": "earliest time $T_0$",
+    "inverse_t_min": "inverse of the earliest time, $1/T_0$",
     "norm": "squared norm $R_H$",
     "index": "index $i$",
 }
-_VARIABLES = {**MATH, "t_min": "$T_0$", "norm": "$R_H$", "index": "$i$"}
+_VARIABLES = {**MATH, "inverse_t_min": "$(1/T_0)$", "norm": "$R_H$", "index": "$i$"}
 GRID = 60
 
 
@@ -115,8 +120,8 @@ def rates(
             continue
         if setting.audited_in and prediction.axis in ("norm", "index"):
             continue
-        if prediction.quantity in CLOCKS:  # of trials with copies, which few studies want
-            continue
+        if prediction.quantity in CLOCKS or prediction.axis == INVERSE_T_MIN:
+            continue  # of trials with copies, or of many T_0, which few studies want
         title = NAMES[prediction.quantity][0]
         axis = PLAIN.get(prediction.axis, prediction.axis)
         yield f"{title} against {axis}", _absent(prediction.quantity, prediction.axis)
@@ -155,7 +160,7 @@ def owns(setting: Setting, curve: Curve) -> bool:
     if setting.audited_in and "audit_id" in curve.fixed:
         return False
     first = setting.frame.trials.iloc[0]
-    if curve.axis == "t_min" and first["t_min"] != curve.x.min():
+    if curve.axis == INVERSE_T_MIN and 1 / first["t_min"] != curve.x.max():
         return False
     known = {k: None if pd.isna(first[k]) else first[k] for k in SETTING}
     return all(known[k] == v for k, v in curve.fixed.items() if k in SETTING)

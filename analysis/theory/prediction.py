@@ -38,6 +38,7 @@ class Assumption(StrEnum):
 
     SUPPORT = "bounded support"
     SUB_GAUSSIAN = "sub-Gaussian law"
+    MANY_POINTS = "many clean points within reach of the noise at T_0"
     LIPSCHITZ = "Lipschitz f*"
     NO_SMOOTHER = "f* no smoother than Lipschitz"
     DENSITY = "features with a density bounded from below"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from analysis.data.quantity import CLOCKS, Quantity
+from analysis.data.quantity import CLOCKS, UNTRAINED, Quantity
 from analysis.theory.empirical_bayes import EMPIRICAL_BAYES
 from analysis.theory.hrx import HRX
 from analysis.theory.kernel_space import KERNEL_SPACE
@@ -62,4 +62,4 @@ def predictions(
     return sorted(rows, key=lambda row: row.quantity in _BESIDE)
 
 
-_BESIDE = (Quantity.BEST_ERROR_UNWEIGHTED, Quantity.EMPIRICAL_BAYES, *CLOCKS)
+_BESIDE = (Quantity.BEST_ERROR_UNWEIGHTED, *UNTRAINED, *CLOCKS)

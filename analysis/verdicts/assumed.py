@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.audit import audit_of, exponents_for, values_of
+from analysis.data.data_sets import beside
 from analysis.data.quantities import Curve
 from analysis.data.quantity import Quantity
 from analysis.data.sweeps import noise_label, usual_noise
@@ -24,7 +25,8 @@ from trainers.laws import LAWS
 from trainers.registry import DESCENT
 
 SMALL = 0.1
-"""Share of the score error up to which a network's distance from its kernel limit is small."""
+"""Share of the score error up to which a network's distance from its kernel limit is small, and
+share of an estimate up to which one clean point's part is."""
 
 
 class Holds(StrEnum):
@@ -101,6 +103,19 @@ def _sub_gaussian(curve: Curve, _seen: Evidence) -> _Found:
     kind = curve.law.rpartition("/")[2].partition("[")[0]
     reason = LAWS[kind].sub_gaussian if kind in LAWS else ""
     return (Holds.YES, reason) if reason else None
+
+
+def _many_points(curve: Curve, seen: Evidence) -> _Found:
+    """By the share that one clean point holds of the memorizer in the first bin of t: a density
+    estimate's relative variance is that share. Against N theory speaks of large N alone."""
+    share = beside(curve, seen.every, Quantity.MEMORIZER_SHARE)
+    if share is None:
+        return None
+    of_levels = pd.Series(share.y).groupby(share.x).mean()
+    worst = of_levels.iloc[-1] if curve.axis == "samples" else of_levels.max()
+    at = f" at N = {of_levels.index[-1]:g}" if curve.axis == "samples" else " at most"
+    told = f"one point holds {percent(worst, 2)} of the estimate{at}, and {percent(SMALL)} is small"
+    return Holds.of(worst <= SMALL), told
 
 
 def _lipschitz(curve: Curve, seen: Evidence) -> _Found:
@@ -188,6 +203,7 @@ def _powers(curve: Curve, seen: Evidence) -> _Found:
 _FINDERS: dict[Assumption, Callable[[Curve, Evidence], _Found]] = {
     Assumption.SUPPORT: _support,
     Assumption.SUB_GAUSSIAN: _sub_gaussian,
+    Assumption.MANY_POINTS: _many_points,
     Assumption.LIPSCHITZ: _lipschitz,
     Assumption.NO_SMOOTHER: _no_smoother,
     Assumption.NOISE: _noise,

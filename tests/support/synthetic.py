@@ -155,7 +155,7 @@ def _trial(
         for column, (estimator, like) in UNTRAINED_ERRORS.items():
             share = {"memorizer": 1.2, "empirical_bayes": 1.0, "empirical_bayes_best": 0.9}
             values[column] = floor * share[estimator] * (3 if "unweighted" in like else 1)
-        values["empirical_bayes_best_cutoff"] = 0.5
+        values |= {"empirical_bayes_best_cutoff": 0.5, "memorizer_share": 2 / n}
     if config.infinite:
         values |= dict.fromkeys(("displacement", "flipped_fraction"), np.nan)
     for i in range(1, 5):

@@ -15,6 +15,7 @@ grad log p^ (the form of Wibisono, Wu and Yang 2024; docs/theory.md, section 7.7
 | f_emp  | the memorizer, E[X_0 | X_t = x] under the same                   | [n, d] | x    |
 | kappa  | the cut-off: rho = kappa (2 pi h)^(-d/2) / N                     |        | 1    |
 | c      | min(1, p^ / rho) = min(1, S / kappa)                             | [n]    | 1    |
+| w      | posterior weights of the points, f_emp = sum_i w_i X_i           | [n, N] | 1    |
 | f_EB   | (x + h grad p^ / max(p^, rho)) / alpha                           | [n, d] | x    |
 
 As h grad log p^ = alpha f_emp - x, f_EB = c f_emp + (1 - c) x / alpha: far from all points it says
@@ -44,16 +45,20 @@ def formula_cutoff(samples: int) -> float:
     return float(samples) ** -2
 
 
+EARLIEST = "score_error_bin1"
+"""The column whose weights of test points make a mean over the first bin of t."""
+
 _SMALLEST = 1e-150
 """S below which no cut-off is tried: its square is no number, and it means no cut-off at all."""
 
 
 @dataclass(frozen=True)
 class Memorizer:
-    """f_emp [n, d] and log S [n] at n test points."""
+    """f_emp [n, d], log S [n] and sum_i w_i^2 [n] at n test points."""
 
     mean: Array
     log_sum: Array
+    share: Array
 
 
 def memorize(points: Array, x: Array, alpha: Array, h: Array, device: torch.device) -> Memorizer:
@@ -71,12 +76,12 @@ def memorize(points: Array, x: Array, alpha: Array, h: Array, device: torch.devi
     edge = TILE[device.type]
     x_t, alpha_t, h_t = tensor(x), tensor(alpha), tensor(h)
     coordinates = tensor(points.T.copy())  # [d, N]: a coordinate's values stand together
-    means, log_sums = [], []
+    means, log_sums, shares = [], [], []
     for start in range(0, len(x), edge):
         rows = slice(start, start + edge)
         near, a, scale = x_t[rows], alpha_t[rows, None], -0.5 / h_t[rows, None]
         top = torch.full_like(a, -torch.inf)
-        total, weighted = torch.zeros_like(a), torch.zeros_like(near)
+        total, squares, weighted = torch.zeros_like(a), torch.zeros_like(a), torch.zeros_like(near)
         for first in range(0, len(points), edge):
             tile = coordinates[:, first : first + edge]
             exponent = torch.zeros((len(near), tile.shape[1]), dtype=near.dtype, device=device)
@@ -88,10 +93,12 @@ def memorize(points: Array, x: Array, alpha: Array, h: Array, device: torch.devi
             weights = exponent.sub_(top).exp_()
             kept = torch.exp(before - top)
             total = kept * total + weights.sum(1, keepdim=True)
+            squares = kept**2 * squares + torch.linalg.vecdot(weights, weights)[:, None]
             weighted = kept * weighted + weights @ tile.T
         means.append(weighted / total)
         log_sums.append((top + total.log())[:, 0])
-    return Memorizer(torch.cat(means).cpu().numpy(), torch.cat(log_sums).cpu().numpy())
+        shares.append((squares / total**2)[:, 0])
+    return Memorizer(*(torch.cat(part).cpu().numpy() for part in (means, log_sums, shares)))
 
 
 def empirical_bayes(memorizer: Memorizer, x: Array, alpha: Array, cutoff: float) -> Array:
@@ -146,7 +153,8 @@ class Untrained:
 
 def untrained(points: Array, evaluation: EvaluationSet, device: torch.device) -> Untrained:
     """Of the clean points [N, d] of a training set: UNTRAINED_ERRORS, measured as a network's
-    errors are, and the best cut-off, which is that of the weighted error. None: no number."""
+    errors are; the best cut-off, which is that of the weighted error; and the share of f_emp that
+    one clean point holds, sum_i w_i^2 in its mean over the first bin of t. None: no number."""
     test = evaluation.test
     made = memorize(points, test.xt, test.alpha, test.h, device)
     weighted = evaluation.point_weights
@@ -157,7 +165,10 @@ def untrained(points: Array, evaluation: EvaluationSet, device: torch.device) ->
         "empirical_bayes_best": empirical_bayes(made, test.xt, test.alpha, cutoff),
     }
     place = {name: i for i, name in enumerate(ERROR_COLUMNS)}
-    columns = {"empirical_bayes_best_cutoff": cutoff}
+    columns = {
+        "empirical_bayes_best_cutoff": cutoff,
+        "memorizer_share": float(made.share @ evaluation.weights[:, place[EARLIEST]]),
+    }
     with np.errstate(over="ignore", invalid="ignore"):
         errors = {
             name: np.square(f - test.fstar).sum(1) @ evaluation.weights

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.quantities import Curve, curves
+from analysis.data.quantities import INVERSE_T_MIN, Curve, curves
 from analysis.data.quantity import Quantity
 from analysis.data.trajectories import INTERPOLATED, at_time, best, common_time, trials
 
@@ -144,7 +144,7 @@ def test_curves_of_the_sweeps(table: pd.DataFrame, synthetic: ModuleType) -> Non
     coupling = curve(found, Quantity.COUPLING_AT_TIME, "width")
     assert coupling.effective_time is not None
     assert np.ptp(np.log(coupling.y * coupling.x)) < 0.4
-    assert not [c for c in found if c.axis == "t_min"]
+    assert not [c for c in found if c.axis == INVERSE_T_MIN]
 
 
 def test_selection_on_one_half_is_read_on_the_other() -> None:

@@ -28,8 +28,8 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def exact(points: Array, x: Array, alpha: Array, h: Array) -> Memorizer:
-    """f_emp and log S with 60 digits, point after point."""
-    means, log_sums = [], []
+    """f_emp, log S and sum w^2 with 60 digits, point after point."""
+    means, log_sums, shares = [], [], []
     with mp.workdps(60):
         for xi, a, v in zip(x, alpha, h, strict=True):
             exponents = [
@@ -41,13 +41,14 @@ def exact(points: Array, x: Array, alpha: Array, h: Array) -> Memorizer:
             weights = [mp.exp(e - top) for e in exponents]
             total = sum(weights)
             log_sums.append(float(top + mp.log(total)))
+            shares.append(float(sum((w / total) ** 2 for w in weights)))
             means.append(
                 [
                     float(sum(w * mpf(q) for w, q in zip(weights, column, strict=True)) / total)
                     for column in points.T
                 ]
             )
-    return Memorizer(np.array(means), np.array(log_sums))
+    return Memorizer(np.array(means), np.array(log_sums), np.array(shares))
 
 
 def case(
@@ -78,6 +79,7 @@ def test_memorizer_is_the_exact_sum(given: Any, monkeypatch: pytest.MonkeyPatch)
     found, expected = memorize(*given, device=CPU), exact(*given)
     np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(found.log_sum, expected.log_sum, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(found.share, expected.share, rtol=1e-12)
 
 
 def test_tiles_do_not_show() -> None:
@@ -102,6 +104,7 @@ def test_duplicates_count_twice_and_change_nothing_else() -> None:
     twice = memorize(np.concatenate([points, points]), x, alpha, h, CPU)
     np.testing.assert_allclose(twice.mean, once.mean, rtol=1e-13, atol=1e-15)
     np.testing.assert_allclose(twice.log_sum, once.log_sum + np.log(2), rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(twice.share, once.share / 2, rtol=1e-13)
 
 
 def test_in_the_far_tail_it_stays_within_the_points() -> None:
@@ -181,7 +184,7 @@ def test_columns_are_means_over_the_test_set() -> None:
     """By another route: bins and groups of the whole errors add up to them, each with its share."""
     sets: dict[str, EvaluationSet] = {}
     got = columns(config(), sets)
-    assert set(got) == {*UNTRAINED_ERRORS, "empirical_bayes_best_cutoff"}
+    assert set(got) == {*UNTRAINED_ERRORS, "empirical_bayes_best_cutoff", "memorizer_share"}
     (evaluation,) = sets.values()
     test, w = evaluation.test, evaluation.point_weights
     data = draw_training_set(config(), evaluation.distribution)
@@ -189,6 +192,9 @@ def test_columns_are_means_over_the_test_set() -> None:
     p = np.exp(-square / (2 * test.h[:, None]))
     error = np.square(p @ data.x0 / p.sum(1, keepdims=True) - test.fstar).sum(1)
     assert got["memorizer_error"] == pytest.approx(error @ w, rel=1e-9)
+    early = w * (test.t < 0.05 * 20 ** (1 / 4))  # the first of four bins from 0.05 to 1
+    share = np.square(p / p.sum(1, keepdims=True)).sum(1)
+    assert got["memorizer_share"] == pytest.approx(share @ early / early.sum(), rel=1e-9)
     unweighted = error @ (w * (test.alpha / test.h) ** 2)
     assert got["memorizer_error_unweighted"] == pytest.approx(unweighted, rel=1e-9)
     groups = [got[f"empirical_bayes_error_group{i}"] for i in range(1, 9)]
