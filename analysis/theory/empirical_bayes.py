@@ -10,13 +10,12 @@ from analysis.fits.growth import log_power
 from analysis.theory.prediction import MARGIN, Assumption, Kind, Measured, Prediction, Theory
 
 BOUNDED = 0.5
-"""The largest change of an error that counts as none as T_0 falls: its limit may still be settling.
-The margin of a power that theory states, a half power, would be a change by 30 % over a factor of 32."""
+"""The largest change of an error that counts as none as T_0 falls: it may not have settled yet."""
 
 _ZHANG = (
-    "Zhang, Yin, Liang and Liu (ICML 2024, arXiv:2402.15602): a kernel-based estimator of the score "
-    "of any sub-Gaussian law has mean square error N^-1 v^(-(d+2)/2) at v = h/alpha^2 < 1, up to "
-    "logarithms"
+    "Zhang, Yin, Liang and Liu (ICML 2024, arXiv:2402.15602): a kernel-based estimator of the "
+    "score of any sub-Gaussian law has mean square error N^-1 v^(-(d+2)/2) at v = h/alpha^2 < 1, "
+    "up to logarithms"
 )
 _OVER_TIMES = f"{_ZHANG}; its mean over t in [T_0, T], by integration"
 
