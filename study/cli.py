@@ -30,9 +30,7 @@ DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 
 app = typer.Typer(
     name="scorerates",
-    help="Measures how fast gradient descent learns a score, and says whether theory agrees.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -72,6 +70,35 @@ Workers = Annotated[
         min=1, max=MAXIMUM_WORKERS, help="Packs trained at once; by default as many as fit."
     ),
 ]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"scorerates {version('scorerates')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _asked: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Measures how fast gradient descent learns a score, and says whether theory agrees."""
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The study's name.")],
+) -> None:
+    """Write NAME.yaml, a study to start from, with a comment on each key."""
+    from study.commands.init import init as write_study
+
+    file = write_study(name)
+    print(f"wrote {file}: scorerates plan {file} says what it costs, scorerates run {file} runs it")
 
 
 @app.command()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from analysis.theory import THEORIES, Prediction, Theory, check_theories, predictions
+from analysis.verdicts.judging import plain_json
 from study.terminal import literal, say
 from trainers.errors import UserError
 
@@ -31,9 +32,9 @@ def chosen_theories(
 
 
 def described(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """As JSON data: what is not known is null."""
+    """As JSON data: what is not known is null, growth the law as a formula."""
     return [
-        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(p).items()}
+        plain_json({**asdict(replace(p, growth=None)), "growth": p.growth and p.growth.form})
         for p in predictions
     ]
 

@@ -216,6 +216,7 @@ def test_theory_prints_the_registry(capsys: Capture) -> None:
     assert command("theory", "-d", 4, "--json") == 0
     rows = json.loads(capsys.readouterr().out)
     assert any(abs(row["exponent"] - 2 / 7) < 1e-12 for row in rows if row["exponent"])
+    assert {row["growth"] for row in rows} == {None, "A x^-b log x"}
     assert command("theory", "-d", 4, "--theory", "memorization") == 0
     told = capsys.readouterr().out
     assert "Clocks of memorization (2025)" in told

@@ -1,0 +1,296 @@
+"""Every key of a study with what it may be, its default and its unit: docs/keys.md.
+
+    python -m study.spec.reference > docs/keys.md
+
+Types and defaults are read off the models; a test says when a key has no description, or the page
+is not what this makes.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from analysis.theory import KEYS
+from study.spec.axes import Axes, DecompositionSection, DiffusionSection, Resources
+from study.spec.design import Budget, DesignSection
+from study.spec.search import (
+    Guided,
+    Pruner,
+    SearchSection,
+    Space,
+    StepRange,
+    WidthRange,
+)
+from study.spec.sections import StudySpec
+from study.spec.seeds import SeedsSection
+from trainers.laws import LAWS
+from trainers.ranges import Copies, Width
+from trainers.trial import TrialConfig
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "": StudySpec,
+    "diffusion": DiffusionSection,
+    "base": Axes,
+    "seeds": SeedsSection,
+    "decomposition": DecompositionSection,
+    "resources": Resources,
+    "design": DesignSection,
+    "design.budget": Budget,
+    "search": SearchSection,
+    "search.space": Space,
+    "search.space.width": WidthRange,
+    "search.space.step_size": StepRange,
+    "search.pruner": Pruner,
+    "search.theory": Guided,
+}
+"""Path -> the model of a section; those of laws are in LAWS."""
+
+DESCRIPTIONS: dict[str, str] = {
+    "name": "Names the results folder `results/NAME` and the MLflow experiment",
+    "description": "A line for the report and for MLflow",
+    "law": "The law of X_0: a mapping, or a list of them. See [Laws](#laws)",
+    "diffusion": "The forward process. See [diffusion](#diffusion)",
+    "steps": "Gradient steps; the whole trajectory is recorded, so stopping time costs nothing",
+    "seeds": "Independent data and weights: `8` is seeds 0 to 7, or a list. See [seeds](#seeds)",
+    "study_seed": "Shifts all random streams: another one is the whole study on other data",
+    "base": "Values of axes wherever a sweep does not set them. See [base](#base)",
+    "sweeps": "A list of factorials over axes; without it, the factorial of `base`",
+    "test_points": "Points that errors are measured at",
+    "holdout_points": "Held-out points of the holdout stopping rule, and of a search's objective",
+    "recorded": "Recorded steps of a trajectory, log-spaced",
+    "precision": "Floating-point type of the training",
+    "kernel": "Whether kernel descent is measured beside each network",
+    "decomposition": "The four error terms. See [decomposition](#decomposition)",
+    "stopping": "Stopping rules to compare (docs/theory.md, section 6)",
+    "theories": "Theories to judge (`scorerates theory`)",
+    "audit": "Whether the theory's assumptions are measured",
+    "audit_points": "N of the audit's spectrum",
+    "resources": "What a pack of trials may use. See [resources](#resources)",
+    "search": "A search in place of `sweeps`: `scorerates search`. See [search](#search)",
+    "design": "Seeds chosen by the study, in place of `seeds`. See [design](#design)",
+    "device": "Where to train; `mixed` uses cores beside GPUs",
+    "diffusion.t_min": "T_0, the earliest time; it may be an axis",
+    "diffusion.t_max": "T, the latest time",
+    "diffusion.schedule": "g(t): constant g_min, or linear from g_min to g_max",
+    "diffusion.g_min": "g at time 0, per unit of time",
+    "diffusion.g_max": "g at T, of the linear schedule",
+    "base.samples": "N, clean training points",
+    "base.width": "m, neurons; `inf` is the kernel limit, without a network",
+    "base.step_size": "eta, of gradient descent",
+    "base.initialisation": "Symmetric pairs of neurons start at f = 0; plain ones do not",
+    "base.bias": "Whether the features hold a constant 1",
+    "base.dimension": "d, of X_0; it overrides the law's",
+    "base.t_min": "T_0 as an axis, in place of diffusion.t_min",
+    "base.copies": "M, noisy copies of each clean point; `fresh`: new noise at every step",
+    "base.time_law": "The law of the training's times",
+    "base.weight": "The weight w(t) of the training loss",
+    "base.steps": "Steps as an axis, in place of the study's `steps`",
+    "base.trainer": "descent, sgd, adam, mlp_adamw, or your own as module:Class",
+    "base.seeds": "In a sweep: seeds of its own",
+    "base.draws": "In a sweep: so many draws of every law, of its own seed and the next ones",
+    "seeds.network": "Seeds of every trial: a number or a list",
+    "seeds.kernel": "Seeds of the kernel limit beside every network; they hold the network's",
+    "decomposition.norms": "Squared norms R_H at which approximation is measured, in x^2",
+    "resources.cpus_per_pack": "Cores, and torch threads, of a pack",
+    "resources.gpus_per_pack": "Share of a GPU that a pack takes",
+    "resources.workers": "Packs trained at once",
+    "resources.memory_per_pack": "Memory that a pack's tensors may take, GiB",
+    "design.kind": "How seeds are chosen",
+    "design.half_width": "Quantity: wanted half-width of the 95 % interval of its exponent in N",
+    "design.budget": "What it may spend. See [design.budget](#designbudget)",
+    "design.pilot": "Trials of each point before anything is decided",
+    "design.budget.trials": "Trials at most",
+    "design.budget.minutes": "Minutes of one worker at most",
+    "search.space": "What one search may choose; a list: several spaces",
+    "search.samplers": "Optuna's samplers, a search each",
+    "search.evaluations": "Optuna trials of each search",
+    "search.repetitions": "Searches of each sampler, on independent data",
+    "search.batch": "Optuna trials asked for at once, and trained as a pack",
+    "search.pruner": "Ends trajectories early. See [search.pruner](#searchpruner)",
+    "search.theory": "The theory-guided choice beside it. See [search.theory](#searchtheory)",
+    "search.space.width": "{low, high}: powers of two in between; or a list",
+    "search.space.step_size": "{low, high}: log-uniform in between; or a list",
+    "search.space.initialisation": "A choice, or one held",
+    "search.space.bias": "A choice, or one held",
+    "search.space.trainer": "A choice, or one held",
+    "search.space.width.low": "Least width",
+    "search.space.width.high": "Largest width",
+    "search.space.step_size.low": "Least step size",
+    "search.space.step_size.high": "Largest step size",
+    "search.pruner.kind": "Successive halving; hyperband's later trials begin at later rungs",
+    "search.pruner.factor": "Of all that reach a rung, the best 1/factor go on",
+    "search.pruner.rungs": "Rungs, at steps / factor, steps / factor^2, ...",
+    "search.theory.samples": "N of the pilots",
+    "search.theory.width": "m of the pilots",
+    "search.theory.step_size": "eta of the pilots",
+    "search.theory.seeds": "Number of pilots",
+}
+"""Path -> what the key says. `sweeps` has the keys of `base`, and seeds and draws."""
+
+LAW_DESCRIPTIONS: dict[str, str] = {
+    "dimension": "d; left out where it is an axis or a file gives it",
+    "seed": "For what is drawn once; `draws: n` in its place counts seeds up, a law each",
+    "components": "Normals, of equal weight",
+    "std": "Standard deviation, in x",
+    "count": "Atoms, uniform in the cube; of a file its number of rows",
+    "file": "A CSV file, relative to the study; its columns are standardised",
+    "radius": "Radius, in x",
+    "power": "a of the variances std^2 i^-a",
+    "std_min": "Least standard deviation, in x",
+    "std_max": "Largest standard deviation, in x",
+    "inner": "The law that is embedded",
+}
+"""Key of a law -> what it says."""
+
+_FILLED_IN = ("kind", "sha256")
+_HEAD = """# Every key of a study
+
+A study is a YAML file. Where a list is allowed a single value stands for a list of one. Unknown
+keys, wrong types and numbers out of range are refused with a message that names the key. This page
+is made from the models that check a study: `python -m study.spec.reference > docs/keys.md`.
+"""
+
+
+def page() -> str:
+    """docs/keys.md."""
+    parts = [_HEAD]
+    for path, model in SECTIONS.items():
+        title = {"": "A study", "base": "base"}.get(path, path)
+        parts.append(f"## {title}\n")
+        if path == "base":
+            parts.append(
+                "Each axis of a sweep is varied, all else is held. A sweep has two more keys.\n"
+            )
+        parts.append(_table(_rows(model, f"{path}." if path else "", DESCRIPTIONS)))
+        if path == "base":
+            more = {
+                "seeds": ("a number, a list or a mapping", "the study's"),
+                "draws": ("1 to 10,000", "1"),
+            }
+            rows = [(key, *said, DESCRIPTIONS[f"base.{key}"]) for key, said in more.items()]
+            parts.append(_table(rows))
+    parts.append("## Laws\n\nEvery number may be a list: the law is then as many laws.\n")
+    for kind, law in LAWS.items():
+        first = (law.__doc__ or "").strip().split("\n\n")[0]
+        parts.append(f"### {kind}\n\n{' '.join(first.split())}\n")
+        parts.append(_table(_rows(law, "", LAW_DESCRIPTIONS)))
+    return "\n".join(parts)
+
+
+def keys() -> set[str]:
+    """The paths of all keys of a study but those of laws."""
+    own = {
+        f"{path}.{key}" if path else key
+        for path, model in SECTIONS.items()
+        for key in model.model_fields
+    }
+    return own | {"base.seeds", "base.draws"}
+
+
+_Row = tuple[str, str, str, str]
+
+
+def _rows(model: type[BaseModel], prefix: str, said: dict[str, str]) -> Iterator[_Row]:
+    for key, field in model.model_fields.items():
+        if key in _FILLED_IN and prefix == "" and model is not StudySpec:
+            continue
+        yield key, _kind(field), _default(model, key), said[f"{prefix}{key}"]
+
+
+def _table(rows: Iterator[_Row] | list[_Row]) -> str:
+    lines = ["| key | value | default | what it says |", "|---|---|---|---|"]
+    lines += [f"| `{key}` | {kind} | {default} | {what} |" for key, kind, default, what in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _default(model: type[BaseModel], key: str) -> str:
+    """Of an axis what a trial has without it."""
+    field = model.model_fields[key]
+    if model is Axes and key in TrialConfig.model_fields:
+        field = TrialConfig.model_fields[key]
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if value is None or value == () or isinstance(value, BaseModel):
+        return ""
+    if value == KEYS:
+        return "all"
+    if isinstance(value, tuple):
+        return ", ".join(map(_text, value))
+    return _text(value) if value != "" else ""
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _kind(field: FieldInfo) -> str:
+    """What a value may be, in words: `list of 1 to 1,073,741,824`."""
+    return _of(Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation)
+
+
+def _of(annotation: Any) -> str:
+    if annotation == Width:
+        return f"{_of(get_args(annotation)[0])}, or `inf`"
+    if annotation == Copies:
+        return f"{_of(get_args(annotation)[0])}, or `fresh`"
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        inner, limits = arguments[0], arguments[1:]
+        if inner in (int, float):
+            return _range(inner, limits)
+        return _of(inner)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(_of(a) for a in arguments if a is not type(None)))
+    if origin is Literal:
+        return ", ".join(f"`{a}`" for a in arguments)
+    if origin is tuple:
+        return f"list of {_of(arguments[0])}"
+    if origin is dict:
+        return "mapping"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "mapping"
+    return {int: "whole number", float: "number", bool: "true, false", str: "text"}.get(
+        annotation, "mapping"
+    )
+
+
+def _range(number: type, limits: tuple[Any, ...]) -> str:
+    low, high = -math.inf, math.inf
+    for limit in _flat(limits):
+        if isinstance(limit, (Ge, Gt)):
+            low = float(limit.ge if isinstance(limit, Ge) else limit.gt)  # type: ignore[arg-type]
+        if isinstance(limit, (Le, Lt)):
+            high = float(limit.le if isinstance(limit, Le) else limit.lt)  # type: ignore[arg-type]
+    shown = [
+        f"{v:,.0f}" if v == int(v) and abs(v) < 1e7 else f"{v:.3g}"
+        for v in (low, high)
+        if math.isfinite(v)
+    ]
+    whole = "" if number is float else "whole, "
+    return whole + (
+        " to ".join(shown) if len(shown) == 2 else f"from {shown[0]}" if shown else "any"
+    )
+
+
+def _flat(limits: tuple[Any, ...]) -> Iterator[Any]:
+    for limit in limits:
+        if isinstance(limit, FieldInfo):
+            yield from limit.metadata
+        else:
+            yield limit
+
+
+if __name__ == "__main__":
+    print(page(), end="")
