@@ -1,4 +1,4 @@
-# Targets: install, study, quick, test, faults, lint, format, clean. PYTHON picks the interpreter that makes .venv.
+# Targets: install, study, quick, test, faults, lint, format, docs, clean. PYTHON picks the interpreter that makes .venv.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ WORKERS ?= 2
 
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: install study quick test faults lint format clean
+.PHONY: install study quick test faults lint format docs clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,11 @@ lint: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# A site of docs/ in build/site, with every link checked.
+docs: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 clean:
 	rm -rf $(VENV) *.egg-info build dist .import_linter_cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

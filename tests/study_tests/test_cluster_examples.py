@@ -177,7 +177,7 @@ def test_the_slurm_script_runs_a_study_and_leaves_nothing_behind(tmp_path: Path)
 
 
 def test_the_steps_use_commands_and_options_that_exist() -> None:
-    text = (CLUSTER / "README.md").read_text().replace("\\\n", " ")
+    text = (CLUSTER.parents[1] / "docs" / "cluster.md").read_text().replace("\\\n", " ")
     commands = re.findall(r"scorerates (run|status|analyze|sync|ui)([^`\n]*)", text)
     assert {name for name, _ in commands} == {"run", "status", "analyze", "sync", "ui"}
     for name, rest in commands:

@@ -1,0 +1,75 @@
+"""README and docs: their commands and options exist, their links lead somewhere, and the example of
+a trainer of one's own passes the conformance suite."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from study import cli
+from trainers.conformance import check_trainer
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = {"init", "plan", "run", "search", "analyze", "status", "sync", "ui", "theory", "fit"}
+
+
+def options_of(command: str) -> set[str]:
+    told = CliRunner().invoke(cli.app, [command, "--help"], env={"COLUMNS": "200"})
+    assert told.exit_code == 0, command
+    return set(re.findall(r"--[a-z-]+", told.output))
+
+
+def test_every_command_and_option_exists() -> None:
+    known = {command: options_of(command) for command in COMMANDS}
+    seen = set()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        for command, rest in re.findall(r"scorerates +([a-z]+)\b([^`\n#]*)", text):
+            if command not in COMMANDS:
+                assert not rest.lstrip().startswith("--"), (page.name, command)
+                continue
+            seen.add(command)
+            own = rest.split("  ")[0] if command not in ("theory", "fit") else rest
+            assert set(re.findall(r"--[a-z-]+", own)) <= known[command], (page.name, command, rest)
+    assert seen == COMMANDS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_an_anchor(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        if anchor:
+            there = file.read_text(encoding="utf-8")
+            headings = {
+                re.sub(r"[^\w -]", "", line.lstrip("# ")).strip().lower().replace(" ", "-")
+                for line in there.splitlines()
+                if line.startswith("#")
+            }
+            assert f'id="{anchor}"' in there or anchor in headings, target
+
+
+def test_every_page_is_in_the_sites_contents() -> None:
+    contents = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert {p.name for p in (ROOT / "docs").glob("*.md")} == set(
+        re.findall(r"^\s+- (\w+\.md)$", contents, re.M)
+    )
+
+
+@pytest.mark.slow
+def test_the_example_of_a_trainer_passes_the_suite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "trainers.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    (tmp_path / "small_of_the_docs.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    check_trainer("small_of_the_docs:Small")
