@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from analysis.fits.growth import Growth, log_power
     from analysis.fits.joint import fit_joint
     from analysis.fits.power_law import fit_power_law
+    from analysis.report.figures import figures_of
     from analysis.report.redraw import redraw
     from analysis.theory import Prediction, predictions
     from analysis.verdicts.evaluation import Evaluation, evaluate
@@ -25,6 +26,7 @@ _HOMES = {
     "Growth": "analysis.fits.growth",
     "Prediction": "analysis.theory",
     "evaluate": "analysis.verdicts.evaluation",
+    "figures_of": "analysis.report.figures",
     "fit_joint": "analysis.fits.joint",
     "fit_power_law": "analysis.fits.power_law",
     "judge": "analysis.verdicts.judging",
@@ -39,6 +41,7 @@ __all__ = [
     "Growth",
     "Prediction",
     "evaluate",
+    "figures_of",
     "fit_joint",
     "fit_power_law",
     "judge",

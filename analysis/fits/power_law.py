@@ -88,6 +88,12 @@ class PowerLawFit:
     two_levels: Sharpened | None = None
     offset_fit: offset_fit.OffsetFit | None = field(default=None, repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        if not self.ok:
+            return f"PowerLawFit({self.status}: {self.message})"
+        b = f"b = {self.exponent:.4g} [{self.ci[0]:.4g}, {self.ci[1]:.4g}]"
+        return f"PowerLawFit({self.growth.form}, {b}, {self.points} points, {self.trials} trials)"
+
     @property
     def ok(self) -> bool:
         return self.status is FitStatus.OK

@@ -7,6 +7,7 @@ study cannot be asked stands beside the verdicts (`asking`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
@@ -50,6 +51,13 @@ _BEST_ERRORS = {
 }
 
 
+FRAME_COLUMNS = (
+    *("law", "dimension", "prediction", "quantity", "axis", "kind"),
+    *("theory", "exponent", "ci_low", "ci_high", "large_low", "large_high"),
+    *("verdict", "adjusted_verdict", "theory_key", "reason"),
+)
+"""The columns of `Evaluation.to_frame`."""
+
 LEAST_POINTS = 100
 """Effective number of test points below which nothing is judged: a few of them decide the mean."""
 
@@ -88,6 +96,30 @@ class Evaluation(Sequence[Verdict]):
 
     def __len__(self) -> int:
         return len(self.verdicts)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a verdict, in FRAME_COLUMNS: exponents b of error ~ axis^-b with the interval over
+        the range, that at large values (NaN where it is not known), and what was decided."""
+        rows = []
+        for v in self:
+            large = v.at_large
+            rows.append(
+                (
+                    *(v.law, v.dimension, v.prediction, str(v.quantity), v.axis, v.kind),
+                    *(v.theory_exponent, v.exponent, v.ci_low, v.ci_high),
+                    *((large.low, large.high) if large else (math.nan, math.nan)),
+                    *(str(v.verdict), str(v.adjusted_verdict), v.theory_key, v.reason),
+                )
+            )
+        return pd.DataFrame(rows, columns=list(FRAME_COLUMNS))
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self)) or "no verdicts"
+
+    def _repr_html_(self) -> str:
+        shown = self.to_frame().drop(columns=["quantity", "axis", "adjusted_verdict", "theory_key"])
+        html: str = shown.to_html(index=False, float_format="{:.3g}".format, na_rep="", border=0)
+        return html
 
     @cached_property
     def stops(self) -> pd.DataFrame:

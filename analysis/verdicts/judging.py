@@ -88,6 +88,13 @@ class Verdict:
     curve: Curve | None = field(default=None, repr=False, compare=False)
     follows: Verdict | None = field(default=None, repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        relation = {"bound": "≥ ", "qualitative": "below "}.get(self.kind, "")
+        at = f", {self.law}, d = {self.dimension}" if self.law else ""
+        measured = f"b = {self.exponent:.3g} [{self.ci_low:.3g}, {self.ci_high:.3g}]"
+        theory = f"theory {relation}{self.theory_exponent:.3g}"
+        return f"Verdict({self.prediction}{at}: {measured}, {theory}: {self.verdict})"
+
     @property
     def at_large(self) -> Asymptotic | None:
         """The limits of the exponent at large values by which the verdict was reached; None where

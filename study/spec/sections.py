@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationError
 
+from analysis.text import counted
 from analysis.theory import KEYS, check_theories
 from study.spec.axes import (
     AXES,
@@ -106,6 +107,10 @@ class StudySpec(Section):
     _atoms: dict[str, AtomsFile] = PrivateAttr(default_factory=dict)
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
     _contents: Contents = PrivateAttr(default_factory=Contents)
+
+    def __repr__(self) -> str:
+        points = counted(len(self.points()), "point")
+        return f"StudySpec({self.name!r}: {counted(len(self.law), 'law')}, {points})"
 
     @property
     def text(self) -> str:
