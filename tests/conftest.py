@@ -51,7 +51,7 @@ def eager() -> Iterator[None]:
     import torch
 
     with pytest.MonkeyPatch.context() as patch, torch.compiler.set_stance("force_eager"):
-        patch.setattr("trainers.methods.full_batch.warm_up", lambda *_sizes: None)
+        patch.setattr("trainers.methods.full_batch.warm_up", lambda *_sizes, **_: None)
         yield
 
 

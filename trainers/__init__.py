@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 import scorerates_main  # noqa: F401  # what follows is ours
 
 if TYPE_CHECKING:
+    from trainers.networks import load_network
     from trainers.pack import train_pack
     from trainers.trial import Trajectory, TrialConfig, TrialStatus
 
-__all__ = ["Trajectory", "TrialConfig", "TrialStatus", "train_pack"]
+__all__ = ["Trajectory", "TrialConfig", "TrialStatus", "load_network", "train_pack"]
+
+_HOMES = {"train_pack": "trainers.pack", "load_network": "trainers.networks"}
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        module = "trainers.pack" if name == "train_pack" else "trainers.trial"
-        return getattr(importlib.import_module(module), name)
+        return getattr(importlib.import_module(_HOMES.get(name, "trainers.trial")), name)
     raise AttributeError(f"module 'trainers' has no attribute {name!r}")
 
 

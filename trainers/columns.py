@@ -201,6 +201,12 @@ TRIAL_COLUMNS: tuple[Column, ...] = tuple(
                 "which step trained it: fused, triton, matmul or blocked; at infinite width, which "
                 "route solved it: eigen or lanczos",
             ),
+            (
+                "kept",
+                "string",
+                "",
+                "of which steps the network was to be kept: best, last, stops",
+            ),
         ],
     )
 )
@@ -296,6 +302,12 @@ STEP_COLUMNS: tuple[Column, ...] = tuple(
                 f"at the best and at the last step, {SKETCH_SIZE} random projections of f_W on the "
                 "test set (float32 in base64): the mean square difference of two trials' is about "
                 "E||f_1 - f_2||^2",
+            ),
+            (
+                "network",
+                "string",
+                "",
+                "where the network is kept: the SHA-256 of its file, networks/<it>.safetensors",
             ),
         ],
     )

@@ -33,6 +33,7 @@ from trainers.errors import TrainerError
 from trainers.laws import make_distribution
 from trainers.methods.custom import trainer_fields
 from trainers.methods.load import handled, trainer_of
+from trainers.networks import keeping_trainer, network_file, read_weights
 from trainers.pack import train_pack
 from trainers.problem.regression import draw_holdout_set, draw_training_set
 from trainers.protocol import Rows, Task, Trainer
@@ -311,6 +312,50 @@ class _Changing:
         return self.before if step < self.step else self.after
 
 
+def its_networks_can_be_kept_if_it_says_so(subject: Subject) -> None:
+    """Where `handles` has "keep": what `weights` gave predicts, on its own, in company and at other
+    points, what was recorded (on the CPU to the bit); and `weights` gives copies."""
+    if "keep" not in handled(trainer_of(subject.config())):
+        return
+    tasks = [subject.task(), subject.task(seed=1)]
+    trainer, device = keeping_trainer(tasks[0].config), torch.device(subject.device)
+    steps, found, shown = recorded_steps(STEPS, 5), [], []
+    for record in trainer_of(tasks[0].config).train(tasks, steps, device, lambda: None):
+        given = record.weights
+        _require(given is not None, "`weights` in every record", "it is None")
+        assert given is not None
+        found.append([dict(given(b)) for b in range(len(tasks))])
+        shown.append(record.predictions.double().cpu().numpy())
+    exact = subject.device == "cpu"
+    for networks, predictions in zip(found, shown, strict=True):
+        for b, task in enumerate(tasks):
+            content = network_file(task.config, 0, networks[b])
+            config, _step, weights = read_weights(content, "the file")
+            stacked = {name: values[None] for name, values in weights.items()}
+            alone = _at(trainer.network([config], stacked, device), task.z_eval[None], device)
+            _same(alone[0], predictions[b], "predictions of a network that was kept")
+            _require(
+                not exact or np.array_equal(alone[0], predictions[b]),
+                "predictions of a network that was kept that agree to the bit",
+                f"they differ by {np.abs(alone[0] - predictions[b]).max():.3g}",
+            )
+        stacked = {n: torch.stack([own[n] for own in networks]) for n in networks[0]}
+        points = np.stack([task.z_eval for task in tasks])
+        function = trainer.network([task.config for task in tasks], stacked, device)
+        _same(_at(function, points, device), predictions, "predictions of two kept networks")
+        few = _at(function, points[:, :1], device)
+        scale = np.abs(predictions).max()
+        _require(
+            bool(np.abs(few - predictions[:, :, :1]).max() <= TOLERANCE * max(scale, 1e-6)),
+            "the same predictions of kept networks at one point",
+            "they differ",
+        )
+
+
+def _at(function: Callable[[torch.Tensor], torch.Tensor], z: Array, device: torch.device) -> Array:
+    return np.asarray(function(torch.as_tensor(z, device=device)).double().cpu().numpy())
+
+
 def it_runs_in_a_pack(subject: Subject) -> None:
     """`train_pack` turns it into trajectories with every column that it can have."""
     configs = [subject.config(kernel=True), subject.config(seed=1, kernel=True)]
@@ -337,6 +382,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     a_divergence_stays_alone,
     it_follows_weights_if_it_says_so,
     it_follows_fresh_rows_if_it_says_so,
+    its_networks_can_be_kept_if_it_says_so,
     it_runs_in_a_pack,
 )
 """Every check, the most basic first."""

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainers.columns import ERROR_COLUMNS
+from trainers.keep import Keep, kept_indices
 from trainers.kernel.distances import DistancesOnDevice, DistancesOnHost, distances
 from trainers.kernel.reference import (
     KernelColumns,
@@ -36,6 +37,7 @@ from trainers.methods.kernel_limit import solve
 from trainers.methods.load import trainer_of
 from trainers.network.batches import batches
 from trainers.network.gradient_descent import Record
+from trainers.networks import SUFFIX, file_name, keeping_trainer, network_file
 from trainers.problem.empirical_bayes import Untrained, untrained
 from trainers.problem.evaluation import EvaluationSet, Evaluator
 from trainers.problem.regression import (
@@ -49,6 +51,7 @@ from trainers.problem.regression import (
 from trainers.problem.sketch import Kept
 from trainers.protocol import Task
 from trainers.registry import facts_of
+from trainers.stopping import Recorded
 from trainers.trial import (
     Trajectory,
     TrialConfig,
@@ -77,6 +80,7 @@ def train_pack(
     on_progress: Callable[[float], None] | None = None,
     references: ReferenceCache | None = None,
     until: int | None = None,
+    keep: Keep | None = None,
 ) -> list[Trajectory]:
     """Trains `configs` and returns their trajectories in the same order.
 
@@ -87,6 +91,7 @@ def train_pack(
     references: where the kernel references of large data sets are found, and left for other packs.
     until: stop at the last recorded step that is at most this; trials that would have gone on are
         `pruned`, and what they recorded until then is what the whole trajectory starts with.
+    keep: which networks the trajectories hold as files; of those that `until` cut short none.
 
     Raises ValueError for a device that is not there or a data file that was not given, and
     PackStopped. A trial that diverges is a trajectory with that status, never an exception.
@@ -103,7 +108,9 @@ def train_pack(
             if members[0].infinite:
                 trained = solve(members, shared, target, _ticker(should_stop))
             else:
-                trained = _train_batch(members, target, shared, should_stop, on_progress, until)
+                trained = _train_batch(
+                    members, target, shared, should_stop, on_progress, until, keep
+                )
             results.update(zip(batch, trained, strict=True))
     return [results[i] for i in range(len(configs))]
 
@@ -278,6 +285,7 @@ def _train_batch(
     should_stop: Callable[[], bool] | None,
     on_progress: Callable[[float], None] | None,
     until: int | None,
+    keep: Keep | None,
 ) -> list[Trajectory]:
     sets = [shared.evaluation(c) for c in configs]
     trainer, facts = trainer_of(configs[0]), facts_of(configs[0].trainer)
@@ -298,6 +306,9 @@ def _train_batch(
         distances([u.memorizer[None] for u in without], sets, device),
         _gap_labels(configs, shared, device),
     )
+    snapshots = None
+    if keep is not None and until is None:
+        snapshots = _Snapshots(keep, configs, sets, kernels, recorded)
     started = time.perf_counter()
     rows: list[torch.Tensor] = []
     kept = Kept(sets)
@@ -305,16 +316,18 @@ def _train_batch(
     for record in records:
         rows.append(_row(record, evaluator, held_against, len(rows)))
         kept.look(rows[-1][:, 0], record.predictions)
+        if snapshots is not None and snapshots.wanted:
+            snapshots.look(record, rows[-1])
         if on_progress is not None and record.step > done:
             on_progress(per_step * (record.step - done))
             done = record.step
-    # Until here nothing waited for the device.
+    # Until here nothing waited for the device, unless networks are kept.
     table = torch.stack(rows).cpu().numpy()  # [R, B, C]
     seconds = time.perf_counter() - started
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     sketches = kept.texts()
-    return [
+    trajectories = [
         _trajectory(
             config,
             recorded,
@@ -334,6 +347,79 @@ def _train_batch(
         )
         for b, (config, kernel) in enumerate(zip(configs, kernels, strict=True))
     ]
+    if snapshots is not None:
+        snapshots.put_into(trajectories)
+    return trajectories
+
+
+class _Snapshots:
+    """The networks of a batch at the steps that are to be kept, though these are known only as the
+    trajectories go on.
+
+    At every recorded step the rules are asked what they say so far. A network is held while one of
+    them names its step, and the latest in any case: a rule may say that the step before was the
+    last good one. So a trial holds no more networks than there are rules, and one.
+    """
+
+    def __init__(
+        self,
+        keep: Keep,
+        configs: Sequence[TrialConfig],
+        sets: Sequence[EvaluationSet],
+        kernels: Sequence[KernelColumns | None],
+        recorded: Sequence[int],
+    ) -> None:
+        self._keep, self._configs, self._steps = keep, configs, np.array(recorded)
+        self.wanted = [b for b, config in enumerate(configs) if keep.wants(config)]
+        for b in self.wanted:
+            keeping_trainer(configs[b])
+        self._noise = [one.weighted_noise_variance for one in sets]
+        self._complexity = [k.series.get("kernel_complexity") if k else None for k in kernels]
+        self._rows: list[NDArray[np.float64]] = []
+        self._held: dict[int, dict[int, Mapping[str, torch.Tensor]]] = {b: {} for b in self.wanted}
+
+    def look(self, record: Record, row: torch.Tensor) -> None:
+        """At the next recorded step, with its columns [B, C]. Waits for the device."""
+        self._rows.append(row.cpu().numpy())
+        index = len(self._rows) - 1
+        assert record.weights is not None  # `keeping_trainer` has seen that it says so
+        for b in self.wanted:
+            held = self._held[b]
+            if math.isfinite(self._rows[-1][b, _LOSS]):
+                held[index] = record.weights(b)
+            needed = {index, *self._named(b).values()}
+            self._held[b] = {i: network for i, network in held.items() if i in needed}
+
+    def _named(self, b: int) -> dict[str, int]:
+        """Rule -> index, as far as the trajectory is known."""
+        config, series = self._configs[b], np.array([row[b] for row in self._rows])
+        count, complexity = len(series), self._complexity[b]
+        errors, holdout, loss = (series[:, SERIES.index(name)] for name in _RULES_READ)
+        so_far = Recorded(
+            self._steps[:count],
+            config.step_size,
+            config.samples,
+            config.dimension,
+            kernel_complexity=None if complexity is None else complexity[:count],
+            noise_variance=self._noise[b],
+            score_error=errors,
+            holdout_loss=holdout,
+            train_loss=loss,
+        )
+        return kept_indices(self._keep.rules, so_far)
+
+    def put_into(self, trajectories: Sequence[Trajectory]) -> None:
+        """The files of the networks, and their columns, into finished trajectories."""
+        for b in self.wanted:
+            one = trajectories[b]
+            column: list[str | None] = [None] * len(one.steps)
+            for index in sorted(set(self._named(b).values())):
+                content = network_file(one.config, one.steps[index], self._held[b][index])
+                name = file_name(content)
+                one.networks[name] = content
+                column[index] = name.removesuffix(SUFFIX)
+            one.texts["network"] = column
+            one.values["kept"] = " ".join(self._keep.steps)
 
 
 def _task(config: TrialConfig, shared: _Shared) -> Task:
@@ -368,6 +454,9 @@ SERIES: tuple[str, ...] = (
     "flipped_fraction",
 )
 """Columns that training itself measures, in the order of `_row`."""
+
+_RULES_READ = ("score_error", "holdout_loss", "train_loss")
+_LOSS = SERIES.index("train_loss")
 
 HELD_AGAINST: tuple[str, ...] = ("memorizer_distance", "generalization_gap", "coupling")
 """Columns of networks held against something else, in the order of `_row`."""

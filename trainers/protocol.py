@@ -18,6 +18,12 @@ n is N, or N M where every clean point has M noisy copies. With `copies: fresh` 
 every step, and `Task.rows` gives them; weights other than 1 come with the spec's `weight`. A
 trainer says in `handles` which of the two it follows; trials that ask it for more fail.
 
+Networks can be kept (the spec's `keep`) where a trainer's `handles` has "keep". Then every Record
+has `weights`, which gives copies of the tensors that a task's network is made of at this step, by
+name, without the batch axis and on the CPU; and the trainer has `network`, which makes of those
+tensors the function that predicts. Together they say all that a file holds, so `network` may take
+nothing else but the configuration. On the CPU it predicts to the bit what the record holds.
+
 A **step** is one update of the weights, of whatever method; `recorded` and tau count them.
 Effective time is eta tau, the sum of the step sizes. For full-batch descent that is the kernel's
 time; for `sgd` too, since its minibatch gradient has the mean grad L; for other methods it is only
@@ -26,7 +32,7 @@ that sum, and they have no kernel columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -42,7 +48,7 @@ from trainers.trial import TrialConfig
 
 Array = NDArray[np.float64]
 
-__all__ = ["Record", "Rows", "Task", "Trainer", "TrainerError"]
+__all__ = ["KeepingTrainer", "Record", "Rows", "Task", "Trainer", "TrainerError"]
 
 
 class RowsOfSteps(Protocol):
@@ -83,8 +89,8 @@ class Trainer(Protocol):
     calls.
 
     kernel_limit: whether the wide network at time eta tau is kernel gradient descent, so that the
-    kernel columns (coupling, ...) mean something. It may have `handles`, a tuple of "weight" and
-    "fresh": see this module's text.
+    kernel columns (coupling, ...) mean something. It may have `handles`, a tuple of "weight",
+    "fresh" and "keep": see this module's text.
     """
 
     kernel_limit: bool
@@ -107,4 +113,23 @@ class Trainer(Protocol):
         `trainers.problem.regression.stream`, labelled with the configuration's seeds. `tick` is
         called before every step; what it raises ends the training. A task whose loss diverges gets
         NaN and its step in `diverged_step`, and leaves the others alone.
+        """
+
+
+@runtime_checkable
+class KeepingTrainer(Protocol):
+    """What a trainer has besides where its `handles` has "keep"."""
+
+    def network(
+        self,
+        configs: Sequence[TrialConfig],
+        weights: Mapping[str, torch.Tensor],
+        device: torch.device,
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The function that maps features z [B, n, k] (float64, on `device`, B >= 1, any n) to
+        f [B, d, n], in the training's precision or a higher one.
+
+        weights: what `Record.weights` gave for each of the B configurations, tensor by tensor
+        stacked along a new first axis; they have the same names and shapes, and the configurations
+        differ in neither d, k, m nor precision. No gradient flows through it.
         """

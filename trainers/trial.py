@@ -371,7 +371,7 @@ class TrialStatus(StrEnum):
 class Trajectory:
     """A trial's results: `values` holds the TRIAL_COLUMNS, `series` the STEP_COLUMNS, one list
     as long as `steps` each, and `texts` those of them that are text. None means not asked for, or
-    not defined there."""
+    not defined there. networks: files of networks that are kept, by name (trainers.networks)."""
 
     config: TrialConfig
     steps: list[int]
@@ -380,6 +380,7 @@ class Trajectory:
     values: dict[str, Any] = field(default_factory=dict)
     series: dict[str, list[float | None]] = field(default_factory=dict)
     texts: dict[str, list[str | None]] = field(default_factory=dict)
+    networks: dict[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         columns: dict[str, list[Any]] = {**self.series, **self.texts}

@@ -7,7 +7,7 @@ Name it in a study beside this file, as `trainer: momentum:Momentum`, and check 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 
@@ -21,7 +21,7 @@ class Momentum:
     """V <- BETA V + grad L, W <- W - eta V, task by task, in float64."""
 
     kernel_limit = False
-    handles = ("weight",)
+    handles = ("weight", "keep")
 
     def operations(self, config: TrialConfig) -> float:
         return 4.0 * config.rows * config.width * (config.features + config.dimension)
@@ -42,9 +42,26 @@ class Momentum:
                     predictions=torch.stack([net.predict(net.z_eval).T for net in nets]),
                     train_loss=torch.stack([net.loss() for net in nets]),
                     diverged_step=torch.tensor([net.diverged for net in nets]),
+                    weights=lambda task: {"w": nets[task].w.cpu(), "a": nets[task].a.cpu()},
                 )
             for net in nets:
                 net.step(step)
+
+    def network(
+        self,
+        configs: Sequence[TrialConfig],
+        weights: Mapping[str, torch.Tensor],
+        device: torch.device,
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        pairs = list(zip(weights["w"].to(device), weights["a"].to(device), strict=True))
+        return lambda z: torch.stack(
+            [output(points, *pair).T for points, pair in zip(z, pairs, strict=True)]
+        )
+
+
+def output(z: torch.Tensor, w: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+    """f_W [n, d] at z [n, k]."""
+    return torch.relu(z @ w) @ a.T / w.shape[1] ** 0.5
 
 
 class _Network:
@@ -60,7 +77,7 @@ class _Network:
         self.eta, self.diverged = task.config.step_size, -1
 
     def predict(self, z: torch.Tensor) -> torch.Tensor:
-        return torch.relu(z @ self.w) @ self.a.T / self.w.shape[1] ** 0.5
+        return output(z, self.w, self.a)
 
     def loss(self) -> torch.Tensor:
         return (self.predict(self.z) - self.x0).square().sum(1).mean() / 2

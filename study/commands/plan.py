@@ -20,7 +20,7 @@ from study.planning.cards import share_of_a_card
 from study.planning.cost import DEFAULT_SPEEDS
 from study.planning.plan import Plan, local_slots
 from study.running.packing import packing_for
-from study.running.progress import duration_text, rate_text
+from study.running.progress import bytes_text, duration_text, rate_text
 from study.spec.sections import StudySpec
 from study.storage.store import Store
 from trainers.trial import TrialConfig
@@ -56,8 +56,18 @@ class StudyPlan:
                 f"about {duration_text(plan.seconds)} on {slots.workers} {slots.device} workers",
             ),
             ("rate", f"{rate_text(plan.rate)} a worker ({plan.speeds.source})"),
+            *self._networks(),
             ("results", self.place),
         ]
+
+    def _networks(self) -> list[tuple[str, str]]:
+        """What of them is kept, and the bytes of all of it."""
+        keep = self.spec.kept()
+        if keep is None:
+            return []
+        each = [size for trial in self.trials if (size := keep.bytes_of(trial))]
+        told = f"{len(each):,} trials keep up to {len(keep.rules)} each, {bytes_text(sum(each))}"
+        return [("networks", f"{told} at most")]
 
     def decides(self) -> list[tuple[str, str]]:
         """What the study will decide, a line a prediction; nothing where trials do not tell, as
@@ -122,7 +132,8 @@ def plan_study(
     store.check_owner(spec.name)
     ledger = store.ledger()
     trials = trials_of(store, spec, ledger)
-    missing = [trial for trial in trials if not ledger.finished(trial.trial_id)]
+    keep = spec.kept()
+    missing = [trial for trial in trials if not ledger.done(trial.trial_id, keep)]
     resources = spec.resources
     slots = local_slots(
         spec.device,

@@ -74,8 +74,9 @@ def run(
     with session_on(spec, store, tracking_uri, console or Console()) as session:
         with session.until_interrupted():
             session.begin(audited=spec.points())
-            # What failed is tried again.
-            done = {i: entry for i, entry in session.ledger.entries.items() if entry.finished}
+            # What failed is tried again, and so is what lost its networks.
+            keep, known = spec.kept(), session.ledger.entries.items()
+            done = {i: entry for i, entry in known if entry.done(keep)}
             session.train([participant], Outcomes(store, done), address, trainer)
         return _end(session, participant)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from study.commands.located import known_trials, owned, trials_of
+from study.running.progress import bytes_text
 from study.spec.sections import StudySpec
-from study.storage.store import Store
+from study.storage.store import Ledger, Store
 
 
 def status(store: Store, spec: StudySpec | None) -> tuple[str, dict[str, int], list[str]]:
@@ -15,7 +18,7 @@ def status(store: Store, spec: StudySpec | None) -> tuple[str, dict[str, int], l
     trial_ids = known_trials(store, spec, ledger)
     counts = {"trials": len(trial_ids), **ledger.counts(trial_ids)}
     others = ledger.entries.keys() - set(trial_ids)
-    notes = []
+    notes = _networks(spec, ledger, trial_ids)
     if others and spec.search is None:
         earlier = {
             i: trial for trial in trials_of(store, spec, ledger) for i in trial.earlier_ids()
@@ -37,3 +40,23 @@ def status(store: Store, spec: StudySpec | None) -> tuple[str, dict[str, int], l
     if others:
         counts["stored, but not of this study file"] = len(others)
     return spec.name, counts, notes
+
+
+def _networks(spec: StudySpec, ledger: Ledger, trial_ids: Sequence[str]) -> list[str]:
+    """What networks are kept, and of which trials they are missing."""
+    entries = [ledger.entries[i] for i in trial_ids if i in ledger.entries]
+    named = frozenset[str]().union(*(entry.networks for entry in entries))
+    there = named & ledger.networks.keys()
+    notes = []
+    if there:
+        size = bytes_text(sum(ledger.networks[network] for network in there))
+        of = sum(bool(entry.networks & there) for entry in entries)
+        notes.append(f"{len(there):,} networks of {of:,} trials are kept, {size}")
+    keep = spec.kept()
+    lacking = sum(entry.finished and not entry.done(keep) for entry in entries)
+    if lacking:
+        notes.append(
+            f"{lacking:,} trials lack networks that `keep` asks for: the next `scorerates run` "
+            "trains them again"
+        )
+    return notes

@@ -15,6 +15,7 @@ from study.planning.cost import (
     limit_products,
 )
 from study.spec.messages import SpecError
+from trainers.keep import Keep
 from trainers.limits import (
     EIGEN_SAMPLES,
     FUSED_MAX_FEATURES,
@@ -35,10 +36,10 @@ EAGER_BYTES = 40 << 20
 SHARE_OF_FREE_MEMORY = 0.8
 
 
-def memory_of(trials: Sequence[TrialConfig]) -> int:
+def memory_of(trials: Sequence[TrialConfig], keep: Keep | None = None) -> int:
     """Bytes by which a worker grows that trains these trials as one pack, `import torch` excepted:
-    its largest batch, data and evaluation sets, the kernel's matrices, bases and columns, and two
-    tiles of the memorizer."""
+    its largest batch, data and evaluation sets, the kernel's matrices, bases and columns, two
+    tiles of the memorizer, and the networks to keep, once as tensors and once as files."""
     if not trials:
         return 0
     trained = [members for members in batches(trials) if not trials[members[0]].infinite]
@@ -56,7 +57,8 @@ def memory_of(trials: Sequence[TrialConfig]) -> int:
     limits = 8 * max((_limit_values(t) for t in trials if t.infinite), default=0)
     tiles = max(2 * min(t.samples, TILE["cpu"]) * min(t.test_points, TILE["cpu"]) for t in trials)
     values = evaluated + sum(data.values()) + laws + tiles
-    return fixed + batch + 8 * values + limits + _kernel_bytes(kernels)
+    kept = sum(2 * keep.bytes_of(t) for t in trials) if keep is not None else 0
+    return fixed + batch + 8 * values + limits + _kernel_bytes(kernels) + kept
 
 
 def _batch_bytes(batch: Sequence[TrialConfig]) -> int:

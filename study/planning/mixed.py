@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from study.planning.cost import Speeds, has_kernel, seconds_of
 from study.planning.memory import memory_of
 from study.planning.plan import Plan, families, make_plan
+from trainers.keep import Keep
 from trainers.trial import TrialConfig, grouped
 
 SHARES = (1.0, 0.6, 0.3)
@@ -21,20 +22,30 @@ trials: what it does cost makes less of it better."""
 
 
 def make_mixed_plan(
-    trials: Sequence[TrialConfig], plan: Plan, others: Speeds, memory: float | None = None
+    trials: Sequence[TrialConfig],
+    plan: Plan,
+    others: Speeds,
+    memory: float | None = None,
+    keep: Keep | None = None,
 ) -> Plan:
     """`plan` (of `trials`, on the first kind of its slots alone), or a faster one that uses the
-    slots beside too, whose workers run at `others`. memory: as of `make_plan`. Deterministic."""
+    slots beside too, whose workers run at `others`. memory, keep: as of `make_plan`.
+    Deterministic."""
     order = _moved(trials, plan, others)
     plans = [
-        _divided(trials, set(order[: math.ceil(share * len(order))]), plan, others, memory)
+        _divided(trials, set(order[: math.ceil(share * len(order))]), plan, others, memory, keep)
         for share in SHARES
     ]
     return min([plan, *plans], key=lambda found: found.training_seconds)
 
 
 def _divided(
-    trials: Sequence[TrialConfig], moved: set[str], plan: Plan, others: Speeds, memory: float | None
+    trials: Sequence[TrialConfig],
+    moved: set[str],
+    plan: Plan,
+    others: Speeds,
+    memory: float | None,
+    keep: Keep | None,
 ) -> Plan:
     """The plan that trains the trials of `moved` beside, and all others as `plan` does."""
     slots, beside = plan.slots, plan.slots.beside
@@ -42,8 +53,8 @@ def _divided(
     left = [trial for trial in trials if trial.trial_id not in moved]
     if beside is None or not taken:
         return plan
-    packs = list(make_plan(left, slots, plan.speeds, memory).packs)
-    packs += make_plan(taken, beside, others, memory).packs
+    packs = list(make_plan(left, slots, plan.speeds, memory, keep).packs)
+    packs += make_plan(taken, beside, others, memory, keep).packs
     packs.sort(key=lambda pack: (-pack.cost, pack.pack_id))
     return Plan(tuple(packs), slots, plan.speeds)
 

@@ -25,6 +25,7 @@ from study.planning.cost import Speeds, seconds_of
 from study.planning.memory import memory_of, memory_of_a_worker
 from study.spec.axes import Resources
 from study.spec.messages import SpecError
+from trainers.keep import Keep
 from trainers.trial import TrialConfig, content_id, grouped
 
 PACKS_PER_WORKER = 6
@@ -144,12 +145,14 @@ def slots_of(
 
 @dataclass(frozen=True)
 class Pack:
-    """Trials that train together on a `device`. cost: seconds of one worker; memory: bytes."""
+    """Trials that train together on a `device`. cost: seconds of one worker; memory: bytes; keep:
+    the networks that stay."""
 
     trials: tuple[TrialConfig, ...]
     cost: float
     memory: int
     device: str
+    keep: Keep | None = None
 
     @cached_property
     def pack_id(self) -> str:
@@ -157,15 +160,21 @@ class Pack:
         return pack_id_of(trial.trial_id for trial in self.trials)
 
     @classmethod
-    def of(cls, trials: Sequence[TrialConfig], speeds: Speeds, device: str) -> Pack:
+    def of(
+        cls, trials: Sequence[TrialConfig], speeds: Speeds, device: str, keep: Keep | None = None
+    ) -> Pack:
         """The pack of these trials."""
-        return cls(tuple(trials), seconds_of(trials, speeds), memory_of(trials), device)
+        cost, memory = seconds_of(trials, speeds), memory_of(trials, keep)
+        return cls(tuple(trials), cost, memory, device, keep)
 
     def halves(self) -> list[Pack]:
         """Two packs with the trials of this one, each with half of its cost."""
         half = len(self.trials) // 2
         parts = (self.trials[:half], self.trials[half:])
-        return [Pack(part, self.cost / 2, memory_of(part), self.device) for part in parts]
+        return [
+            replace(self, trials=part, cost=self.cost / 2, memory=memory_of(part, self.keep))
+            for part in parts
+        ]
 
 
 @dataclass(frozen=True)
@@ -241,12 +250,16 @@ def usable_cpus() -> int:
 
 
 def make_plan(
-    trials: Sequence[TrialConfig], slots: Slots, speeds: Speeds, memory: float | None = None
+    trials: Sequence[TrialConfig],
+    slots: Slots,
+    speeds: Speeds,
+    memory: float | None = None,
+    keep: Keep | None = None,
 ) -> Plan:
     """Packs for `slots`, whose workers run at `speeds`.
 
     memory: bytes that a pack may hold, by default what a worker has; a single trial may hold more.
-    Deterministic.
+    keep: the networks that stay. Deterministic.
     """
     limit = slots.memory if memory is None else memory
     found = families(trials)
@@ -257,8 +270,8 @@ def make_plan(
     largest = min(share, MAXIMUM_SECONDS)
     split = [group for family in found for group in _split(family, speeds, target, largest)]
     groups = _joined(split, speeds, target)
-    parts = (part for group in groups for part in _within_memory(group, limit))
-    packs = [Pack.of(part, speeds, slots.device) for part in parts]
+    parts = (part for group in groups for part in _within_memory(group, limit, keep))
+    packs = [Pack.of(part, speeds, slots.device, keep) for part in parts]
     packs.sort(key=lambda pack: (-pack.cost, pack.pack_id))
     return Plan(tuple(packs), slots, speeds)
 
@@ -360,11 +373,14 @@ def _joined(
     return joined
 
 
-def _within_memory(group: list[TrialConfig], limit: float) -> list[list[TrialConfig]]:
-    if len(group) == 1 or memory_of(group) <= limit:
+def _within_memory(
+    group: list[TrialConfig], limit: float, keep: Keep | None
+) -> list[list[TrialConfig]]:
+    if len(group) == 1 or memory_of(group, keep) <= limit:
         return [group]
     half = len(group) // 2
-    return _within_memory(group[:half], limit) + _within_memory(group[half:], limit)
+    both = group[:half], group[half:]
+    return [part for one in both for part in _within_memory(one, limit, keep)]
 
 
 def _flat(groups: Iterable[Sequence[TrialConfig]]) -> list[TrialConfig]:

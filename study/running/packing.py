@@ -11,6 +11,7 @@ from study.planning.mixed import make_mixed_plan
 from study.planning.plan import Plan, Slots, make_plan
 from study.spec.sections import StudySpec
 from study.storage.store import Ledger
+from trainers.keep import Keep
 from trainers.trial import TrialConfig
 
 MEASURED_SECONDS = 30.0
@@ -21,13 +22,14 @@ MEASURED_SECONDS = 30.0
 class Packing:
     """Packs for `slots`, whose workers run at `speeds`, and those beside them at `beside`.
 
-    memory: bytes that a pack may hold, None for what a worker has.
+    memory: bytes that a pack may hold, None for what a worker has. keep: the networks that stay.
     """
 
     slots: Slots
     speeds: Speeds
     beside: Speeds | None = None
     memory: float | None = None
+    keep: Keep | None = None
 
     def plan(self, trials: Sequence[TrialConfig], among: int = 1, part: float = 1.0) -> Plan:
         """The packs of `trials`, of whose steps a `part` is trained, for one of `among` that share
@@ -37,10 +39,10 @@ class Packing:
         if part != 1:
             speeds = speeds.slower(part, speeds.source)
             beside = beside and beside.slower(part, beside.source)
-        plan = make_plan(trials, slots, speeds, self.memory)
+        plan = make_plan(trials, slots, speeds, self.memory, self.keep)
         if beside is None:
             return plan
-        return make_mixed_plan(trials, plan, beside, self.memory)
+        return make_mixed_plan(trials, plan, beside, self.memory, self.keep)
 
 
 def packing_for(
@@ -54,6 +56,7 @@ def packing_for(
         _measured(slots, trials, ledger, speeds),
         None if slots.beside is None else speeds_of(slots.beside, calibrate=False),
         None if limit is None else limit * 2**30,
+        spec.kept(),
     )
 
 

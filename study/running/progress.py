@@ -138,6 +138,11 @@ def duration_text(seconds: float) -> str:
     return f"{hours} h {rest} min" if rest else f"{hours} h"
 
 
+def bytes_text(count: int) -> str:
+    """`1.25 MiB`, `300 KiB`."""
+    return f"{count / 2**20:,.3g} MiB" if count >= 2**20 else f"{count / 2**10:,.3g} KiB"
+
+
 def rate_text(rate: float) -> str:
     """`95.1 GFLOP/s`, `3.20 TFLOP/s`."""
     return f"{rate / 1e12:.2f} TFLOP/s" if rate >= 1e12 else f"{rate / 1e9:.3g} GFLOP/s"

@@ -107,7 +107,7 @@ class Session:
         for name in self.ledger.corrupt:
             self.warn(
                 f"warning: {name} was damaged; moved aside to {name}.corrupt, its trials are "
-                "trained again"
+                f"trained again{'' if name.endswith('.parquet') else ' if the study keeps them'}"
             )
         if self.spec.audit:
             self._settings = missing_audits(self.store, audited, self.spec.audit_points)
@@ -165,7 +165,8 @@ class Session:
         how_long = f"about {duration_text(plan.seconds)}" if once else "to begin with"
         self.say(f"{plan.trials} trials in {len(plan.packs)} packs, {slots.text}, {how_long}")
         files = spec.trainer_files()
-        job = Job(spec.name, self.store, slots.device, slots.cpus, trainer, sources=files)
+        device, kept = slots.device, spec.kept()
+        job = Job(spec.name, self.store, device, slots.cpus, trainer, keep=kept, sources=files)
         tally = Tally(0, work=plan.cost)
         self._began = time.monotonic()
         with ProgressDisplay(self.console, tally, plan.seconds if once else 0.0) as display:

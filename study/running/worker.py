@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from analysis.data.schema import table_from
 from study.planning.plan import pack_id_of
 from study.storage.store import Store, StoreError
+from trainers.keep import Keep
 from trainers.methods.custom import place
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed
 
@@ -44,6 +45,7 @@ class TrainPack(Protocol):
         should_stop: Callable[[], bool] | None = None,
         on_progress: Callable[[float], None] | None = None,
         until: int | None = None,
+        keep: Keep | None = None,
     ) -> list[Trajectory]:
         """Trajectories of `configs`, in their order."""
 
@@ -77,8 +79,9 @@ class References:
 
 @dataclass(frozen=True)
 class Job:
-    """What all packs of a run have in common. until: where to stop, as `train_pack` takes it.
-    sources: files of trainers of your own, which workers need not have."""
+    """What all packs of a run have in common. until: where to stop, and keep: which networks to
+    keep, as `train_pack` takes them. sources: files of trainers of your own, which workers need not
+    have."""
 
     study: str
     store: Store
@@ -86,6 +89,7 @@ class Job:
     threads: int
     trainer: TrainPack | None = None
     until: int | None = None
+    keep: Keep | None = None
     sources: tuple[tuple[str, bytes], ...] = ()
 
 
@@ -100,7 +104,7 @@ def train_into_store(
     Raises what the storage raises; what the trainer raises becomes rows of failed trials. A pack
     that is stored already is not trained again: its worker died after it had stored the rows.
     """
-    stored = _stored(job.store, configs)
+    stored = _stored(job.store, configs, job.keep)
     if stored is not None:
         return stored
     if job.sources:
@@ -108,15 +112,24 @@ def train_into_store(
     started = time.perf_counter()
     trajectories = _trained(job, configs, atoms, on_progress)
     seconds = time.perf_counter() - started
+    # The networks first: rows that name them are whole only where these are there.
+    for trajectory in trajectories:
+        job.store.write_networks(trajectory.networks)
     pack_id = job.store.write_pack(table_from(trajectories, job.study), seconds)
     return _counts(pack_id, (trajectory.status for trajectory in trajectories))
 
 
-def _stored(store: Store, configs: Sequence[TrialConfig]) -> dict[str, Any] | None:
-    """What `train_into_store` returned for this very pack, if all its trials finished."""
+def _stored(
+    store: Store, configs: Sequence[TrialConfig], keep: Keep | None
+) -> dict[str, Any] | None:
+    """What `train_into_store` returned for this very pack, if all its trials finished and their
+    networks are there."""
     pack_id = pack_id_of(config.trial_id for config in configs)
     entries = store.entries(pack_id)
-    if not entries or not all(entry.finished for entry in entries.values()):
+    if not entries or not all(entry.done(keep) for entry in entries.values()):
+        return None
+    networks = frozenset[str]().union(*(entry.networks for entry in entries.values()))
+    if keep is not None and not networks <= store.networks().keys():
         return None
     return _counts(pack_id, (entry.status for entry in entries.values()))
 
@@ -140,6 +153,8 @@ def _trained(
         trainer = partial(train_pack, references=References(job.store))
     if job.until is not None:
         trainer = partial(trainer, until=job.until)
+    if job.keep is not None:
+        trainer = partial(trainer, keep=job.keep)
     try:
         trajectories = trainer(
             configs, job.device, atoms=atoms, threads=job.threads, on_progress=on_progress

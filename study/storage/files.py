@@ -116,6 +116,23 @@ class Storage:
             return []
         return sorted(name for name in found if not name.startswith("."))
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        """The names in a folder, sorted, without those that start with a dot, and the bytes of
+        each; of what is no file none."""
+        fs, root = self.files()
+
+        def listed() -> list[dict[str, Any]]:
+            fs.invalidate_cache()
+            return list(fs.ls(f"{root}/{folder}".rstrip("/"), detail=True))
+
+        try:
+            found = self._tried(listed)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        named = {str(one["name"]).rstrip("/").rsplit("/", 1)[-1]: one for one in found}
+        shown = {name: named[name] for name in sorted(named) if not name.startswith(".")}
+        return {name: int(one.get("size") or 0) for name, one in shown.items()}
+
     def move(self, name: str, new: str) -> None:
         """Renames a file, or whatever has its name."""
         fs, root = self.files()

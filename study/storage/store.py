@@ -6,23 +6,29 @@
     <storage>/trials/<pack>.parquet   the rows of a pack; the name is the content id of its trials
     <storage>/audit/<id>.parquet      the assumptions of a setting, measured (study.running.audits)
     <storage>/references/<id>.npz     kernel references of large data sets, for other packs: a cache
+    <storage>/networks/<SHA-256 of the content>.safetensors
+                                      networks that the spec's `keep` asks for (trainers.networks)
     <storage>/results.parquet         compiled from the packs, for the trials of the spec
 
 A pack is written under another name and then renamed (on object storage a put is atomic), so a
 file with its own name is whole. It is checked all the same when it is read: page checksums, the
 schema, and its name against the trials inside. One that fails is moved aside to `<name>.corrupt`
-and its trials are trained again. A trial that failed is tried again by the next run; its row stays
-until a better one exists, in whichever pack.
+and its trials are trained again. So it is with the files of networks, whose names say what they
+hold: where one is missing or damaged, its trial is not done as long as `keep` asks for it, and its
+new rows stand for the old ones, which are of other networks to rounding. A trial that failed is
+tried again by the next run; its row stays until a better one exists, in whichever pack.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -36,6 +42,7 @@ from analysis.data.schema import COMPILED_OF, SCHEMA
 from study.planning.plan import pack_id_of
 from study.storage.files import Storage, StoreError
 from study.storage.lock import StorageLock
+from trainers.keep import Keep
 from trainers.trial import TrialStatus
 
 __all__ = ["CorruptPackError", "Entry", "Ledger", "Store", "StoreError"]
@@ -50,6 +57,8 @@ some ten thousand of them."""
 GROUP = 2**16
 """Rows of a row group of results.parquet, which is written one after the other."""
 
+NETWORKS, SUFFIX = "networks", ".safetensors"
+
 _WRITTEN, _SECONDS = b"written", b"seconds"
 
 
@@ -62,7 +71,9 @@ class Entry:
     """Where the row of a trial is, and how the trial ended.
 
     written: seconds since the epoch. seconds: an equal share of its pack's wall-clock time, kernel
-    reference and compilation included; 0 where unknown.
+    reference and compilation included; 0 where unknown. seed: of its network; None at infinite
+    width. networks: the ids of their files. kept: the steps at which they were to be kept; none
+    where a file is missing or damaged.
     """
 
     status: str
@@ -70,6 +81,15 @@ class Entry:
     written: float
     seconds: float = 0.0
     device: str = ""
+    seed: int | None = None
+    networks: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
+
+    def done(self, keep: Keep | None) -> bool:
+        """Whether the trial needs no more training, for its networks neither."""
+        if keep is None or self.seed not in keep.seeds:
+            return self.finished
+        return self.finished and self.kept >= set(keep.steps)
 
     @property
     def finished(self) -> bool:
@@ -78,29 +98,38 @@ class Entry:
 
     def better_than(self, other: Entry) -> bool:
         """A result beats the beginning of one, and that a failure; the first result stays, and the
-        last (longest) beginning or failure."""
+        last (longest) beginning or failure. A result whose networks are there beats one without,
+        and the last of those stays: it has what was asked for last."""
         if self.finished != other.finished:
             return self.finished
+        if bool(self.kept) != bool(other.kept):
+            return bool(self.kept)
         pruned = TrialStatus.PRUNED
         if (self.status == pruned) != (other.status == pruned):
             return self.status == pruned
         earlier = (self.written, self.pack_id) < (other.written, other.pack_id)
-        return earlier if self.finished else not earlier
+        return earlier if self.finished and not self.kept else not earlier
 
 
 @dataclass
 class Ledger:
-    """What the store holds: trial_id -> entry. packs: the ids of its files, corrupt: the names of
-    those moved aside."""
+    """What the store holds: trial_id -> entry. packs: the ids of its files, networks: those of
+    networks with their bytes, corrupt: the names of those moved aside."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
     packs: list[str] = field(default_factory=list)
+    networks: dict[str, int] = field(default_factory=dict)
     corrupt: list[str] = field(default_factory=list)
 
     def finished(self, trial_id: str) -> bool:
         """Whether the trial completed or diverged."""
         entry = self.entries.get(trial_id)
         return entry is not None and entry.finished
+
+    def done(self, trial_id: str, keep: Keep | None) -> bool:
+        """Whether the trial completed or diverged, and its networks are there."""
+        entry = self.entries.get(trial_id)
+        return entry is not None and entry.done(keep)
 
     def counts(self, trial_ids: Collection[str]) -> dict[str, int]:
         """Trials by status, `missing` included, and `pruned` where there are such."""
@@ -265,14 +294,19 @@ class Store:
         return [name.removesuffix(suffix) for name in names if name.endswith(suffix)]
 
     def ledger(self, repair: bool = False) -> Ledger:
-        """What is there. repair: move damaged files aside (needs the lock)."""
-        ledger = Ledger(packs=self.pack_ids())
+        """What is there. repair: move damaged files aside (needs the lock), and read networks for
+        it, which else are only looked for."""
+        ledger = Ledger(packs=self.pack_ids(), networks=self.networks())
+        if repair:
+            self._check_networks(ledger)
         for pack_id, entries in zip(ledger.packs, _ahead(self.entries, ledger.packs), strict=True):
             if entries is None and repair:
                 name = f"trials/{pack_id}.parquet"
                 self._storage.move(name, f"{name}.corrupt")
                 ledger.corrupt.append(f"{pack_id}.parquet")
             for trial_id, entry in (entries or {}).items():
+                if not entry.networks <= ledger.networks.keys():
+                    entry = replace(entry, kept=frozenset())
                 known = ledger.entries.get(trial_id)
                 if known is None or entry.better_than(known):
                     ledger.entries[trial_id] = entry
@@ -290,9 +324,19 @@ class Store:
         except ValueError:  # CorruptPackError is one
             return None
         endings = _endings(table)
+        networks = _networks_of(table)
         return {
-            trial_id: Entry(status, pack_id, written, seconds / len(endings), device or "")
-            for trial_id, status, device in endings
+            trial_id: Entry(
+                status,
+                pack_id,
+                written,
+                seconds / len(endings),
+                device or "",
+                None if width == math.inf else seed,
+                networks.get(trial_id, frozenset()),
+                frozenset((kept or "").split()),
+            )
+            for trial_id, status, device, seed, width, kept in endings
         }
 
     def rows(self, trial_ids: Collection[str], ledger: Ledger) -> Iterator[pa.Table]:
@@ -328,6 +372,36 @@ class Store:
 
         self._storage.write("results.parquet", write)
         return f"{self.url}/results.parquet"
+
+    # --- networks --------------------------------------------------------------------------------
+
+    def write_networks(self, files: Mapping[str, bytes]) -> None:
+        """Stores the files of networks, by name, each atomically."""
+        for name, content in files.items():
+            self.write_bytes(f"{NETWORKS}/{name}", content)
+
+    def networks(self) -> dict[str, int]:
+        """id -> bytes of the networks that are there."""
+        sizes = self._storage.sizes(NETWORKS)
+        return {n.removesuffix(SUFFIX): size for n, size in sizes.items() if n.endswith(SUFFIX)}
+
+    def _check_networks(self, ledger: Ledger) -> None:
+        """Moves damaged ones aside."""
+        ids = list(ledger.networks)
+        for network, whole in zip(ids, _ahead(self._whole, ids), strict=True):
+            if not whole:
+                name = f"{NETWORKS}/{network}{SUFFIX}"
+                self._storage.move(name, f"{name}.corrupt")
+                ledger.corrupt.append(f"{network}{SUFFIX}")
+                del ledger.networks[network]
+
+    def _whole(self, network: str) -> bool:
+        """Whether a network's file is what was written."""
+        try:
+            content = self.read(f"{NETWORKS}/{network}{SUFFIX}")
+        except NotAFileError:
+            return False
+        return content is not None and hashlib.sha256(content).hexdigest() == network
 
     # --- files -----------------------------------------------------------------------------------
 
@@ -405,8 +479,17 @@ def _whole_or_cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedAr
     return column
 
 
-def _endings(table: pa.Table) -> list[tuple[str, str, str | None]]:
-    """(trial_id, status, device) of every trial of a pack."""
-    keys = ["trial_id", "status", "device"]
+def _networks_of(table: pa.Table) -> dict[str, frozenset[str]]:
+    """The ids of the networks of every trial of a pack that has some."""
+    rows = table.select(["trial_id", "network"]).filter(pc.is_valid(table["network"]))
+    found: dict[str, set[str]] = {}
+    for row in rows.to_pylist():
+        found.setdefault(row["trial_id"], set()).add(row["network"])
+    return {trial_id: frozenset(names) for trial_id, names in found.items()}
+
+
+def _endings(table: pa.Table) -> list[tuple[Any, ...]]:
+    """(trial_id, status, device, seed, width, kept) of every trial of a pack."""
+    keys = ["trial_id", "status", "device", "seed", "width", "kept"]
     found = table.group_by(keys).aggregate([]).to_pydict()
     return list(zip(*(found[key] for key in keys), strict=True))

@@ -42,7 +42,8 @@ FLAWS = {
     "positive number of operations": ("return 4.0 * config", "return -4.0 * config"),
     "kernel_limit to be": ("kernel_limit = False", "kernel_limit = None"),
     "with other labels of weight 0": (START, "start = replace(task, weights=None).problem()"),
-    "that follow the rows of each step": ('("weight",)', '("weight", "fresh")'),
+    "that follow the rows of each step": ('("weight", "keep")', '("weight", "fresh")'),
+    "of a network that was kept": ('"w": nets[task].w.cpu()', '"w": nets[0].w.cpu()'),
     "that falls": ("self.w = self.w - self.eta", "self.w = self.w + 0.01 * self.eta"),
 }
 """What the check says -> a flaw planted in the example."""

@@ -13,15 +13,15 @@ padding are those of `trainers.network.passes`: padded neurons have zero gradien
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.methods.full_batch import dtype_of
+from trainers.methods.full_batch import dtype_of, packed_network
 from trainers.network.gradient_descent import DIVERGENCE_FACTOR, Batch, Record, blank, flipped
-from trainers.network.passes import BLOCKED, predict
+from trainers.network.passes import BLOCKED, predict, predict_apart
 from trainers.problem.regression import stream
 from trainers.protocol import Task
 from trainers.registry import MINIBATCH, TRAINERS
@@ -55,11 +55,20 @@ class Sgd:
     """Minibatch gradient descent on the paper's network, with a constant step size."""
 
     kernel_limit = TRAINERS["sgd"].kernel_limit
-    handles = ("weight", "fresh")
+    handles = ("weight", "fresh", "keep")
 
     def operations(self, config: TrialConfig) -> float:
         """4 b m (k + d) of a step."""
         return config.step_operations
+
+    def network(
+        self,
+        configs: Sequence[TrialConfig],
+        weights: Mapping[str, Tensor],
+        device: torch.device,
+    ) -> Callable[[Tensor], Tensor]:
+        """See trainers.protocol."""
+        return packed_network(BLOCKED, configs, weights, device)
 
     def update(self, gradient: Tensor, step: int) -> Tensor:
         """The direction [B, k, m] in which W moves by eta in step `step` (from 0): the gradient."""
@@ -97,7 +106,7 @@ class Sgd:
                     limit = DIVERGENCE_FACTOR * torch.maximum(null, loss)
                 alive, diverged = _checked(loss, limit, step, alive, diverged)
                 dead = ~alive.flatten()
-                shown = predict(BLOCKED, W, A, batch.Z_eval, scale)[:, :, : batch.evaluated]
+                shown = predict_apart(W, A, batch.Z_eval, scale)[:, :, : batch.evaluated]
                 yield Record(
                     step,
                     blank(shown, dead),
@@ -105,6 +114,7 @@ class Sgd:
                     diverged,
                     blank((W - W0).flatten(1).norm(dim=1), dead),
                     blank(flipped(batch, W, W0, BLOCKED), dead),
+                    batch.weights,
                 )
             if step == recorded[-1]:
                 return

@@ -19,7 +19,8 @@ nothing on and gets no gradient.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -40,6 +41,12 @@ FREQUENCIES = np.geomspace(0.5, 16.0, MLP_TIME_FEATURES // 2)
 WEIGHT_DECAY = 0.01
 EMA_DECAY = 0.999
 FIRST, SECOND, EPSILON = 0.9, 0.999, 1e-8
+LAYERS = (
+    *(f"{kind}_{layer + 1}" for layer in range(MLP_LAYERS) for kind in "Vb"),
+    "V_out",
+    "b_out",
+)
+"""Names of a network's tensors, in the order of `initial_layers`."""
 BLOCK = 1024
 """Points evaluated at a time."""
 
@@ -48,10 +55,16 @@ Array = NDArray[np.float64]
 
 def inputs(config: TrialConfig, z: Array) -> Array:
     """(x, c) [n, d + e] of features z [n, k]."""
-    x, t = z[:, : config.dimension], z[:, config.dimension] + config.diffusion.t_min
+    d = config.dimension
+    return np.concatenate([z[:, :d], embedding(config, z[:, d])], axis=1)
+
+
+def embedding(config: TrialConfig, elapsed: Array) -> Array:
+    """c [n, e] at times t - T_0 [n]."""
+    t = elapsed + config.diffusion.t_min
     alpha, h = forward.alpha(config.diffusion, t), forward.h(config.diffusion, t)
     phase = np.log(np.sqrt(h) / alpha)[:, None] * FREQUENCIES
-    return np.concatenate([x, np.cos(phase), np.sin(phase)], axis=1)
+    return np.concatenate([np.cos(phase), np.sin(phase)], axis=1)
 
 
 def initial_layers(config: TrialConfig, width: int) -> list[Array]:
@@ -83,11 +96,38 @@ class MlpAdamW:
     """A time-embedded MLP of MLP_LAYERS hidden layers under AdamW, with a moving average."""
 
     kernel_limit = TRAINERS["mlp_adamw"].kernel_limit
-    handles = ("weight", "fresh")
+    handles = ("weight", "fresh", "keep")
 
     def operations(self, config: TrialConfig) -> float:
         """6 for every parameter and sample of a minibatch, in each step."""
         return config.step_operations
+
+    def network(
+        self,
+        configs: Sequence[TrialConfig],
+        weights: Mapping[str, Tensor],
+        device: torch.device,
+    ) -> Callable[[Tensor], Tensor]:
+        """See trainers.protocol; the weights are those of the moving average."""
+        dtype, m, d = dtype_of(configs[0]), configs[0].width, configs[0].dimension
+        width = int(weights["layout"].max())
+        layers = []
+        for index, name in enumerate(LAYERS):
+            values = weights[name]
+            inside = 0 if index == 0 or index % 2 else m  # rows that are hidden neurons
+            outside = width - m if index < len(LAYERS) - 2 else 0
+            gap = values.new_zeros(len(values), width - m if inside else 0, values.shape[2])
+            values = torch.cat([values[:, :inside], gap, values[:, inside:]], 1)
+            layers.append(torch.nn.functional.pad(values, (0, outside)).to(device, dtype))
+
+        def function(z: Tensor) -> Tensor:
+            elapsed = z[:, :, d].double().cpu().numpy()
+            c = [embedding(config, t) for config, t in zip(configs, elapsed, strict=True)]
+            embedded = torch.as_tensor(np.stack(c), dtype=dtype).to(device)
+            points = torch.cat([z[:, :, :d].to(device, dtype), embedded], 2)
+            return _blocks(layers, points).transpose(1, 2)
+
+        return function
 
     def train(
         self,
@@ -141,7 +181,13 @@ class MlpAdamW:
                 diverged = torch.where((diverged < 0) & ~(loss <= limit), step, diverged)
                 dead = diverged >= 0
                 predictions = _blocks(average, shown_at).transpose(1, 2)
-                yield Record(step, blank(predictions, dead), blank(loss, dead), diverged)
+                yield Record(
+                    step,
+                    blank(predictions, dead),
+                    blank(loss, dead),
+                    diverged,
+                    weights=partial(_unpadded, configs, average),
+                )
             if step == recorded[-1]:
                 return
             chosen = minibatches.at(step)[:, :, None]
@@ -165,6 +211,26 @@ class MlpAdamW:
                 # Zeros for a diverged task: its NaN must not come back.
                 layer.copy_(torch.where(alive, layer - rate * towards, 0.0))
                 mean.lerp_(layer, 1 - decay)
+
+
+def _unpadded(
+    configs: Sequence[TrialConfig], layers: Sequence[Tensor], trial: int
+) -> dict[str, Tensor]:
+    """The layers of one trial without its padding, copied to the CPU, by LAYERS; `layout` is the
+    padded width, on which the order of sums may depend."""
+    m, e = configs[trial].width, MLP_TIME_FEATURES
+    width = layers[1].shape[2]
+    found = {"layout": torch.tensor([width])}
+    for index, (name, layer) in enumerate(zip(LAYERS, layers, strict=True)):
+        values = layer[trial].detach().cpu()
+        if index < len(LAYERS) - 2:
+            values = values[:, :m]
+        if index == len(LAYERS) - 2:
+            values = values[:m]
+        elif index and index % 2 == 0:
+            values = torch.cat([values[:m], values[-e:]])
+        found[name] = values.clone()
+    return found
 
 
 def _blocks(layers: Sequence[Tensor], points: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ training makes anyway, except the predictions on the evaluation points. Trials o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,13 +20,15 @@ from torch import Tensor
 
 from trainers.network.graphs import Replayed
 from trainers.network.passes import (
+    BLOCKED,
     SAMPLES_MULTIPLE,
     Passes,
     pad_samples,
     padded_length,
     predict,
+    predict_apart,
 )
-from trainers.network.sign_groups import features_last, group, group_length
+from trainers.network.sign_groups import features_last, group, group_length, ungrouped
 
 DIVERGENCE_FACTOR = 1e3
 """A training loss above this multiple of the larger of L(W(0)) and L(0) counts as divergence.
@@ -57,8 +59,12 @@ class Problem:
 @dataclass(frozen=True)
 class Record:
     """The batch at one recorded step: predictions [B, d, n_eval], the others [B]; NaN once
-    diverged. `diverged_step` is -1 for trials that have not diverged by this step. The last two are
-    of the paper's network: None for others."""
+    diverged. `diverged_step` is -1 for trials that have not diverged by this step. The next two are
+    of the paper's network: None for others.
+
+    weights: copies, on the CPU, of what a task's network is made of here (trainers.protocol). It is
+    called before the next record is asked for, or never.
+    """
 
     step: int
     predictions: Tensor
@@ -66,6 +72,7 @@ class Record:
     diverged_step: Tensor
     displacement: Tensor | None = None
     flipped_fraction: Tensor | None = None
+    weights: Callable[[int], Mapping[str, Tensor]] | None = None
 
 
 @dataclass
@@ -83,6 +90,9 @@ class Batch:
     samples: Tensor
     width: Tensor
     evaluated: int
+    signs: Sequence[Array] = ()
+    """a [d, m] of every trial."""
+    grouped: bool = False
     renew: Callable[[int], None] | None = None
     """Puts the rows of a step in Z and Y, where they are other ones at every step."""
 
@@ -144,8 +154,20 @@ class Batch:
             samples=each([float(len(p.z)) for p in problems]),
             width=each([float(p.w.shape[1]) for p in problems]),
             evaluated=len(problems[0].z_eval),
+            signs=[p.a for p in problems],
+            grouped=grouped,
             renew=renew if any(p.renewed for p in problems) else None,
         )
+
+    def weights(self, trial: int) -> dict[str, Tensor]:
+        """Of one trial, copied to the CPU: w [k, m], its signs a [d, m], and the `layout` in which
+        it lies here, on which the order of its sums depends: whether neurons are grouped by sign
+        pattern, and the padded number of neurons (of a group)."""
+        W, a = self.W[trial].detach().cpu(), self.signs[trial]
+        length = self.W[trial, 0, 0].numel() if self.grouped else self.W.shape[2]
+        w = torch.as_tensor(ungrouped(W.numpy(), a)) if self.grouped else W[:, : a.shape[1]].clone()
+        layout = torch.tensor([int(self.grouped), length])
+        return {"w": w, "a": torch.as_tensor(a, dtype=torch.int8), "layout": layout}
 
 
 def descend(
@@ -222,7 +244,12 @@ class _Descent:
     def record(self, step: int) -> Record:
         """What is recorded here, at `step`."""
         b, dead = self._batch, ~self._alive
-        predictions = predict(self._passes, b.W, b.A, b.Z_eval, b.scale)
+        apart = self._passes is BLOCKED
+        predictions = (
+            predict_apart(b.W, b.A, b.Z_eval, b.scale)
+            if apart
+            else predict(self._passes, b.W, b.A, b.Z_eval, b.scale)
+        )
         return Record(
             step,
             blank(predictions, dead)[:, :, : b.evaluated],
@@ -230,6 +257,7 @@ class _Descent:
             torch.where(self._alive, -1, self._survived),
             blank((self._weights - self._start).norm(dim=1), dead),
             blank(flipped(b, b.W, self._W0, self._passes), dead),
+            b.weights,
         )
 
 

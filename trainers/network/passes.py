@@ -281,6 +281,13 @@ def compiler_problem(device: str) -> str:
     return ""
 
 
+def predict_apart(W: Tensor, A: Tensor, Z: Tensor, scale: Tensor) -> Tensor:
+    """The same by matrix products, network by network: the library may sum in another order where a
+    product has other company, and a network that is kept is asked again without it."""
+    each = range(len(W))
+    return torch.cat([predict(BLOCKED, *(v[i : i + 1] for v in (W, A, Z, scale))) for i in each])
+
+
 def predict(passes: Passes, W: Tensor, A: Tensor, Z: Tensor, scale: Tensor) -> Tensor:
     """f_W [B, d, n] at the samples of Z; `scale` [B, 1, 1] holds m^(-1/2)."""
     return passes.forward(W, A, Z) * scale

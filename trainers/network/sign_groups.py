@@ -102,6 +102,18 @@ def group(w: Array, a: Array, length: int) -> tuple[Array, Array]:
     return W.reshape(count, len(w), *halves), S.reshape(count, *halves)
 
 
+def ungrouped(W: Array, a: Array) -> Array:
+    """The inverse of `group`: weights w [k, m] in the order of the signs a [d, m], of W [P, k, ...]
+    with any number of axes for a pattern's neurons."""
+    W = W.reshape(*W.shape[:2], -1)
+    w = np.empty((W.shape[1], a.shape[1]), dtype=W.dtype)
+    which = pattern_of(a)
+    for p in range(len(W)):
+        members = np.flatnonzero(which == p)
+        w[:, members] = W[p, :, : len(members)]
+    return w
+
+
 def features_last(z: Array, n: int) -> Array:
     """Features of points z [n', k] -> Z [n/U, U, k], padded to n points."""
     padded = np.pad(z, ((0, n - len(z)), (0, 0)))

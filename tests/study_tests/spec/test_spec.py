@@ -424,6 +424,7 @@ def test_suggestions_know_every_section() -> None:
         "decomposition",
         "resources",
         "design",
+        "keep",
         "search",
     }
     assert top == {name for name in _sections() if "." not in name}
