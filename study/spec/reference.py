@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from analysis.theory import KEYS
 from study.spec.axes import Axes, DecompositionSection, DiffusionSection, Resources
 from study.spec.design import Budget, DesignSection
+from study.spec.keep import KeepSection
 from study.spec.search import (
     Guided,
     Pruner,
@@ -41,6 +42,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "seeds": SeedsSection,
     "decomposition": DecompositionSection,
     "resources": Resources,
+    "keep": KeepSection,
     "design": DesignSection,
     "design.budget": Budget,
     "search": SearchSection,
@@ -69,6 +71,7 @@ DESCRIPTIONS: dict[str, str] = {
     "kernel": "Whether kernel descent is measured beside each network",
     "decomposition": "The four error terms. See [decomposition](#decomposition)",
     "stopping": "Stopping rules to compare (docs/theory.md, section 6)",
+    "keep": "Networks that stay when their trials are over. See [keep](#keep)",
     "theories": "Theories to judge (`scorerates theory`)",
     "audit": "Whether the theory's assumptions are measured",
     "audit_points": "N of the audit's spectrum",
@@ -102,6 +105,8 @@ DESCRIPTIONS: dict[str, str] = {
     "resources.gpus_per_pack": "Share of a GPU that a pack takes",
     "resources.workers": "Packs trained at once",
     "resources.memory_per_pack": "Memory that a pack's tensors may take, GiB",
+    "keep.steps": "The oracle's best step, the last one, those of the stopping rules",
+    "keep.seeds": "Of every point, the networks of the first so many seeds",
     "design.kind": "How seeds are chosen",
     "design.half_width": "Quantity: wanted half-width of the 95 % interval of its exponent in N",
     "design.budget": "What it may spend. See [design.budget](#designbudget)",
