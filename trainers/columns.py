@@ -207,6 +207,23 @@ TRIAL_COLUMNS: tuple[Column, ...] = tuple(
                 "",
                 "of which steps the network was to be kept: best, last, stops",
             ),
+            ("sampled", "string", "", "at which steps the network was to be sampled, and how"),
+            *[
+                (
+                    f"{name}_exact",
+                    "float",
+                    unit,
+                    f"{name} that a set of exact draws passes one time in 21",
+                )
+                for name, unit in (
+                    ("sample_energy", "x"),
+                    ("sample_wasserstein", "x"),
+                    ("sample_divergence", "nat"),
+                )
+            ],
+            ("sample_nll_exact", "float", "nat", "sample_nll of exact draws: the entropy of p_T0"),
+            ("sample_energy_true", "float", "x", "sample_energy by the same sampler with f*"),
+            ("girsanov_start", "float", "nat", "KL(p_T || N(0, I)); 0 where p_T is the start"),
         ],
     )
 )
@@ -308,6 +325,35 @@ STEP_COLUMNS: tuple[Column, ...] = tuple(
                 "string",
                 "",
                 "where the network is kept: the SHA-256 of its file, networks/<it>.safetensors",
+            ),
+            ("sample_energy", "float", "x", "energy distance of samples at T_0 to exact draws"),
+            ("sample_wasserstein", "float", "x", "sliced 2-Wasserstein distance of the same"),
+            ("sample_nll", "float", "nat", "-E log p_T0 of samples"),
+            (
+                "sample_divergence",
+                "float",
+                "nat",
+                "KL(p_T0 || law of samples), by nearest neighbours",
+            ),
+            (
+                "girsanov_score",
+                "float",
+                "nat",
+                "1/2 int g E||s_f - score||^2 dt: with girsanov_start a bound on that divergence",
+            ),
+            (
+                "sample_modes",
+                "float",
+                "1",
+                "total variation of the modes' shares among samples from those among exact draws; "
+                "of mixtures of normals",
+            ),
+            (
+                "share_memorized",
+                "float",
+                "1",
+                "f_mem: share of denoised samples whose nearest training point is closer than 1/3 "
+                "of the second nearest",
             ),
         ],
     )

@@ -1,4 +1,4 @@
-"""Which networks of a study are kept, and at which steps (the spec's `keep`).
+"""Which networks of a study are kept or sampled, and when (the spec's `keep` and `quality`).
 
 `best` is the oracle's step, `last` the last recorded one at which the network was finite, `stops`
 the steps of the stopping rules that one trajectory answers alone: all of RULES but `oracle`, which
@@ -27,24 +27,87 @@ HEADER_BYTES = 2048
 """Of a file of a network, besides its numbers: names, and the trial's configuration."""
 
 
+Sampler = Literal["euler_maruyama", "exponential", "heun", "flow"]
+Grid = Literal["log", "uniform"]
+Start = Literal["exact", "normal"]
+
+SAMPLE_STEPS = 200
+"""Of a sampler: with the true score samples of every law at d <= 8 then pass for draws."""
+
+SAMPLE_POINTS = 1024
+
+
+def _rules(steps: Sequence[KeptStep]) -> tuple[str, ...]:
+    names: list[str] = []
+    for step in steps:
+        names += {"best": ("oracle",), "last": ("last",), "stops": STOPS}[step]
+    return tuple(names)
+
+
 @dataclass(frozen=True)
-class Keep:
-    """steps: what is kept. seeds: the trials of which it is kept."""
+class Sampling:
+    """How networks are sampled: at which steps, of which seeds, `points` of each network, by which
+    sampler (`trainers.sampling.samplers`), and from what at T: exact draws of X_T, or N(0, I)."""
 
     steps: tuple[KeptStep, ...]
     seeds: frozenset[int]
+    points: int = SAMPLE_POINTS
+    sampler: Sampler = "exponential"
+    grid_steps: int = SAMPLE_STEPS
+    grid: Grid = "log"
+    start: Start = "exact"
 
     def wants(self, config: TrialConfig) -> bool:
-        """Whether networks of this trial are kept: at infinite width there is none."""
+        """Whether networks of this trial are sampled: at infinite width there is none."""
         return not config.infinite and config.seed in self.seeds
 
     @property
     def rules(self) -> tuple[str, ...]:
         """The steps as stopping rules, and `last`."""
-        names: list[str] = []
-        for step in self.steps:
-            names += {"best": ("oracle",), "last": ("last",), "stops": STOPS}[step]
-        return tuple(names)
+        return _rules(self.steps)
+
+    @property
+    def text(self) -> str:
+        """All of it but the seeds on one line: the column `sampled`."""
+        how = f"{self.sampler} in {self.grid_steps} steps ({self.grid})"
+        if self.sampler == "flow":
+            how = self.sampler
+        at = " ".join(self.steps)
+        return f"{at}: {self.points} points by {how} from {self.start}"
+
+    def operations(self, config: TrialConfig) -> float:
+        """Floating-point operations of sampling one network: a third of training steps on as many
+        rows, whose backward pass it does without; an estimate where the grid is adaptive."""
+        calls = self.grid_steps * (2 if self.sampler == "heun" else 1)
+        facts = facts_of(config.trainer)
+        if facts.paper_network:
+            size = 2 * int(config.width) * (config.features + config.dimension)
+        else:
+            size = 2 * config.parameters
+        return float(calls * self.points * size)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """steps: what is kept. seeds: the trials of which it is kept. sampling: what is sampled, None
+    for nothing."""
+
+    steps: tuple[KeptStep, ...]
+    seeds: frozenset[int]
+    sampling: Sampling | None = None
+
+    def wants(self, config: TrialConfig) -> bool:
+        """Whether networks of this trial are kept: at infinite width there is none."""
+        return not config.infinite and config.seed in self.seeds
+
+    def samples(self, config: TrialConfig) -> bool:
+        """Whether networks of this trial are sampled."""
+        return self.sampling is not None and self.sampling.wants(config)
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The steps as stopping rules, and `last`."""
+        return _rules(self.steps)
 
     def bytes_of(self, config: TrialConfig) -> int:
         """Bytes that files of the trial's networks take at most; 0 where none is kept."""

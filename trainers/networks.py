@@ -98,7 +98,7 @@ class Networks:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, t: Tensor | float) -> Tensor:
-        """f [B, n, d], float64, at x [B, n, d] and t, a number or [n]."""
+        """f [B, n, d], float64, at x [B, n, d] and t, a number, [n] or [B, n]."""
         x = x.to(self.device, torch.float64)
         elapsed = torch.as_tensor(t, dtype=torch.float64, device=self.device)
         elapsed = (elapsed - self.diffusion.t_min).expand(x.shape[:2])[..., None]
@@ -106,11 +106,13 @@ class Networks:
         return self._function(torch.cat(columns, 2)).transpose(1, 2).double()
 
 
-def alike(config: TrialConfig) -> tuple[object, ...]:
-    """What networks must share to be one `Networks`."""
+def alike(config: TrialConfig, weights: Mapping[str, Tensor]) -> tuple[object, ...]:
+    """What networks must share to be one `Networks`: kind, shapes, and the layout of neurons."""
     c = config
     kind = (c.trainer_label, c.dimension, c.bias, c.precision, c.diffusion, c.weight == "x0")
-    return (*kind, c.width)
+    shapes = tuple((name, tuple(values.shape)) for name, values in weights.items())
+    layout = weights["layout"].tolist() if "layout" in weights else []
+    return (*kind, c.width, shapes, *layout)
 
 
 class Network(nn.Module):

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainers.columns import ERROR_COLUMNS
-from trainers.keep import Keep, kept_indices
+from trainers.keep import Keep, Sampling, kept_indices
 from trainers.kernel.distances import DistancesOnDevice, DistancesOnHost, distances
 from trainers.kernel.reference import (
     KernelColumns,
@@ -37,7 +37,14 @@ from trainers.methods.kernel_limit import solve
 from trainers.methods.load import trainer_of
 from trainers.network.batches import batches
 from trainers.network.gradient_descent import Record
-from trainers.networks import SUFFIX, file_name, keeping_trainer, network_file
+from trainers.networks import (
+    SUFFIX,
+    Networks,
+    alike,
+    file_name,
+    keeping_trainer,
+    network_file,
+)
 from trainers.problem.empirical_bayes import Untrained, untrained
 from trainers.problem.evaluation import EvaluationSet, Evaluator
 from trainers.problem.regression import (
@@ -51,17 +58,22 @@ from trainers.problem.regression import (
 from trainers.problem.sketch import Kept
 from trainers.protocol import Task
 from trainers.registry import facts_of
+from trainers.sampling.quality import SAMPLE_COLUMNS, Exact, qualities
 from trainers.stopping import Recorded
 from trainers.trial import (
     Trajectory,
     TrialConfig,
     TrialStatus,
     content_id,
+    grouped,
     recorded_steps,
 )
 
 TICK_SECONDS = 0.2
 """How often a running batch asks whether to stop."""
+
+BATCH_POINTS = 2**16
+"""Samples that are drawn side by side, of all networks together."""
 
 log = logging.getLogger(__name__)
 
@@ -158,6 +170,7 @@ class _Shared:
         self._training: dict[str, Samples] = {}
         self._fresh: dict[str, FreshRows] = {}
         self._untrained: dict[str, Untrained] = {}
+        self._exact: dict[str, Exact] = {}
 
     def distribution(self, config: TrialConfig) -> Distribution:
         if config.law_id not in self._distributions:
@@ -244,6 +257,14 @@ class _Shared:
             self._untrained[key] = untrained(points, self.evaluation(config), device)
         return self._untrained[key]
 
+    def exact(self, config: TrialConfig, sampling: Sampling) -> Exact:
+        """What exact draws reach, once for all trials of a law."""
+        drawn = [config.law_id, config.diffusion.model_dump(), config.study_seed]
+        key = content_id([*drawn, sampling.text])
+        if key not in self._exact:
+            self._exact[key] = Exact.of(config, self.distribution(config), sampling)
+        return self._exact[key]
+
 
 def _has_kernel(config: TrialConfig) -> bool:
     """Whether the kernel's columns are asked for beside a network, and mean something for its
@@ -309,6 +330,9 @@ def _train_batch(
     snapshots = None
     if keep is not None and until is None:
         snapshots = _Snapshots(keep, configs, sets, kernels, recorded)
+        for config in configs:
+            if keep.sampling is not None and keep.samples(config):
+                shared.exact(config, keep.sampling)
     started = time.perf_counter()
     rows: list[torch.Tensor] = []
     kept = Kept(sets)
@@ -349,6 +373,8 @@ def _train_batch(
     ]
     if snapshots is not None:
         snapshots.put_into(trajectories)
+        if keep is not None and keep.sampling is not None:
+            _sample(snapshots, keep.sampling, trajectories, shared, device)
     return trajectories
 
 
@@ -370,7 +396,9 @@ class _Snapshots:
         recorded: Sequence[int],
     ) -> None:
         self._keep, self._configs, self._steps = keep, configs, np.array(recorded)
-        self.wanted = [b for b, config in enumerate(configs) if keep.wants(config)]
+        self.wanted = [b for b, c in enumerate(configs) if keep.wants(c) or keep.samples(c)]
+        sampled = keep.sampling.rules if keep.sampling is not None else ()
+        self._rules = tuple(dict.fromkeys((*keep.rules, *sampled)))
         for b in self.wanted:
             keeping_trainer(configs[b])
         self._noise = [one.weighted_noise_variance for one in sets]
@@ -387,10 +415,14 @@ class _Snapshots:
             held = self._held[b]
             if math.isfinite(self._rows[-1][b, _LOSS]):
                 held[index] = record.weights(b)
-            needed = {index, *self._named(b).values()}
+            needed = {index, *self.named(b, self._rules).values()}
             self._held[b] = {i: network for i, network in held.items() if i in needed}
 
-    def _named(self, b: int) -> dict[str, int]:
+    def network(self, b: int, index: int) -> Mapping[str, torch.Tensor]:
+        """The network of a trial at one of the steps that are held."""
+        return self._held[b][index]
+
+    def named(self, b: int, rules: Sequence[str]) -> dict[str, int]:
         """Rule -> index, as far as the trajectory is known."""
         config, series = self._configs[b], np.array([row[b] for row in self._rows])
         count, complexity = len(series), self._complexity[b]
@@ -406,20 +438,60 @@ class _Snapshots:
             holdout_loss=holdout,
             train_loss=loss,
         )
-        return kept_indices(self._keep.rules, so_far)
+        return kept_indices(rules, so_far)
 
     def put_into(self, trajectories: Sequence[Trajectory]) -> None:
         """The files of the networks, and their columns, into finished trajectories."""
         for b in self.wanted:
             one = trajectories[b]
+            if not self._keep.wants(one.config):
+                continue
             column: list[str | None] = [None] * len(one.steps)
-            for index in sorted(set(self._named(b).values())):
+            for index in sorted(set(self.named(b, self._keep.rules).values())):
                 content = network_file(one.config, one.steps[index], self._held[b][index])
                 name = file_name(content)
                 one.networks[name] = content
                 column[index] = name.removesuffix(SUFFIX)
             one.texts["network"] = column
             one.values["kept"] = " ".join(self._keep.steps)
+
+
+def _sample(
+    snapshots: _Snapshots,
+    sampling: Sampling,
+    trajectories: Sequence[Trajectory],
+    shared: _Shared,
+    device: torch.device,
+) -> None:
+    """Puts the columns of samples into finished trajectories: networks of one shape side by side,
+    as many as BATCH_POINTS allow."""
+    asked: list[tuple[Trajectory, int, Mapping[str, torch.Tensor]]] = []
+    for b in snapshots.wanted:
+        one = trajectories[b]
+        if not sampling.wants(one.config):
+            continue
+        one.values["sampled"] = sampling.text
+        one.values.update(shared.exact(one.config, sampling).columns)
+        for name in SAMPLE_COLUMNS:
+            one.series[name] = [None] * len(one.steps)
+        indices = sorted(set(snapshots.named(b, sampling.rules).values()))
+        asked += [(one, index, snapshots.network(b, index)) for index in indices]
+    together = max(1, BATCH_POINTS // sampling.points)
+    for group in grouped(asked, lambda a: alike(a[0].config, a[2])):
+        for start in range(0, len(group), together):
+            own = group[start : start + together]
+            configs = [one.config for one, _, _ in own]
+            found = qualities(
+                configs,
+                Networks(configs, [weights for _, _, weights in own], device),
+                [shared.evaluation(c) for c in configs],
+                [shared.training(c).x0[: c.samples] for c in configs],
+                [shared.exact(c, sampling) for c in configs],
+                sampling,
+            )
+            for (one, index, _), columns in zip(own, found, strict=True):
+                for name, value in columns.items():
+                    one.series[name][index] = value if math.isfinite(value) else None
 
 
 def _task(config: TrialConfig, shared: _Shared) -> Task:

@@ -28,6 +28,10 @@ class Quantity(StrEnum):
     EMPIRICAL_BAYES_BEST = "empirical_bayes_best_error"
     TWINS_BEST = "twin_disagreement"
     TWINS_LAST = "twin_disagreement_at_last_step"
+    SAMPLE_ENERGY = "sample_energy"
+    SAMPLE_WASSERSTEIN = "sample_wasserstein"
+    SAMPLE_DIVERGENCE = "sample_divergence"
+    GIRSANOV = "girsanov"
     APPROXIMATION = "approximation"
     NTK_EIGENVALUE = "ntk_eigenvalue"
 
@@ -47,6 +51,14 @@ UNTRAINED = (
     Quantity.MEMORIZER_SHARE,
 )
 """Quantities of a data set, without training; each is the column of its name."""
+
+SAMPLED = (
+    Quantity.SAMPLE_ENERGY,
+    Quantity.SAMPLE_WASSERSTEIN,
+    Quantity.SAMPLE_DIVERGENCE,
+    Quantity.GIRSANOV,
+)
+"""Of samples of the network at the best step: docs/theory.md, section 14.3."""
 
 CLOCKS = (
     Quantity.GENERALIZATION_TIME,

@@ -32,6 +32,7 @@ from analysis.figures.draws import over_draws
 from analysis.figures.noise import noise_plots
 from analysis.figures.plot import Panel, Plot, Series, positive
 from analysis.figures.possible import POSSIBLE, of_data_sets
+from analysis.figures.samples import samples
 from analysis.figures.shapes import CROSSOVER, TITLE, bias_variance, lazy_width
 from analysis.figures.twins import twins
 from analysis.verdicts.evaluation import Evaluation
@@ -75,6 +76,7 @@ def study_plots(
             *_trajectories(setting),
             *term_figures.terms(setting),
             *twins(setting, evaluation),
+            *samples(setting),
             *stop_figures.stopping(setting, evaluation.stops),
             *audit_figures.audit_plots(setting, evaluation.audit),
         ]

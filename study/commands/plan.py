@@ -61,13 +61,21 @@ class StudyPlan:
         ]
 
     def _networks(self) -> list[tuple[str, str]]:
-        """What of them is kept, and the bytes of all of it."""
+        """What of them is kept, and the bytes of all of it; what is sampled, and its arithmetic."""
         keep = self.spec.kept()
         if keep is None:
             return []
+        rows = []
         each = [size for trial in self.trials if (size := keep.bytes_of(trial))]
-        told = f"{len(each):,} trials keep up to {len(keep.rules)} each, {bytes_text(sum(each))}"
-        return [("networks", f"{told} at most")]
+        if keep.steps:
+            most = f"{bytes_text(sum(each))} at most"
+            rows.append(("networks", f"{len(each):,} trials keep up to {len(keep.rules)}, {most}"))
+        if keep.sampling is not None:
+            rules = len(keep.sampling.rules)
+            own = [keep.sampling.operations(t) for t in self.trials if keep.samples(t)]
+            told = f"{len(own):,} trials at up to {rules} steps"
+            rows.append(("samples", f"{told}, {rules * sum(own):.3g} operations more at most"))
+        return rows
 
     def decides(self) -> list[tuple[str, str]]:
         """What the study will decide, a line a prediction; nothing where trials do not tell, as

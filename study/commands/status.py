@@ -56,7 +56,7 @@ def _networks(spec: StudySpec, ledger: Ledger, trial_ids: Sequence[str]) -> list
     lacking = sum(entry.finished and not entry.done(keep) for entry in entries)
     if lacking:
         notes.append(
-            f"{lacking:,} trials lack networks that `keep` asks for: the next `scorerates run` "
-            "trains them again"
+            f"{lacking:,} trials lack networks or samples that the study asks for: the next "
+            "`scorerates run` trains them again"
         )
     return notes

@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from analysis.theory import KEYS
 from study.spec.axes import Axes, DecompositionSection, DiffusionSection, Resources
 from study.spec.design import Budget, DesignSection
-from study.spec.keep import KeepSection
+from study.spec.keep import KeepSection, QualitySection
 from study.spec.search import (
     Guided,
     Pruner,
@@ -43,6 +43,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "decomposition": DecompositionSection,
     "resources": Resources,
     "keep": KeepSection,
+    "quality": QualitySection,
     "design": DesignSection,
     "design.budget": Budget,
     "search": SearchSection,
@@ -72,6 +73,7 @@ DESCRIPTIONS: dict[str, str] = {
     "decomposition": "The four error terms. See [decomposition](#decomposition)",
     "stopping": "Stopping rules to compare (docs/theory.md, section 6)",
     "keep": "Networks that stay when their trials are over. See [keep](#keep)",
+    "quality": "Networks that are sampled, and how well. See [quality](#quality)",
     "theories": "Theories to judge (`scorerates theory`)",
     "audit": "Whether the theory's assumptions are measured",
     "audit_points": "N of the audit's spectrum",
@@ -107,6 +109,13 @@ DESCRIPTIONS: dict[str, str] = {
     "resources.memory_per_pack": "Memory that a pack's tensors may take, GiB",
     "keep.steps": "The oracle's best step, the last one, those of the stopping rules",
     "keep.seeds": "Of every point, the networks of the first so many seeds",
+    "quality.steps": "The oracle's best step, the last one, those of the stopping rules",
+    "quality.seeds": "Of every point, the networks of the first so many seeds; left out: all",
+    "quality.points": "Samples of each network",
+    "quality.sampler": "The reverse SDE, two ways, or the probability flow (docs/theory.md, 14.2)",
+    "quality.grid_steps": "Steps from T to T_0",
+    "quality.grid": "Times uniform in log t, or in t",
+    "quality.start": "Draws of X_T, which cost nothing, or N(0, I), as a model must begin",
     "design.kind": "How seeds are chosen",
     "design.half_width": "Quantity: wanted half-width of the 95 % interval of its exponent in N",
     "design.budget": "What it may spend. See [design.budget](#designbudget)",

@@ -31,7 +31,7 @@ from study.spec.axes import (
 )
 from study.spec.contents import Contents
 from study.spec.design import Budget, DesignSection
-from study.spec.keep import KeepSection
+from study.spec.keep import KeepSection, QualitySection
 from study.spec.laws import draws_of, read_laws
 from study.spec.messages import SpecError, keys_of, problems_of, without_empty
 from study.spec.search import (
@@ -47,7 +47,7 @@ from study.spec.seeds import NetworkAndKernel, SeedsSection, Sweep
 from study.spec.strict_yaml import MAXIMUM_BYTES, TOO_LONG, YamlError, read_yaml
 from trainers.audit.columns import SPECTRUM_SAMPLES
 from trainers.errors import LawError, TrainerError
-from trainers.keep import Keep
+from trainers.keep import Keep, Sampling
 from trainers.laws.atoms_file import AtomsFile
 from trainers.methods.custom import make_importable, source_files, trainer_fields
 from trainers.ranges import AuditPoints, HoldoutPoints, Recorded, Seed, Steps, TestPoints
@@ -99,6 +99,7 @@ class StudySpec(Section):
     decomposition: DecompositionSection = DecompositionSection()
     stopping: Values[Stopping] = get_args(Stopping)
     keep: KeepSection | None = None
+    quality: QualitySection | None = None
     theories: Annotated[Values[str], AfterValidator(_theories)] = KEYS
     audit: bool = True
     audit_points: AuditPoints = SPECTRUM_SAMPLES
@@ -220,13 +221,23 @@ class StudySpec(Section):
         return tuple(point.changed(kernel=False) for point in self.points())
 
     def kept(self) -> Keep | None:
-        """Which networks are kept: those of the first `keep.seeds` seeds of every sweep."""
-        if self.keep is None:
+        """Which networks are kept and sampled: those of the first seeds of every sweep."""
+        if self.keep is None and self.quality is None:
             return None
-        first = [block.seeds.network[: self.keep.seeds] for block in self._blocks()]
+        sampling = None
+        if (own := self.quality) is not None:
+            how = (own.points, own.sampler, own.grid_steps, own.grid, own.start)
+            sampling = Sampling(own.steps, self._first(own.seeds), *how)
+        if self.keep is None:
+            return Keep((), frozenset(), sampling)
+        return Keep(self.keep.steps, self._first(self.keep.seeds), sampling)
+
+    def _first(self, count: int | None) -> frozenset[int]:
+        """The first seeds of every sweep, all where `count` is None."""
         if self.design is not None:
-            first = [tuple(range(self.keep.seeds))]
-        return Keep(self.keep.steps, frozenset(itertools.chain.from_iterable(first)))
+            return frozenset(range(MAXIMUM_TRIALS if count is None else count))
+        first = (block.seeds.network[:count] for block in self._blocks())
+        return frozenset(itertools.chain.from_iterable(first))
 
     def atoms(self) -> dict[str, AtomsFile]:
         """SHA-256 -> the data files that laws refer to, as they were read with the study, whatever
@@ -387,10 +398,11 @@ class StudySpec(Section):
             problems.append("sweeps and search are both given: make them two studies")
         if "seeds" in self.model_fields_set:
             problems.append("seeds is of no use beside search: give search.repetitions")
-        if self.keep is not None:
-            problems.append(
-                "keep is of no use beside search: put what it chooses into a study of its own"
-            )
+        problems += [
+            f"{key} is of no use beside search: put what it chooses into a study of its own"
+            for key in ("keep", "quality")
+            if getattr(self, key) is not None
+        ]
         if self.decomposition.norms:
             problems.append("decomposition is of no use beside search: remove it")
         for name in {name for space in search.space for name in space.trainer}:
@@ -433,6 +445,7 @@ def _sections() -> dict[str, list[str]]:
         "sweeps.seeds": keys_of(SeedsSection),
         "diffusion": keys_of(DiffusionSection),
         "keep": keys_of(KeepSection),
+        "quality": keys_of(QualitySection),
         "decomposition": keys_of(DecompositionSection),
         "resources": keys_of(Resources),
         "design": keys_of(DesignSection),

@@ -73,7 +73,7 @@ class Entry:
     written: seconds since the epoch. seconds: an equal share of its pack's wall-clock time, kernel
     reference and compilation included; 0 where unknown. seed: of its network; None at infinite
     width. networks: the ids of their files. kept: the steps at which they were to be kept; none
-    where a file is missing or damaged.
+    where a file is missing or damaged. sampled: at which steps, and how; empty for not at all.
     """
 
     status: str
@@ -84,12 +84,21 @@ class Entry:
     seed: int | None = None
     networks: frozenset[str] = frozenset()
     kept: frozenset[str] = frozenset()
+    sampled: str = ""
 
     def done(self, keep: Keep | None) -> bool:
-        """Whether the trial needs no more training, for its networks neither."""
-        if keep is None or self.seed not in keep.seeds:
+        """Whether the trial needs no more training, for its networks and samples neither."""
+        if keep is None or self.seed is None or not self.finished:
             return self.finished
-        return self.finished and self.kept >= set(keep.steps)
+        lacks = self.seed in keep.seeds and not self.kept >= set(keep.steps)
+        one = keep.sampling
+        unsampled = one is not None and self.seed in one.seeds and self.sampled != one.text
+        return not (lacks or unsampled)
+
+    @property
+    def extras(self) -> int:
+        """What it has beside its rows: networks, samples."""
+        return bool(self.kept) + bool(self.sampled)
 
     @property
     def finished(self) -> bool:
@@ -98,17 +107,17 @@ class Entry:
 
     def better_than(self, other: Entry) -> bool:
         """A result beats the beginning of one, and that a failure; the first result stays, and the
-        last (longest) beginning or failure. A result whose networks are there beats one without,
-        and the last of those stays: it has what was asked for last."""
+        last (longest) beginning or failure. A result that has networks or samples beats one that
+        has less, and the last of those stays: it has what was asked for last."""
         if self.finished != other.finished:
             return self.finished
-        if bool(self.kept) != bool(other.kept):
-            return bool(self.kept)
+        if self.extras != other.extras:
+            return self.extras > other.extras
         pruned = TrialStatus.PRUNED
         if (self.status == pruned) != (other.status == pruned):
             return self.status == pruned
         earlier = (self.written, self.pack_id) < (other.written, other.pack_id)
-        return earlier if self.finished and not self.kept else not earlier
+        return earlier if self.finished and not self.extras else not earlier
 
 
 @dataclass
@@ -335,8 +344,9 @@ class Store:
                 None if width == math.inf else seed,
                 networks.get(trial_id, frozenset()),
                 frozenset((kept or "").split()),
+                sampled or "",
             )
-            for trial_id, status, device, seed, width, kept in endings
+            for trial_id, status, device, seed, width, kept, sampled in endings
         }
 
     def rows(self, trial_ids: Collection[str], ledger: Ledger) -> Iterator[pa.Table]:
@@ -489,7 +499,7 @@ def _networks_of(table: pa.Table) -> dict[str, frozenset[str]]:
 
 
 def _endings(table: pa.Table) -> list[tuple[Any, ...]]:
-    """(trial_id, status, device, seed, width, kept) of every trial of a pack."""
-    keys = ["trial_id", "status", "device", "seed", "width", "kept"]
+    """(trial_id, status, device, seed, width, kept, sampled) of every trial of a pack."""
+    keys = ["trial_id", "status", "device", "seed", "width", "kept", "sampled"]
     found = table.group_by(keys).aggregate([]).to_pydict()
     return list(zip(*(found[key] for key in keys), strict=True))

@@ -38,6 +38,11 @@ class MixtureOfNormals(Distribution):
         self.second_moment = float(squares.mean()) + self.dimension * std**2
         self.support_radius = float(np.sqrt(squares.max())) if std == 0 else np.inf
 
+    @property
+    def means(self) -> FloatArray:
+        """The centres [K, d], of equal weights."""
+        return self._means
+
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
         x0 = self._means[rng.integers(len(self._means), size=n)]
         if self._std > 0:

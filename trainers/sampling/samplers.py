@@ -25,7 +25,7 @@ alone, in the order of the grid, so it is the same on every device.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -33,15 +33,10 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
+from trainers.keep import SAMPLE_STEPS, Grid, Sampler
 from trainers.laws import Distribution
 from trainers.problem import diffusion as forward
 from trainers.trial import Diffusion
-
-Sampler = Literal["euler_maruyama", "exponential", "heun", "flow"]
-Grid = Literal["log", "uniform"]
-
-DEFAULT_STEPS = 200
-"""S: with the true score and the `log` grid samples of every law at d <= 8 then pass for draws."""
 
 TOLERANCE = 1e-6
 """Relative and absolute, of `flow`."""
@@ -84,7 +79,7 @@ def sample(
     start: Array,
     rngs: Sequence[np.random.Generator],
     sampler: Sampler = "exponential",
-    steps: int = DEFAULT_STEPS,
+    steps: int = SAMPLE_STEPS,
     grid: Grid = "log",
     device: str | torch.device = "cpu",
 ) -> Array:

@@ -425,6 +425,7 @@ def test_suggestions_know_every_section() -> None:
         "resources",
         "design",
         "keep",
+        "quality",
         "search",
     }
     assert top == {name for name in _sections() if "." not in name}

@@ -127,10 +127,13 @@ def test_plan_counts_their_bytes_and_status_lists_them(store: Store, tmp_path: P
     spec = StudySpec.from_text(SPEC)
     plan = plan_study(spec, store.url, calibrate=False, tell=print)
     told = dict(plan.rows())["networks"]
-    assert told.startswith("2 trials keep up to 2 each")
+    assert told.startswith("2 trials keep up to 2,")
     bound = sum(KEEP.bytes_of(trial) for trial in trials())
     plain = plan_study(
-        StudySpec.from_text(SPEC.replace("keep:", "#")), store.url, calibrate=False, tell=print
+        StudySpec.from_text(SPEC.replace("keep: {steps: [best, last]}", "")),
+        store.url,
+        calibrate=False,
+        tell=print,
     )
     assert "networks" not in dict(plain.rows())
     assert plan.plan.memory == plain.plan.memory + 2 * bound
@@ -143,13 +146,13 @@ def test_plan_counts_their_bytes_and_status_lists_them(store: Store, tmp_path: P
     store._storage.move(f"networks/{network}.safetensors", "networks/away")
     _name, counts, notes = status(store, spec)
     assert counts["completed"] == 4
-    assert notes[1].startswith("1 trials lack networks that `keep` asks for: the next")
+    assert notes[1].startswith("1 trials lack networks or samples that the study asks")
     again = plan_study(spec, store.url, calibrate=False, tell=print)
     assert again.plan.trials == 1
 
 
 def test_keep_changes_no_id() -> None:
-    without = StudySpec.from_text(SPEC.replace("keep:", "#"))
+    without = StudySpec.from_text(SPEC.replace("keep: {steps: [best, last]}", ""))
     assert [t.trial_id for t in without.trials()] == [t.trial_id for t in trials()]
     assert without.kept() is None
     assert StudySpec.from_text(SPEC).kept() == KEEP
@@ -184,3 +187,42 @@ def test_it_is_of_no_use_beside_search() -> None:
     text = text.replace("seeds: 2\n", "") + "search: {space: {width: [4], step_size: [1.0]}}\n"
     with pytest.raises(SpecError, match="keep is of no use beside search"):
         StudySpec.from_text(text)
+
+
+PLAIN = SPEC.replace("keep: {steps: [best, last]}", "")
+SAMPLED = PLAIN + "quality: {steps: last, points: 16, grid_steps: 4}\n"
+
+
+def test_samples_that_are_asked_for_are_drawn_once(store: Store) -> None:
+    spec = StudySpec.from_text(SAMPLED)
+    assert [t.trial_id for t in spec.trials()] == [t.trial_id for t in trials()]
+    keep = spec.kept()
+    train_into_store(job(store, None), trials(), {})
+    assert done(store.ledger(), keep) == [False] * 4
+    lacking = plan_study(spec, store.url, calibrate=False, tell=print)
+    assert lacking.plan.trials == 4
+    assert dict(lacking.rows())["samples"].startswith("4 trials at up to 1 steps")
+    counts = train_into_store(job(store, keep), trials(), {})
+    assert done(store.ledger(), keep) == [True] * 4
+    assert store.networks() == {}
+    for row in store.read_pack(counts["pack_id"]).to_pylist():
+        assert (row["sample_energy"] is not None) == (row["step"] == 20)
+        assert row["sampled"].startswith("last: 16 points by exponential in 4 steps")
+    other = StudySpec.from_text(SAMPLED.replace("grid_steps: 4", "grid_steps: 8")).kept()
+    assert done(store.ledger(), other) == [False] * 4
+    one = StudySpec.from_text(SAMPLED.replace("last, points", "last, seeds: 1, points")).kept()
+    assert one.sampling.seeds == frozenset([0])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("quality: {points: 32}", "quality.steps"),
+        ("quality: {steps: best, sampler: euler}", "quality.sampler"),
+        ("quality: {steps: best, grid_steps: 0}", "quality.grid_steps"),
+        ("quality: {steps: best, points: 4}", "quality.points"),
+    ],
+)
+def test_how_it_cannot_be_sampled_is_told(text: str, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        StudySpec.from_text(SPEC + text)

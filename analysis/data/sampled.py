@@ -1,0 +1,121 @@
+"""How good samples are (docs/theory.md, section 14.3): one row a trial and step that was sampled,
+and curves of them at the best step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from analysis.data.quantities import CONFIGURATION, MINIMUM_VALUES, Curve
+from analysis.data.quantity import SAMPLED, Quantity
+from analysis.data.table import Table
+from analysis.data.trajectories import numbers
+from trainers.trial import TrialStatus
+
+AXES = ("samples", "width")
+"""Axes along which curves are looked for. Along eta tau the rows themselves are one."""
+
+BOUND = "girsanov"
+"""The column that `sampled_rows` adds: girsanov_start + girsanov_score."""
+
+_STEPS = (
+    "step",
+    "effective_time",
+    "score_error",
+    "score_error_unweighted",
+    "sample_energy",
+    "sample_wasserstein",
+    "sample_nll",
+    "sample_divergence",
+    "sample_modes",
+    "share_memorized",
+    "girsanov_score",
+)
+_LEVELS = (
+    "sample_energy_exact",
+    "sample_wasserstein_exact",
+    "sample_divergence_exact",
+    "sample_nll_exact",
+    "sample_energy_true",
+    "girsanov_start",
+)
+
+
+def sampled_rows(frame: pd.DataFrame | Table) -> pd.DataFrame:
+    """A row for each step of a completed trial that was sampled: `trial`, its number among the
+    completed ones, the columns of samples, what exact draws reach, BOUND, and `best`, whether the
+    score error is the trial's least of those rows. Empty where nothing was sampled."""
+    table = Table.of(frame)
+    table = table.only(table.trials["status"] == str(TrialStatus.COMPLETED))
+    rows = table.trials
+    names = [name for name in _STEPS if name in table]
+    if not len(rows) or "sampled" not in rows or "sample_energy" not in names:
+        return pd.DataFrame()
+    if not rows["sampled"].notna().any():
+        return pd.DataFrame()
+    read = table[names]
+    steps = pd.DataFrame({name: numbers(read, name) for name in names})
+    steps["trial"] = np.repeat(np.arange(len(rows)), table.counts)
+    steps = steps[steps["girsanov_score"].notna()]
+    if steps.empty:
+        return pd.DataFrame()
+    held = [name for name in (*CONFIGURATION, "seed", "law_label", "sampled") if name in rows]
+    first = rows.iloc[steps["trial"]].reset_index(drop=True)
+    levels = {name: numbers(first, name) for name in _LEVELS}
+    own = [name for name in held if name not in steps]
+    whole = pd.concat([steps.reset_index(drop=True), first[own]], axis=1).assign(**levels)
+    whole[BOUND] = whole["girsanov_start"] + whole["girsanov_score"]
+    least = whole.groupby("trial")["score_error"].transform("min")
+    return whole.assign(best=whole["score_error"] == least)
+
+
+def sampled_curves(frame: pd.DataFrame | Table) -> list[Curve]:
+    """SAMPLED at the best step against N and against m: a curve for every group of trials that
+    agree in all but the axis and the seed, were sampled alike, and have MINIMUM_VALUES values of
+    the axis or more. Values that are not positive, as an unbiased distance may be, are left out and
+    counted as missing."""
+    rows = sampled_rows(frame)
+    if rows.empty:
+        return []
+    best = rows[rows["best"]].drop_duplicates("trial")
+    return [
+        curve
+        for axis in AXES
+        for group in _groups(best, axis)
+        for quantity in SAMPLED
+        if (curve := _curve(group, axis, quantity)) is not None
+    ]
+
+
+def _groups(rows: pd.DataFrame, axis: str) -> Iterator[pd.DataFrame]:
+    held = [name for name in (*CONFIGURATION, "sampled") if name != axis and name in rows]
+    for _, own in rows.groupby(held, dropna=False, sort=True):
+        if own[axis].nunique() >= MINIMUM_VALUES:
+            yield own.sort_values([axis, "seed"])
+
+
+def _curve(rows: pd.DataFrame, axis: str, quantity: Quantity) -> Curve | None:
+    column = BOUND if quantity == Quantity.GIRSANOV else str(quantity)
+    y, x = numbers(rows, column), rows[axis].to_numpy(dtype=float)
+    keep = y > 0
+    if not keep.any():
+        return None
+    first = rows.iloc[0]
+    held = [n for n in CONFIGURATION if n in rows and n not in (axis, "law_id", "dimension")]
+    return Curve(
+        quantity=quantity,
+        axis=axis,
+        law=str(first["law_label"]),
+        law_id=str(first["law_id"]),
+        dimension=int(first["dimension"]),
+        fixed={n: None if pd.isna(first[n]) else rows[n].to_list()[0] for n in held},
+        x=x[keep],
+        y=y[keep],
+        seed=rows["seed"].to_numpy(dtype=np.int64)[keep],
+        censored=np.zeros(int(keep.sum()), dtype=bool),
+        linked=axis == "width",
+        missing=tuple(x[~keep].tolist()),
+    )

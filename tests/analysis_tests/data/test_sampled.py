@@ -1,0 +1,120 @@
+"""Samples' columns: read where they are, planted rates recovered, and the figures of them."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pytest
+
+from analysis.data.quantity import Quantity
+from analysis.data.sampled import BOUND, sampled_curves, sampled_rows
+from analysis.data.schema import table_from
+from analysis.data.sweeps import settings
+from analysis.data.table import Table
+from analysis.figures.samples import samples
+from analysis.fits.power_law import fit_power_law
+from trainers.trial import Trajectory, TrialConfig
+
+LAW = {"kind": "cube", "dimension": 2}
+STEPS = [0, 4, 9, 20]
+LEVELS = {
+    "sample_energy_exact": 1e-4,
+    "sample_wasserstein_exact": 1e-3,
+    "sample_divergence_exact": 1e-3,
+    "sample_nll_exact": 1.0,
+    "sample_energy_true": 1e-5,
+    "girsanov_start": 0.01,
+}
+
+
+def trajectory(n: int, seed: int, sampled: bool = True, loose: float = 3.0) -> Trajectory:
+    """Best at step 9. The divergence there is 1/N, Girsanov's bound `loose` times as large and
+    0.01, the energy distance N^-0.8, all with a little noise."""
+    config = TrialConfig.model_validate(
+        {"law": LAW, "samples": n, "width": 8, "step_size": 1.0, "steps": 20, "seed": seed}
+    )
+    noise = np.random.default_rng((n, seed)).normal(1, 0.02)
+    series = {"score_error": [1.0, 0.5, 0.1 * noise, 0.2]}
+    if not sampled:
+        return Trajectory(config, STEPS, values={}, series=series)
+    planted = {
+        "sample_energy": n**-0.8 * noise,
+        "sample_wasserstein": n**-0.5 * noise,
+        "sample_divergence": noise / n,
+        "girsanov_score": loose * noise / n,
+        "sample_nll": 1.0,
+    }
+    for name, value in planted.items():
+        series[name] = [math.nan, math.nan, value, 3 * value]
+    return Trajectory(config, STEPS, values={"sampled": "so", **LEVELS}, series=series)
+
+
+def table(loose: float = 3.0) -> Table:
+    made = [trajectory(n, seed, True, loose) for n in (16, 32, 64, 128) for seed in range(4)]
+    made += [trajectory(n, seed, False) for n in (16, 32, 64) for seed in (4, 5)]
+    return Table.of(table_from(made, "s").to_pandas())
+
+
+def test_rows_are_those_that_were_sampled() -> None:
+    rows = sampled_rows(table())
+    assert len(rows) == 2 * 16
+    assert set(rows["step"]) == {9.0, 20.0}
+    assert set(rows[rows["best"]]["step"]) == {9.0}
+    assert rows[BOUND].to_numpy() == pytest.approx(0.01 + rows["girsanov_score"])
+    assert sampled_rows(Table.of(table_from([trajectory(16, 0, False)], "s").to_pandas())).empty
+
+
+@pytest.mark.parametrize(
+    ("quantity", "exponent"),
+    [
+        (Quantity.SAMPLE_ENERGY, 0.8),
+        (Quantity.SAMPLE_WASSERSTEIN, 0.5),
+        (Quantity.SAMPLE_DIVERGENCE, 1.0),
+    ],
+)
+def test_planted_rates_are_recovered(quantity: Quantity, exponent: float) -> None:
+    (curve,) = (c for c in sampled_curves(table()) if c.quantity == quantity)
+    assert (curve.axis, curve.levels, len(curve.x)) == ("samples", 4, 16)
+    fit = fit_power_law(curve.x, curve.y)
+    assert fit.exponent == pytest.approx(exponent, abs=0.03)
+
+
+def test_a_distance_that_is_not_positive_is_missing() -> None:
+    frame = table_from([trajectory(n, s) for n in (16, 32, 64) for s in (0, 1)], "s").to_pandas()
+    first = (frame["samples"] == 16) & (frame["seed"] == 0) & (frame["step"] == 9)
+    frame.loc[first, "sample_energy"] = -1e-5
+    (curve,) = (c for c in sampled_curves(frame) if c.quantity == Quantity.SAMPLE_ENERGY)
+    assert len(curve.x) == 5
+    assert curve.missing == (16.0,)
+
+
+@pytest.mark.parametrize(("loose", "said"), [(3.0, "holds for 100 %"), (0.1, "holds for 0 %")])
+def test_figures_say_whether_the_bound_holds(loose: float, said: str) -> None:
+    frame = table(loose)
+    if loose < 1:
+        whole = table_from([trajectory(n, 0, True, loose) for n in (16, 32, 64)], "s").to_pandas()
+        whole[["girsanov_start", "sample_divergence_exact"]] = 0.0
+        frame = Table.of(whole)
+    (setting,) = settings(frame)
+    plots = {plot.title: plot for plot in samples(setting)}
+    bound = plots["Does Girsanov's bound hold"]
+    assert said in bound.caption.replace("\u00a0", " ").replace("\u202f", " ")
+    labels = [series.label for series in bound.panels[0].series]
+    assert ("holds" in labels) == (loose > 1)
+    assert ("does not hold" in labels) == (loose < 1)
+    error = plots["Sample error against score error"]
+    shown = sum(len(s.x) for s in error.panels[0].series if s.role == "trials")
+    assert shown == (32 if loose > 1 else 6)
+    if loose > 1:
+        caption = plots["Quality of samples against N"].caption
+        (told,) = re.findall(r"energy distance as N\S+ with b = (0\.\d+)", caption)
+        assert float(told) == pytest.approx(0.8, abs=0.03)
+    assert not list(samples_of_nothing())
+
+
+def samples_of_nothing() -> list[object]:
+    plain = table_from([trajectory(n, 0, False) for n in (16, 32, 64)], "s").to_pandas()
+    (setting,) = settings(Table.of(plain))
+    return list(samples(setting))
