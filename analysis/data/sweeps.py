@@ -16,6 +16,7 @@ import pandas as pd
 
 from analysis.data.table import Table
 from analysis.levels.intervals import Array, student, summarise
+from trainers.registry import DESCENT, TRAINERS
 from trainers.trial import UNSAID
 
 SYMBOLS = {"samples": "N", "width": "m", "step_size": "η"}
@@ -58,6 +59,16 @@ class Setting:
     dimension: int
     frame: Table
     audited_in: str = ""
+
+    @property
+    def infinite(self) -> bool:
+        """Whether its trials are of the kernel limit."""
+        return bool(np.isinf(self.frame.trials["width"].iloc[0]))
+
+    @property
+    def follows_kernel(self) -> bool:
+        """Whether kernel descent is the limit of what its trials are trained by."""
+        return bool(follows_kernel(self.frame.trials).any())
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,17 +115,38 @@ def noise_label(fixed: Mapping[str, Any]) -> str:
 
 def held(fixed: dict[str, float]) -> str:
     """Fixed axes in words: `m = 4096, η = 1`."""
-    return ", ".join(f"{SYMBOLS.get(k, k)} = {v:g}" for k, v in fixed.items())
+    return ", ".join(
+        f"{SYMBOLS.get(k, k)} = {'∞' if v == np.inf else f'{v:g}'}" for k, v in fixed.items()
+    )
 
 
 def law_names(frame: pd.DataFrame | Table) -> dict[str, str]:
-    """law_id -> the law's kind, with its parameters where the table holds several of that kind and
-    dimension."""
+    """law_id -> the law's kind, or its data file, with its parameters where the table holds several
+    of that kind and dimension. Of the draws of a law, the one that stands for all is named as the
+    law is, without a seed."""
     rows = frame.trials if isinstance(frame, Table) else frame
     laws = rows.drop_duplicates("law_id")
-    shared = laws.duplicated(["law", "dimension"], keep=False)
-    names = laws["law_label"].where(shared, laws["law"])
-    return dict(zip(laws["law_id"].astype(str), names.astype(str), strict=True))
+    labels = laws["law_label"].astype(str)
+    alone = labels.map(data_file)
+    alone = alone.where(alone != "", laws["law"].astype(str))
+    names = labels.where(laws.duplicated(["law", "dimension"], keep=False), alone)
+    named = dict(zip(laws["law_id"].astype(str), names, strict=True))
+    draws = _families(rows)
+    for _, own in laws.groupby(["law", "dimension"]):
+        kinds = {draws[law][0] if law in draws else law for law in own["law_id"].astype(str)}
+        for law_id, label, kind in zip(
+            own["law_id"].astype(str), own["law_label"], own["law"], strict=True
+        ):
+            if law_id in draws and draws[law_id][0] == law_id:
+                named[law_id] = str(kind) if len(kinds) == 1 else str(family(str(label)))
+    return named
+
+
+def data_file(label: str) -> str:
+    """The name of the data file that a law's rows come from, by its label; empty where they come
+    from none, or the label does not say."""
+    found = re.match(r"atoms\[file=(.*),data=[0-9a-f]{8},count=\d+\]$", label)
+    return found[1] if found else ""
 
 
 def family(label: str) -> str | None:
@@ -122,6 +154,14 @@ def family(label: str) -> str | None:
     None where it was not drawn."""
     bare, drawn = re.subn(r"(?<=[\[,])seed=\d+(,|(?=\]))", "", label)
     return bare.replace(",]", "]").replace("[]", "") if drawn else None
+
+
+def follows_kernel(trials: pd.DataFrame) -> pd.Series[bool]:
+    """Of each trial, whether kernel descent is what its trainer comes to at large width: what an
+    audit of the kernel says something of. Of a trainer of the user's own, where it was measured."""
+    trainer = trials["trainer"].astype("string").fillna(DESCENT)
+    known = trainer.map(lambda name: name in TRAINERS and TRAINERS[name].kernel_limit).astype(bool)
+    return known | np.isinf(trials["width"].astype(float)) | trials["largest_step_size"].notna()
 
 
 def _families(rows: pd.DataFrame) -> dict[str, list[str]]:
@@ -168,7 +208,7 @@ def settings(frame: pd.DataFrame | Table) -> list[Setting]:
         numbered = bool(varying) or names[law_id] != law or safe != law
         stem = f"{safe}_d{d}_{place}" if numbered else f"{safe}_d{d}"
         stem += "_infinite_width" if limit else ""
-        one_of = f" (one of {len(draws[law_id])} draws)" if law_id in draws else ""
+        one_of = f", one of {len(draws[law_id])} draws" if law_id in draws else ""
         label = f"{names[law_id]}, d = {d}{extra}{one_of}"
         found.append(Setting(label, stem, law, law_id, d, table.take(rows.index.to_numpy())))
     found.sort(key=lambda s: (s.law, s.dimension, s.stem))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,8 @@ from analysis.data.audit import (
     values_of,
 )
 from analysis.data.sweeps import Setting, at_end, has, level_means, sweep
-from analysis.figures.plot import Panel, Plot, Series, positive
+from analysis.figures.plot import Panel, Plot, Series, Topic, positive
 from analysis.fits.power_law import fit_power_law
-from trainers.audit.columns import APPROXIMATION_SAMPLES
 
 TIME = "diffusion time $t$"
 MODES = "mode_learning_time"
@@ -46,14 +46,13 @@ def audit_plots(setting: Setting, audit: pd.DataFrame | None) -> Iterator[Plot |
     elif own is None:
         yield from ((title, NOT_AUDITED) for title in _TITLES)
     else:
-        yield lipschitz(setting, own)
-        yield noise(setting, own)
-        yield tail(setting, own)
-        yield kernel(setting, own)
-        yield approximation(setting, own)
-        if len(values_of(own, MODES)):
-            yield modes(setting, own)
-    yield movement(setting)
+        makers = [lipschitz, noise, tail]
+        makers += [kernel, approximation] if setting.follows_kernel else []
+        makers += [modes] if len(values_of(own, MODES)) else []
+        for make in makers:
+            yield replace(make(setting, own), topic=Topic.ASSUMPTIONS)
+    moved = movement(setting)
+    yield replace(moved, topic=Topic.ASSUMPTIONS) if isinstance(moved, Plot) else moved
 
 
 def lipschitz(setting: Setting, own: pd.DataFrame) -> Plot:
@@ -62,7 +61,7 @@ def lipschitz(setting: Setting, own: pd.DataFrame) -> Plot:
     panels = []
     for axis, label, title in (
         ("x", r"$\|\partial f^*/\partial x\|$", "in x"),
-        ("t", r"$\|\partial f^*/\partial t\|$ ($x$/time)", "in t"),
+        ("t", r"$\|\partial f^*/\partial t\|$", "in t"),
     ):
         largest = values_of(own, f"lipschitz_{axis}").groupby("x")["value"].max()
         x = largest.index.to_numpy(dtype=float)
@@ -78,12 +77,8 @@ def lipschitz(setting: Setting, own: pd.DataFrame) -> Plot:
     return Plot(
         name=figure_name(setting, "lipschitz"),
         title=_TITLES[0],
-        caption=(
-            "The largest slope of f* that a search found at each t, in the ball that holds 99.9 % "
-            "of X_t: a lower estimate of the Lipschitz constant there; largest over replicates. "
-            "Below it the 99 % quantile over draws of X_t, mean over replicates with its 95 % "
-            "interval: what training meets. Dashed: T₀; to its left is what a smaller T₀ would add."
-        ),
+        caption="The largest slope of f* that a search found, a lower estimate of its Lipschitz "
+        "constant, and below it the 99 % quantile over X_t; dashed: T₀.",
         panels=tuple(panels),
         group=setting.label,
     )
@@ -96,15 +91,12 @@ def noise(setting: Setting, own: pd.DataFrame) -> Plot:
     return Plot(
         name=figure_name(setting, "noise"),
         title=_TITLES[1],
-        caption=(
-            "E‖X₀ − f*‖²/d, the variance of the labels' noise per coordinate, against t: mean over "
-            "replicates with its 95 % interval. Dashed: T₀. Theory asks for a bound, which the "
-            "right end gives."
-        ),
+        caption="E‖X₀ − f*‖²/d by diffusion time: theory asks for a bound, which the right end "
+        "gives; dashed: T₀.",
         panels=(
             Panel(
                 TIME,
-                r"noise variance ($x^2$)",
+                r"noise variance",
                 positive([line, *_mark_t_min(float(own["t_min"].iloc[0]), line.y)]),
             ),
         ),
@@ -118,10 +110,7 @@ def tail(setting: Setting, own: pd.DataFrame) -> Plot:
     return Plot(
         name=figure_name(setting, "tail"),
         title=_TITLES[2],
-        caption=(
-            "Probability that ‖X_t‖ exceeds R, for t ~ U[T₀, T]: mean over replicates with its "
-            "95 % interval. Radii that the draws of some replicate never exceeded are left out."
-        ),
+        caption="Probability that ‖X_t‖ exceeds R, for t ~ U[T₀, T].",
         panels=(Panel("radius $R$", "probability", positive([line]), x_log=False),),
         group=setting.label,
     )
@@ -144,14 +133,7 @@ def kernel(setting: Setting, own: pd.DataFrame) -> Plot:
     return Plot(
         name=figure_name(setting, "kernel"),
         title=_TITLES[3],
-        caption=(
-            f"Left: eigenvalues of K/N at N = {spectrum_samples(own)} against their index i, with "
-            f"the fit from i = {first} to {last} and theory's slope (its height is free). A "
-            "sample's eigenvalues are too large, by a share that grows as i/N, which flattens the "
-            "curve: by about a tenth at the last index fitted. Where the audit took it out, the "
-            "fit is to what is left. Right: the smallest eigenvalue of K/N against N, the first N "
-            "points of a sample. Means over replicates with 95 % intervals."
-        ),
+        caption="Eigenvalues of K/N with fit and theory's slope, and the smallest one against N.",
         panels=(
             Panel("index $i$", r"eigenvalue of $K/N$", positive(series), "spectrum"),
             Panel(
@@ -169,6 +151,7 @@ def kernel(setting: Setting, own: pd.DataFrame) -> Plot:
             ),
         ),
         group=setting.label,
+        note=f"N = {spectrum_samples(own)}, fitted from i = {first} to {last}",
     )
 
 
@@ -182,21 +165,17 @@ def approximation(setting: Setting, own: pd.DataFrame) -> Plot:
         _over_replicates(below, "fitted points", 1, "points"),
         *_fit_and_slope(trusted, bound, "bound $R_H^{-%.2f}$", "fit $R_H^{-%.2f}$"),
     ]
-    where = "The fit uses the norms at which the two agree within a quarter."
+    where = "fitted where the two agree within a quarter"
     if trusted.empty:
-        where = "The two agree nowhere: more points would be needed for a fit."
+        where = "the two agree nowhere: no fit"
     return Plot(
         name=figure_name(setting, "approximation"),
         title=_TITLES[4],
-        caption=(
-            "E‖f_H − f*‖² against the squared norm R_H of each output, with f_H fitted on "
-            f"M = {APPROXIMATION_SAMPLES} clean points. On fresh points it is an upper estimate of "
-            "the infimum over the ball, on the fitted points a lower one, in expectation. Means "
-            f"over replicates with 95 % intervals. {where} Dashed: the slope of the bound, whose "
-            "height is free."
-        ),
-        panels=(Panel("squared norm $R_H$", r"approximation ($x^2$)", positive(series)),),
+        caption="E‖f_H − f*‖² against the squared norm R_H: on fresh points an upper estimate of "
+        "the least over the ball, on the fitted ones a lower one.",
+        panels=(Panel("squared norm $R_H$", r"approximation", positive(series)),),
         group=setting.label,
+        note=where,
     )
 
 
@@ -209,21 +188,17 @@ def modes(setting: Setting, own: pd.DataFrame) -> Plot:
     return Plot(
         name=figure_name(setting, "modes"),
         title="When each mode is learned",
-        caption=(
-            "Effective time ητ at which kernel descent has learned half of f*'s part in each mode "
-            "of X₀, against the mode's variance v: means over replicates with 95 % intervals, at "
-            f"N = {spectrum_samples(own)}, label noise averaged. Dashed: the slope of 1/v of Wang "
-            "and Pehlevan (2025), whose height is free. It wants variances well above the noise's "
-            f"h/α²: here t ~ U[{t_min:g}, {t_max:g}], and modes below it are learned together."
-        ),
+        caption="Effective time at which kernel descent has learned half of f*'s part in a mode of "
+        "X₀; dashed: the slope of 1/v of Wang and Pehlevan (2025), for v well above h/α².",
         panels=(
             Panel(
-                "variance $v$ of the mode ($x^2$)",
+                "variance $v$ of the mode",
                 r"learning time $\eta\tau$",
                 positive([Series("measured", x, mean, low, high, role="points"), *fitted]),
             ),
         ),
         group=setting.label,
+        note=f"N = {spectrum_samples(own)}, t ~ U[{t_min:g}, {t_max:g}], label noise averaged",
     )
 
 
@@ -255,14 +230,11 @@ def movement(setting: Setting) -> Plot | tuple[str, str]:
     return Plot(
         name=figure_name(setting, "movement"),
         title=title,
-        caption=(
-            f"Displacement of the first layer and the share of activations 1[w·z > 0] that "
-            f"flipped, at the last step, against the width m, {along.held}. Means over seeds with "
-            "95 % intervals. The kernel picture wants the flipped share to vanish as m grows, and "
-            "the displacement to stay small against ‖W(0)‖_F, which grows as √m."
-        ),
+        caption="The kernel picture wants few activations 1[w·z > 0] to flip as m grows, and the "
+        "first layer to move little against ‖W(0)‖_F, which grows as √m.",
         panels=tuple(panels),
         group=setting.label,
+        note=along.held,
     )
 
 

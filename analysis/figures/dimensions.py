@@ -10,16 +10,13 @@ import numpy as np
 
 from analysis.data.quantity import Quantity
 from analysis.data.sweeps import law_names
-from analysis.figures.plot import Panel, Plot, Series
+from analysis.figures.plot import Panel, Plot, Series, Topic
 from analysis.text import percent
 from analysis.theory import minimax_exponent
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import Verdict
 
-ACROSS = "Across dimensions"
-"""The heading that these figures stand under."""
-
-MINIMUM_DIMENSIONS = 3
+MINIMUM_DIMENSIONS = 2
 
 POSSIBLE = 1.0
 """Exponent in N, at fixed T_0 and up to logarithms, of a formula without training: docs/theory.md,
@@ -27,7 +24,7 @@ section 7.7 (Zhang, Yin, Liang and Liu 2024)."""
 
 
 def across_dimensions(evaluation: Evaluation) -> Iterator[Plot]:
-    """For each law with a rate of the best error in N at three dimensions or more."""
+    """For each law with a rate of the best error in N at several dimensions."""
     names = law_names(evaluation.table)
     by_law: dict[str, list[Verdict]] = {}
     for verdict in evaluation:
@@ -63,14 +60,11 @@ def _rates(law: str, verdicts: list[Verdict], number: int) -> Plot:
     return Plot(
         name=f"rates_against_dimension{'' if number == 0 else f'_{number + 1}'}",
         title=f"How fast the error falls with N, by dimension: {law}",
-        caption=(
-            "Exponent b of the best-stopped score error in N, error ~ N^-b, against the dimension "
-            f"d, over N = {spans}, with {level} intervals. Dashed: the bound 2/(d + 3) of theory, "
-            "which b should not fall below. Line at 1: what the empirical Bayes estimator, a "
-            "formula without training, attains from the same points, up to logarithms."
-        ),
+        caption="Exponent b of the best-stopped score error in N by dimension d, with theory's "
+        "bound 2/(d + 3), and 1, what the empirical Bayes formula attains, up to logarithms.",
         panels=(
             Panel("dimension $d$", "exponent $b$", tuple(series), y_log=False, ticks=tuple(d)),
         ),
-        group=ACROSS,
+        note=f"N = {spans}, {level} intervals",
+        topic=Topic.ANSWER,
     )

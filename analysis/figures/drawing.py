@@ -16,11 +16,12 @@ import html
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+from zlib import crc32
 
 import matplotlib as mpl
 import numpy as np
@@ -41,6 +42,8 @@ from analysis.figures.plot import Panel, Plot, Series, plain
 
 SINGLE, DOUBLE = 3.4, 7.0
 """Widths of a column and of a page, inches."""
+ROWS = 5.2
+"""Width of a panel of rows, which have names at their left."""
 
 INK = "#1a1a1a"
 _GROUND = "#ffffff"
@@ -77,11 +80,14 @@ _STYLE: dict[Any, Any] = {
 }
 
 _FURTHEST = 3  # of a band from the values that it belongs to
+_DOT = 3.6  # size of a faint dot, twice its diameter
+_LINE_OF_DOTS = 20
 _MARKS = 2000  # of a cloud: more are drawn as one image, which a page can hold
 
 # Margins in inches: fixed, so that the axes of two figures line up in a paper.
 _LEFT, _RIGHT, _BOTTOM, _TOP, _GAP, _ROW = 0.66, 0.12, 0.42, 0.08, 0.76, 0.16
 _HEIGHT, _BELOW = 1.85, 0.75
+_POINT, _LETTER = 0.058, 0.057  # of a panel of rows: height of a point, width of a letter
 
 
 def palette_css() -> str:
@@ -109,32 +115,45 @@ def draw(plot: Plot, width: float | None = None) -> Figure:
     """`plot` on a new matplotlib figure, panels side by side, `width` inches wide (default: a
     column for one panel, a page for more). Change what you like, then `savefig`."""
     with _styled():
-        return _draw(plot.panels, width or (SINGLE if len(plot.panels) == 1 else DOUBLE))
+        return _draw(plot.panels, width or _width(plot.panels))
+
+
+def _width(panels: Sequence[Panel]) -> float:
+    if len(panels) > 1:
+        return DOUBLE
+    return ROWS if panels[0].rows else SINGLE
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A plot as file contents, and as one inline SVG element a panel."""
+    """A plot as file contents, and as one inline SVG element a panel, without what stands below it
+    in print. glyphs: what these draw letters with, by id, which a page holds once."""
 
     svg: str
     pdf: bytes
     inline: tuple[str, ...]
+    glyphs: Mapping[str, str] = field(default_factory=dict)
 
 
-def render(plot: Plot) -> Drawn:
-    """`plot` as SVG and PDF, the same bytes for the same numbers, and its panels for a page."""
+def render(plot: Plot, key: str = "f") -> Drawn:
+    """`plot` as SVG and PDF, the same bytes for the same numbers, and its panels for a page, on
+    which `key` tells it from others."""
     with _styled():
         figure = draw(plot)
         svg = _svg(figure)
         pdf = _pdf(figure)
-        alone = [svg]
-        if len(plot.panels) > 1:
-            alone = [_svg(_draw((panel,), SINGLE)) for panel in plot.panels]
+        alone = [_svg(_draw((replace(p, below=None),), _width((p,)))) for p in plot.panels]
+    glyphs: dict[str, str] = {}
     texts = tuple(
-        _inline(text, f"{plot.name}-{i}", plot.alt if i == 0 else f"{plot.title}, part {i + 1}")
+        _inline(
+            text,
+            f"{key}-{i}",
+            plot.alt if i == 0 else f"{plot.title}, part {i + 1}",
+            glyphs,
+        )
         for i, text in enumerate(alone)
     )
-    return Drawn(svg, pdf, texts)
+    return Drawn(svg, pdf, texts, glyphs)
 
 
 def save(figure: Figure, stem: Path) -> None:
@@ -162,26 +181,79 @@ def _svg(figure: Figure) -> str:
     )
 
 
-def _inline(svg: str, prefix: str, title: str) -> str:
-    """The `<svg>` element of a file for use within a page: no ground, colours as CSS variables,
-    ids kept apart from those of other figures by `prefix`; `title` is plain text, escaped here."""
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+_GLYPH = re.compile(r'<path id="(STIX[^"]*|DejaVu[^"]*)"(?: d="([^"]*)")?([^>]*)/>')
+_WORD = re.compile(r'<g( style="[^"]*" transform="[^"]*")>((?:<use href="#[A-Z]\w*"[^>]*/>)+)</g>')
+_RUN = re.compile(r'(?:<use href="#[^"]*" x="[^"]*" y="[^"]*" style="[^"]*"/>\s*){2,}')
+
+
+def _inline(svg: str, prefix: str, title: str, glyphs: dict[str, str]) -> str:
+    """The `<svg>` element of a file for use within a page: no ground, colours as CSS variables, ids
+    short and kept apart from those of other figures by `prefix`, glyphs and words of them taken out
+    into `glyphs`; `title` is plain text, escaped here. A fifth of the bytes of the file."""
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "",
+                 svg[svg.index("<svg") :], flags=re.DOTALL)  # fmt: skip
     # The ground is the first white patch; later ones are edges of markers, and take the page's.
     svg = svg.replace(f"fill: {_GROUND}", "fill: none", 1)
-    svg = svg.replace(_GROUND, "var(--ground, #ffffff)").replace(INK, "currentColor")
+    svg = svg.replace(_GROUND, "var(--ground)").replace(INK, "currentColor")
+    svg = svg.replace("xlink:href", "href")
     ours = {*_HUES, *_SHADES}
     svg = re.sub(
         r"#[0-9a-f]{6}\b(?!\))",
-        lambda m: f"var(--c-{m.group()[1:]}, {m.group()})" if m.group() in ours else m.group(),
+        lambda m: f"var(--c-{m.group()[1:]})" if m.group() in ours else m.group(),
         svg,
     )
-    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
-    svg = re.sub(r'href="#', f'href="#{prefix}-', svg)
-    svg = svg.replace("url(#", f"url(#{prefix}-")
+    # A figure names what it refers to, and nothing else; letters are named alike in all.
+    own = {}
+    for name, path, more in _GLYPH.findall(svg):
+        own[name] = re.sub(r"^STIXGeneral|^DejaVu|-", "", name)
+        glyphs[own[name]] = f'<path id="{own[name]}" d="{_short(path)}"{more}/>'
+    svg = _GLYPH.sub("", svg)
+    for name in re.findall(r"(?:href=\"|url\()#([^\")]+)", svg):
+        own.setdefault(name, f"{prefix}-{len(own)}")
+    svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{own[m[1]]}"' if m[1] in own else "", svg)
+    svg = re.sub(r"(href=\"|url\()#([^\")]+)", lambda m: f"{m[1]}#{own[m[2]]}", svg)
+    svg = re.sub(r'\bd="([^"]*)"', lambda m: f'd="{_short(m[1])}"', svg)
+    svg = re.sub(r'(?<= [xy])="(-?\d+\.\d)\d+"', r'="\1"', svg)
+    svg = re.sub(
+        r'(<use href="[^"]*") transform="translate\((-?[\d.]+) (-?[\d.]+)\)"',
+        lambda m: f'{m[1]} x="{float(m[2]):.4g}"' + f' y="{float(m[3]):.3g}"' * (float(m[3]) != 0),
+        svg,
+    )
+    svg = re.sub(r"\s*\n\s*|<defs>\s*</defs>", "", svg)
+    svg = _RUN.sub(_together, svg)
+
+    def word(found: re.Match[str]) -> str:
+        name = f"t{crc32(found[2].encode()):x}"
+        glyphs[name] = f'<g id="{name}">{found[2]}</g>'
+        return f'<use href="#{name}"{found[1]}/>'
+
+    svg = _WORD.sub(word, svg)
+    svg = re.sub(r"<g></g>|<g/>", "", svg)
     head, body = svg.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)
     label = html.escape(title, quote=True)
     return f'<svg role="img" aria-label="{label}" {box.group() if box else ""}>{body.strip()}'
+
+
+def _short(path: str) -> str:
+    """A path to a hundredth of a point, without the spaces that nobody reads."""
+    path = re.sub(r"(\.\d\d)\d+", r"\1", path)
+    return re.sub(r"\s*([MLQCZz])\s*", r"\1", path).strip()
+
+
+def _together(run: re.Match[str]) -> str:
+    """A run of markers with their style said once; many faint dots as one line of points."""
+    styles = set(re.findall(r' style="[^"]*"', run[0]))
+    if len(styles) > 1:
+        return run[0]
+    style = styles.pop()
+    places = re.findall(r' x="([^"]*)" y="([^"]*)"', run[0])
+    faint = re.search(r"fill: ([^;]*); fill-opacity: ([^;\"]*)", style)
+    if faint is None or len(places) < _LINE_OF_DOTS:
+        return f"<g{style}>{run[0].replace(style, '')}</g>"
+    line = "".join(f"M{x} {y}h0" for x, y in places)
+    drawn = f"stroke: {faint[1]}; stroke-opacity: {faint[2]}; stroke-width: {_DOT / 2}"
+    return f'<path d="{line}" style="{drawn}; stroke-linecap: round"/>'
 
 
 # --- the drawing itself -------------------------------------------------------------------------
@@ -189,18 +261,21 @@ def _inline(svg: str, prefix: str, title: str) -> str:
 
 def _draw(panels: Sequence[Panel], width: float) -> Figure:
     count = len(panels)
-    inner = (width - _LEFT - _RIGHT - (count - 1) * _GAP) / count
+    names = [name for panel in panels for name in panel.rows]
+    margin = max([_LEFT, *(0.12 + _LETTER * len(plain(name)) for name in names)])
+    inner = (width - margin - _RIGHT - (count - 1) * _GAP) / count
+    tall = max([_HEIGHT, *(_POINT * _points_high(panel) for panel in panels)])
     rows = [_legend_rows(panel, inner) for panel in panels]
     titled = max(rows)
     top = _TOP + _ROW * max(r + bool(p.title) for r, p in zip(rows, panels, strict=True))
     below = _BELOW + 0.1 if any(p.below for p in panels) else 0.0
-    height = _BOTTOM + below + _HEIGHT + top
+    height = _BOTTOM + below + tall + top
     figure = Figure(figsize=(width, height), facecolor=_GROUND)
     FigureCanvasAgg(figure)
     for index, panel in enumerate(panels):
-        left = (_LEFT + index * (inner + _GAP)) / width
+        left = (margin + index * (inner + _GAP)) / width
         space = below if panel.below else 0.0
-        box = (left, (_BOTTOM + space) / height, inner / width, (_HEIGHT + below - space) / height)
+        box = (left, (_BOTTOM + space) / height, inner / width, (tall + below - space) / height)
         axes = figure.add_axes(box, facecolor="none")
         _fill(axes, panel)
         _legend(axes, panel, _legend_columns(panel, inner), titled)
@@ -214,6 +289,13 @@ def _draw(panels: Sequence[Panel], width: float) -> Figure:
         _fill(under, panel.below)
         under.set_xlabel(panel.x_label)
     return figure
+
+
+def _points_high(panel: Panel) -> int:
+    """The height of a panel of rows: each has room for as many points as the fullest, and two."""
+    points = [s.y.round() for s in panel.series if s.role in ("interval", "hollow_interval")]
+    counts = np.unique(np.concatenate([*points, np.zeros(0)]), return_counts=True)[1]
+    return len(panel.rows) * (2 + int(counts.max(initial=0)))
 
 
 def _legend_columns(panel: Panel, inner: float) -> int:
@@ -263,6 +345,9 @@ def _fill(axes: Axes, panel: Panel) -> None:
         else:
             _SERIES[series.role](axes, series)
     axes.margins(x=0.04, y=0.06)
+    if panel.rows:
+        _name_rows(axes, panel)
+        return
     with warnings.catch_warnings():  # of values that are all alike: `_widen` makes room for them
         warnings.filterwarnings("ignore", "Attempting to set identical low and high")
         axes.get_ylim()
@@ -278,9 +363,30 @@ def _fill(axes: Axes, panel: Panel) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(_decimal))
 
 
+def _name_rows(axes: Axes, panel: Panel) -> None:
+    """Names at the left, and what theory allows tinted from end to end."""
+    low, high = axes.get_xlim()
+    for s in panel.series:
+        if s.role == "target" and s.low is not None and s.high is not None:
+            left, right = np.clip(s.low, low, high), np.clip(s.high, low, high)
+            axes.barh(s.y, right - left, 0.9, left, color="#808080", alpha=0.13, lw=0, zorder=0)
+    axes.set_xlim(low, high)
+    axes.set_ylim(0.5 - len(panel.rows), 0.5)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.yaxis.set_major_locator(FixedLocator([-float(i) for i in range(len(panel.rows))]))
+    axes.set_yticklabels(list(panel.rows))
+    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(_decimal))
+
+
 def _in_view(panel: Panel) -> Iterator[Series]:
     """The panel's series, their bands no further from its values than _FURTHEST times what those
     span, in decades on a logarithmic axis: intervals from two seeds may end where floats do."""
+    if panel.rows:
+        yield from panel.series
+        return
     known = [s.y[np.isfinite(s.y) & ((s.y > 0) | (not panel.y_log))] for s in panel.series]
     values = np.concatenate([*known, np.zeros(0)])
     if not len(values):
@@ -326,7 +432,7 @@ def _points(axes: Axes, series: Series) -> None:
 
 def _trials(axes: Axes, series: Series) -> None:
     axes.plot(
-        series.x, series.y, ".", color=colour(series), ms=3.6, mew=0, alpha=0.6, zorder=2,
+        series.x, series.y, ".", color=colour(series), ms=_DOT, mew=0, alpha=0.6, zorder=2,
         label=series.label or None, rasterized=len(series.x) > _MARKS,
     )  # fmt: skip
 
@@ -359,6 +465,35 @@ def _mark(axes: Axes, series: Series) -> None:
     )  # fmt: skip
 
 
+def _interval(axes: Axes, series: Series) -> None:
+    error = None
+    if series.low is not None and series.high is not None:
+        spans = (series.x - series.low, series.high - series.x)
+        error = np.nan_to_num(np.maximum(np.stack(spans), 0.0))
+    shade, hollow = colour(series), series.role == "hollow_interval"
+    axes.errorbar(
+        series.x, series.y, xerr=error, fmt="o", color=shade, ms=4.0, zorder=4,
+        mfc=_GROUND if hollow else shade, mec=shade, mew=0.8, elinewidth=1.4, capsize=0,
+        label=series.label or None,
+    )  # fmt: skip
+
+
+def _reach(axes: Axes, series: Series) -> None:
+    assert series.low is not None
+    assert series.high is not None
+    axes.hlines(
+        series.y, series.low, series.high, color=colour(series), lw=0.7, zorder=3,
+        label=series.label,
+    )  # fmt: skip
+
+
+def _target(axes: Axes, series: Series) -> None:
+    axes.vlines(
+        series.x, series.y - 0.45, series.y + 0.45, color=INK, lw=1.0, zorder=2,
+        label=series.label,
+    )  # fmt: skip
+
+
 def _area(axes: Axes, series: Series, base: np.ndarray | None) -> np.ndarray:
     floor = np.zeros_like(series.y) if base is None else base
     top = floor + series.y
@@ -377,6 +512,10 @@ _SERIES = {
     "line": _line,
     "theory": _theory,
     "mark": _mark,
+    "interval": _interval,
+    "hollow_interval": _interval,
+    "reach": _reach,
+    "target": _target,
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from analysis.data.sweeps import PLAIN, Setting
-from analysis.figures.plot import Panel, Plot, Series
+from analysis.figures.plot import Panel, Plot, Series, Topic
 from analysis.figures.rates import NAMES, rates_of
 from analysis.text import percent
 from analysis.verdicts.evaluation import Evaluation
@@ -27,7 +27,9 @@ def over_draws(evaluation: Evaluation) -> Iterator[Plot]:
             by_law.setdefault((verdict.law, verdict.dimension), []).append(verdict)
     for number, ((law, d), verdicts) in enumerate(by_law.items(), 1):
         # These trials have no setting of their own: their draws do.
-        setting = Setting(f"{law}, d = {d}", f"draws_{number}_d{d}", law, law, d, evaluation.table)
+        name, _, count = law.rpartition(", ")
+        label = f"{name.partition('[')[0]}, d = {d}, {count}"
+        setting = Setting(label, f"draws_{number}_d{d}", law, law, d, evaluation.table)
         yield from rates_of(setting, verdicts, evaluation.curves)
         yield from _by_draw(setting, [v for v in verdicts if v.axis == "samples"] or verdicts)
 
@@ -41,13 +43,13 @@ def _by_draw(setting: Setting, verdicts: Sequence[Verdict]) -> Iterator[Plot]:
         yield Plot(
             name=f"{setting.stem}_exponent_by_draw_{number}",
             title="The exponent, draw by draw",
-            caption=(
-                f"Exponent of each of {count} draws of the law, with {level} intervals over its "
-                "own seeds. Line and band: over draws, with its interval, which comes from how the "
-                "draws scatter. Dashed: the exponent that theory names."
-            ),
+            caption="Points: the exponent of each draw of the law, over its own seeds; line and "
+            "band: over draws, whose scatter makes the interval.",
             panels=tuple(_panel(v) for v in known[first : first + SIDE_BY_SIDE]),
             group=setting.label,
+            note=f"{count} draws, {level} intervals",
+            topic=Topic.SAMPLES,
+            aside=True,
         )
 
 

@@ -17,16 +17,13 @@ import pandas as pd
 from analysis.data.quantities import Curve
 from analysis.data.quantity import Quantity
 from analysis.data.sweeps import NOISE, law_names, level_means, noise_label, usual_noise
-from analysis.figures.plot import Panel, Plot, Series
-from analysis.figures.possible import POSSIBLE, possible
+from analysis.figures.plot import Panel, Plot, Series, Topic
+from analysis.figures.possible import possible
 from analysis.levels.intervals import student
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import fit_curve, usable
 from trainers.ranges import TimeLaw, Weight
 from trainers.trial import UNSAID
-
-GROUP = "Copies, times and weights"
-"""The heading that these figures stand under."""
 
 LEVEL = 0.95
 LINES = 6
@@ -36,8 +33,8 @@ MEASURES = {
     Quantity.BEST_ERROR_UNWEIGHTED: "unweighted",
 }
 _LABELS = {
-    Quantity.BEST_ERROR: r"best score error ($x^2$)",
-    Quantity.BEST_ERROR_UNWEIGHTED: r"unweighted error ($1/x^2$)",
+    Quantity.BEST_ERROR: r"best score error",
+    Quantity.BEST_ERROR_UNWEIGHTED: r"unweighted error",
 }
 _FREE = {*NOISE, "step_size", "steps", "precision"}
 
@@ -105,14 +102,11 @@ def noise_plots(evaluation: Evaluation) -> Iterator[Plot]:
         yield Plot(
             name=f"noise_{number}_d{first.dimension}",
             title=f"Error by the noise of training: {law}, d = {first.dimension}{times}",
-            caption=(
-                "Each training's error under t ~ U[T₀, T] at its own best step, that of the least "
-                "weighted error: weighted (left) and unweighted (right), against N, "
-                f"{_width(first)}: means over seeds with 95 % intervals. "
-                f"Line “{POSSIBLE}”: the empirical Bayes formula on the same clean points."
-            ),
+            caption="Each training's error under t ~ U[T₀, T] at its own best step, that of the "
+            "least weighted error: weighted and unweighted.",
             panels=tuple(panels),
-            group=GROUP,
+            note=_width(first),
+            topic=Topic.NOISE,
         )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 import numpy as np
@@ -18,7 +19,25 @@ import pandas as pd
 
 from analysis.levels.intervals import Array
 
-Role = Literal["points", "hollow", "trials", "left_out", "line", "theory", "mark", "area"]
+Role = Literal[
+    "points", "hollow", "trials", "left_out", "line", "theory", "mark", "area",
+    "interval", "hollow_interval", "reach", "target",
+]  # fmt: skip
+
+
+class Topic(StrEnum):
+    """The questions that figures answer, in the order of the page."""
+
+    ANSWER = "The answer"
+    NOISE = "Copies, times and weights"
+    TUNING = "Tuned against theory-guided"
+    SAMPLES = "How the error falls with samples"
+    STOPPING = "When to stop"
+    WIDTH = "What width changes"
+    STEP = "What the step size changes"
+    TERMS = "What the error is made of"
+    POSSIBLE = "What is possible without training"
+    ASSUMPTIONS = "Assumptions, as measured"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +47,13 @@ class Series:
     Attributes:
         label: Name in the legend; empty: drawn without an entry.
         x, y: [n]. For `area`, y is the layer's own thickness; layers are stacked in order.
-        low, high: [n], ends of the band or of the error bars, or None.
+        low, high: [n], ends of the band or of the error bars, or None; along x on a panel of rows.
         role: `points`: markers with error bars; `hollow`: the same, not filled. `trials`: small
             faint markers, one a trial. `left_out`: crosses, values that a fit does not use. `line`:
-            with its band. `theory`: a dashed line. `mark`: stars. `area`: a layer.
+            with its band. `theory`: a dashed line. `mark`: stars. `area`: a layer. On a panel of
+            rows, y being the row: `interval`, `hollow_interval`: markers with bars along x;
+            `reach`: thin bars alone; `target`: a stroke at x across the row, and a tint from low to
+            high, as far as the axis goes where these are infinite.
         hue: Place in the categorical palette.
         shade: Place on the ordered palette, 0 to 1; None: categorical.
     """
@@ -48,7 +70,8 @@ class Series:
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One pair of axes. `ticks`: positions on x that get a label; empty: chosen by the axis."""
+    """One pair of axes. `ticks`: positions on x that get a label; empty: chosen by the axis.
+    `rows`: names of y = 0, -1, -2, ..., top down, in place of numbers."""
 
     x_label: str
     y_label: str
@@ -57,24 +80,34 @@ class Panel:
     x_log: bool = True
     y_log: bool = True
     ticks: tuple[float, ...] = ()
+    rows: tuple[str, ...] = ()
     below: Panel | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Plot:
-    """One figure. `name`: its file name without suffix. `group`: the heading it stands under."""
+    """One figure.
+
+    name: its file name without suffix. caption: a sentence on what it shows, the same for every
+    law. group: the setting it is of, empty for one of the whole study. note: what holds for this
+    one alone: what is fixed, and the numbers of its fit. topic: the question that it helps to
+    answer. aside: it supports another figure, and the page folds it away.
+    """
 
     name: str
     title: str
     caption: str
     panels: tuple[Panel, ...]
     group: str = ""
+    note: str = ""
+    topic: Topic = Topic.SAMPLES
+    aside: bool = False
 
     @property
     def alt(self) -> str:
-        """Alternative text: what is plotted against what, and the caption's first sentence."""
+        """Alternative text: what is plotted against what, and the caption."""
         axes = "; ".join(f"{plain(p.y_label)} against {plain(p.x_label)}" for p in self.panels)
-        return f"{self.title}. Plotted: {axes}. {self.caption.split('. ')[0].rstrip('.')}."
+        return f"{self.title}. Plotted: {axes}. {self.caption}"
 
     @property
     def table(self) -> pd.DataFrame:

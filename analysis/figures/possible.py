@@ -18,13 +18,8 @@ from analysis.levels.intervals import Array, student
 from analysis.verdicts.judging import usable
 
 LEVEL = 0.95
-POSSIBLE = "possible without training"
+POSSIBLE = "without training"
 HUE = 3
-EXPLAINED = (
-    f"Line “{POSSIBLE}”: mean error of the empirical Bayes formula on the clean points of all data "
-    "sets of the law, with 95 % intervals."
-)
-
 _FLOOR = {
     Quantity.BEST_ERROR: Quantity.EMPIRICAL_BAYES,
     Quantity.BEST_ERROR_ASSESSED: Quantity.EMPIRICAL_BAYES,

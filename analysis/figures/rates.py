@@ -10,27 +10,27 @@ import pandas as pd
 
 from analysis.data.quantities import INVERSE_T_MIN, Curve
 from analysis.data.quantity import CLOCKS, OF_THE_KERNEL, UNTRAINED, Quantity
-from analysis.data.sweeps import MATH, PLAIN, SETTING, Setting, held, level_means
-from analysis.figures.plot import Panel, Plot, Series
-from analysis.figures.possible import EXPLAINED, estimates, possible
+from analysis.data.sweeps import MATH, PLAIN, SETTING, Setting, has, held, level_means
+from analysis.figures.plot import Panel, Plot, Series, Topic
+from analysis.figures.possible import estimates, possible
 from analysis.fits.power_law import PowerLawFit
 from analysis.levels.intervals import Array, student
-from analysis.text import fixed, minus, percent
+from analysis.text import fixed, minus
 from analysis.theory import Kind, predictions
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import Verdict, Word, usable
 
-ERROR = r"score error ($x^2$)"
+ERROR = r"score error"
 NAMES: dict[str, tuple[str, str, str]] = {
-    Quantity.BEST_ERROR: ("Best-stopped score error", r"best score error ($x^2$)", "error"),
+    Quantity.BEST_ERROR: ("Best-stopped score error", r"best score error", "error"),
     Quantity.BEST_ERROR_ASSESSED: (
         "Best-stopped score error, chosen and read on different halves of the test set",
-        r"assessed error ($x^2$)",
+        r"assessed error",
         "assessed",
     ),
     Quantity.BEST_ERROR_UNWEIGHTED: (
         "Unweighted score error at the best stopping time",
-        r"unweighted error ($1/x^2$)",
+        r"unweighted error",
         "unweighted",
     ),
     Quantity.BEST_TIME: (
@@ -38,21 +38,21 @@ NAMES: dict[str, tuple[str, str, str]] = {
         r"best effective time $\eta\tau$*",
         "best time",
     ),
-    Quantity.FINAL_ERROR: ("Score error at the last step", r"last error ($x^2$)", "last step"),
+    Quantity.FINAL_ERROR: ("Score error at the last step", r"last error", "last step"),
     Quantity.INTERPOLATION_ERROR: (
         "Score error of kernel descent that is never stopped",
-        r"never-stopped error ($x^2$)",
+        r"never-stopped error",
         "never stopped",
     ),
     Quantity.ERROR_AT_TIME: ("Score error at a fixed effective time", ERROR, "error"),
     Quantity.COUPLING_AT_TIME: (
         "Coupling (distance between network and kernel) at a fixed effective time",
-        r"coupling ($x^2$)",
+        r"coupling",
         "coupling",
     ),
     Quantity.KERNEL_BEST_ERROR: (
         "The kernel's best-stopped score error",
-        r"kernel's best error ($x^2$)",
+        r"kernel's best error",
         "kernel",
     ),
     Quantity.KERNEL_BEST_TIME: (
@@ -82,15 +82,15 @@ NAMES: dict[str, tuple[str, str, str]] = {
     ),
     Quantity.EMPIRICAL_BAYES_UNWEIGHTED: (
         "Unweighted error of empirical Bayes, without training,",
-        r"unweighted error ($1/x^2$)",
+        r"unweighted error",
         "empirical Bayes",
     ),
-    Quantity.APPROXIMATION: ("Approximation error", r"approximation ($x^2$)", "approximation"),
+    Quantity.APPROXIMATION: ("Approximation error", r"approximation", "approximation"),
     Quantity.NTK_EIGENVALUE: ("Kernel eigenvalues", r"eigenvalue / $N$", "eigenvalue"),
 }
 """Quantity: title, axis label, short name in a legend."""
 
-_AXES = {
+AXES = {
     "samples": "samples $N$",
     "width": "width $m$",
     "step_size": r"step size $\eta$",
@@ -98,8 +98,53 @@ _AXES = {
     "norm": "squared norm $R_H$",
     "index": "index $i$",
 }
-_VARIABLES = {**MATH, "inverse_t_min": "$(1/T_0)$", "norm": "$R_H$", "index": "$i$"}
+VARIABLES = {**MATH, "inverse_t_min": "$(1/T_0)$", "norm": "$R_H$", "index": "$i$"}
 GRID = 60
+
+SHOWN: dict[str, str] = {
+    Quantity.BEST_ERROR: "The least score error E‖f_W − f*‖² on each trajectory, where an oracle "
+    "would stop.",
+    Quantity.BEST_ERROR_UNWEIGHTED: "The error with the weight α²/h², by which small t counts "
+    "more, at the step of the least weighted one.",
+    Quantity.BEST_TIME: "The effective time ητ* at which the score error is least.",
+    Quantity.FINAL_ERROR: "The error at the last step beside the best-stopped one: what is not "
+    "stopped learns the noise.",
+    Quantity.INTERPOLATION_ERROR: "The error of kernel descent that is never stopped, beside the "
+    "best-stopped one.",
+    Quantity.ERROR_AT_TIME: "The error at one effective time, which theory says no step size "
+    "changes.",
+    Quantity.COUPLING_AT_TIME: "E‖f_W − f^K‖², how far the network is from its kernel at one "
+    "effective time.",
+    Quantity.KERNEL_BEST_ERROR: "The least error of kernel descent on the same data.",
+    Quantity.KERNEL_BEST_TIME: "The effective time at which kernel descent errs least.",
+    Quantity.GENERALIZATION_TIME: "The first effective time within 10 % of the least error.",
+    Quantity.MEMORIZATION_TIME: "The first effective time after it at which the error has doubled.",
+    Quantity.MEMORIZATION_RATIO: "How many times longer it takes to memorize than to generalize.",
+    Quantity.EMPIRICAL_BAYES: "A formula on the N clean points, whatever is trained on them; "
+    "hollow: never cut off (the memorizer), and cut off where it is best.",
+    Quantity.EMPIRICAL_BAYES_UNWEIGHTED: "The same formula's error with the weight α²/h², which a "
+    "smaller T₀ raises.",
+    Quantity.APPROXIMATION: "E‖f_H − f*‖² of elements of the kernel's space of squared norm R_H.",
+    Quantity.NTK_EIGENVALUE: "Eigenvalues of K/N by their index, where neither low degrees nor "
+    "sampling bend them.",
+}
+"""What the figure of a quantity shows, in a sentence."""
+
+_TOPICS = {
+    "width": Topic.WIDTH,
+    "step_size": Topic.STEP,
+    "norm": Topic.ASSUMPTIONS,
+    "index": Topic.ASSUMPTIONS,
+}
+_ASIDE = (
+    Quantity.BEST_ERROR_ASSESSED,
+    Quantity.BEST_ERROR_UNWEIGHTED,
+    Quantity.INTERPOLATION_ERROR,
+    Quantity.KERNEL_BEST_ERROR,
+    Quantity.KERNEL_BEST_TIME,
+    Quantity.ERROR_AT_TIME,
+    *CLOCKS,
+)
 
 
 def rates(
@@ -124,7 +169,7 @@ def rates(
             continue  # of trials with copies, or of many T_0, which few studies want
         title = NAMES[prediction.quantity][0]
         axis = PLAIN.get(prediction.axis, prediction.axis)
-        yield f"{title} against {axis}", _absent(prediction.quantity, prediction.axis)
+        yield f"{title} against {axis}", _absent(setting, prediction.quantity, prediction.axis)
     yield width(setting, mine)
 
 
@@ -142,14 +187,27 @@ def rates_of(
         yield plot
 
 
-def _absent(quantity: str, axis: str) -> str:
+def _absent(setting: Setting, quantity: str, axis: str) -> str:
     if quantity in UNTRAINED:
         return f"it needs at least 3 values of {PLAIN[axis]}, and trials of a version that has it"
-    if axis not in ("norm", "index"):
-        kernel = quantity in (*OF_THE_KERNEL, Quantity.COUPLING_AT_TIME)
-        what = "a value in its columns (ask for kernel: true) and " if kernel else ""
-        return f"it needs {what}at least 3 values of {PLAIN[axis]}, all else fixed"
-    return "it needs the audit of this setting"
+    if axis in ("norm", "index") and setting.follows_kernel:
+        return "it needs the audit of this setting"
+    of_kernel = axis in ("norm", "index") or quantity in (*OF_THE_KERNEL, Quantity.COUPLING_AT_TIME)
+    if of_kernel and (why := without_kernel(setting)):
+        return why
+    return f"it needs at least 3 values of {PLAIN[axis]}, all else fixed"
+
+
+def without_kernel(setting: Setting) -> str:
+    """Why the setting's trials have no kernel reference beside them; empty where they have one."""
+    if has(setting.frame, "kernel_score_error"):
+        return ""
+    first = setting.frame.trials.iloc[0]
+    if first["copies"] == 0:
+        return "noise drawn anew at every step has no kernel reference"
+    if setting.follows_kernel:
+        return "the study left the kernel reference out (kernel: false)"
+    return f"kernel descent is no limit of trainer {first['trainer']}"
 
 
 def owns(setting: Setting, curve: Curve) -> bool:
@@ -182,15 +240,14 @@ def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curv
     )
     fit = verdict.fitted
     kept, note = usable(curve)
-    axis = _AXES.get(curve.axis, curve.axis.replace("_", " "))
+    axis = AXES.get(curve.axis, curve.axis.replace("_", " "))
     main = [*data(curve, kept, short, fit), *fitted(kept, fit, curve.axis)]
-    theory = _theory(setting, verdict, kept, fit)
+    theory = theory_line(verdict, kept)
     if theory is not None:
         main.append(theory)
     if curve.quantity in (Quantity.FINAL_ERROR, Quantity.INTERPOLATION_ERROR):
         main = [*_stopped(curve, others), *main]
-    floor = possible(curve, others)
-    main += floor
+    main += possible(curve, others)
     if curve.quantity == Quantity.EMPIRICAL_BAYES:
         main = [*estimates(curve, others), *main]
     ticks = tuple(np.unique(curve.x).tolist())
@@ -198,10 +255,21 @@ def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curv
     return Plot(
         name=f"{setting.stem}_{curve.quantity}_against_{curve.axis}",
         title=f"{title} against {PLAIN.get(curve.axis, curve.axis)}",
-        caption=_caption(curve, verdict, fit, theory, note, bool(floor)),
+        caption=SHOWN.get(curve.quantity, verdict.statement),
         panels=(Panel(axis, y_label, tuple(main), ticks=ticks, below=below),),
         group=setting.label,
+        note=_note(verdict, fit, note),
+        topic=_topic(curve),
+        aside=curve.quantity in _ASIDE or not fit.ok,
     )
+
+
+def _topic(curve: Curve) -> Topic:
+    if curve.quantity in (*UNTRAINED, *CLOCKS):
+        return Topic.POSSIBLE
+    if curve.quantity in (Quantity.BEST_TIME, Quantity.KERNEL_BEST_TIME):
+        return Topic.STOPPING
+    return _TOPICS.get(curve.axis, Topic.SAMPLES)
 
 
 def data(curve: Curve, kept: Curve, short: str, fit: PowerLawFit) -> list[Series]:
@@ -214,7 +282,7 @@ def data(curve: Curve, kept: Curve, short: str, fit: PowerLawFit) -> list[Series
         if sharp is None:
             series.append(Series(f"{short}, mean", *own, role="points"))
         else:
-            series.append(Series("network's seeds alone", *own, role="hollow"))
+            series.append(Series("network alone", *own, role="hollow"))
             series.append(Series(f"{short}, with kernel", *sharp, role="points"))
     out = ~np.isin(curve.x, kept.x)
     if out.any():
@@ -251,27 +319,31 @@ def fitted(kept: Curve, fit: PowerLawFit, axis: str, hue: int = 0) -> list[Serie
 
 
 def _power(axis: str, b: float) -> str:
-    return f"{_VARIABLES.get(axis, 'x')}$^{{{fixed(-b)}}}$"
+    return f"{VARIABLES.get(axis, 'x')}$^{{{fixed(-b)}}}$"
 
 
-def _theory(setting: Setting, verdict: Verdict, kept: Curve, fit: PowerLawFit) -> Series | None:
-    """Theory's slope through the middle of the data: theory fixes the slope, not the height."""
+def theory_line(verdict: Verdict, kept: Curve) -> Series | None:
+    """Theory's slope. A bound lies where it must: through the first level's mean, so that a curve
+    below it falls faster. A sharp rate fixes the slope alone: through the middle of the data."""
     if not len(kept.x):
         return None
-    b, name = verdict.theory_exponent, "theory"
+    fit, b, name = verdict.fitted, verdict.theory_exponent, "theory"
     if verdict.kind == Kind.BOUND:
         name = "bound"
     elif verdict.kind == Kind.QUALITATIVE:
-        stopped = [p for p in predictions(setting.dimension) if p.quantity == Quantity.BEST_ERROR]
+        stopped = [p for p in predictions(verdict.dimension) if p.quantity == Quantity.BEST_ERROR]
         b, name = stopped[0].exponent, "bound if stopped"
     x, mean, *_ = level_means(kept.x, kept.y, geometric=kept.geometric)
-    centre = np.exp(np.log(x).mean())
+    sharp = _sharpened(fit)
+    if sharp is not None:
+        x, mean = sharp[:2]
+    at, height = float(x[0]), float(mean[0])
+    if verdict.kind == Kind.SHARP:
+        at, height = (float(np.exp(np.log(v).mean())) for v in (x, mean))
+        if fit.ok:
+            height = float(fit.predict(np.array([at]))[0][0])
     line = np.array([x[0], x[-1]]) if fit.growth.factor is None else np.geomspace(x[0], x[-1])
-    slope = fit.growth.of(line) * (line / centre) ** -b
-    height = float(np.exp(np.log(mean).mean()))
-    if fit.ok:
-        height = float(fit.predict(centre)[0][0])
-    height /= float(fit.growth.of(np.array([centre]))[0])
+    slope = fit.growth.of(line) * (line / at) ** -b / float(fit.growth.of(np.array([at]))[0])
     return Series(f"{name} {_power(verdict.axis, b)}", line, height * slope, role="theory")
 
 
@@ -311,59 +383,21 @@ def residuals(kept: Curve, fit: PowerLawFit, axis: str, ticks: tuple[float, ...]
     )
 
 
-def _caption(
-    curve: Curve,
-    verdict: Verdict,
-    fit: PowerLawFit,
-    theory: Series | None,
-    note: str,
-    floor: bool,
-) -> str:
-    axis = PLAIN.get(curve.axis, curve.axis)
-    share = percent(verdict.level)
-    parts = [
-        *([f"{held_fixed}."] if (held_fixed := conditions(curve)) else []),
-        "Faint dots are draws of the law (means over their seeds), markers geometric means over "
-        "draws with their 95 % intervals."
-        if curve.draws
-        else f"Faint dots are {'data sets' if curve.quantity in UNTRAINED else 'trials'}, markers "
-        f"{'geometric ' * curve.geometric}means over seeds with "
-        "their 95 % intervals.",
-    ]
-    if fit.two_levels is not None:
-        parts.append(
-            "Hollow markers: the network's seeds alone; full ones: sharpened by the kernel on "
-            f"more data sets ({fit.two_levels.told})."
-        )
+def _note(verdict: Verdict, fit: PowerLawFit, left_out: str) -> str:
+    """What is held fixed, the fit, and the verdict; what was left out, where no reason says so."""
+    assert verdict.curve is not None
+    told = [conditions(verdict.curve)]
     if fit.ok:
-        low, high = fit.ci
-        parts.append(
-            f"Line and band: the fit {verdict.fit.get('form', 'A x^-b')} with x = {axis}, "
-            f"b = {fixed(fit.exponent)} ({share} interval {fixed(low)} to "
-            f"{fixed(high)}), and its pointwise {share} band."
-        )
-    elif fit.points:
-        parts.append(f"No fit is drawn: {fit.message}.")
+        low, high = (fixed(end) for end in fit.ci)
+        told.append(f"b = {fixed(fit.exponent)} ({low} to {high})")
     else:
-        parts.append("No fit is drawn: no value can be used.")
-    if theory is not None:
-        parts.append("Dashed: the slope that theory names; its height is free.")
-    if fit.ok:
-        parts.append("Below: data divided by the fit; a trend there speaks against a single power.")
-    if curve.quantity in (Quantity.FINAL_ERROR, Quantity.INTERPOLATION_ERROR):
-        parts.append("For comparison, the error of the same trials at their best step.")
-    if floor:
-        parts.append(EXPLAINED)
-    if curve.quantity == Quantity.EMPIRICAL_BAYES:
-        parts.append(
-            "A formula on the N clean points of each data set, whatever is trained on them. "
-            "Hollow: its density never cut off (the memorizer), and cut off where it is best."
-        )
-    if note and note not in verdict.reason:
-        parts.append(f"{note[0].upper()}{note[1:]}.")
+        told.append(f"no fit: {fit.message}" if fit.points else "no fit: no value can be used")
+    if fit.two_levels is not None:
+        told.append(fit.two_levels.told)
     against = " than the bound" if verdict.verdict is Word.FASTER else ""
-    parts.append(f"Verdict: {verdict.verdict}{against}; {verdict.reason}.")
-    return minus(" ".join(parts))
+    told.append(f"{verdict.verdict}{against}")
+    told.append(left_out)
+    return minus("; ".join(filter(None, told)))
 
 
 def width(setting: Setting, mine: Sequence[Curve]) -> Plot | tuple[str, str]:
@@ -390,10 +424,10 @@ def width(setting: Setting, mine: Sequence[Curve]) -> Plot | tuple[str, str]:
     return Plot(
         name=f"{setting.stem}_error_against_width",
         title=title,
-        caption=(
-            f"Score error against the width m, {said}. Means over seeds with their 95 % intervals. "
-            "As m grows the network follows its kernel, and its error meets the kernel's."
-        ),
-        panels=(Panel(_AXES["width"], ERROR, tuple(series), ticks=ticks),),
+        caption="As m grows the network follows its kernel, and its error meets the kernel's.",
+        panels=(Panel(AXES["width"], ERROR, tuple(series), ticks=ticks),),
         group=setting.label,
+        note=said,
+        topic=Topic.WIDTH,
+        aside=True,
     )

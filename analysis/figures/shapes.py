@@ -17,7 +17,7 @@ import pandas as pd
 from analysis.data.sweeps import Setting, Sweep, has, level_means
 from analysis.data.table import Table
 from analysis.data.trajectories import at_time, trials
-from analysis.figures.plot import Panel, Plot, Series, positive
+from analysis.figures.plot import Panel, Plot, Series, Topic, positive
 from analysis.fits.crossover import Crossover, crossover
 from analysis.fits.joint import JointFit, fit_joint
 from analysis.fits.surface import BIAS_VARIANCE
@@ -84,19 +84,17 @@ def bias_variance(setting: Setting, along: Sweep) -> Plot | tuple[str, str]:
     return Plot(
         name=f"{setting.stem}_error_shape_in_time",
         title=TITLE,
-        caption=minus(_caption(along, fit, left)),
-        panels=(
-            Panel(
-                r"effective time $\eta\tau$", r"score error ($x^2$)", positive([*lines, *points])
-            ),
-        ),
+        caption="Lines: a falling bias and a growing variance, B s^-p + V s^q N^-r with s = ητ, "
+        f"fitted jointly to all N within a factor {REACH:g} of the best time.",
+        panels=(Panel(r"effective time $\eta\tau$", r"score error", positive([*lines, *points])),),
         group=setting.label,
+        note=minus(_note(along, fit, left)),
+        topic=Topic.STOPPING,
+        aside=True,
     )
 
 
-def _caption(
-    along: Sweep, fit: JointFit, left: np.ndarray[tuple[int], np.dtype[np.float64]]
-) -> str:
+def _note(along: Sweep, fit: JointFit, left: np.ndarray[tuple[int], np.dtype[np.float64]]) -> str:
     told = []
     for name, slot, sign in _EXPONENTS:
         low, high = sorted(sign * end for end in fit.intervals[slot])
@@ -104,13 +102,10 @@ def _caption(
     p, q, r = (sign * fit.exponents[slot] for _name, slot, sign in _EXPONENTS)
     misfit = 100 * float(np.sqrt(np.mean(left**2)))
     return (
-        f"Lines: the shape B s^-p + V s^q N^-r with s = ητ, a falling bias and a growing variance, "
-        f"fitted jointly to all N within a factor {REACH:g} of the best time; {along.held}. "
-        f"Markers: means over seeds with their 95 % intervals. {', '.join(told)}, with 95 % "
-        "intervals over seeds. At the best time of this shape the score error falls as N^-b, "
-        f"b = rp/(p+q) = {fit.rate:.2f} ({fit.rate_ci[0]:.2f} to {fit.rate_ci[1]:.2f}), and the "
-        f"best time grows as N to the power r/(p+q) = {r / (p + q):.2f}. The means differ from the "
-        f"shape by {misfit:.2g} % (root mean square): a misfit that the intervals do not include."
+        f"{along.held}; {', '.join(told)}; so the least error falls as N^-b, b = rp/(p+q) = "
+        f"{fit.rate:.2f} ({fit.rate_ci[0]:.2f} to {fit.rate_ci[1]:.2f}), and its time grows as N "
+        f"to the power r/(p+q) = {r / (p + q):.2f}; the means differ from the shape by "
+        f"{misfit:.2g} % (root mean square), which the intervals do not include"
     )
 
 
@@ -178,9 +173,10 @@ def lazy_width(setting: Setting, along: Sweep) -> Plot | tuple[str, str]:
     return Plot(
         name=f"{setting.stem}_lazy_width",
         title=CROSSOVER,
-        caption=minus(_lazy_caption(along, fit)),
+        caption="Coupling has the shape C(s)/(m + m*(s)) at each effective time s = ητ: above the "
+        "crossover width m* it falls as 1/m, and the network is lazy.",
         panels=(
-            Panel("width $m$", r"coupling ($x^2$)", positive(against_m), title="against width"),
+            Panel("width $m$", r"coupling", positive(against_m), title="against width"),
             Panel(
                 r"effective time $\eta\tau$", r"crossover width $m_\ast$", positive(of_time),
                 title="crossover width",
@@ -189,18 +185,18 @@ def lazy_width(setting: Setting, along: Sweep) -> Plot | tuple[str, str]:
                   title="one curve for all times"),
         ),
         group=setting.label,
+        note=minus(_lazy_note(along, fit)),
+        topic=Topic.WIDTH,
+        aside=True,
     )  # fmt: skip
 
 
-def _lazy_caption(along: Sweep, fit: Crossover) -> str:
+def _lazy_note(along: Sweep, fit: Crossover) -> str:
     last = np.flatnonzero(fit.resolved)[-1]
     low, high = (ends[last] for ends in fit.interval())
     told = (
-        "Coupling E‖f_W − f^K‖² against the width m at a few effective times s = ητ, "
-        f"{along.held}: markers are means over seeds with their 95 % intervals, lines the shape "
-        "C(s)/(m + m*(s)), which falls as 1/m above the crossover width m* and more slowly below: "
-        f"there the network is not lazy. At s = {fit.time[last]:.3g}, m* = "
-        f"{fit.m_star[last]:.3g} ({low:.3g} to {high:.3g})"
+        f"{along.held}; at s = {fit.time[last]:.3g}, m* = {fit.m_star[last]:.3g} ({low:.3g} to "
+        f"{high:.3g})"
     )
     if np.isfinite(fit.exponent):
         told += (
@@ -208,7 +204,6 @@ def _lazy_caption(along: Sweep, fit: Crossover) -> str:
             "the times that resolve it"
         )
     return (
-        f"{told}; intervals are 95 %, by the jackknife over {fit.seeds} seeds. The means differ "
-        f"from the shape by {100 * fit.misfit:.2g} % (root mean square), which the intervals do "
-        "not include. The shape is a choice, the least one with both regimes."
+        f"{told}; the means differ from the shape by {100 * fit.misfit:.2g} % (root mean square), "
+        "which the intervals do not include"
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.sweeps import Setting, has, sweep
-from analysis.figures.plot import Panel, Plot, Role, Series
+from analysis.figures.plot import Panel, Plot, Role, Series, Topic
 from analysis.text import number, share
 from analysis.verdicts.stops import RULES, regrets
 
@@ -79,19 +79,16 @@ def stopping(setting: Setting, stops: pd.DataFrame) -> Iterator[Plot | tuple[str
     yield Plot(
         name=f"{setting.stem}_stopping_rules",
         title=TITLE,
-        caption=(
-            "Score error E‖f_W − f*‖² where each rule stops over the smallest one of the same "
-            "trial's recorded steps, which only the truth can find. 1 is the oracle, "
-            f"1.5 a regret of 50 %; {found.held}. Means over seeds; bars are 95 % intervals over "
-            "seeds, which may reach below 1 although no trial does. A cross is a mean over part "
-            "of the trials: the rule did not fire on the others." + _about_pilot(found)
-        ),
+        caption="Score error where each rule stops over the least one of the same trial, the "
+        "oracle's; a cross: the rule did not fire on every trial.",
         panels=(
             Panel(
                 "samples $N$", "score error / oracle's", (*series, oracle), ticks=found.levels
             ),
         ),
         group=setting.label,
+        note=found.held + _about_pilot(found),
+        topic=Topic.STOPPING,
     )  # fmt: skip
 
 
@@ -121,11 +118,7 @@ def _lines(rule: str, table: pd.DataFrame) -> Iterator[Series]:
 def _about_pilot(found: Compared) -> str:
     if found.pilot is None:
         return ""
-    return (
-        f" a priori stops at ητ = c N^((d+2)/(d+3)), with c from the oracle at N = {found.pilot} "
-        "alone, where it is therefore not judged; its "
-        "intervals take c as given."
-    )
+    return f"; a priori takes its constant from N = {found.pilot}, where it is not judged"
 
 
 # --- the table ------------------------------------------------------------------------------------

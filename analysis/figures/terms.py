@@ -20,8 +20,9 @@ from analysis.data.sweeps import (
     sweep,
 )
 from analysis.data.table import Table
-from analysis.figures.plot import Panel, Plot, Series, positive
+from analysis.figures.plot import Panel, Plot, Series, Topic, positive
 from analysis.figures.possible import POSSIBLE, of_data_sets
+from analysis.figures.rates import without_kernel
 
 STEPS = r"gradient steps $\tau$"
 TERMS = {
@@ -30,7 +31,6 @@ TERMS = {
     "early_stopping": "early stopping",
     "approximation": "approximation",
 }
-_WHY = "the kernel reference was not asked for (kernel: true, decomposition: norms)"
 
 
 def terms(setting: Setting) -> Iterator[Plot | tuple[str, str]]:
@@ -41,11 +41,12 @@ def terms(setting: Setting) -> Iterator[Plot | tuple[str, str]]:
         shares = terms_at_stop(setting)
         yield shares or (f"{title} at the best step", "no axis has two values")
     else:
-        yield title, _WHY
+        yield title, without_kernel(setting) or "the study asked for no decomposition: norms"
     if has(setting.frame, "bias", "variance", "kernel_score_error"):
         yield bias_variance(setting)
     else:
-        yield "Bias and variance", "the kernel's bias and variance were not computed"
+        why = without_kernel(setting) or "the kernel's bias and variance were not computed"
+        yield "Bias and variance", why
 
 
 def middle_point(setting: Setting) -> tuple[dict[str, float], Table]:
@@ -78,19 +79,17 @@ def terms_against_steps(setting: Setting) -> Plot:
     return Plot(
         name=f"{setting.stem}_terms_against_steps",
         title="The four terms of the error against steps",
-        caption=(
-            f"Coupling E‖f_W − f^K‖², label mismatch E‖f^K − f̃^K‖², early stopping "
-            f"E‖f̃^K − f_H‖² and approximation E‖f_H − f*‖² against steps τ at "
-            f"{_words(point)}. Medians over seeds. Left: stacked, with the score error dashed; the "
-            "four differences add up to the network's error as vectors, so their squares need not "
-            "sum to it: it is at most four times their sum. Right: each on a logarithmic scale, "
-            "bands hold the middle half of the seeds."
-        ),
+        caption="Coupling E‖f_W − f^K‖², label mismatch E‖f^K − f̃^K‖², early stopping "
+        "E‖f̃^K − f_H‖² and approximation E‖f_H − f*‖², whose vectors add up to the network's "
+        "error: it is at most four times their sum.",
         panels=(
-            Panel(STEPS, r"stacked terms ($x^2$)", (*layers, total), "stacked", y_log=False),
-            Panel(STEPS, r"each term ($x^2$)", positive(lines), "each"),
+            Panel(STEPS, r"stacked terms", (*layers, total), "stacked", y_log=False),
+            Panel(STEPS, r"each term", positive(lines), "each"),
         ),
         group=setting.label,
+        note=_words(point),
+        topic=Topic.TERMS,
+        aside=True,
     )
 
 
@@ -116,13 +115,11 @@ def terms_at_stop(setting: Setting) -> Plot | None:
     return Plot(
         name=f"{setting.stem}_terms_at_stop",
         title="The four terms at the best step",
-        caption=(
-            "Each term's share of the sum of the four, at the recorded step where the network's "
-            "score error is smallest: means over seeds of each term, then shares. The largest "
-            "layer is the term to work on."
-        ),
+        caption="Each term's share of the four's sum where the network's error is least: the "
+        "largest layer is the term to work on.",
         panels=tuple(panels),
         group=setting.label,
+        topic=Topic.TERMS,
     )
 
 
@@ -161,7 +158,7 @@ def bias_variance(setting: Setting) -> Plot:
     for hue, (column, label) in enumerate(parts.items()):
         x, median, low, high = quartiles(rows, column)
         lines.append(Series(label, x, median, low, high, hue=hue))
-    panels = [Panel(STEPS, r"error ($x^2$)", positive(lines), "against steps")]
+    panels = [Panel(STEPS, r"error", positive(lines), "against steps")]
     along = sweep(setting.frame, "samples")
     if along is not None:
         stopped = at_best(along.frame, "samples", *parts)
@@ -179,22 +176,19 @@ def bias_variance(setting: Setting) -> Plot:
         if floor is not None:
             series.append(Series(POSSIBLE, *floor, hue=len(parts)))
         panels.append(
-            Panel("samples $N$", r"error ($x^2$)", tuple(series), "at the best step",
+            Panel("samples $N$", r"error", tuple(series), "at the best step",
                   ticks=along.levels)
         )  # fmt: skip
     return Plot(
         name=f"{setting.stem}_bias_variance",
         title="Bias and variance",
-        caption=(
-            f"Bias E‖f^K on clean labels − f*‖² and variance, the part that the labels' noise "
-            f"adds, of kernel gradient descent; and the errors of kernel and network. Left: "
-            f"against steps τ at {_words(point)}, medians over seeds, bands hold the middle half. "
-            "Right: at the network's best recorded step against N, means with 95 % intervals, and "
-            "beside them, where known, what is possible on the same data sets without training. "
-            "The best step balances the two."
-        ),
+        caption="Bias E‖f^K on clean labels − f*‖² and variance, what the labels' noise adds, of "
+        "kernel descent: the best step balances the two.",
         panels=tuple(panels),
         group=setting.label,
+        note=f"against steps at {_words(point)}",
+        topic=Topic.TERMS,
+        aside=True,
     )
 
 

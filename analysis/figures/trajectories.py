@@ -7,7 +7,7 @@ parts in `term_figures`. A figure whose columns are null is left out, with the r
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,10 +27,11 @@ from analysis.figures import audit as audit_figures
 from analysis.figures import rates as rate_figures
 from analysis.figures import stops as stop_figures
 from analysis.figures import terms as term_figures
+from analysis.figures.answer import answer_plots
 from analysis.figures.dimensions import across_dimensions
 from analysis.figures.draws import over_draws
 from analysis.figures.noise import noise_plots
-from analysis.figures.plot import Panel, Plot, Series, positive
+from analysis.figures.plot import Panel, Plot, Series, Topic, positive
 from analysis.figures.possible import POSSIBLE, of_data_sets
 from analysis.figures.samples import samples
 from analysis.figures.shapes import CROSSOVER, TITLE, bias_variance, lazy_width
@@ -41,9 +42,7 @@ from trainers.trial import Diffusion, time_bin_edges
 
 STEPS = r"gradient steps $\tau$"
 TIME = r"effective time $\eta\tau$"
-ERROR = r"score error ($x^2$)"
-SEEDS = "lines are medians over seeds, bands hold the middle half of them"
-
+ERROR = r"score error"
 
 _DATA = ("law_id", "dimension", "t_min", "t_max", "schedule")
 """What settings share that have data sets in common."""
@@ -61,15 +60,19 @@ class Omitted:
 def study_plots(
     evaluation: Evaluation,
 ) -> tuple[list[Plot], list[Omitted]]:
-    """Every figure that an evaluated results table gives, those across dimensions first, then by
-    setting; and those it cannot give."""
+    """Every figure that an evaluated results table gives, those of the whole study first, then by
+    setting; and those it cannot give. What a kernel limit shows supports what networks do."""
     plots: list[Plot] = []
     omitted: list[Omitted] = []
     plots += across_dimensions(evaluation)
-    plots += over_draws(evaluation)
+    plots += answer_plots(evaluation)
+    plots += (pooled := list(over_draws(evaluation)))
+    over = {p.group for p in pooled}
     plots += noise_plots(evaluation)
     met: set[tuple[object, ...]] = set()
-    for setting in settings(evaluation.table):
+    found = settings(evaluation.table)
+    networks = {s.law_id for s in found if not s.infinite}
+    for setting in found:
         data = tuple(setting.frame.trials.iloc[0][name] for name in _DATA)
         items = [
             *rate_figures.rates(setting, evaluation, data_sets=data not in met),
@@ -83,9 +86,13 @@ def study_plots(
         met.add(data)
         for item in items:
             if isinstance(item, Plot):
-                plots.append(item)
+                supports = setting.infinite and setting.law_id in networks
+                plots.append(replace(item, aside=True) if supports else item)
             else:
                 omitted.append(Omitted(setting.label, *item))
+    # Where networks show it, the limit over draws of the law supports them.
+    shown = {p.title for p in plots if p.group and not p.aside and p.group not in over}
+    plots = [replace(p, aside=True) if p.group in over and p.title in shown else p for p in plots]
     return plots, omitted
 
 
@@ -130,15 +137,12 @@ def error_against_steps(setting: Setting, along: Sweep) -> Plot:
     return Plot(
         name=f"{setting.stem}_error_against_steps",
         title=_TITLES["error_against_steps"],
-        caption=(
-            f"Score error E‖f_W − f*‖² on the test set against gradient steps τ, {along.held}. "
-            f"{_capital(SEEDS)}; a star marks the best step (median over seeds, interpolated "
-            "between recorded steps). The error first falls as the network learns f*, then rises "
-            "as it learns the noise in the labels: more samples move the minimum to the right and "
-            "down. Step 0 lies outside the logarithmic axis."
-        ),
+        caption="The error falls as the network learns f*, then rises as it learns the noise of "
+        "the labels: more samples move the least error, starred, later and down.",
         panels=(Panel(STEPS, ERROR, series),),
         group=setting.label,
+        note=along.held,
+        topic=Topic.STOPPING,
     )
 
 
@@ -157,13 +161,12 @@ def collapse(setting: Setting, along: Sweep) -> Plot:
     return Plot(
         name=f"{setting.stem}_collapse",
         title=_TITLES["collapse"],
-        caption=(
-            f"The same trajectories at several step sizes η, {along.held}: left against steps τ, "
-            f"right against effective time ητ. {_capital(SEEDS)}. Theory: only ητ matters while η "
-            "is well below 2N/λ_max, so the curves on the right lie on one another."
-        ),
+        caption="Only effective time ητ matters while η is well below 2N/λ_max: there the curves "
+        "lie on one another.",
         panels=tuple(panels),
         group=setting.label,
+        note=along.held,
+        topic=Topic.STEP,
     )
 
 
@@ -179,7 +182,7 @@ def time_bins(setting: Setting, along: Sweep) -> Plot | tuple[str, str]:
     panels, untrained = [], False
     for stem, label, title in (
         ("score_error_bin", ERROR, "weighted"),
-        ("score_error_unweighted_bin", r"unweighted error ($1/x^2$)", "unweighted"),
+        ("score_error_unweighted_bin", r"unweighted error", "unweighted"),
     ):
         series: list[Series] = []
         hollow: list[Series] = []
@@ -204,16 +207,15 @@ def time_bins(setting: Setting, along: Sweep) -> Plot | tuple[str, str]:
     return Plot(
         name=f"{setting.stem}_time_bins",
         title=_TITLES["time_bins"],
-        caption=(
-            f"Score error in {TIME_BINS} log-spaced bins of diffusion time t at the recorded step "
-            f"with the smallest overall score error, {along.held}. Lines join means over seeds, "
-            "bands are 95 % intervals of the mean. Left: the weighted error λ‖s − ∇log p‖² "
-            "= ‖f − f*‖²; right: λ = 1, which weighs small t by α²/h²."
-            + untrained
-            * " Hollow: means of the empirical Bayes formula on the same data sets."
-        ),
+        caption=f"The best-stopped error in {TIME_BINS} log-spaced bins of diffusion time t, "
+        "weighted by 1 and by α²/h²"
+        + untrained * "; hollow, the empirical Bayes formula on the same data sets"
+        + ".",
         panels=tuple(panels),
         group=setting.label,
+        note=along.held,
+        topic=Topic.TERMS,
+        aside=True,
     )
 
 
@@ -221,8 +223,8 @@ def memorizing(setting: Setting, along: Sweep) -> Plot:
     """Distance to the memorizer and generalization gap against eta tau, a line per N."""
     panels = []
     for column, label in (
-        ("memorizer_distance", r"distance to the memorizer ($x^2$)"),
-        ("generalization_gap", r"generalization gap ($x^2$)"),
+        ("memorizer_distance", r"distance to the memorizer"),
+        ("generalization_gap", r"generalization gap"),
     ):
         lines = []
         for level, shade, rows in along.each():
@@ -232,16 +234,10 @@ def memorizing(setting: Setting, along: Sweep) -> Plot:
     return Plot(
         name=f"{setting.stem}_memorizing",
         title=_TITLES["memorizing"],
-        caption=(
-            f"Against effective time, {along.held}: left, the distance E‖f − f_emp‖² to the "
-            "memorizer, the posterior mean under the law of the N clean points; right, the "
-            "denoising loss on noisy copies of held-out points less that on new copies of "
-            f"training points. {_capital(SEEDS)}."
-        ),
+        caption="Distance E‖f − f_emp‖² to the memorizer, which knows the N clean points alone, "
+        "and the denoising loss on held-out points less that on training points.",
         panels=tuple(panels),
         group=setting.label,
+        note=along.held,
+        topic=Topic.POSSIBLE,
     )
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.table import Table
-from analysis.figures.plot import Panel, Plot, Series, positive
+from analysis.figures.plot import Panel, Plot, Series, Topic, positive
 from analysis.text import minus
 from analysis.verdicts.tuning import (
     GUIDED_RULES,
@@ -20,8 +20,6 @@ from analysis.verdicts.tuning import (
     median_interval,
     summary,
 )
-
-GROUP = "Tuned against theory-guided"
 
 
 def tuning_plots(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> list[Plot]:
@@ -38,30 +36,27 @@ def _plot(one: Comparison) -> Plot:
     ):
         series = [*_searches(one, column), *_rules(one, column, most)]
         ticks = tuple(float(n) for n in budgets(most)) if column == "evaluations" else ()
-        panels.append(Panel(label, r"score error ($x^2$)", positive(series), title, ticks=ticks))
+        panels.append(Panel(label, r"score error", positive(series), title, ticks=ticks))
     level = summary(one)["level"].dropna()
     count = one.found["repetition"].nunique()
     spread = (
-        f"Lines and points are medians over {count} repetitions on data of their own, bands and "
-        f"bars their {100 * level.min():.3g} % intervals."
+        f"medians over {count} repetitions on data of their own, with {100 * level.min():.3g} % "
+        "intervals"
         if len(level)
-        else "A single repetition: without intervals."
+        else "a single repetition: without intervals"
     )
     rivals = (
-        " Horizontal: the theory-guided choice (width, step size and stopping time from N, d and a "
-        "pilot constant), stopped a priori and by the other rules; a rule that looks at the whole "
-        "trajectory pays for all of it. The pilots' operations are in the table. Only the oracle "
-        "knows the score error."
+        "; horizontal, theory's choice of width, step size and stop, by its rules, of which the "
+        "oracle alone knows the score error"
     )
     return Plot(
         name=one.stem,
         title=f"Tuned against theory-guided, N = {one.samples}",
-        caption=(
-            "Score error E‖f − f*‖² of the best of n evaluations, the best by held-out denoising "
-            f"loss, {one.label}. {spread}{rivals if len(one.stopped) else ''}"
-        ),
+        caption="Score error E‖f − f*‖² of the best of n evaluations, the best by held-out "
+        f"denoising loss{rivals if len(one.stopped) else ''}.",
         panels=tuple(panels),
-        group=GROUP,
+        note=f"{one.label}; {spread}",
+        topic=Topic.TUNING,
     )
 
 

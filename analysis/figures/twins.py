@@ -10,7 +10,7 @@ from analysis.data.quantities import Curve
 from analysis.data.quantity import Quantity
 from analysis.data.sweeps import Setting, held, level_means
 from analysis.data.twins import twin_curves
-from analysis.figures.plot import Panel, Plot, Series, positive
+from analysis.figures.plot import Panel, Plot, Series, Topic, positive
 from analysis.figures.rates import owns
 from analysis.fits.power_law import fit_power_law
 from analysis.text import minus, percent
@@ -58,28 +58,27 @@ def twins(setting: Setting, evaluation: Evaluation) -> Iterator[Plot | tuple[str
             if len(kept.x):
                 means = level_means(kept.x, kept.y)
                 series.append(Series("best score error", *means, role="line", hue=2))
-    falls = f" It falls as {', and '.join(said)}." if said else ""
     conditions = held({k: most.fixed[k] for k in ("width", "step_size") if k in most.fixed})
     yield Plot(
         name=f"twins_{setting.stem}",
         title=TITLE,
-        caption=minus(
-            "Half of E‖f₁ − f₂‖² of two trials on independent data (seeds 2k and 2k + 1) against "
-            f"N, {conditions}: means over pairs, with 95 % intervals from {FEWEST_PAIRS} pairs on. "
-            "It needs no truth, and its expectation is at most the mean score error: the rest is "
-            f"what all data sets get wrong alike.{falls} Read from random projections, which move "
-            f"one pair's value by at most {percent((2 / SKETCH_SIZE) ** 0.5)} (one standard "
-            "deviation)."
-        ),
+        caption="Half of E‖f₁ − f₂‖² of two networks on independent data needs no truth, and is in "
+        "expectation at most the mean score error: the rest all data sets get wrong alike.",
         panels=(
             Panel(
                 "samples $N$",
-                r"error ($x^2$)",
+                r"error",
                 positive(series),
                 ticks=tuple(np.unique(most.x).tolist()),
             ),
         ),
         group=setting.label,
+        note=minus(
+            f"{conditions}; {'; '.join(said)}{'; ' * bool(said)}random projections move one pair's "
+            f"value by {percent((2 / SKETCH_SIZE) ** 0.5)} at most (a standard deviation)"
+        ),
+        topic=Topic.POSSIBLE,
+        aside=True,
     )
 
 

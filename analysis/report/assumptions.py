@@ -55,7 +55,8 @@ def assumption_rows(setting: Setting, audit: pd.DataFrame | None = None) -> list
     """Every assumption of docs/theory.md, section 9, in a setting; audit: as `load_audit` gives.
     Where another setting shows the audit, those that the trials themselves measured."""
     own = setting_audit(setting, audit)
-    audited = [*_law(setting, own), *_target(setting, own), *_kernel(setting, own)]
+    audited = [*_law(setting, own), *_target(setting, own)]
+    audited += _kernel(setting, own) if setting.follows_kernel else []
     rows = [
         *([] if setting.audited_in else audited),
         _noise_of_rules(setting.frame.trials),

@@ -9,14 +9,25 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.data.sweeps import data_file
 from analysis.data.table import Table
 from analysis.text import minus
 from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
+from trainers.registry import DESCENT, KERNEL_LIMIT
 
 FINE = ("completed", "pruned")
 """Statuses that are no trouble."""
 
+SOFTWARE = f"""@software{{scorerates,
+  author = {{{{The scorerates authors}}}},
+  title = {{scorerates: how fast gradient descent learns a score}},
+  version = {{{metadata.version("scorerates")}}},
+  license = {{Apache-2.0}}
+}}"""
+"""How to cite this program: as CITATION.cff says."""
+
 _PACKAGES = ("scorerates", "torch", "numpy", "scipy", "pandas", "matplotlib", "ray", "mlflow")
+_LAWS = 6  # laws that the page lists one by one
 _VALUES = 16  # of an axis that the page lists one by one
 _LISTED = 40  # trials without a result that the page lists; the download holds all
 
@@ -67,18 +78,21 @@ def facts(
             return f"{len(found)} values from {found[0]:.3g} to {found[-1]:.3g}"
         return ", ".join(f"{v:g}" for v in found)
 
+    files = sorted({name for label in trials["law_label"] if (name := data_file(str(label)))})
     laws = sorted(
         f"{a}, d = {b}" for a, b in set(zip(trials["law_label"], trials["dimension"], strict=True))
     )
+    several = f"{len(laws)}, from {laws[0]} to {laws[-1]}" if len(laws) > _LAWS else "; ".join(laws)
     told = [
-        ("Laws of X₀", "; ".join(laws)),
+        ("Laws of X₀", several),
+        *([("Data", f"{', '.join(files)}, its columns standardised")] if files else []),
+        ("Trainer", ", ".join(map(_trainer, sorted(trials["trainer"].dropna().unique())))),
         ("Samples N", values("samples")),
         ("Widths m", values("width")),
         ("Step sizes η", values("step_size")),
         ("Steps τ", values("steps")),
         ("Diffusion times", f"T₀ = {values('t_min')}, T = {values('t_max')}"),
         ("Seeds", _seeds(trials)),
-        ("Units", "x² is the square of the data's unit; η, τ, N, m and ητ are pure numbers"),
         ("Trials", f"{len(trials)}, {len(frame)} recorded rows"),
     ]
     seconds, operations = trials["seconds"].sum(), trials["operations"].sum()
@@ -89,6 +103,12 @@ def facts(
     if devices:
         told.append(("Devices", ", ".join(devices)))
     return [(term, minus(text)) for term, text in (*told, *notes)]
+
+
+def _trainer(name: str) -> str:
+    if ":" in name:
+        return f"{name}, of your own"
+    return {DESCENT: "full-batch gradient descent", KERNEL_LIMIT: "kernel limit"}.get(name, name)
 
 
 def _seeds(trials: pd.DataFrame) -> str:

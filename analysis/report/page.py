@@ -9,8 +9,10 @@ import base64
 import gzip
 import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,31 +23,32 @@ from markupsafe import Markup
 
 from analysis import text
 from analysis.data.files import write_whole
-from analysis.data.sweeps import PLAIN, Setting, law_names, settings
+from analysis.data.sweeps import PLAIN, Setting, data_file, law_names, settings
 from analysis.data.table import Table
+from analysis.figures.answer import groups
 from analysis.figures.drawing import palette_css, render
-from analysis.figures.noise import GROUP as NOISE
 from analysis.figures.noise import MEASURES, noise_tables
-from analysis.figures.plot import Plot
+from analysis.figures.plot import Plot, Topic
 from analysis.figures.possible import distances
 from analysis.figures.rates import owns
 from analysis.figures.stops import stopping_table
 from analysis.figures.terms import TERMS, dominance
 from analysis.figures.trajectories import Omitted, study_plots
-from analysis.figures.tuning import GROUP as TUNING
 from analysis.figures.tuning import tuning_plots, tuning_rows
 from analysis.report import wording
 from analysis.report.assumptions import assumption_rows
-from analysis.report.overview import FINE, facts, trial_table, trouble, versions
+from analysis.report.overview import FINE, SOFTWARE, facts, trial_table, trouble, versions
 from analysis.report.theories import matrix
 from analysis.report.typeset import typeset
-from analysis.theory import KEYS
+from analysis.theory import KEYS, THEORIES
+from analysis.theory.papers import PAPERS, Paper
 from analysis.verdicts.asking import lines
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import Verdict
 from analysis.verdicts.tuning import comparisons
 
-_INLINE = 2**18  # bytes of a download that the page itself holds
+_STYLE = re.compile(r' style="([^"]*)"')
+_INLINE = 2**15  # bytes of a download that the page itself holds
 REDRAW = '''"""Redraws the figures of this folder from ../results.parquet. Needs scorerates.
 
     python redraw.py                     every figure, as SVG and PDF
@@ -65,11 +68,11 @@ print(*redraw(__file__, sys.argv[1:]THEORIES), sep="\\n")
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure on the page: its plot, its panels drawn, and the link to its numbers."""
+    """A figure on the page: its plot, its panels drawn, and what these draw letters with."""
 
     plot: Plot
     inline: tuple[str, ...]
-    numbers: Markup
+    glyphs: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_report(
@@ -79,6 +82,7 @@ def write_report(
     tuning: pd.DataFrame | None = None,
     notes: Sequence[tuple[str, str]] = (),
     registered: str = "",
+    description: str = "",
 ) -> Path:
     """Writes `folder/report.html` and `folder/figures/` for a results table; returns the page.
 
@@ -87,7 +91,7 @@ def write_report(
     `load_evaluations` gives it, beside an `Evaluation.unjudged`: the page then compares tuned with
     theory-guided, and fits nothing to trials that were chosen by their results. notes: more to say
     of the study, as term and description. registered: whether the predictions were fixed before the
-    data, as `analysis.theory.record.compared` says it.
+    data, as `analysis.theory.record.compared` says it. description: the study's own.
     figures/ holds each figure as SVG and PDF, its numbers as CSV, and redraw.py, which makes them
     again from results.parquet in `folder`; and each trial's stops as stops.parquet and
     stops.csv.gz. Each file is written, then renamed: a reader never sees half a page.
@@ -97,22 +101,23 @@ def write_report(
     plots, omitted = study_plots(evaluation) if tuning is None else ([], [])
     plots += [] if tuning is None else tuning_plots(tuning, evaluation.table)
     shown = []
-    for plot in plots:
-        drawn = render(plot)
+    for number, plot in enumerate(plots):
+        drawn = render(plot, f"f{number}")
         numbers = plot.table.to_csv(index=False).encode()
         write_whole(place / f"{plot.name}.svg", drawn.svg.encode())
         write_whole(place / f"{plot.name}.pdf", drawn.pdf)
         write_whole(place / f"{plot.name}.csv", numbers)
-        link = download(f"{plot.name}.csv", numbers, "numbers (CSV)", place)
-        shown.append(Shown(plot, drawn.inline, link))
+        shown.append(Shown(plot, drawn.inline, drawn.glyphs))
+    shown, css = _styled(shown)
     chosen = "" if evaluation.theories == KEYS else f", theories={list(evaluation.theories)}"
     write_whole(place / "redraw.py", REDRAW.replace("THEORIES", chosen).encode())
     page = (
         _environment()
         .get_template("report.html")
         .render(
-            **_content(evaluation, spec_text, shown, omitted, tuning, notes, place),
+            **_content(evaluation, spec_text, shown, css, omitted, tuning, notes, place),
             registered=registered,
+            description=description,
         )
     )
     write_whole(folder / "report.html", page.encode())
@@ -149,6 +154,18 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
+def _styled(shown: Sequence[Shown]) -> tuple[list[Shown], str]:
+    """The figures with each style that they have in common as a class, and the CSS of these."""
+    found = Counter(style for s in shown for svg in s.inline for style in _STYLE.findall(svg))
+    names = {style: f"k{number}" for number, (style, _count) in enumerate(found.most_common())}
+
+    def named(svg: str) -> str:
+        return _STYLE.sub(lambda m: f' class="{names[m[1]]}"', svg)
+
+    made = [replace(s, inline=tuple(map(named, s.inline))) for s in shown]
+    return made, "".join(f".{name}{{{style}}}" for style, name in names.items())
+
+
 # --- what the page says -------------------------------------------------------------------------
 
 
@@ -156,6 +173,7 @@ def _content(
     evaluation: Evaluation,
     spec_text: str,
     shown: Sequence[Shown],
+    css: str,
     omitted: Sequence[Omitted],
     tuning: pd.DataFrame | None,
     notes: Sequence[tuple[str, str]],
@@ -165,51 +183,45 @@ def _content(
     found = settings(frame) if tuning is None else []
     names = law_names(frame)
     trials = trial_table(frame)
-    own = {s.label for s in found}
-    across = [s.plot.group for s in shown if s.plot.group not in own and s.plot.group != TUNING]
-    groups = [*across, *(s.label for s in found), *(o.group for o in omitted)]
-    groups = list(dict.fromkeys(groups))
-    groups += [] if tuning is None else [TUNING]
     entries = [v.to_dict() for v in verdicts]
     as_json = json.dumps(entries, indent=1, ensure_ascii=False).encode()
+    tables = _tables(evaluation, found, tuning)
+    sections = []
+    for topic in Topic:
+        families = _families([s for s in shown if s.plot.topic is topic])
+        section = {
+            "id": topic.name.lower(),
+            "label": str(topic),
+            "families": [f for f in families if not f["aside"]],
+            "asides": [f for f in families if f["aside"]],
+            **dict.fromkeys(("noise", "tuning", "dominance", "possible", "stopping", "audits"), ()),
+            **tables.get(topic, {}),
+        }
+        if topic is not Topic.ANSWER and (families or topic in tables):
+            sections.append(section)
     return {
         "study": ", ".join(sorted(frame.trials["study"].dropna().astype(str).unique())) or "study",
-        "palette": Markup(palette_css()),
-        "answers": answers(verdicts, names),
+        "palette": Markup(palette_css() + css),
+        "glyphs": {name: Markup(path) for s in shown for name, path in s.glyphs.items()},
+        "leads": wording.leads(groups(verdicts, names)),
+        "top": [s for s in shown if s.plot.topic is Topic.ANSWER],
         "tally": wording.tally(verdicts),
-        "verdicts": verdict_groups(verdicts, names),
+        "questions": questions(verdicts, names),
         "matrix": matrix(evaluation, names),
         "not_asked": lines(evaluation.not_asked),
+        "uncovered": wording.uncovered(verdicts, frame.trials),
         "meanings": wording.MEANINGS,
         "level": text.share(verdicts[0].level) if verdicts else "",
         "adjustment": wording.adjustment(verdicts),
-        "sections": [
-            {
-                "label": group,
-                "figures": [s for s in shown if s.plot.group == group],
-                "omitted": [o for o in omitted if o.group == group],
-                "dominance": next(
-                    (dominance_rows(s.label, dominance(s)) for s in found if s.label == group), None
-                ),
-                "possible": next(
-                    (possible_rows(s, evaluation) for s in found if s.label == group), None
-                ),
-                "stopping": next(
-                    (stopping_rows(s, evaluation.stops) for s in found if s.label == group), None
-                ),
-                "noise": noise_rows(evaluation) if group == NOISE else [],
-                "tuning": tuning_tables(tuning, frame) if group == TUNING else [],
-                "audited_in": next((s.audited_in for s in found if s.label == group), ""),
-                "audit": next(
-                    (assumption_rows(s, evaluation.audit) for s in found if s.label == group), []
-                ),
-            }
-            for group in groups
-        ],
+        "sections": sections,
+        "standardised": any(map(data_file, frame.trials["law_label"].astype(str).unique())),
+        "omitted": _omitted(omitted),
         "status": trials["status"].value_counts().to_dict(),
         "trouble": trouble(trials),
         "trouble_total": int((~trials["status"].isin(FINE)).sum()),
         "facts": facts(frame, trials, notes),
+        "papers": papers(evaluation),
+        "software": SOFTWARE,
         "spec": spec_text,
         "command": "run" if tuning is None else "search",
         "versions": versions(),
@@ -222,31 +234,79 @@ def _content(
     }
 
 
-def _grouped(
-    verdicts: Sequence[Verdict], names: dict[str, str]
-) -> Iterator[tuple[str, list[Verdict]]]:
-    """Verdicts by law and dimension, in the order of the sections."""
-    keys = {(names.get(v.law_id, v.law), v.dimension) for v in verdicts}
-    for law, d in sorted(keys):
-        own = [v for v in verdicts if (names.get(v.law_id, v.law), v.dimension) == (law, d)]
-        yield f"{law} in d = {d}", own
+def _tables(
+    evaluation: Evaluation, found: Sequence[Setting], tuning: pd.DataFrame | None
+) -> dict[Topic, dict[str, Any]]:
+    """The tables of each topic; those of settings with the setting's label."""
 
+    def of_settings(rows: Callable[[Setting], dict[str, Any] | None]) -> list[dict[str, Any]]:
+        return [{**made, "label": s.label} for s in found if (made := rows(s)) is not None]
 
-def answers(
-    verdicts: Sequence[Verdict], names: dict[str, str]
-) -> list[tuple[str, list[tuple[wording.Badge, Markup]]]]:
-    """For each law and dimension: its sentences, each with its badge."""
-    return [
-        (f"On {law}", [(wording.badge(v), wording.sentence(v)) for v in own])
-        for law, own in _grouped(verdicts, names)
+    audits = [
+        {
+            "label": s.label,
+            "audited_in": s.audited_in,
+            "rows": assumption_rows(s, evaluation.audit),
+        }
+        for s in found
     ]
+    made: dict[Topic, dict[str, Any]] = {
+        Topic.TERMS: {"dominance": of_settings(lambda s: dominance_rows(s.label, dominance(s)))},
+        Topic.POSSIBLE: {"possible": of_settings(lambda s: possible_rows(s, evaluation))},
+        Topic.STOPPING: {"stopping": of_settings(lambda s: stopping_rows(s, evaluation.stops))},
+        Topic.NOISE: {"noise": noise_rows(evaluation)},
+        Topic.TUNING: {"tuning": tuning_tables(tuning, evaluation.table)},
+        Topic.ASSUMPTIONS: {"audits": audits},
+    }
+    return {topic: own for topic, own in made.items() if any(own.values())}
 
 
-def verdict_groups(
-    verdicts: Sequence[Verdict], names: dict[str, str]
-) -> list[tuple[str, list[dict[str, Any]]]]:
-    """For each law and dimension: the rows of the verdict table."""
-    return [(law, [verdict_row(v) for v in own]) for law, own in _grouped(verdicts, names)]
+def _families(shown: Sequence[Shown]) -> list[dict[str, Any]]:
+    """Figures of one title beside each other, their sentence said once where it is the same."""
+    made: dict[tuple[str, bool], list[Shown]] = {}
+    for one in shown:
+        made.setdefault((one.plot.title, one.plot.aside), []).append(one)
+    families = []
+    for (title, aside), own in made.items():
+        captions = list(dict.fromkeys(s.plot.caption for s in own))
+        shared = captions[0] if len(captions) == 1 else ""
+        families.append({"title": title, "aside": aside, "caption": shared, "cells": own})
+    return families
+
+
+def _omitted(omitted: Sequence[Omitted]) -> list[tuple[str, str, list[str]]]:
+    """Title, reason, and the settings of which it is so."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in omitted:
+        found.setdefault((one.title, one.reason), []).append(one.group)
+    return [(*key, own) for key, own in found.items()]
+
+
+def questions(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[dict[str, Any]]:
+    """The verdict table: for each prediction what theory says of it, and a row for each law."""
+    made: dict[str, dict[str, Any]] = {}
+    for (law, d), own in groups(verdicts, names).items():
+        for verdict in own:
+            row = verdict_row(verdict)
+            key = f"{row['question']}, {verdict.prediction}"
+            asked = {k: row[k] for k in ("question", "source", "name")}
+            made.setdefault(key, {**asked, "rows": []})["rows"].append(
+                {**row, "law": f"{law}, d = {d}"}
+            )
+    for one in made.values():
+        several = len({row["statement"] for row in one["rows"]}) > 1
+        one["statement"] = "" if several else one["rows"][0]["statement"]
+    return list(made.values())
+
+
+def papers(evaluation: Evaluation) -> list[tuple[Paper, str, str]]:
+    """The papers of the theories that were judged, the theories' names, and their entries."""
+    judged = {v.theory_key for v in (*evaluation, *(n.verdict for n in evaluation.not_asked))}
+    named: dict[str, list[str]] = {}
+    for theory in THEORIES:
+        if theory.key in judged:
+            named.setdefault(theory.paper, []).append(theory.name)
+    return [(PAPERS[k], ", ".join(own), PAPERS[k].bibtex(k)) for k, own in named.items()]
 
 
 def verdict_row(verdict: Verdict) -> dict[str, Any]:

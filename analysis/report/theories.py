@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.data.sweeps import PLAIN
+from analysis.figures.answer import Group
 from analysis.report.wording import QUANTITIES, badge, where
 from analysis.theory import THEORIES
 from analysis.verdicts.assumed import Holds
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import Verdict, Word
-
-Group = tuple[str, int]
-"""Law and dimension: a column."""
 
 OWN = "Of your own"
 

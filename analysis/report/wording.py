@@ -7,15 +7,16 @@ because exponents are superscripts.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 from markupsafe import Markup
 
 from analysis.data.quantity import OF_THE_KERNEL, Quantity
-from analysis.data.sweeps import PLAIN, SYMBOLS, held
+from analysis.data.sweeps import PLAIN, SYMBOLS, data_file, family, held
+from analysis.figures.answer import Group, over_draws_of, primary
 from analysis.report.typeset import typeset
 from analysis.text import counted, digits, interval, minus, number, percent, share
 from analysis.theory import Kind
@@ -156,7 +157,9 @@ def where(verdict: Verdict) -> str:
     text = held(fixed)
     if "effective_time" in verdict.fixed:
         text += f", ητ = {verdict.fixed['effective_time']:.3g}"
-    return text
+    if verdict.draws:
+        text += f", {len(verdict.draws)} draws"
+    return text.removeprefix(", ")
 
 
 def data(verdict: Verdict) -> str:
@@ -178,13 +181,67 @@ def seeds(verdict: Verdict) -> str:
     return own if both is None else f"{own} and {both.kernel_seeds} of the kernel limit"
 
 
-def sentence(verdict: Verdict) -> Markup:
-    """The answer in one sentence, for the top of the page, without its full stop."""
+EACH = 4
+"""Laws of which each has a sentence; of more the study has one."""
+
+
+def leads(own: Mapping[Group, Sequence[Verdict]]) -> list[tuple[Badge, Markup]]:
+    """What the study says first, each with its badge: a sentence a law, or one on all of them."""
+    chosen = {group: primary(verdicts) for group, verdicts in own.items()}
+    if len(chosen) <= EACH:
+        return [
+            (badge(v), lead(group, v, over_draws_of(own[group]))) for group, v in chosen.items()
+        ]
+    words = Counter(v.verdict for v in chosen.values())
+    most = words.most_common(1)[0][0]
+    known = sorted((v.exponent, group) for group, v in chosen.items() if not math.isnan(v.exponent))
+    told = Markup("")
+    if known:
+        (low, first), (high, last) = known[0], known[-1]
+        told = Markup(" with b from {} ({}) to {} ({})").format(
+            number(low), _of(first), number(high), _of(last)
+        )
+    name = QUANTITIES.get(next(iter(chosen.values())).quantity, "quantity")
+    counts = ", ".join(f"{_BADGES[word].words} {count} times" for word, count in words.items())
+    text = Markup("Over {} laws and dimensions the {} falls as N<sup>−b</sup>{}: {}.")
+    return [(_BADGES[most], text.format(len(chosen), name, told, counts))]
+
+
+def _of(group: Group) -> Markup:
+    return typeset(f"{group[0]}, d = {group[1]}")
+
+
+def lead(group: Group, verdict: Verdict, pooled: Verdict | None = None) -> Markup:
+    """The verdict in one sentence, beside that over draws of the law; reasons are in the table."""
     name = QUANTITIES.get(verdict.quantity, verdict.quantity.replace("_", " "))
     if verdict.fixed.get("width") == math.inf and verdict.quantity not in OF_THE_KERNEL:
         name += " at infinite width"
     words, rest = _tail(verdict)
-    return Markup("The {} {}: <strong>{}</strong>{}").format(name, _told(verdict), words, rest)
+    if verdict.verdict is Word.UNDETERMINED:
+        rest = Markup(", theory says {}").format(theory(verdict))
+    if pooled is not None and pooled is not verdict:
+        rest += Markup("; over {} draws of the law {}, {}").format(
+            len(pooled.draws), power("samples", pooled.exponent), badge(pooled).words
+        )
+    return Markup("On {} the {} {}: <strong>{}</strong>{}.").format(
+        _of(group), name, _told(verdict), words, rest
+    )
+
+
+def uncovered(verdicts: Sequence[Verdict], trials: pd.DataFrame) -> str:
+    """What the verdicts are silent on, in this study; empty where there is none."""
+    if not verdicts:
+        return ""
+    labels = trials.drop_duplicates("law_id")["law_label"].astype(str)
+    told = []
+    if any(family(label) for label in labels) and not any(v.draws for v in verdicts):
+        told.append("other draws of a law's centres or atoms (draws: 8 in the law answers that)")
+    files = [name for label in labels if (name := data_file(label))]
+    if files:
+        told.append(f"rows that {', '.join(files)} does not hold: the law is those it holds")
+    told.append("sizes beyond those trained, but for what is said of large ones")
+    told.append("trainers, times and dimensions that the study does not have")
+    return f"The verdicts do not cover {'; '.join(told)}."
 
 
 def at_large(verdict: Verdict) -> str:
@@ -201,14 +258,6 @@ def _large(verdict: Verdict) -> str:
     if verdict.follows is None:
         return large
     return f"{large} as the {QUANTITIES[verdict.follows.quantity]}"
-
-
-def _why(verdict: Verdict) -> Markup:
-    """The reason as a sentence of its own, without the exponent, which was just said."""
-    told = re.sub(r"^b = \S+ \[[^\]]*\] over the range; ", "", verdict.reason)
-    told = re.sub(r"^b = \S+ \[[^\]]*\]", "the interval", told)
-    word = told[1:2].isalpha()  # not a symbol
-    return typeset(f"{told[:1].upper()}{told[1:]}" if word else told)
 
 
 def _told(verdict: Verdict) -> Markup:
@@ -247,7 +296,7 @@ def _tail(verdict: Verdict) -> tuple[str, Markup]:
     b = power(verdict.axis, verdict.theory_exponent)
     word = verdict.verdict
     if word is Word.UNDETERMINED:
-        return "undetermined", Markup(". {}").format(_why(verdict))
+        return "undetermined", Markup("")
     if verdict.kind == Kind.BOUND:
         words = {
             Word.FASTER: "faster than the bound",

@@ -27,7 +27,7 @@ from analysis.data.audit import (
 from analysis.data.data_sets import data_curves
 from analysis.data.quantities import Curve, curves
 from analysis.data.quantity import OF_THE_KERNEL, Quantity
-from analysis.data.sweeps import PLAIN
+from analysis.data.sweeps import PLAIN, follows_kernel
 from analysis.data.table import Table
 from analysis.data.trajectories import trials
 from analysis.fits.growth import POWER, Growth
@@ -144,6 +144,7 @@ def evaluate(
     all. Intervals adjusted for the number of verdicts
     (false coverage rate 1 - level among those decided; see `multiplicity`) stand next to the plain
     ones, with the verdicts that they give; the reason says where those differ.
+    What a trainer does that no kernel is the limit of is not judged by the kernel's audit.
     What the design of the study forbids to judge, `extra` included, is in `not_asked`.
 
     Raises ValueError for a stopping rule or a theory that is none, and ResultsError for an audit
@@ -154,7 +155,9 @@ def evaluate(
         audit = audit_beside(frame)
     table = Table.of(frame)
     fits = _Fits(level)
-    single = (*curves(table), *data_curves(table), *audit_curves(audit))
+    own = set(table.trials.loc[follows_kernel(table.trials), "law_id"].astype(str))
+    audited = (curve for curve in audit_curves(audit) if curve.law_id in own)
+    single = (*curves(table), *data_curves(table), *audited)
     over_draws = draws.pooled(single, partial(fits.of, growth=None))
     pool_of = {id(curve): one for one in over_draws for curve in one.draws}
     every = (*over_draws, *single)

@@ -59,7 +59,10 @@ def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Eva
         )
     table = compiled(store, trial_ids, ledger, folder)
     audit = audits.load_latest(store, trials, spec.audit_points, earlier=bool(earlier))
-    return judge_table(store, table, spec.text, folder, spec.stopping, audit, notes, spec.theories)
+    return judge_table(
+        store, table, spec.text, folder, spec.stopping, audit, notes, spec.theories,
+        spec.description,
+    )  # fmt: skip
 
 
 def finished_ids(trials: Sequence[TrialConfig], ledger: Ledger) -> tuple[list[str], str]:
@@ -91,7 +94,7 @@ def conclude_search(store: Store, spec: StudySpec, ledger: Ledger, folder: Path)
     table = compiled(store, trial_ids, ledger, folder)
     store.write_text("verdicts.json", "[]\n")
     evaluation = Evaluation.unjudged(table)
-    write_report(folder, evaluation, spec.text, tuning=evaluations)
+    write_report(folder, evaluation, spec.text, tuning=evaluations, description=spec.description)
     return evaluation
 
 
@@ -114,17 +117,21 @@ def judge_table(
     audit: pd.DataFrame | None = None,
     notes: Sequence[tuple[str, str]] = (),
     theories: Sequence[str] | None = None,
+    description: str = "",
 ) -> Evaluation:
     """Verdicts of a results table to verdicts.json; figures and report to `folder`. stopping: the
     rules to compare, None for all. audit: the assumptions, measured, where they were. notes: more
-    to say of the study, as term and description. theories: those to judge, None for all."""
+    to say of the study, as term and description. theories: those to judge, None for all.
+    description: the study's own."""
     from analysis.report.page import write_report  # loads matplotlib
 
     evaluation = evaluate(table, audit=audit, stopping=stopping, theories=theories)
     described = [verdict.to_dict() for verdict in evaluation]
     store.write_text("verdicts.json", json.dumps(described, indent=2, allow_nan=False) + "\n")
     registered = compared(store.registered(), theories)
-    write_report(folder, evaluation, spec_text, notes=notes, registered=registered)
+    write_report(
+        folder, evaluation, spec_text, notes=notes, registered=registered, description=description
+    )
     if store.local is None:
         for name in ("verdicts.json", "spec.yaml"):
             (folder / name).write_bytes(store.read(name) or b"")

@@ -14,7 +14,7 @@ from analysis.figures.drawing import Drawn
 from analysis.figures.plot import Plot
 
 
-def fingerprint(plot: Plot) -> Drawn:
+def fingerprint(plot: Plot, key: str = "") -> Drawn:
     """In place of a picture the hash of every number and word of its plot. The picture is a
     function of these alone (`test_figures`), and takes nearly all of a report's time."""
     with np.printoptions(threshold=sys.maxsize, floatmode="unique"):

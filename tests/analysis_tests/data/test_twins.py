@@ -124,7 +124,7 @@ def test_the_figure_halves_it_and_says_what_it_is(table: pd.DataFrame) -> None:
     np.testing.assert_allclose(last.y, 2, rtol=0.3)
     assert error.label == "best score error"
     fit = fit_power_law(curve.x, curve.y)
-    assert f"b = {fit.exponent:.2f}" in plot.caption
+    assert f"b = {fit.exponent:.2f}" in plot.note
 
 
 def test_without_sketches_the_page_says_what_is_needed(table: pd.DataFrame) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from analysis.figures.dimensions import across_dimensions
 from analysis.figures.drawing import draw
+from analysis.figures.plot import Topic
 from analysis.figures.trajectories import study_plots
 from analysis.verdicts.evaluation import Evaluation, evaluate
 
@@ -52,17 +53,17 @@ def test_exponents_stand_at_their_dimensions_with_their_intervals(evaluation: Ev
     bound = series["bound 2/(d + 3)"]
     assert bound.y == pytest.approx(2 / (bound.x + 3))
     assert (series["possible"].y == 1).all()
-    assert "95 %" in plot.caption
+    assert "95 %" in plot.note
     assert draw(plot).axes
 
 
 @pytest.mark.slow
-def test_it_comes_first_and_under_a_heading_of_its_own(evaluation: Evaluation) -> None:
+def test_it_comes_first_among_the_answers(evaluation: Evaluation) -> None:
     plots, _omitted = study_plots(evaluation)
     assert plots[0].name == "rates_against_dimension"
-    assert plots[0].group not in {plot.group for plot in plots[1:]}
+    assert plots[0].topic is Topic.ANSWER
 
 
-def test_two_dimensions_make_no_curve(table: pd.DataFrame, evaluation: Evaluation) -> None:
-    kept = tuple(v for v in evaluation if v.dimension < 8)
+def test_one_dimension_makes_no_curve(table: pd.DataFrame, evaluation: Evaluation) -> None:
+    kept = tuple(v for v in evaluation if v.dimension < 2)
     assert not list(across_dimensions(replace(evaluation, verdicts=kept)))

@@ -14,7 +14,7 @@ import pytest
 
 from analysis.data.sweeps import at_best, level_means, quartiles, settings, sweep
 from analysis.figures.audit import NOT_AUDITED
-from analysis.figures.drawing import DOUBLE, SINGLE, draw, palette_css, render
+from analysis.figures.drawing import DOUBLE, ROWS, SINGLE, draw, palette_css, render
 from analysis.figures.plot import Panel, Plot, Series, plain, positive
 from analysis.figures.terms import TERMS, dominance
 from analysis.figures.trajectories import Omitted, study_plots
@@ -53,6 +53,8 @@ def drawn(panel: Panel, role: str, label: str = "") -> Series:
 
 def test_every_figure_of_a_full_study_is_there(plots: dict[str, Plot]) -> None:
     assert set(plots) == {
+        "exponents",
+        "best_error",
         "best_score_error_against_samples",
         "best_score_error_unweighted_against_samples",
         "best_effective_time_against_samples",
@@ -86,11 +88,15 @@ def test_rate_figures_show_the_planted_exponents(
     assert slope(coupling.x, coupling.y) == pytest.approx(-1.0, abs=1e-9)
 
 
-def test_theory_has_its_own_slope_and_meets_the_fit(plots: dict[str, Plot]) -> None:
+def test_theory_has_its_own_slope_and_place(plots: dict[str, Plot]) -> None:
     panel = plots["best_score_error_against_samples"].panels[0]
     theory, fit = drawn(panel, "theory", "bound"), drawn(panel, "line", "fit")
     assert slope(theory.x, theory.y) == pytest.approx(-0.4)
     assert "-0.40" in theory.label
+    # A bound lies where the curve begins; a sharp rate, whose height is free, meets its middle.
+    assert theory.y[0] == pytest.approx(drawn(panel, "points").y[0])
+    time = plots["best_effective_time_against_samples"].panels[0]
+    theory, fit = drawn(time, "theory"), drawn(time, "line", "fit")
     crossing = np.interp(np.log(512), np.log(fit.x), np.log(fit.y))
     assert crossing == pytest.approx(np.log(theory.y).mean(), abs=1e-3)
 
@@ -237,7 +243,7 @@ def test_null_columns_leave_figures_out_with_a_reason(synthetic: ModuleType) -> 
     assert not any(word in name for name in names for word in ("terms", "bias", "coupling"))
     assert all(isinstance(o, Omitted) and o.reason for o in omitted)
     told = {o.title: o.reason for o in omitted}
-    assert "kernel: true" in told["The four terms of the error"]
+    assert "kernel: false" in told["The four terms of the error"]
     assert "bins" in told["Score error by diffusion time"]
     assert told["One curve for all step sizes"] == "the study has a single value of η"
     for plot in made:
@@ -348,18 +354,23 @@ def test_files_are_valid_and_reproducible(plots: dict[str, Plot]) -> None:
 
 @pytest.mark.slow
 def test_inline_figures_adapt_to_the_page(plots: dict[str, Plot]) -> None:
-    pages = [render(plots[n]).inline for n in ("collapse", "terms_at_stop", "error_against_steps")]
+    names = ("collapse", "terms_at_stop", "error_against_steps", "exponents")
+    made = [render(plots[n], n) for n in names]
+    pages = [one.inline for one in made]
+    glyphs = {name: path for one in made for name, path in one.glyphs.items()}
+    for path in glyphs.values():
+        assert set(re.findall(r'href="#([^"]+)', path)) <= set(glyphs)
     ids: list[str] = []
     defined = set(re.findall(r"(--c-[0-9a-f]{6}):", palette_css()))
     for svg in (s for page in pages for s in page):
-        assert ET.fromstring(svg.replace("xlink:href", "href")).get("role") == "img"
+        assert ET.fromstring(svg).get("role") == "img"
         assert "currentColor" in svg
         assert set(re.findall(r"var\((--c-[0-9a-f]{6})", svg)) <= defined
         bare = set(re.findall(r"(?<!, )#[0-9a-f]{6}", svg)) - {"#808080"}
         assert not bare, f"colours that do not follow the page: {bare}"
         own = re.findall(r'\bid="([^"]+)"', svg)
         ids += own
-        assert set(re.findall(r'(?:href="|url\()#([^")]+)', svg)) <= set(own)
+        assert set(re.findall(r'(?:href="|url\()#([^")]+)', svg)) <= {*own, *glyphs}
     assert len(ids) == len(set(ids))
 
 
@@ -367,7 +378,7 @@ def test_titles_are_escaped() -> None:
     one = np.array([1.0, 2.0])
     plot = Plot("a", 'x < "y" & z', "Caption.", (Panel("x", "y", (Series("s", one, one),)),))
     (svg,) = render(plot).inline
-    label = ET.fromstring(svg.replace("xlink:href", "href")).get("aria-label")
+    label = ET.fromstring(svg).get("aria-label")
     assert label == plot.alt
 
 
@@ -376,7 +387,8 @@ def test_nothing_is_cut_off_or_covers_the_data(plots: dict[str, Plot]) -> None:
     for plot in plots.values():
         figure = draw(plot)
         width = figure.get_figwidth()
-        assert width == (SINGLE if len(plot.panels) == 1 else DOUBLE)
+        rows = plot.panels[0].rows
+        assert width == (DOUBLE if len(plot.panels) > 1 else ROWS if rows else SINGLE)
         figure.canvas.draw()
         edge = figure.get_window_extent()
         for axes in figure.axes:

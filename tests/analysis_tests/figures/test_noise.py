@@ -12,7 +12,8 @@ import pytest
 from analysis.data.data_sets import data_curves
 from analysis.data.quantity import Quantity
 from analysis.data.sweeps import noise_label
-from analysis.figures.noise import GROUP, families, noise_plots, noise_tables
+from analysis.figures.noise import families, noise_plots, noise_tables
+from analysis.figures.plot import Topic
 from analysis.report.page import write_report
 from analysis.verdicts.evaluation import Evaluation, evaluate
 
@@ -66,12 +67,12 @@ def test_ratios_are_the_planted_ones_seed_by_seed(evaluation: Evaluation) -> Non
 
 def test_the_figure_has_a_line_for_each_noise(evaluation: Evaluation) -> None:
     (plot,) = noise_plots(evaluation)
-    assert plot.group == GROUP
+    assert plot.topic is Topic.NOISE
     weighted, unweighted = plot.panels
     for panel in (weighted, unweighted):
         labels = [s.label for s in panel.series]
         assert labels[:3] == ["one copy, uniform times, weight 1", "weight eps", "weight v"]
-        assert labels[3] == "possible without training"
+        assert labels[3] == "without training"
     middle = [s.y for s in weighted.series[:3]]
     assert (middle[1] > middle[0]).all()
     assert (middle[2] < middle[0]).all()
@@ -95,7 +96,7 @@ def test_clean_points_count_once_whatever_the_noise(table: pd.DataFrame) -> None
 
 def test_the_page_has_the_table(evaluation: Evaluation, tmp_path: Path, fingerprints: None) -> None:
     page = write_report(tmp_path, evaluation).read_text(encoding="utf-8")
-    assert GROUP in page
+    assert Topic.NOISE in page
     assert "Errors by the noise of training" in page
     assert ">1.3<" in page
     assert ">0.64<" in page

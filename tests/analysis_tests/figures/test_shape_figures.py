@@ -52,7 +52,7 @@ def test_planted_shape_and_its_rate(table: pd.DataFrame, synthetic: ModuleType) 
     assert fit.rate_ci[0] < synthetic.ERROR_EXPONENT < fit.rate_ci[1]
     plot = bias_variance(setting, along)
     assert isinstance(plot, Plot)
-    assert f"b = rp/(p+q) = {fit.rate:.2f}" in plot.caption
+    assert f"b = rp/(p+q) = {fit.rate:.2f}" in plot.note
     assert len([s for s in plot.panels[0].series if s.role == "line"]) == 7
 
 
@@ -76,8 +76,8 @@ def test_the_lazy_width_is_the_planted_one(table: pd.DataFrame) -> None:
     assert at.y == pytest.approx(3 * at.x, rel=0.01)
     for series in collapse.series:
         assert series.y == pytest.approx(series.x / (1 + series.x), rel=0.01)
-    assert "grows as s^1.00" in plot.caption
-    assert "N = " in plot.caption
+    assert "grows as s^1.00" in plot.note
+    assert "N = " in plot.note
     assert len({series.label for series in against_m.series if series.label}) == 5
 
 

@@ -24,6 +24,7 @@ def told(counts: dict[tuple[int, int], int]) -> dict[str, str]:
         "seconds": 2.0,
         "operations": 4e9,
         "device": "cpu",
+        "trainer": "descent",
     }
     trials = pd.DataFrame([{**row, **constant} for row in rows])
     return dict(facts(trials, trials, [("Design", "reached")]))

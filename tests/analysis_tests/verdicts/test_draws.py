@@ -15,7 +15,7 @@ from analysis.data.quantity import Quantity
 from analysis.data.sweeps import family, settings
 from analysis.figures.trajectories import study_plots
 from analysis.report.page import write_report
-from analysis.report.wording import sentence
+from analysis.report.wording import lead
 from analysis.verdicts.evaluation import Evaluation, evaluate
 from analysis.verdicts.judging import Verdict, Word
 
@@ -131,7 +131,7 @@ def test_the_page_shows_one_draw_whole_and_the_rest_by_their_exponents(
     fingerprints: None, drawn: Evaluation, tmp_path: Path
 ) -> None:
     (shown,) = settings(drawn.table)
-    assert shown.label == "gaussian_mixture[components=8,std=0.1,seed=0], d = 2 (one of 6 draws)"
+    assert shown.label == "gaussian_mixture, d = 2, one of 6 draws"
     plots = {p.name: p for p in study_plots(drawn)[0]}
     by_draw = plots["draws_1_d2_exponent_by_draw_1"].table
     first = by_draw[(by_draw["panel"] == "error") & (by_draw["role"] == "points")]
@@ -139,7 +139,7 @@ def test_the_page_shows_one_draw_whole_and_the_rest_by_their_exponents(
     assert "draws_1_d2_best_score_error_against_samples" in plots
     drawn.table.trials.to_parquet(tmp_path / "results.parquet")
     page = write_report(tmp_path, drawn).read_text()
-    assert "gaussian_mixture[components=8,std=0.1], 6 draws, d" in page.replace("\u00a0", " ")
-    assert "6 draws of the law)" in sentence(best(drawn))
+    assert "gaussian_mixture, d = 2, 6 draws" in page.replace("\u00a0", " ")
+    assert "6 draws of the law)" in lead(("gaussian_mixture", 2), best(drawn))
     stored = json.loads(json.dumps(best(drawn).to_dict()))
     assert [d["law_id"] for d in stored["draws"]] == [f"law{k}" for k in range(6)]

@@ -104,7 +104,9 @@ def test_what_is_the_kernels_own_is_judged_once(table: pd.DataFrame) -> None:
 
 def test_words_say_how_many_seeds_of_each(both: Evaluation, alone: Evaluation) -> None:
     sharp, wide = verdict(both), verdict(alone)
-    assert f"{NETWORKS} seeds and {KERNELS} of the kernel limit)" in wording.sentence(sharp)
+    assert f"{NETWORKS} seeds and {KERNELS} of the kernel limit)" in wording.lead(
+        ("cube", 2), sharp
+    )
     assert wording.data(wide) == f"{NETWORKS} seeds at 7 values, 64 to 4096"
     assert wording.data(sharp).startswith(f"{wording.data(wide)}; {KERNELS} seeds of the kernel")
 
@@ -127,10 +129,8 @@ def test_figures_show_the_network_alone_and_both(both: Evaluation) -> None:
     assert full.high is not None
     assert (full.low < full.y).all()
     assert (np.log(full.high / full.low) < np.log(high / low) / 2).all()
-    assert (
-        "Hollow markers: the network's seeds alone; full ones: sharpened by the kernel"
-        in plot.caption
-    )
+    assert sharp.fitted.two_levels is not None
+    assert sharp.fitted.two_levels.told in plot.note
     below = plot.panels[0].below
     assert below is not None
     ratio = next(s for s in below.series if s.role == "points")
@@ -138,7 +138,7 @@ def test_figures_show_the_network_alone_and_both(both: Evaluation) -> None:
     assert set(plot.table["role"]) >= {"hollow", "points"}
     (axes, _under) = draw(plot).axes
     hollow, filled = axes.containers[:2]
-    assert hollow.get_label() == "network's seeds alone"
+    assert hollow.get_label() == "network alone"
     assert hollow[0].get_markerfacecolor() != filled[0].get_markerfacecolor()
 
 

@@ -46,7 +46,8 @@ class Atoms(LawBase):
     @property
     def label(self) -> str:
         if self.sha256 is not None:
-            return f"atoms[data={self.sha256[:8]},count={self.count}]"
+            name = f"file={Path(self.file).name}," if self.file else ""
+            return f"atoms[{name}data={self.sha256[:8]},count={self.count}]"
         return super().label
 
     @property

@@ -1,0 +1,200 @@
+"""The numbers of the two figures that a page begins with: all exponents against theory, and the
+best error against samples, all laws together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from analysis.data.quantity import Quantity
+from analysis.data.sweeps import law_names, level_means
+from analysis.figures.plot import Panel, Plot, Series, Topic
+from analysis.figures.rates import AXES, NAMES, VARIABLES, fitted, theory_line
+from analysis.theory import Kind
+from analysis.verdicts.evaluation import Evaluation
+from analysis.verdicts.judging import Verdict, usable
+
+EXPONENTS, HEADLINE = "exponents", "best_error"
+"""Names of the two figures."""
+
+MOST = 4
+"""Laws in the second figure: of more, the exponents are its answer."""
+_HUES = 6
+
+_ROWS: dict[str, str] = {
+    Quantity.BEST_ERROR: "best error",
+    Quantity.BEST_ERROR_UNWEIGHTED: "unweighted error",
+    Quantity.BEST_TIME: "best time",
+    Quantity.FINAL_ERROR: "last-step error",
+    Quantity.INTERPOLATION_ERROR: "never-stopped error",
+    Quantity.ERROR_AT_TIME: "error at fixed time",
+    Quantity.KERNEL_BEST_ERROR: "kernel's best error",
+    Quantity.KERNEL_BEST_TIME: "kernel's best time",
+    Quantity.NTK_EIGENVALUE: "kernel's eigenvalue",
+    Quantity.EMPIRICAL_BAYES_UNWEIGHTED: "unweighted empirical Bayes",
+}
+
+Group = tuple[str, int]
+"""A law's name and its dimension."""
+
+
+def infinite(verdict: Verdict) -> bool:
+    """Whether it is of the kernel limit."""
+    return verdict.fixed.get("width") == math.inf
+
+
+def groups(verdicts: Sequence[Verdict], names: dict[str, str]) -> dict[Group, list[Verdict]]:
+    """The verdicts of each law and dimension, in order: those over draws of a law with those on the
+    draw that stands for it. names: as of `law_names`."""
+    found: dict[Group, list[Verdict]] = {}
+    for verdict in verdicts:
+        known = [names[d.law_id] for d in verdict.draws if d.law_id in names]
+        name = min(known, key=len) if known else names.get(verdict.law_id, verdict.law)
+        found.setdefault((name, verdict.dimension), []).append(verdict)
+    return {key: found[key] for key in sorted(found)}
+
+
+def primary(verdicts: Sequence[Verdict]) -> Verdict:
+    """The one that answers first: on the best error against samples, of networks where there are
+    any; else the first."""
+
+    def rank(verdict: Verdict) -> tuple[bool, bool, bool]:
+        return not _answers(verdict), infinite(verdict), not verdict.draws
+
+    return min(verdicts, key=rank)
+
+
+def _answers(verdict: Verdict) -> bool:
+    return (verdict.quantity, verdict.axis) == (Quantity.BEST_ERROR, "samples")
+
+
+def over_draws_of(verdicts: Sequence[Verdict]) -> Verdict | None:
+    """The one on the best error against samples over draws of the law, where there is one."""
+    return next((v for v in verdicts if v.draws and _answers(v)), None)
+
+
+def answer_plots(evaluation: Evaluation) -> Iterator[Plot]:
+    """The exponents, where there are any, then the best error."""
+    own = groups(evaluation.verdicts, law_names(evaluation.table))
+    known = {g: [v for v in vs if math.isfinite(v.exponent)] for g, vs in own.items()}
+    known = {g: vs for g, vs in known.items() if vs}
+    if known:
+        yield _exponents(known)
+    chosen = {g: primary(vs) for g, vs in own.items()}
+    curves = {g: v for g, v in chosen.items() if v.quantity == Quantity.BEST_ERROR and v.curve}
+    if 0 < len(curves) <= MOST:
+        yield _headline(curves)
+
+
+def _called(group: Group, every: Sequence[Group]) -> str:
+    """The group in a legend: no more than tells it apart."""
+    law, d = group
+    laws = {law for law, _d in every}
+    if len(laws) == 1:
+        return f"$d$ = {d}"
+    return f"{law}, $d$ = {d}" if len({d for _law, d in every}) > 1 else law
+
+
+def _exponents(own: dict[Group, list[Verdict]]) -> Plot:
+    every = [v for vs in own.values() for v in vs]
+    rows = list(dict.fromkeys((v.quantity, v.axis) for v in every))
+    series = list(_targets(rows, every))
+    last = max(len(own) - 1, 1)
+    for place, (group, verdicts) in enumerate(own.items()):
+        style = {"hue": place} if len(own) <= _HUES else {"hue": 0, "shade": place / last}
+        label = _called(group, list(own))
+        for open_, role in ((False, "interval"), (True, "hollow_interval")):
+            mine = [v for v in verdicts if infinite(v) is open_]
+            if not mine:
+                continue
+            y = np.array([_height(v, rows, every) for v in mine])
+            b, low, high = (
+                np.array([getattr(v, name) for v in mine])
+                for name in ("exponent", "ci_low", "ci_high")
+            )
+            series.append(Series(label, b, y, low, high, role=role, **style))  # type: ignore[arg-type]
+            label = ""
+            bent = [(v, at) for v, at in zip(mine, y, strict=True) if v.at_large is not None]
+            ends = np.array([[v.at_large.low, v.at_large.high] for v, _ in bent if v.at_large])
+            if len(ends):
+                low, high = np.clip(ends.T, b.min() - 1, b.max() + 1)
+                at = np.array([at for _, at in bent])
+                series.append(Series("", (low + high) / 2, at, low, high, role="reach", **style))
+    hollow = any(infinite(v) for v in every)
+    return Plot(
+        name=EXPONENTS,
+        title="Every exponent against theory",
+        caption="Exponents b of quantity ∝ axis^−b with their intervals (thin: at large values), "
+        "strokes where theory puts them, tinted what it allows"
+        + "; hollow, infinite width" * hollow
+        + ".",
+        panels=(
+            Panel(
+                "exponent $b$",
+                "",
+                tuple(series),
+                x_log=False,
+                y_log=False,
+                rows=tuple(f"{_ROWS.get(q, NAMES.get(q, ('', '', q))[2])} in {VARIABLES.get(a, a)}"
+                           for q, a in rows),
+            ),
+        ),
+        topic=Topic.ANSWER,
+    )  # fmt: skip
+
+
+def _height(verdict: Verdict, rows: Sequence[tuple[str, str]], every: Sequence[Verdict]) -> float:
+    """Its place on its row: those of one row stand below each other."""
+    key = (verdict.quantity, verdict.axis)
+    mine = list({id(v.curve): v for v in every if (v.quantity, v.axis) == key})
+    step = 0.7 / max(len(mine), 1)
+    return -rows.index(key) + step * ((len(mine) - 1) / 2 - mine.index(id(verdict.curve)))
+
+
+def _targets(rows: Sequence[tuple[str, str]], every: Sequence[Verdict]) -> Iterator[Series]:
+    """Where theory puts the exponents, and what it allows, once for each value of a row."""
+    found = dict.fromkeys(
+        (rows.index((v.quantity, v.axis)), v.theory_exponent, v.kind, v.margin)
+        for v in every
+        if math.isfinite(v.theory_exponent)
+    )
+    label = "theory"
+    for row, b, kind, margin in found:
+        reach = margin * abs(b) if kind == Kind.SHARP else 0.0
+        high = math.inf if kind == Kind.BOUND else b + reach
+        ends = (np.array([b - reach]), np.array([high]))
+        if kind == Kind.QUALITATIVE:
+            ends = (np.array([b]), np.array([b]))
+        yield Series(label, np.array([b]), np.array([-float(row)]), *ends, role="target")
+        label = ""
+
+
+def _headline(chosen: dict[Group, Verdict]) -> Plot:
+    series = []
+    for hue, (group, verdict) in enumerate(chosen.items()):
+        assert verdict.curve is not None
+        kept = usable(verdict.curve)[0]
+        if not len(kept.x):
+            continue
+        means = level_means(kept.x, kept.y, geometric=kept.geometric)
+        label = _called(group, list(chosen)) if len(chosen) > 1 else "mean over seeds"
+        series.append(Series(label, *means, role="points", hue=hue))
+        fit = fitted(kept, verdict.fitted, "samples", hue)
+        series += [replace(s, label="" if len(chosen) > 1 else s.label) for s in fit]
+        line = theory_line(verdict, kept)
+        if line is not None:
+            first = not any(s.role == "theory" for s in series)
+            same = len({v.dimension for v in chosen.values()}) == 1
+            series.append(replace(line, label=line.label if first and same else ""))
+    ticks = tuple(np.unique(np.concatenate([s.x for s in series if s.role == "points"])))
+    return Plot(
+        name=HEADLINE,
+        title="Best-stopped score error",
+        caption="Means over seeds with 95 % intervals, their fit, and theory's bound, dashed, "
+        "below which a curve falls faster.",
+        panels=(Panel(AXES["samples"], NAMES[Quantity.BEST_ERROR][1], tuple(series), ticks=ticks),),
+        topic=Topic.ANSWER,
+    )
