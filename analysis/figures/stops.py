@@ -140,7 +140,10 @@ def stopping_table(setting: Setting, stops: pd.DataFrame) -> dict[str, Any] | No
     return {
         "rows": [_cells(row) for _, row in shown.iterrows()],
         "level": share(float(pooled["level"].iloc[0])),
-        "notes": list(_notes(found, pooled)),
+        "notes": [
+            note if setting.follows_kernel else note.replace(": set kernel: true", "")
+            for note in _notes(found, pooled)
+        ],
         "numbers": pd.concat(
             [pooled.assign(scope="average over N"), each.assign(scope="one N")], ignore_index=True
         ),
