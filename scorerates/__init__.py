@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         redraw,
     )
     from study import StudySpec, run
-    from trainers import Trajectory, TrialConfig, TrialStatus, train_pack
+    from trainers import Trajectory, TrialConfig, TrialStatus, load_network, train_pack
 
 _PACKAGES = ("trainers", "analysis", "study")
 
@@ -49,6 +49,7 @@ __all__ = [
     "fit_joint",
     "fit_power_law",
     "judge",
+    "load_network",
     "load_results",
     "log_power",
     "predictions",
