@@ -161,7 +161,8 @@ def follows_kernel(trials: pd.DataFrame) -> pd.Series[bool]:
     audit of the kernel says something of. Of a trainer of the user's own, where it was measured."""
     trainer = trials["trainer"].astype("string").fillna(DESCENT)
     known = trainer.map(lambda name: name in TRAINERS and TRAINERS[name].kernel_limit).astype(bool)
-    return known | np.isinf(trials["width"].astype(float)) | trials["largest_step_size"].notna()
+    measured = "largest_step_size" in trials and trials["largest_step_size"].notna()
+    return known | np.isinf(trials["width"].astype(float)) | measured
 
 
 def _families(rows: pd.DataFrame) -> dict[str, list[str]]:

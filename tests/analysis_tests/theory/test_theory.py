@@ -213,7 +213,7 @@ def test_the_page_names_modules_and_anchors_that_exist() -> None:
 
 def test_the_code_cites_sections_that_exist() -> None:
     sections = set(re.findall(r"^## (\d+)\.", PAGE, re.M))
-    sections |= set(re.findall(r"^\*\*(\d+\.\d+) ", PAGE, re.M))
+    sections |= set(re.findall(r"^(?:\*\*|### )(\d+\.\d+) ", PAGE, re.M))
     cited = set()
     for package in ("trainers", "analysis", "study", "tests", "benchmarks"):
         for file in (ROOT / package).rglob("*.py"):
