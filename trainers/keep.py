@@ -23,6 +23,9 @@ KeptStep = Literal["best", "last", "stops"]
 STOPS = tuple(rule for rule in RULES if rule not in ("oracle", "a_priori"))
 """The rules that `stops` stands for."""
 
+SUFFIX = ".safetensors"
+"""Of the name of a network's file."""
+
 HEADER_BYTES = 2048
 """Of a file of a network, besides its numbers: names, and the trial's configuration."""
 

@@ -31,12 +31,11 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from trainers.errors import TrainerError, UserError, first_line
+from trainers.keep import SUFFIX
 from trainers.methods.load import handled, trainer_of
 from trainers.problem import diffusion as forward
 from trainers.protocol import KeepingTrainer
 from trainers.trial import Diffusion, TrialConfig
-
-SUFFIX = ".safetensors"
 
 FORMAT = "scorerates network 1"
 

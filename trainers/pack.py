@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainers.columns import ERROR_COLUMNS
-from trainers.keep import Keep, Sampling, kept_indices
+from trainers.keep import SUFFIX, Keep, Sampling, kept_indices
 from trainers.kernel.distances import DistancesOnDevice, DistancesOnHost, distances
 from trainers.kernel.reference import (
     KernelColumns,
@@ -38,7 +38,6 @@ from trainers.methods.load import trainer_of
 from trainers.network.batches import batches
 from trainers.network.gradient_descent import Record
 from trainers.networks import (
-    SUFFIX,
     Networks,
     alike,
     file_name,

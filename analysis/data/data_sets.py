@@ -5,7 +5,7 @@ trainer, so each data set counts once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,8 @@ import pandas as pd
 from analysis.data.quantities import (
     INVERSE_T_MIN,
     LINKED_AXES,
-    MINIMUM_VALUES,
     Curve,
+    along,
     axis_values,
     column_of,
 )
@@ -42,7 +42,7 @@ def data_curves(frame: pd.DataFrame | Table) -> list[Curve]:
     return [
         curve
         for axis in AXES
-        for own in _groups(first, axis)
+        for own in along(first, axis, _SETTING)
         for quantity in UNTRAINED
         if (curve := _curve(own, axis, quantity)) is not None
     ]
@@ -57,14 +57,6 @@ def _clean_points(rows: pd.DataFrame) -> pd.DataFrame:
     others = rows[~known].drop_duplicates("data_id")
     lost = others.merge(measured[points].drop_duplicates(), how="left", indicator=True)
     return pd.concat([measured, others[(lost["_merge"] == "left_only").to_numpy()]])
-
-
-def _groups(rows: pd.DataFrame, axis: str) -> Iterator[pd.DataFrame]:
-    column = column_of(axis)
-    held = [name for name in _SETTING if name != column]
-    for _, own in rows.groupby(held, dropna=False, sort=True):
-        if own[column].nunique() >= MINIMUM_VALUES:
-            yield own.sort_values([column, "seed"])
 
 
 def _curve(rows: pd.DataFrame, axis: str, quantity: Quantity) -> Curve | None:

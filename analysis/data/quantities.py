@@ -55,6 +55,16 @@ def axis_values(rows: pd.DataFrame, axis: str) -> Array:
     return np.asarray(1 / values if axis == INVERSE_T_MIN else values)
 
 
+def along(rows: pd.DataFrame, axis: str, setting: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """The rows that agree in all of `setting` but the axis, sorted by axis and seed, of each group
+    with MINIMUM_VALUES values of the axis or more."""
+    column = column_of(axis)
+    held = [name for name in setting if name != column and name in rows]
+    for _, own in rows.groupby(held, dropna=False, sort=True):
+        if own[column].nunique() >= MINIMUM_VALUES:
+            yield own.sort_values([column, "seed"])
+
+
 _NOT_CONFIGURATION = {"trial_id", "point_id", "data_id", "study", "law", "law_label", "seed"}
 
 CONFIGURATION = tuple(

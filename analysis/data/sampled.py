@@ -4,12 +4,10 @@ and curves of them at the best step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 
-from analysis.data.quantities import CONFIGURATION, MINIMUM_VALUES, Curve
+from analysis.data.quantities import CONFIGURATION, LINKED_AXES, Curve, along
 from analysis.data.quantity import SAMPLED, Quantity
 from analysis.data.table import Table
 from analysis.data.trajectories import numbers
@@ -77,24 +75,21 @@ def sampled_curves(frame: pd.DataFrame | Table) -> list[Curve]:
     agree in all but the axis and the seed, were sampled alike, and have MINIMUM_VALUES values of
     the axis or more. Values that are not positive, as an unbiased distance may be, are left out and
     counted as missing."""
-    rows = sampled_rows(frame)
+    return curves_of(sampled_rows(frame))
+
+
+def curves_of(rows: pd.DataFrame) -> list[Curve]:
+    """`sampled_curves` of a table whose `sampled_rows` these are."""
     if rows.empty:
         return []
     best = rows[rows["best"]].drop_duplicates("trial")
     return [
         curve
         for axis in AXES
-        for group in _groups(best, axis)
+        for group in along(best, axis, (*CONFIGURATION, "sampled"))
         for quantity in SAMPLED
         if (curve := _curve(group, axis, quantity)) is not None
     ]
-
-
-def _groups(rows: pd.DataFrame, axis: str) -> Iterator[pd.DataFrame]:
-    held = [name for name in (*CONFIGURATION, "sampled") if name != axis and name in rows]
-    for _, own in rows.groupby(held, dropna=False, sort=True):
-        if own[axis].nunique() >= MINIMUM_VALUES:
-            yield own.sort_values([axis, "seed"])
 
 
 def _curve(rows: pd.DataFrame, axis: str, quantity: Quantity) -> Curve | None:
@@ -116,6 +111,6 @@ def _curve(rows: pd.DataFrame, axis: str, quantity: Quantity) -> Curve | None:
         y=y[keep],
         seed=rows["seed"].to_numpy(dtype=np.int64)[keep],
         censored=np.zeros(int(keep.sum()), dtype=bool),
-        linked=axis == "width",
+        linked=axis in LINKED_AXES,
         missing=tuple(x[~keep].tolist()),
     )

@@ -416,11 +416,16 @@ def _widen(axes: Axes, log: bool) -> None:
         axes.set_ylim((low + high - least) / 2, (low + high + least) / 2)
 
 
+def _bars(series: Series, middle: np.ndarray) -> np.ndarray | None:
+    """Lengths [2, n] of error bars below and above `middle`; None for a series without."""
+    if series.low is None or series.high is None:
+        return None
+    spans = (middle - series.low, series.high - middle)
+    return np.asarray(np.nan_to_num(np.maximum(np.stack(spans), 0.0)))
+
+
 def _points(axes: Axes, series: Series) -> None:
-    error = None
-    if series.low is not None and series.high is not None:
-        spans = (series.y - series.low, series.high - series.y)
-        error = np.nan_to_num(np.maximum(np.stack(spans), 0.0))
+    error = _bars(series, series.y)
     shade, hollow = colour(series), series.role == "hollow"
     axes.errorbar(
         series.x, series.y, error, fmt=_MARKERS[series.hue % len(_MARKERS)], color=shade,
@@ -466,10 +471,7 @@ def _mark(axes: Axes, series: Series) -> None:
 
 
 def _interval(axes: Axes, series: Series) -> None:
-    error = None
-    if series.low is not None and series.high is not None:
-        spans = (series.x - series.low, series.high - series.x)
-        error = np.nan_to_num(np.maximum(np.stack(spans), 0.0))
+    error = _bars(series, series.x)
     shade, hollow = colour(series), series.role == "hollow_interval"
     axes.errorbar(
         series.x, series.y, xerr=error, fmt="o", color=shade, ms=4.0, zorder=4,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.quantity import Quantity
-from analysis.data.sampled import BOUND, sampled_curves, sampled_rows
+from analysis.data.sampled import BOUND, curves_of, sampled_rows
 from analysis.data.sweeps import Setting, held, level_means
 from analysis.figures.plot import Panel, Plot, Series, positive
 from analysis.figures.rates import owns
@@ -34,15 +34,15 @@ def samples(setting: Setting) -> Iterator[Plot]:
     rows = sampled_rows(setting.frame)
     if rows.empty:
         return
-    made = [*_against_n(setting), _against_error(setting, rows), _bound(setting, rows)]
+    made = [*_against_n(setting, rows), _against_error(setting, rows), _bound(setting, rows)]
     for plot in made:
         panels = tuple(panel for panel in plot.panels if panel.series)
         if panels:  # a set of samples that all left the numbers has nothing to show
             yield replace(plot, panels=panels)
 
 
-def _against_n(setting: Setting) -> Iterator[Plot]:
-    found = [c for c in sampled_curves(setting.frame) if owns(setting, c) and c.axis == "samples"]
+def _against_n(setting: Setting, rows: pd.DataFrame) -> Iterator[Plot]:
+    found = [c for c in curves_of(rows) if owns(setting, c) and c.axis == "samples"]
     if not found:
         return
     most = max(found, key=lambda c: (c.levels, len(c.x)))

@@ -18,42 +18,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from analysis.theory import KEYS
-from study.spec.axes import Axes, DecompositionSection, DiffusionSection, Resources
-from study.spec.design import Budget, DesignSection
-from study.spec.keep import KeepSection, QualitySection
-from study.spec.search import (
-    Guided,
-    Pruner,
-    SearchSection,
-    Space,
-    StepRange,
-    WidthRange,
-)
+from study.spec import sections
+from study.spec.axes import Axes
 from study.spec.sections import StudySpec
-from study.spec.seeds import SeedsSection
 from trainers.laws import LAWS
 from trainers.ranges import Copies, Width
 from trainers.trial import TrialConfig
 
-SECTIONS: dict[str, type[BaseModel]] = {
-    "": StudySpec,
-    "diffusion": DiffusionSection,
-    "base": Axes,
-    "seeds": SeedsSection,
-    "decomposition": DecompositionSection,
-    "resources": Resources,
-    "keep": KeepSection,
-    "quality": QualitySection,
-    "design": DesignSection,
-    "design.budget": Budget,
-    "search": SearchSection,
-    "search.space": Space,
-    "search.space.width": WidthRange,
-    "search.space.step_size": StepRange,
-    "search.pruner": Pruner,
-    "search.theory": Guided,
-}
-"""Path -> the model of a section; those of laws are in LAWS."""
+SECTIONS = {path: model for path, model in sections.SECTIONS.items() if "sweeps" not in path}
+"""Path -> the model of a section of the page: a sweep has the keys of `base`, and two more."""
 
 DESCRIPTIONS: dict[str, str] = {
     "name": "Names the results folder `results/NAME` and the MLflow experiment",

@@ -435,25 +435,29 @@ class StudySpec(Section):
         return problems
 
 
+SECTIONS: dict[str, type[Section]] = {
+    "": StudySpec,
+    "diffusion": DiffusionSection,
+    "base": Axes,
+    "sweeps": Sweep,
+    "seeds": SeedsSection,
+    "sweeps.seeds": SeedsSection,
+    "decomposition": DecompositionSection,
+    "resources": Resources,
+    "keep": KeepSection,
+    "quality": QualitySection,
+    "design": DesignSection,
+    "design.budget": Budget,
+    "search": SearchSection,
+    "search.space": Space,
+    "search.space.width": WidthRange,
+    "search.space.step_size": StepRange,
+    "search.pruner": Pruner,
+    "search.theory": Guided,
+}
+"""Path -> the model of a section."""
+
+
 def _sections() -> dict[str, list[str]]:
     """Path of every section -> its keys."""
-    return {
-        "": keys_of(StudySpec),
-        "seeds": keys_of(SeedsSection),
-        "base": keys_of(Axes),
-        "sweeps": keys_of(Sweep),
-        "sweeps.seeds": keys_of(SeedsSection),
-        "diffusion": keys_of(DiffusionSection),
-        "keep": keys_of(KeepSection),
-        "quality": keys_of(QualitySection),
-        "decomposition": keys_of(DecompositionSection),
-        "resources": keys_of(Resources),
-        "design": keys_of(DesignSection),
-        "design.budget": keys_of(Budget),
-        "search": keys_of(SearchSection),
-        "search.space": keys_of(Space),
-        "search.space.width": keys_of(WidthRange),
-        "search.space.step_size": keys_of(StepRange),
-        "search.pruner": keys_of(Pruner),
-        "search.theory": keys_of(Guided),
-    }
+    return {path: keys_of(model) for path, model in SECTIONS.items()}

@@ -104,34 +104,28 @@ class Storage:
 
     def names(self, folder: str = "") -> list[str]:
         """The names in a folder, sorted, without those that start with a dot."""
-        fs, root = self.files()
-
-        def names() -> list[str]:
-            fs.invalidate_cache()
-            return [str(path) for path in fs.ls(f"{root}/{folder}".rstrip("/"), detail=False)]
-
-        try:
-            found = [path.rstrip("/").rsplit("/", 1)[-1] for path in self._tried(names)]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(name for name in found if not name.startswith("."))
+        return list(self._listed(folder, str, detail=False))
 
     def sizes(self, folder: str) -> dict[str, int]:
         """The names in a folder, sorted, without those that start with a dot, and the bytes of
         each; of what is no file none."""
+        listed = self._listed(folder, lambda one: str(one["name"]), detail=True)
+        return {name: int(one.get("size") or 0) for name, one in listed.items()}
+
+    def _listed(self, folder: str, path_of: Callable[[Any], str], detail: bool) -> dict[str, Any]:
+        """Name -> what fsspec says of it, of a folder as `names` and `sizes` give it."""
         fs, root = self.files()
 
-        def listed() -> list[dict[str, Any]]:
+        def listed() -> list[Any]:
             fs.invalidate_cache()
-            return list(fs.ls(f"{root}/{folder}".rstrip("/"), detail=True))
+            return list(fs.ls(f"{root}/{folder}".rstrip("/"), detail=detail))
 
         try:
             found = self._tried(listed)
         except (FileNotFoundError, NotADirectoryError):
             return {}
-        named = {str(one["name"]).rstrip("/").rsplit("/", 1)[-1]: one for one in found}
-        shown = {name: named[name] for name in sorted(named) if not name.startswith(".")}
-        return {name: int(one.get("size") or 0) for name, one in shown.items()}
+        named = {path_of(one).rstrip("/").rsplit("/", 1)[-1]: one for one in found}
+        return {name: named[name] for name in sorted(named) if not name.startswith(".")}
 
     def move(self, name: str, new: str) -> None:
         """Renames a file, or whatever has its name."""

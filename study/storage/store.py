@@ -42,7 +42,7 @@ from analysis.data.schema import COMPILED_OF, SCHEMA
 from study.planning.plan import pack_id_of
 from study.storage.files import Storage, StoreError
 from study.storage.lock import StorageLock
-from trainers.keep import Keep
+from trainers.keep import SUFFIX, Keep
 from trainers.trial import TrialStatus
 
 __all__ = ["CorruptPackError", "Entry", "Ledger", "Store", "StoreError"]
@@ -57,7 +57,7 @@ some ten thousand of them."""
 GROUP = 2**16
 """Rows of a row group of results.parquet, which is written one after the other."""
 
-NETWORKS, SUFFIX = "networks", ".safetensors"
+NETWORKS = "networks"
 
 _WRITTEN, _SECONDS = b"written", b"seconds"
 
