@@ -34,7 +34,7 @@ FLAWS = {
     ),
     "in a pack and alone": (STEP, f"{STEP}\n                net.w = net.w / len(nets)"),
     "up to an earlier end": (STEP, f"{STEP}\n                net.w = net.w / recorded[-1] ** 0.01"),
-    "at other points": ("torch.relu(z @ self.w)", "torch.relu(z @ self.w + z.mean())"),
+    "at other points": ("torch.relu(z @ w)", "torch.relu(z @ w + z.mean())"),
     "to stay as they are": (START, f"task.x0[0] = 0\n        {START}"),
     "other labels change nothing": (RESIDUAL, RESIDUAL.replace(" - self.x0", "")),
     "call of tick": ("            tick()\n", ""),
