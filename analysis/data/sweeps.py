@@ -35,6 +35,7 @@ _NAMES = {
     "t_max": "T", "schedule": "schedule", "precision": "precision", "steps": "steps",
     "trainer": "trainer", "copies": "noise copies", "time_law": "times", "weight": "loss weight",
 }  # fmt: skip
+_NOISE_WORDS = {"time_law": "times", "weight": "weight"}
 _OF_THE_LIMIT = ("precision", "steps", "trainer")
 """What infinite width decides: trials of that width are a setting of their own."""
 
@@ -103,14 +104,30 @@ def noise_label(fixed: Mapping[str, Any]) -> str:
     times, weight 1` for the usual one."""
     if usual_noise(fixed):
         return "one copy, uniform times, weight 1"
-    copies = fixed.get("copies", 1)
-    words = ["fresh noise" if copies == 0 else f"{copies} copies"] if copies != 1 else []
-    words += [
-        f"{word} {fixed[name]}"
-        for name, word in (("time_law", "times"), ("weight", "weight"))
-        if fixed.get(name, UNSAID[name]) != UNSAID[name]
-    ]
-    return ", ".join(words)
+    told = [name for name in NOISE if fixed.get(name, UNSAID[name]) != UNSAID[name]]
+    return ", ".join(_noise_word(name, fixed) for name in told)
+
+
+def _noise_word(name: str, fixed: Mapping[str, Any]) -> str:
+    """One part of the noise in words, empty for a name that is none."""
+    if name == "copies":
+        copies = fixed[name]
+        return {0: "fresh noise", 1: "one copy"}.get(copies, f"{copies} copies")
+    return f"{_NOISE_WORDS[name]} {fixed[name]}" if name in _NOISE_WORDS else ""
+
+
+def apart(fixed: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
+    """What tells the trials held at `fixed` from those of `every`, N, m and eta apart, in words:
+    `16 copies, T₀ = 0.01`; empty where nothing does."""
+    told = []
+    for name in _NAMES:
+        limit = name in _OF_THE_LIMIT
+        if name not in fixed or (limit and fixed.get("width") == np.inf):
+            continue
+        others = [one for one in every if not (limit and one.get("width") == np.inf)]
+        if len({str(one[name]) for one in others if name in one}) > 1:
+            told.append(_noise_word(name, fixed) or f"{_NAMES[name]} = {fixed[name]}")
+    return ", ".join(told)
 
 
 def held(fixed: dict[str, float]) -> str:

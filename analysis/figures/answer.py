@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.data.quantity import Quantity
-from analysis.data.sweeps import law_names, level_means
+from analysis.data.sweeps import law_names, level_means, usual_noise
 from analysis.figures.plot import Panel, Plot, Series, Topic
 from analysis.figures.rates import AXES, NAMES, VARIABLES, fitted, theory_line
 from analysis.theory import Kind
@@ -58,11 +58,14 @@ def groups(verdicts: Sequence[Verdict], names: dict[str, str]) -> dict[Group, li
 
 
 def primary(verdicts: Sequence[Verdict]) -> Verdict:
-    """The one that answers first: on the best error against samples, of networks where there are
-    any; else the first."""
+    """The one that answers first: on the best error against samples, where there is an exponent, of
+    networks before their limit, with the noise that theory assumes before another; else the
+    first."""
 
-    def rank(verdict: Verdict) -> tuple[bool, bool, bool]:
-        return not _answers(verdict), infinite(verdict), not verdict.draws
+    def rank(verdict: Verdict) -> tuple[bool, ...]:
+        unknown = math.isnan(verdict.exponent)
+        other = not usual_noise(verdict.fixed)
+        return not _answers(verdict), unknown, infinite(verdict), other, not verdict.draws
 
     return min(verdicts, key=rank)
 

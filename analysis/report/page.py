@@ -287,7 +287,7 @@ def questions(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[dict[s
     made: dict[str, dict[str, Any]] = {}
     for (law, d), own in groups(verdicts, names).items():
         for verdict in own:
-            row = verdict_row(verdict)
+            row = verdict_row(verdict, own)
             key = f"{row['question']}, {verdict.prediction}"
             asked = {k: row[k] for k in ("question", "source", "name")}
             made.setdefault(key, {**asked, "rows": []})["rows"].append(
@@ -309,12 +309,12 @@ def papers(evaluation: Evaluation) -> list[tuple[Paper, str, str]]:
     return [(PAPERS[k], ", ".join(own), PAPERS[k].bibtex(k)) for k, own in named.items()]
 
 
-def verdict_row(verdict: Verdict) -> dict[str, Any]:
-    """A row of the verdict table, in words."""
+def verdict_row(verdict: Verdict, beside: Sequence[Verdict] = ()) -> dict[str, Any]:
+    """A row of the verdict table, in words; `beside` are those of the same law and dimension."""
     name = wording.QUANTITIES.get(verdict.quantity, verdict.quantity.replace("_", " "))
     return {
         "question": f"{name} against {PLAIN.get(verdict.axis, verdict.axis)}",
-        "where": wording.where(verdict),
+        "where": wording.where(verdict, beside),
         "statement": verdict.statement,
         "theory": wording.theory(verdict),
         "measured": text.number(verdict.exponent, text.digits(verdict.ci_low, verdict.ci_high)),

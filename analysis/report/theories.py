@@ -76,7 +76,7 @@ def _cell(verdicts: Sequence[Verdict], not_asked: Sequence[Verdict]) -> dict[str
         own = [v for v in verdicts if v.verdict is word]
         if own:
             told = f"{word} × {len(own)}" if len(own) > 1 else str(word)
-            apart = "; ".join(filter(None, dict.fromkeys(where(v) for v in own)))
+            apart = "; ".join(filter(None, dict.fromkeys(where(v, verdicts) for v in own)))
             words.append((badge(own[0]), told, apart if len(own) < len(verdicts) else ""))
     return {"words": words, "note": "", "assumed": held(verdicts)}
 

@@ -15,7 +15,16 @@ import pandas as pd
 from markupsafe import Markup
 
 from analysis.data.quantity import OF_THE_KERNEL, Quantity
-from analysis.data.sweeps import PLAIN, SYMBOLS, data_file, family, held
+from analysis.data.sweeps import (
+    PLAIN,
+    SYMBOLS,
+    apart,
+    data_file,
+    family,
+    held,
+    noise_label,
+    usual_noise,
+)
 from analysis.figures.answer import Group, over_draws_of, primary
 from analysis.report.typeset import typeset
 from analysis.text import counted, digits, interval, minus, number, percent, share
@@ -151,15 +160,16 @@ def assumed(verdict: Verdict) -> str:
     return minus("; ".join(told))
 
 
-def where(verdict: Verdict) -> str:
-    """What the curve holds fixed, in words."""
+def where(verdict: Verdict, beside: Sequence[Verdict] = ()) -> str:
+    """What the curve holds fixed, in words, with what tells it from the curves `beside` it."""
     fixed = {k: verdict.fixed[k] for k in SYMBOLS if k in verdict.fixed}
     text = held(fixed)
     if "effective_time" in verdict.fixed:
         text += f", ητ = {verdict.fixed['effective_time']:.3g}"
     if verdict.draws:
         text += f", {len(verdict.draws)} draws"
-    return text.removeprefix(", ")
+    text += f", {apart(verdict.fixed, [one.fixed for one in beside])}"
+    return text.strip(", ")
 
 
 def data(verdict: Verdict) -> str:
@@ -216,6 +226,8 @@ def lead(group: Group, verdict: Verdict, pooled: Verdict | None = None) -> Marku
     name = QUANTITIES.get(verdict.quantity, verdict.quantity.replace("_", " "))
     if verdict.fixed.get("width") == math.inf and verdict.quantity not in OF_THE_KERNEL:
         name += " at infinite width"
+    if not usual_noise(verdict.fixed):
+        name += f" with {noise_label(verdict.fixed)}"
     words, rest = _tail(verdict)
     if verdict.verdict is Word.UNDETERMINED:
         rest = Markup(", theory says {}").format(theory(verdict))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -11,15 +13,19 @@ import pytest
 
 from analysis.data.data_sets import data_curves
 from analysis.data.quantity import Quantity
-from analysis.data.sweeps import noise_label
+from analysis.data.sweeps import apart, law_names, noise_label
+from analysis.figures.answer import primary
 from analysis.figures.noise import families, noise_plots, noise_tables
 from analysis.figures.plot import Topic
-from analysis.report.page import write_report
+from analysis.report.page import questions, write_report
+from analysis.report.wording import lead, leads
 from analysis.verdicts.evaluation import Evaluation, evaluate
+
+Fixed = dict[str, object]
 
 pytestmark = pytest.mark.slow
 
-SAMPLES = (64, 128, 256, 512)
+SAMPLES = (64, 128, 256, 512, 1024)
 FACTORS = {"eps": 1.3, "v": 0.8}
 
 
@@ -119,3 +125,44 @@ def test_one_noise_has_no_section(table: pd.DataFrame) -> None:
 )
 def test_noise_in_words(fixed: dict[str, object], label: str) -> None:
     assert noise_label(fixed) == label
+
+
+NETWORK = {"copies": 1, "weight": "x0", "t_min": 0.01, "steps": 500, "precision": "float32"}
+LIMIT = {**NETWORK, "width": np.inf, "steps": None, "precision": "float64"}
+
+
+@pytest.mark.parametrize(
+    ("fixed", "others", "told"),
+    [
+        (NETWORK, [], ""),
+        (NETWORK, [LIMIT], ""),
+        (LIMIT, [{**LIMIT, "copies": 16}], "one copy"),
+        ({**LIMIT, "copies": 16}, [LIMIT, NETWORK], "16 copies"),
+        ({**NETWORK, "copies": 0}, [{**NETWORK, "t_min": 0.05}], "T₀ = 0.01, fresh noise"),
+        (NETWORK, [{**NETWORK, "steps": 100}, LIMIT], "steps = 500"),
+        (LIMIT, [NETWORK, {**NETWORK, "steps": 100}], ""),
+        ({**NETWORK, "weight": "eps"}, [NETWORK], "weight eps"),
+    ],
+)
+def test_what_tells_rows_apart(fixed: Fixed, others: list[Fixed], told: str) -> None:
+    assert apart(fixed, [fixed, *others]) == told
+
+
+def test_rows_of_a_question_are_told_apart(evaluation: Evaluation) -> None:
+    asked = questions(evaluation.verdicts, law_names(evaluation.table))
+    assert max(len(question["rows"]) for question in asked) == 3
+    for question in asked:
+        told = [(row["law"], row["where"]) for row in question["rows"]]
+        assert len(set(told)) == len(told)
+
+
+def test_the_noise_that_theory_assumes_answers_first(evaluation: Evaluation) -> None:
+    asked = [v for v in evaluation.verdicts if v.quantity == Quantity.BEST_ERROR]
+    usual = next(v for v in asked if v.fixed["weight"] == "x0")
+    assert primary(evaluation.verdicts) is usual
+    (sentence,) = (text for _badge, text in leads({("cube", 2): evaluation.verdicts}))
+    assert "with" not in sentence.split(":")[0]
+    other = next(v for v in asked if v is not usual)
+    unknown = replace(usual, exponent=math.nan)
+    assert primary([unknown, other]) is other
+    assert "with weight" in lead(("cube", 2), other)
