@@ -187,6 +187,26 @@ def search(
 
 
 @app.command()
+def best(
+    source: Source,
+    storage: Storage = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Of this N only; by default of every point searched.")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="Of this sampler, or theory; by default the least held-out loss."),
+    ] = None,
+) -> None:
+    """Print what a search found as a section `base:` of a study, in YAML."""
+    from study.commands.best import best as best_of
+    from study.commands.located import located
+
+    store, spec = located(source, storage)
+    print(best_of(store, spec, samples, method), end="")
+
+
+@app.command()
 def analyze(
     source: Source,
     storage: Storage = None,

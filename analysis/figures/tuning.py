@@ -11,7 +11,9 @@ import pandas as pd
 
 from analysis.data.table import Table
 from analysis.figures.plot import Panel, Plot, Series, Topic, positive
+from analysis.figures.searches import search_plots
 from analysis.text import minus
+from analysis.verdicts.best import HYPERPARAMETERS, no_importance
 from analysis.verdicts.tuning import (
     GUIDED_RULES,
     Comparison,
@@ -22,9 +24,20 @@ from analysis.verdicts.tuning import (
 )
 
 
-def tuning_plots(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> list[Plot]:
-    """Score error against evaluations and against operations, a figure for every point."""
-    return [_plot(one) for one in comparisons(evaluations, frame) if len(one.found)]
+def tuning_plots(
+    evaluations: pd.DataFrame,
+    frame: pd.DataFrame | Table,
+    importance: pd.DataFrame | None = None,
+) -> list[Plot]:
+    """For every point: score error against evaluations and operations, then what its searches did.
+    importance: as of `load_importance`."""
+    table = Table.of(frame)
+    shares = no_importance() if importance is None else importance
+    plots = []
+    for one in comparisons(evaluations, table):
+        if len(one.found):
+            plots += [_plot(one), *search_plots(one, evaluations, table, shares)]
+    return plots
 
 
 def _plot(one: Comparison) -> Plot:
@@ -117,6 +130,30 @@ def tuning_rows(one: Comparison) -> dict[str, Any]:
             )
         )
     return {"label": one.label, "stem": one.stem, "rows": rows, "numbers": table}
+
+
+def choice_rows(choices: pd.DataFrame) -> list[tuple[str, tuple[str, ...], str, str, str]]:
+    """Rows of `analysis.verdicts.best.chosen` as cells: who chose, the hyperparameters in the order
+    of HYPERPARAMETERS, where to stop, the held-out loss, the score error."""
+    return [
+        (
+            f"{row['method']}, repetition {row['repetition']}",
+            tuple(choice_word(row[name]) for name in HYPERPARAMETERS.values()),
+            f"{row['step']:,}",
+            f"{row['loss']:.5g}",
+            _number(row["score_error"]),
+        )
+        for _, row in choices.iterrows()
+    ]
+
+
+def choice_word(value: Any) -> str:
+    """A hyperparameter as a study writes it."""
+    if isinstance(value, (bool, np.bool_)):
+        return str(bool(value)).lower()
+    if isinstance(value, (float, np.floating)) and not float(value).is_integer():
+        return f"{value:.4g}"
+    return f"{value:.0f}" if isinstance(value, (float, np.floating)) else str(value)
 
 
 def _worth_words(row: pd.Series[Any]) -> str:

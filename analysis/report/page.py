@@ -34,7 +34,7 @@ from analysis.figures.rates import owns
 from analysis.figures.stops import stopping_table
 from analysis.figures.terms import TERMS, dominance
 from analysis.figures.trajectories import Omitted, study_plots
-from analysis.figures.tuning import tuning_plots, tuning_rows
+from analysis.figures.tuning import choice_rows, tuning_plots, tuning_rows
 from analysis.report import wording
 from analysis.report.assumptions import assumption_rows
 from analysis.report.overview import FINE, SOFTWARE, facts, trial_table, trouble, versions
@@ -43,6 +43,7 @@ from analysis.report.typeset import typeset
 from analysis.theory import KEYS, THEORIES
 from analysis.theory.papers import PAPERS, Paper
 from analysis.verdicts.asking import lines
+from analysis.verdicts.best import HYPERPARAMETERS, chosen, winners
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import Verdict
 from analysis.verdicts.tuning import comparisons
@@ -83,6 +84,7 @@ def write_report(
     notes: Sequence[tuple[str, str]] = (),
     registered: str = "",
     description: str = "",
+    importance: pd.DataFrame | None = None,
 ) -> Path:
     """Writes `folder/report.html` and `folder/figures/` for a results table; returns the page.
 
@@ -91,7 +93,8 @@ def write_report(
     `load_evaluations` gives it, beside an `Evaluation.unjudged`: the page then compares tuned with
     theory-guided, and fits nothing to trials that were chosen by their results. notes: more to say
     of the study, as term and description. registered: whether the predictions were fixed before the
-    data, as `analysis.theory.record.compared` says it. description: the study's own.
+    data, as `analysis.theory.record.compared` says it. description: the study's own. importance: of
+    a search's hyperparameters, as `load_importance` gives it.
     figures/ holds each figure as SVG and PDF, its numbers as CSV, and redraw.py, which makes them
     again from results.parquet in `folder`; and each trial's stops as stops.parquet and
     stops.csv.gz. Each file is written, then renamed: a reader never sees half a page.
@@ -99,7 +102,7 @@ def write_report(
     place = folder / "figures"
     _write_stops(place, evaluation.stops)
     plots, omitted = study_plots(evaluation) if tuning is None else ([], [])
-    plots += [] if tuning is None else tuning_plots(tuning, evaluation.table)
+    plots += [] if tuning is None else tuning_plots(tuning, evaluation.table, importance)
     shown = []
     for number, plot in enumerate(plots):
         drawn = render(plot, f"f{number}")
@@ -224,6 +227,7 @@ def _content(
         "software": SOFTWARE,
         "spec": spec_text,
         "command": "run" if tuning is None else "search",
+        "found_best": found_best(tuning, frame),
         "versions": versions(),
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "downloads": [
@@ -412,11 +416,37 @@ def stopping_rows(setting: Setting, stops: pd.DataFrame) -> dict[str, Any] | Non
 
 
 def tuning_tables(tuning: pd.DataFrame | None, frame: Table) -> list[dict[str, Any]]:
-    """Tuned against theory-guided, a table a point, each with its download."""
-    made = [] if tuning is None else [tuning_rows(one) for one in comparisons(tuning, frame)]
-    for table in made:
+    """Tuned against theory-guided, a table a point, and what each search and theory chose there,
+    each with its download."""
+    if tuning is None:
+        return []
+    made, choices = [], chosen(tuning, frame)
+    for one in comparisons(tuning, frame):
+        table = tuning_rows(one)
         numbers = table["numbers"].to_csv(index=False).encode()
         table["link"] = download(f"{table['stem']}.csv", numbers, "this table (CSV)")
+        own = one.own(choices)
+        table["choices"] = choice_rows(own)
+        table["choices_link"] = download(
+            f"{table['stem']}_choices.csv", own.to_csv(index=False).encode(), "this table (CSV)"
+        )
+        made.append(table)
+    return made
+
+
+def found_best(tuning: pd.DataFrame | None, frame: Table) -> list[tuple[str, str]]:
+    """Of each point of a search its label, and what the best evaluation there was, in words."""
+    if tuning is None:
+        return []
+    choices = winners(chosen(tuning, frame))
+    made = []
+    for one in comparisons(tuning, frame):
+        own = one.own(choices)
+        for who, values, step, loss, error in choice_rows(own):
+            named = dict(zip(HYPERPARAMETERS.values(), values, strict=True))
+            words = f"m = {named['width']}, η = {named['step_size']}, {named['initialisation']}"
+            words += f", bias {named['bias']}, {named['trainer']}; stop at step {step}"
+            made.append((one.label, f"{words}: held-out loss {loss}, score error {error} ({who})"))
     return made
 
 

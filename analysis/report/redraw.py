@@ -12,6 +12,7 @@ from analysis.data.results import load_results
 from analysis.figures.drawing import draw, save
 from analysis.figures.trajectories import study_plots
 from analysis.figures.tuning import tuning_plots
+from analysis.verdicts.best import load_importance
 from analysis.verdicts.evaluation import evaluate
 from analysis.verdicts.tuning import load_evaluations
 
@@ -39,7 +40,7 @@ def redraw(
         rules = pd.read_parquet(folder / "stops.parquet", columns=["rule"])["rule"].unique()
         plots, _omitted = study_plots(evaluate(frame, stopping=rules.tolist(), theories=theories))
     else:
-        plots = tuning_plots(tuning, frame)
+        plots = tuning_plots(tuning, frame, load_importance(str(folder.parent)))
     chosen = [p for p in plots if not names or any(name in p.name for name in names)]
     for plot in chosen:
         figure = draw(plot)

@@ -15,7 +15,7 @@ order statistics, whose exact level is reported, since few repetitions allow few
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import fsspec
@@ -102,8 +102,8 @@ def _level(k: int, n: int) -> float:
 def incumbents(evaluations: pd.DataFrame) -> pd.DataFrame:
     """For every search and n = 1, 2, ...: the incumbent's score error and the operations so far.
 
-    Columns: those of POINT, method, repetition, evaluations (n), score_error, operations. A trial
-    without a value (it failed) is no incumbent, but an evaluation all the same.
+    Columns: those of POINT, method, repetition, evaluations (n), value, score_error, operations. A
+    trial without a value (it failed) is no incumbent, but an evaluation all the same.
     """
     searched = evaluations[~evaluations["method"].isin(NOT_SEARCHED)]
     rows = []
@@ -116,17 +116,18 @@ def incumbents(evaluations: pd.DataFrame) -> pd.DataFrame:
         for i in range(len(one)):
             if value[i] < best:
                 best, at = value[i], i
-            found = error[at] if at >= 0 else np.nan
-            rows.append((*key, i + 1, found, cost[i]))
-    names = [*POINT, "method", "repetition", "evaluations", "score_error", "operations"]
-    return pd.DataFrame(rows, columns=names)
+            found = (best, error[at]) if at >= 0 else (np.nan, np.nan)
+            rows.append((*key, i + 1, *found, cost[i]))
+    told = ["evaluations", "value", "score_error", "operations"]
+    return pd.DataFrame(rows, columns=[*POINT, "method", "repetition", *told])
 
 
 def guided(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> pd.DataFrame:
     """Where each stopping rule stops the theory-guided trials, and the score error there.
 
-    frame: the results table, with those trials. Columns: POINT, repetition, rule, score_error,
-    operations (pilots apart), pilot_operations, width, step_size, step, message.
+    frame: the results table, with those trials. Columns: POINT, repetition, trial_id, rule,
+    score_error, holdout_loss, operations (pilots apart), pilot_operations, width, step_size, step,
+    message.
     """
     rows: list[dict[str, Any]] = []
     table = Table.of(frame)
@@ -154,8 +155,10 @@ def guided(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> pd.DataFra
                 {
                     **{name: one[name] for name in POINT},
                     "repetition": one["repetition"],
+                    "trial_id": one["trial_id"],
                     "rule": rule,
                     "score_error": series["score_error"][stopped.index] if known else np.nan,
+                    "holdout_loss": series["holdout_loss"][stopped.index] if known else np.nan,
                     "operations": float(first["operations"]) * step / last if known else np.nan,
                     "pilot_operations": one["pilot_operations"],
                     "width": int(first["width"]),
@@ -195,13 +198,18 @@ def budgets(most: int) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """One point: its label, `incumbents` and `guided` there."""
+    """One point: its label, the values of POINT, `incumbents` and `guided` there."""
 
     label: str
     stem: str
     samples: int
+    point: pd.Series[Any]
     found: pd.DataFrame
     stopped: pd.DataFrame
+
+    def own(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a table with the columns of POINT that are of this one."""
+        return table[(table[POINT] == self.point).all(axis=1)] if len(table) else table
 
 
 def comparisons(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> list[Comparison]:
@@ -210,14 +218,10 @@ def comparisons(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> list[
     made = []
     points = evaluations[POINT].drop_duplicates().sort_values(POINT)
     for place, (_, point) in enumerate(points.iterrows()):
-        own = [
-            table[(table[POINT] == point).all(axis=1)] if len(table) else table
-            for table in (found, stopped)
-        ]
         label = f"{point['law_label']}, d = {point['dimension']}, N = {point['samples']}"
-        made.append(
-            Comparison(label, f"tuning_{place}_N{point['samples']}", int(point["samples"]), *own)
-        )
+        stem = f"tuning_{place}_N{point['samples']}"
+        one = Comparison(label, stem, int(point["samples"]), point, found, stopped)
+        made.append(replace(one, found=one.own(found), stopped=one.own(stopped)))
     return made
 
 

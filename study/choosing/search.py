@@ -1,4 +1,4 @@
-"""Searches with Optuna's own ask and tell. The one module that imports optuna.
+"""Searches with Optuna's own ask and tell.
 
 One Optuna study for each law, N, sampler and repetition, all in one database beside the results.
 A round asks for `batch` trials at once (the samplers count running ones as taken: a constant liar)
@@ -33,7 +33,9 @@ from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from study.choosing.importance import importance_of
 from study.choosing.participant import Outcome, Participant, Request
+from study.choosing.whole_widths import WIDTH, WholeWidths, bounds
 from study.spec.search import SearchSection, Space, StepRange, WidthRange
 from study.storage.files import StoreError
 from trainers.errors import first_line
@@ -47,6 +49,12 @@ LOCK_SECONDS = 60.0
 
 SPACE = "space"
 """User attribute of an Optuna study: what it searches over."""
+
+OBJECTIVE = "held-out loss"
+"""What Optuna's views call the value of a trial."""
+
+LOG2_WIDTH = "log2_width"
+"""The parameter of earlier searches, which go on with it."""
 
 CONFIG, TRIAL, SCORE, STEP, OPERATIONS = (
     "config", "trial_id", "score_error", "best_step", "operations",
@@ -163,6 +171,10 @@ class Search(Participant):
         for name, value in attributes.items():
             if name not in self._study.user_attrs:
                 self._study.set_user_attr(name, value)
+        if self._study.metric_names is None:
+            self._study.set_metric_names([OBJECTIVE])
+        known = self._study.get_trials(deepcopy=False)
+        self._exponents = any(name.startswith(LOG2_WIDTH) for t in known for name in t.params)
         self._rungs = rungs_of(where.point, section)
         self._round: list[_Asked] | None = None
         self._stage = 0
@@ -203,6 +215,12 @@ class Search(Participant):
                 found.append(Evaluation(trial.number, attrs[TRIAL], trial.state.name, *numbers))
         return found
 
+    @told_of_the_database()
+    def importance(self) -> dict[str, float]:
+        """Hyperparameter -> share, as of `importance_of`, under a study's names."""
+        shares = importance_of(self._study.get_trials(deepcopy=False))
+        return {name.replace(LOG2_WIDTH, WIDTH): share for name, share in shares.items()}
+
     def _at_this_stage(self, asked: Sequence[_Asked]) -> list[_Asked]:
         return [a for a in asked if a.bracket <= self._stage]
 
@@ -235,7 +253,7 @@ class Search(Participant):
         number = len(self._study.get_trials(deepcopy=False))
         self._study.sampler = sampler_of(self.where.sampler, self._label, number)
         trial = self._study.ask()
-        config = configure(trial, self._section.space, self.where)
+        config = configure(trial, self._section.space, self.where, self._exponents)
         trial.set_user_attr(CONFIG, config.model_dump_json())
         trial.set_user_attr(TRIAL, config.trial_id)
         return self._as_asked(trial.number, config)
@@ -355,6 +373,10 @@ def rungs_of(point: TrialConfig, section: SearchSection) -> list[int]:
 def sampler_of(kind: str, label: str, number: int) -> BaseSampler:
     """The sampler that answers question `number`. Quasi-random points are one sequence, whose place
     is in the database; the others keep all they know there, but for their random state."""
+    return WholeWidths(_sampler_of(kind, label, number))
+
+
+def _sampler_of(kind: str, label: str, number: int) -> BaseSampler:
     whole = int(content_id([label])[:8], 16)
     seed = int(content_id([label, number])[:8], 16)
     if kind == "tpe":
@@ -374,8 +396,11 @@ def sampler_of(kind: str, label: str, number: int) -> BaseSampler:
     return optuna.samplers.RandomSampler(seed)
 
 
-def configure(trial: Trial, spaces: Sequence[Space], where: Where) -> TrialConfig:
-    """Asks Optuna for the parameters of a trial. With several spaces their names are numbered."""
+def configure(
+    trial: Trial, spaces: Sequence[Space], where: Where, exponents: bool = False
+) -> TrialConfig:
+    """Asks Optuna for the parameters of a trial. With several spaces their names are numbered.
+    exponents: whether it is asked for the exponent of a width, as earlier searches did."""
     index = 0
     if len(spaces) > 1:
         index = trial.suggest_categorical("space", list(range(len(spaces))))
@@ -390,12 +415,18 @@ def configure(trial: Trial, spaces: Sequence[Space], where: Where) -> TrialConfi
     fields: dict[str, Any] = {**trainer_fields(trainer), "seed": where.repetition}
     if isinstance(space.width, WidthRange):
         span = space.width.exponents()
-        fields["width"] = 2 ** trial.suggest_int(f"log2_width{suffix}", span[0], span[-1])
+        if exponents:
+            fields["width"] = 2 ** trial.suggest_int(f"{LOG2_WIDTH}{suffix}", span[0], span[-1])
+        elif len(span) == 1:
+            fields["width"] = 2 ** span[0]
+        else:
+            low, high = bounds(space.width)
+            fields["width"] = trial.suggest_int(f"{WIDTH}{suffix}", low, high, log=True)
     else:
         fields["width"] = choose("width", space.width)
     if isinstance(space.step_size, StepRange):
-        low, high = space.step_size.low, space.step_size.high
-        fields["step_size"] = trial.suggest_float(f"step_size{suffix}", low, high, log=True)
+        slow, fast = space.step_size.low, space.step_size.high
+        fields["step_size"] = trial.suggest_float(f"step_size{suffix}", slow, fast, log=True)
     else:
         fields["step_size"] = choose("step_size", space.step_size)
     # They are of the paper's network: of another they would only be two names for one trial.

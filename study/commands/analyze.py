@@ -19,6 +19,8 @@ from analysis.data.table import Table, load_table
 from analysis.report.wording import flat
 from analysis.theory.record import compared
 from analysis.verdicts.asking import lines
+from analysis.verdicts.best import FILE as BEST
+from analysis.verdicts.best import chosen, described, load_importance
 from analysis.verdicts.evaluation import Evaluation, evaluate
 from analysis.verdicts.tuning import load_evaluations
 from study.choosing.adaptive import replayed
@@ -80,9 +82,17 @@ def finished_ids(trials: Sequence[TrialConfig], ledger: Ledger) -> tuple[list[st
     return today, ""
 
 
-def conclude_search(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Evaluation:
-    """The same for a search: the trials of its table of evaluations. No rate is fitted to trials
-    that were chosen by their results, so there are no verdicts. Raises StoreError."""
+def conclude_search(
+    store: Store,
+    spec: StudySpec,
+    ledger: Ledger,
+    folder: Path,
+    importance: pd.DataFrame | None = None,
+) -> Evaluation:
+    """The same for a search: the trials of its table of evaluations, and what they chose to
+    search.json. No rate is fitted to trials that were chosen by their results, so there are no
+    verdicts. importance: of the hyperparameters, by default as search.json has it. Raises
+    StoreError."""
     from analysis.report.page import write_report  # loads matplotlib
 
     evaluations, trial_ids = load_evaluations(store.url), known_trials(store, spec, ledger)
@@ -94,7 +104,12 @@ def conclude_search(store: Store, spec: StudySpec, ledger: Ledger, folder: Path)
     table = compiled(store, trial_ids, ledger, folder)
     store.write_text("verdicts.json", "[]\n")
     evaluation = Evaluation.unjudged(table)
-    write_report(folder, evaluation, spec.text, tuning=evaluations, description=spec.description)
+    shares = load_importance(store.url) if importance is None else importance
+    store.write_text(BEST, described(chosen(evaluations, table), shares))
+    write_report(
+        folder, evaluation, spec.text, tuning=evaluations, description=spec.description,
+        importance=shares,
+    )  # fmt: skip
     return evaluation
 
 

@@ -13,7 +13,10 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from analysis.verdicts.tuning import COLUMNS, FILE, GUIDED, NOT_SEARCHED, PILOT, POINT
+from analysis.data.sweeps import PLAIN
+from analysis.figures.tuning import choice_rows
+from analysis.verdicts.best import HYPERPARAMETERS, IMPORTANCE, chosen
+from analysis.verdicts.tuning import COLUMNS, FILE, GUIDED, PILOT, POINT
 from study.choosing.guided import TheoryGuided
 from study.choosing.participant import Outcomes, Participant
 from study.choosing.search import DATABASE, Search, Where, open_storage
@@ -139,15 +142,26 @@ class _Work:
             return result
         ledger = store.ledger()
         with report_folder(store) as folder:
-            evaluation = conclude_search(store, session.spec, ledger, folder)
+            shares = self._importance()
+            evaluation = conclude_search(store, session.spec, ledger, folder, shares)
             session.end("FINISHED", folder, evaluation)
-        _print_best(session.console, table)
+        _print_choices(session.console, chosen(table, evaluation.table))
         for guided in self._guided:
             if guided.message:
                 session.warn(f"no theory-guided choice: {guided.message}")
         session.say(f"report: {store.place}/report.html")
         session.say(f"Optuna: optuna-dashboard sqlite:///{store.local}/{DATABASE}")
         return result
+
+    def _importance(self) -> pd.DataFrame:
+        """Of the hyperparameters in each search."""
+        rows = [
+            {**_point(s.where.point), "method": s.where.sampler, "repetition": s.where.repetition,
+             "hyperparameter": name, "importance": share}
+            for s in self._searches
+            for name, share in s.importance().items()
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=IMPORTANCE)
 
     def _table(self) -> pd.DataFrame:
         rows: list[dict[str, Any]] = []
@@ -204,24 +218,14 @@ def _point(point: TrialConfig) -> dict[str, Any]:
     return dict(zip(POINT, values, strict=True))
 
 
-def _print_best(console: Console, evaluations: pd.DataFrame) -> None:
-    """The best evaluation of each search."""
+def _print_choices(console: Console, choices: pd.DataFrame) -> None:
+    """The best evaluation of each search, and theory's choice."""
     table = Table(pad_edge=False)
-    names = ("N", "sampler", "repetition", "evaluations", "pruned", "held-out loss", "score error")
-    for name in names:
-        table.add_column(name, justify="left" if name == "sampler" else "right")
-    searched = evaluations[~evaluations["method"].isin(NOT_SEARCHED)]
-    for _, own in searched.groupby([*POINT, "method", "repetition"], sort=True):
-        best = own.sort_values("value").iloc[0]
-        pruned = int((own["state"] == "PRUNED").sum())
-        row = (
-            f"{best['samples']}",
-            str(best["method"]),
-            f"{best['repetition']}",
-            f"{len(own)}",
-            f"{pruned}",
-            f"{best['value']:.5g}",
-            f"{best['score_error']:.4g}",
-        )
-        table.add_row(*map(literal, row))
+    names = [PLAIN.get(name, name) for name in HYPERPARAMETERS.values()]
+    for name in ("N", "chosen by", *names, "stop at", "held-out loss", "score error"):
+        words = name in ("chosen by", "initialisation", "bias", "trainer")
+        table.add_column(name, justify="left" if words else "right")
+    for (_, row), cells in zip(choices.iterrows(), choice_rows(choices), strict=True):
+        who, values, step, loss, error = cells
+        table.add_row(*map(literal, (f"{row['samples']}", who, *values, step, loss, error)))
     console.print(table)

@@ -14,7 +14,19 @@ from trainers.conformance import check_trainer
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = {"init", "plan", "run", "search", "analyze", "status", "sync", "ui", "theory", "fit"}
+COMMANDS = {
+    "init",
+    "plan",
+    "run",
+    "search",
+    "best",
+    "analyze",
+    "status",
+    "sync",
+    "ui",
+    "theory",
+    "fit",
+}
 
 
 def options_of(command: str) -> set[str]:

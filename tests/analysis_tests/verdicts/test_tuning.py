@@ -182,7 +182,8 @@ def test_the_page_shows_the_comparison_and_judges_no_rate(tmp_path: Path) -> Non
     assert "scorerates search study.yaml" in page
     assert "theory, a priori" in page
     assert "A search chooses trials by their results" in page
-    (plot,) = tuning_plots(evaluations, frame)
+    plot, so_far = tuning_plots(evaluations, frame)
+    assert so_far.name == f"{plot.name}_so_far"
     assert (tmp_path / f"figures/{plot.name}.svg").exists()
     drawn = plot.table
     line = drawn[(drawn["series"] == "search: tpe") & (drawn["panel"] == "against evaluations")]

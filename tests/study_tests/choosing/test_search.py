@@ -399,3 +399,67 @@ def test_an_error_that_is_not_the_databases_keeps_its_own_words(
     monkeypatch.setattr("study.choosing.search.best_until", missing)
     with pytest.raises(StoreError, match=r"^trials were trained"):
         Driver(fake, tmp_path, spec_of(evaluations=2, batch=2)).run()
+
+
+def test_optuna_holds_widths_as_widths_and_names_the_objective(fake: Any, tmp_path: Path) -> None:
+    """What optuna-dashboard shows; the first and the last power are as likely as the others."""
+    spec = spec_of(samplers=["random"], evaluations=240, batch=80)
+    ((label, (_, trials)),) = Driver(fake, tmp_path, spec).run().items()
+    widths = [trial.params["width"] for trial in trials]
+    assert set(widths) == {64, 128, 256, 512, 1024, 2048}
+    counts = np.array([widths.count(2**k) for k in range(6, 12)])
+    assert ((counts - 40) ** 2 / 40).sum() < 20.5  # chi^2 of 5 degrees exceeds it once in 1000
+    for trial in trials:
+        config = TrialConfig.model_validate_json(trial.user_attrs["config"])
+        assert config.width == trial.params["width"]
+    with open_storage(tmp_path) as storage:
+        study = optuna.load_study(study_name=label, storage=storage)
+        assert study.metric_names == ["held-out loss"]
+
+
+def test_a_search_that_asked_for_exponents_goes_on_with_them(fake: Any, tmp_path: Path) -> None:
+    spec = spec_of(evaluations=4, batch=2, samplers=["random"])
+    (point,) = spec.search_points()
+    with open_storage(tmp_path) as storage:
+        label = Where(point, "random", 0).label("s")
+        study = optuna.create_study(storage=storage, study_name=label)
+        study.add_trial(
+            optuna.trial.create_trial(
+                value=1.0,
+                params={"log2_width": 7},
+                distributions={"log2_width": optuna.distributions.IntDistribution(6, 11)},
+            )
+        )
+    ((_, trials),) = (found for found in Driver(fake, tmp_path, spec).run().values())
+    assert len(trials) == 5
+    for trial in trials[1:]:
+        config = TrialConfig.model_validate_json(trial.user_attrs["config"])
+        assert config.width == 2 ** trial.params["log2_width"]
+        assert "width" not in trial.params
+
+
+@pytest.mark.slow
+def test_importance_is_of_what_decides_and_counts_pruned_trajectories(
+    fake: Any, tmp_path: Path
+) -> None:
+    """The stand-in's loss bends twice as much in the step size as in the width, and not at all with
+    the initialisation."""
+    spec = spec_of(samplers=["random"], evaluations=64, batch=32, pruner={"kind": "asha"})
+    driver = Driver(fake, tmp_path, spec)
+    driver.run()
+    with open_storage(tmp_path) as storage:
+        (point,) = spec.search_points()
+        search = Search(storage, "s", Where(point, "random", 0), spec.search)
+        shares = search.importance()
+        assert search.evaluations()[0].state in ("PRUNED", "COMPLETE")
+    assert set(shares) == {"width", "step_size", "initialisation"}
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["initialisation"] == min(shares.values()) < 0.2
+
+
+def test_too_few_evaluations_have_no_importance(fake: Any, tmp_path: Path) -> None:
+    spec = spec_of(samplers=["random"], evaluations=8)
+    Driver(fake, tmp_path, spec).run()
+    with open_storage(tmp_path) as storage:
+        (point,) = spec.search_points()
+        assert Search(storage, "s", Where(point, "random", 0), spec.search).importance() == {}
