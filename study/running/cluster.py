@@ -15,10 +15,11 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import AuthenticationError
 
 from analysis.environment import environment_defaults
 from study.planning.plan import Slots, slots_of, usable_cpus
-from study.running.ray_token import token_for_this_run
+from study.running.ray_token import not_let_in, token_for_this_run
 from study.spec.messages import SpecError
 from study.spec.sections import StudySpec
 
@@ -31,6 +32,10 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1e9",
 }
+_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Set by Ray in the processes of a submitted job."""
+_OF_JOBS = "working_dir_files"
+"""Ray's folder for what was submitted with jobs, or fetched for them."""
 _WORKERS = {"worker_process_setup_hook": "scorerates_main.pin"}
 """Ray puts the working directory first on the path of its workers, whatever lies there."""
 
@@ -74,12 +79,17 @@ def ray_here(
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_stays(folder: Path | None) -> None:
-    """Raises SpecError for a folder that Ray removes with the job that it came with."""
-    if folder is not None and any(part.startswith("_ray_pkg_") for part in folder.parts):
+def check_stays(folder: Path | None, study: str) -> None:
+    """Raises SpecError for a folder that Ray removes with the job that it came with, and, in a
+    submitted job, for the one that `study` has without --storage: it is where the job happens to
+    run, on a node that goes with the cluster."""
+    if folder is None:
+        return
+    submitted = _JOB in os.environ and folder == (Path("results") / study).absolute()
+    if submitted or any(part == _OF_JOBS or part.startswith("_ray_pkg_") for part in folder.parts):
         raise SpecError(
-            f"--storage: {folder} is in the folder that was submitted with this job, which Ray "
-            "deletes: name a directory that stays, by its full path, or a URL"
+            f"--storage: {folder} is in the folder of this job, which Ray deletes: name a directory"
+            f" that stays and all nodes share, by its full path, or a URL such as s3://BUCKET/{study}"
         )
 
 
@@ -115,17 +125,23 @@ def _leave_ray() -> None:
 
 def _connect(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
+    answers = False
     try:
         if host and port.isdigit():
             # Ray itself would try for minutes.
             socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+            answers = True
         ray.init(
             address=address,
             logging_level=logging.ERROR,
             log_to_driver=False,
             runtime_env=dict(_WORKERS),
         )
+    except AuthenticationError:
+        raise SpecError(f"address: {not_let_in(address)}") from None
     except (OSError, RuntimeError, ValueError) as error:
+        if answers and isinstance(error, ConnectionError):
+            raise SpecError(f"address: {not_let_in(address)}") from None
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
         raise SpecError(f"address: cannot reach a Ray cluster at {address!r}: {reason}") from None
 

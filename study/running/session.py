@@ -48,7 +48,7 @@ def session_on(
 ) -> Iterator[Session]:
     """A session on a store that it locks and claims. Raises SpecError for one that will not stay,
     StoreError and StorageLockedError."""
-    check_stays(store.local)
+    check_stays(store.local, spec.name)
     session = Session(spec, store, tracking_uri, console)
     with store.lock(session.warn) as session.lock, interruptible() as session.interruption:
         contents = spec.contents().model_dump(mode="json")

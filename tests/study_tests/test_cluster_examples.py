@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -63,6 +64,14 @@ def test_ray_accepts_the_cluster_and_it_is_private_preemptible_and_starts_from_z
     assert worker["min_workers"] == 0
     assert worker["max_workers"] <= config["max_workers"]
     assert worker["resources"]["GPU"] == 1
+    from ray.autoscaler._private.aws.config import DEFAULT_AMI, DEFAULT_AMI_NAME
+
+    # What Ray takes where no image is named has a Python that is too old.
+    assert "18.04" in DEFAULT_AMI_NAME
+    for node in (head, worker):
+        assert node["node_config"]["ImageId"] not in {*DEFAULT_AMI.values(), "latest_dlami", ""}
+    profiles = [node["node_config"]["IamInstanceProfile"]["Arn"] for node in (head, worker)]
+    assert profiles == ["HEAD_PROFILE_ARN", "WORKER_PROFILE_ARN"]
     assert worker["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
     assert any("--constraint constraints.txt" in line for line in config["setup_commands"])
     assert any("RAY_AUTH_MODE=token" in line for line in config["setup_commands"])
@@ -76,11 +85,53 @@ def test_ray_accepts_the_cluster_and_it_is_private_preemptible_and_starts_from_z
         subprocess.run(["bash", "-n", "-c", line], check=True)
 
 
+def allowed(policy: str) -> dict[str, list[dict[str, Any]]]:
+    """Action -> the statements that allow it."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for statement in json.loads((CLUSTER / policy).read_text())["Statement"]:
+        assert statement["Effect"] == "Allow"
+        actions = statement["Action"]
+        for action in [actions] if isinstance(actions, str) else actions:
+            assert "*" not in action, policy
+            found.setdefault(action, []).append(statement)
+    return found
+
+
+def test_the_head_may_launch_workers_and_workers_have_the_bucket_alone() -> None:
+    """The calls are those that Ray's provider for AWS makes on the head, in its own source."""
+    import ray.autoscaler._private.aws.node_provider as provider
+
+    source = Path(provider.__file__).read_text()
+    head, worker = allowed("head_policy.json"), allowed("worker_policy.json")
+    calls = {
+        "create_instances(": "ec2:RunInstances",
+        "create_tags(": "ec2:CreateTags",
+        "start_instances(": "ec2:StartInstances",
+        "stop_instances": "ec2:StopInstances",
+        "terminate_instances": "ec2:TerminateInstances",
+        "describe_images(": "ec2:DescribeImages",
+        "describe_instance_types(": "ec2:DescribeInstanceTypes",
+        "instances.filter(": "ec2:DescribeInstances",
+    }
+    for call, action in calls.items():
+        assert call in source, call
+        assert action in head, action
+    (passed,) = head["iam:PassRole"]
+    assert passed["Resource"] == "WORKER_ROLE_ARN"
+    name = read(REPOSITORY / "ray_cluster.yaml")["cluster_name"]
+    for action in ("ec2:StopInstances", "ec2:TerminateInstances"):
+        (stop,) = head[action]
+        assert stop["Condition"] == {"StringEquals": {"ec2:ResourceTag/ray-cluster-name": name}}
+    bucket = {action for action in head if action.startswith("s3:")}
+    assert bucket == set(worker) >= {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}
+
+
 def test_the_rayjob_is_of_the_pinned_version_with_a_token_and_grows_from_zero() -> None:
     job = read(CLUSTER / "rayjob.yaml")
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
     spec = job["spec"]
     assert spec["shutdownAfterJobFinishes"] is True
+    assert 0 < spec["preRunningDeadlineSeconds"] < spec["activeDeadlineSeconds"]
     command = shlex.split(spec["entrypoint"])
     assert command[:2] == ["scorerates", "run"]
     assert options_of(spec["entrypoint"]) <= known_options("run")
