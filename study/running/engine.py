@@ -26,6 +26,7 @@ from ray.tune.search import Searcher
 from study.planning.plan import Slots
 from study.running.audits import audit_into_store
 from study.running.cluster import resources_on
+from study.running.compiling import Compiling
 from study.running.watch import Watch, unpacked
 from study.running.worker import Job, train_into_store
 from study.spec.sections import StudySpec
@@ -122,6 +123,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
     def setup(self, config: dict[str, Any], *, job: Job, atoms: Any) -> None:
         self._job = job
         self._atoms = _checked(atoms)
+        self._compiling = Compiling()
         self._thread: threading.Thread | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -157,7 +159,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray is untyped
         done = not self._thread.is_alive()
         if self._error is not None:
             raise self._error
-        return {"operations": self._operations, "done": done, **(self._counts if done else {})}
+        told = {"operations": self._operations, "compiling": self._compiling(), "done": done}
+        return {**told, **(self._counts if done else {})}
 
 
 def held_atoms(spec: StudySpec) -> dict[str, Any]:

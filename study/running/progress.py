@@ -19,14 +19,15 @@ TRUSTED_SHARE = 0.2
 
 @dataclass
 class Tally:
-    """Trials and work of a run. work: seconds of a worker, as planned; measured: operations of
-    training that were reported as done."""
+    """Trials and work of a run. compiling: workers that compile their passes just now; work:
+    seconds of a worker, as planned; measured: operations of training that were reported as done."""
 
     total: int
     done: int = 0
     failed: int = 0
     diverged: int = 0
     running: int = 0
+    compiling: int = 0
     work: float = 0.0
     work_done: float = 0.0
     measured: float = 0.0
@@ -35,7 +36,8 @@ class Tally:
         """`12 of 256 trials, 4 running, 1 failed, 95.1 GFLOP/s, about 2 min left`."""
         parts = [f"{self.done} of {self.total} trials"]
         if self.running:
-            parts.append(f"{self.running} running")
+            compiling = ", compiling passes (once a machine)" if self.compiling else ""
+            parts.append(f"{self.running} running{compiling}")
         if self.diverged:
             parts.append(f"{self.diverged} diverged")
         if self.failed:

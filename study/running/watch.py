@@ -81,6 +81,7 @@ class Watch(tune.Callback):  # type: ignore[misc]  # ray is untyped
         self._given = 0
         self._out: dict[int, Work] = {}
         self._running: dict[int, float] = {}  # operations done
+        self._compiling: set[int] = set()
         self._work = self._measured = 0.0
         self.show()
 
@@ -109,7 +110,9 @@ class Watch(tune.Callback):  # type: ignore[misc]  # ray is untyped
     def on_trial_result(
         self, iteration: int, trials: Any, trial: Any, result: Mapping[str, Any], **info: Any
     ) -> None:
-        self._running[trial.config["pack"]] = float(result["operations"])
+        number = trial.config["pack"]
+        self._running[number] = float(result["operations"])
+        (self._compiling.add if result["compiling"] else self._compiling.discard)(number)
         self.show()
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
@@ -148,6 +151,7 @@ class Watch(tune.Callback):  # type: ignore[misc]  # ray is untyped
         tally = self._tally
         running = [(self._out[number], done) for number, done in self._running.items()]
         tally.running = sum(len(work.trials) for work, _ in running)
+        tally.compiling = len(self._compiling & self._running.keys())
         tally.measured = self._measured + sum(done for _, done in running)
         tally.done, tally.total = self._count()
         if self.scheduler.asks_once:

@@ -25,6 +25,10 @@ def test_the_tally_says_what_there_is_to_say() -> None:
     assert tally.describe(30, 300) == (
         "64 of 256 trials, 4 running, 2 diverged, 1 failed, 0.1 GFLOP/s, about 1 min 30 s left"
     )
+    first = Tally(256, running=16, compiling=2, work=100.0)
+    assert first.describe(20, 300) == (
+        "0 of 256 trials, 16 running, compiling passes (once a machine), about 4 min 40 s left"
+    )
     assert "left" not in Tally(1, 1, work=1.0, work_done=1.0).describe(1, 1)
 
 
