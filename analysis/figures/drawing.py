@@ -164,6 +164,19 @@ def save(figure: Figure, stem: Path) -> None:
         stem.with_name(f"{stem.name}.pdf").write_bytes(_pdf(figure))
 
 
+def written(figure: Figure, suffix: str) -> bytes:
+    """`figure` as a file whose name ends in `.svg`, `.pdf` or else `.png`; the first two as `save`
+    writes them."""
+    with _styled():
+        if suffix == ".svg":
+            return _svg(figure).encode()
+        if suffix == ".pdf":
+            return _pdf(figure)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+        return buffer.getvalue()
+
+
 def _pdf(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="pdf", metadata={"CreationDate": None})

@@ -400,6 +400,41 @@ def _note(verdict: Verdict, fit: PowerLawFit, left_out: str) -> str:
     return minus("; ".join(filter(None, told)))
 
 
+def of_a_table(
+    names: tuple[str, str],
+    x: Array,
+    y: Array,
+    fit: PowerLawFit,
+    verdict: Verdict | None = None,
+    source: str = "",
+) -> Plot:
+    """Anyone's y against x [n] with the fit of it: data, fit with its band, theory's slope where
+    there is a verdict; below, the data divided by the fit. names: of x and y, which may hold any
+    letter. source: where they are from."""
+    x_name, y_name = (name.replace("$", r"\$") for name in names)
+    ones = np.zeros(len(x), dtype=np.int64)
+    curve = Curve(names[1], names[0], "", "", 0, {}, x, y, ones, ones.astype(bool), linked=False)
+    means = Series(f"{y_name}, mean", *level_means(x, y), role="points")
+    main = [Series("", x, y, role="trials"), means, *fitted(curve, fit, "x")]
+    if verdict is not None and (theory := theory_line(verdict, curve)) is not None:
+        main.append(theory)
+    ticks = tuple(np.unique(x).tolist())
+    note = (
+        f"{fit.growth.form}, b = {fixed(fit.exponent)} ({fixed(fit.ci[0])} to {fixed(fit.ci[1])})"
+    )
+    return Plot(
+        name="fit",
+        title=f"{names[1]} against {names[0]}",
+        caption=f"{names[1]} against {names[0]}{f', from {source}' if source else ''}: values, "
+        "means with 95 % intervals, and a power law; below, the data divided by the fit.",
+        panels=(
+            Panel(x_name, y_name, tuple(main), ticks=ticks,
+                  below=residuals(curve, fit, x_name, ticks)),
+        ),
+        note=minus(note),
+    )  # fmt: skip
+
+
 def width(setting: Setting, mine: Sequence[Curve]) -> Plot | tuple[str, str]:
     """Score error against m: at the best step and at a fixed effective time, with the kernel's."""
     title = "Score error against m"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # loaded on use: every other command starts without them
     import numpy as np
     from numpy.typing import NDArray
 
+    from analysis.figures.plot import Plot
     from analysis.fits.growth import Growth
     from analysis.fits.power_law import PowerLawFit
     from analysis.verdicts.judging import Verdict
@@ -58,6 +59,9 @@ STDIN = 0
 MOST_SLOPES = 8
 """More local slopes than this are told by the first, the middle and the last, and their span."""
 
+PICTURES = (".svg", ".pdf", ".png")
+"""How the name of a figure may end."""
+
 KINDS = (Kind.BOUND, Kind.SHARP)
 
 
@@ -87,6 +91,10 @@ def fit(
         str | None, typer.Option(help="What theory says of b: bound (at least) or sharp (equal).")
     ] = None,
     margin: Annotated[float, typer.Option(help="What counts as equal, a share of b.")] = MARGIN,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw data, fit and theory: FILE.svg, .pdf or .png."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Fit a power law to a CSV table: exponent with interval, diagnostics, and a verdict."""
@@ -106,6 +114,8 @@ def fit(
         raise SpecError(f"--level {level:g}: must lie between 0 and 1, such as 0.95")
     if not math.isfinite(log_factor):
         raise SpecError(f"--log-power {log_factor}: must be a number, such as 1")
+    if plot is not None and plot.suffix.lower() not in PICTURES:
+        raise SpecError(f"--plot {plot}: must end in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}")
     xs, ys, seeds, read = read_columns(csv, x, y, seed, STDIN if piped else None)
     growth = log_power(log_factor, offset)
     found = fit_power_law(xs, ys, seeds, level=level, growth=growth)
@@ -122,6 +132,21 @@ def fit(
         _print(csv, x, y, found, verdict, resampled, notes)
     if not found.ok:
         raise SpecError(f"{csv}: no exponent: {found.message}")
+    if plot is not None:
+        from analysis.figures.rates import of_a_table  # with it, what pages are made of
+
+        _draw(plot, of_a_table((x, y), xs, ys, found, verdict, csv.name))
+
+
+def _draw(path: Path, figure: Plot) -> None:
+    """Writes the figure to `path`. Raises SpecError where that cannot be."""
+    from analysis.data.files import write_whole
+    from analysis.figures.drawing import draw, written  # loads matplotlib
+
+    try:
+        write_whole(path, written(draw(figure), path.suffix.lower()))
+    except OSError as error:
+        raise SpecError(f"--plot {path}: cannot be written: {error.strerror or error}") from None
 
 
 def _prediction(

@@ -13,6 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analysis.figures.drawing import draw
+from analysis.figures.rates import of_a_table
+from analysis.fits.power_law import fit_power_law
+from analysis.theory import MARGIN, Kind, Prediction
+from analysis.verdicts.judging import judge
 from study import cli
 from study.commands.fit import read_columns
 
@@ -311,3 +316,51 @@ def test_a_refused_fit_says_so_in_json_too(tmp_path: Path, capsys: Capture) -> N
     assert command(path, "--x", "N", "--y", "e", "--json") == 2
     told = json.loads(capsys.readouterr().out)
     assert (told["status"], told["exponent"]) == ("refused", None)
+
+
+def test_a_figure_is_drawn_beside_the_table(csv: Path, tmp_path: Path, capsys: Capture) -> None:
+    options = ("--seed", "run", "--theory", 0.4, "--kind", "bound")
+    begins = {"svg": b"<?xml", "pdf": b"%PDF", "PNG": b"\x89PNG"}
+    for suffix, start in begins.items():
+        file = tmp_path / "new folder" / f"out.{suffix}"
+        assert command(*columns(csv), *options, "--plot", file) == 0
+        assert "faster: b = 0.502" in capsys.readouterr().out
+        assert file.read_bytes().startswith(start)
+    first = (tmp_path / "new folder" / "out.svg").read_bytes()
+    assert command(*columns(csv), *options, "--json", "--plot", tmp_path / "again.svg") == 0
+    assert json.loads(capsys.readouterr().out)["exponent"] == pytest.approx(0.5, abs=0.03)
+    assert (tmp_path / "again.svg").read_bytes() == first
+
+
+def test_a_figure_that_cannot_be_is_named_before_anything_is_read(
+    tmp_path: Path, csv: Path, capsys: Capture
+) -> None:
+    assert command("nowhere.csv", "--x", "N", "--y", "e", "--plot", "out.txt") == 2
+    assert "--plot out.txt: must end in .svg, .pdf or .png" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert command(*columns(csv), "--plot", tmp_path / "file" / "out.svg") == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_the_figure_shows_the_values_their_means_the_fit_and_theory() -> None:
+    """Names may hold what mathtext would read as a formula."""
+    rng = np.random.default_rng(1)
+    x = np.repeat(N, 5)
+    y = 2 * x**-0.5 * np.exp(0.1 * rng.standard_normal(len(x)))
+    found = fit_power_law(x, y)
+    prediction = Prediction("p", "y", "x", 0.4, Kind.BOUND, MARGIN, source="", statement="")
+    plot = of_a_table(("$N", "cost in $"), x, y, found, judge(prediction, found), "e.csv")
+    assert "cost in $ against $N, from e.csv" in plot.caption
+    table = plot.table
+    above = table[table["panel"] == "panel 1"]
+    trials = above[above["role"] == "trials"]
+    assert (trials["x"].tolist(), trials["y"].tolist()) == (x.tolist(), y.tolist())
+    means = above[above["role"] == "points"]
+    assert means["y"].tolist() == pytest.approx([y[x == n].mean() for n in N])
+    line = above[above["role"] == "line"]
+    slope = np.polyfit(np.log(line["x"]), np.log(line["y"]), 1)[0]
+    assert -slope == pytest.approx(found.exponent)
+    bound = above[above["role"] == "theory"]
+    assert np.diff(np.log(bound["y"])) / np.diff(np.log(bound["x"])) == pytest.approx(-0.4)
+    assert bound["y"].iloc[0] == pytest.approx(means["y"].iloc[0])
+    assert draw(plot).axes[0].get_ylabel() == r"cost in \$"
