@@ -59,6 +59,7 @@ def cluster() -> Iterator[dict[str, str]]:
         "RAY_TMPDIR": folder,
         "TORCH_COMPILE_DISABLE": "1",  # compiling takes longer than all the rest
         "PYTHONPATH": str(REPOSITORY),
+        "ADDRESS": f"127.0.0.1:{port}",
     }
     options = {
         "port": port,
@@ -133,6 +134,16 @@ def test_a_submitted_study_trains_what_is_new_and_ends_with_its_report(tmp_path:
         assert "succeeded" in said
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(f"{known['RAY_API_SERVER_ADDRESS']}/api/jobs/", timeout=30)
+        stranger = {k: v for k, v in known.items() if not k.startswith("RAY_AUTH")}
+        turned_away = subprocess.run(
+            [sys.executable, "-m", "study.cli", "run", "study.yaml", "--no-tracking",
+             "--address", known["ADDRESS"], "--storage", str(tmp_path / "other")],
+            env={**stranger, "HOME": str(tmp_path)}, cwd=folder, capture_output=True, text=True,
+            timeout=200, check=False,
+        )  # fmt: skip
+        assert turned_away.returncode == 2, turned_away.stderr
+        assert "does not let this driver in" in turned_away.stderr
+        assert "`ray get-auth-token` on its head node prints it" in turned_away.stderr
     second = written(storage)
     assert {i: second[i] for i in first} == first, "a trial was trained again"
     assert set(second) == {t.trial_id for t in spec.trials()}
