@@ -13,6 +13,7 @@ from analysis.data.results import tidy
 from analysis.data.schema import SCHEMA, ResultsError, table_from
 from analysis.figures.tuning import tuning_plots, tuning_rows
 from analysis.report.page import write_report
+from analysis.verdicts.best import chosen, described, load_importance, winners
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.tuning import (
     COLUMNS,
@@ -170,6 +171,26 @@ def test_budgets_are_powers_of_two_and_the_end() -> None:
     assert budgets(64) == [1, 2, 4, 8, 16, 32, 64]
     assert budgets(20) == [1, 2, 4, 8, 16, 20]
     assert budgets(1) == [1]
+
+
+def test_a_search_of_before_has_no_importance_and_its_best_all_the_same(tmp_path: Path) -> None:
+    evaluations, frame = table(2)
+    assert load_importance(str(tmp_path)).empty
+    choices = chosen(
+        evaluations, frame
+    )  # the searches' trials are not in the results: theory's are
+    assert choices["method"].tolist() == ["theory", "theory"]
+    recorded = recorded_steps(200, config().recorded)
+    nearest = min(recorded, key=lambda step: abs(np.log(step / 30)) if step else np.inf)
+    assert choices["step"].tolist() == [nearest, nearest]  # eta tau = 60, eta = 2
+    assert winners(choices).empty
+    assert len(winners(choices, "theory")) == 1
+    (tmp_path / "search.json").write_text(described(choices, load_importance(str(tmp_path))))
+    assert load_importance(str(tmp_path)).empty
+    for text in ("{", "[]", "{}"):
+        (tmp_path / "search.json").write_text(text)
+        with pytest.raises(ResultsError, match="not what a search writes: remove it"):
+            load_importance(str(tmp_path))
 
 
 @pytest.mark.usefixtures("fingerprints")
