@@ -128,7 +128,8 @@ def network_bytes(config: TrialConfig) -> int:
 
 def kept_indices(rules: Sequence[str], recorded: Recorded) -> dict[str, int]:
     """Rule -> the index of the recorded step that it names, of those that name one. recorded: the
-    trajectory, or its beginning: a rule's answer there is where it stops so far."""
+    trajectory, or its beginning: a rule's answer there is where it stops so far. Where no score
+    error is known, the best step is that of the least held-out loss."""
     found: dict[str, int] = {}
     for rule in rules:
         if rule == "last":
@@ -136,7 +137,9 @@ def kept_indices(rules: Sequence[str], recorded: Recorded) -> dict[str, int]:
             finite = np.flatnonzero(np.isfinite(loss)) if loss is not None else np.array([])
             index = int(finite[-1]) if len(finite) else None
         else:
-            index = stop(rule, recorded).index
+            errors = recorded.score_error
+            blind = rule == "oracle" and (errors is None or not np.isfinite(errors).any())
+            index = stop("holdout" if blind else rule, recorded).index
         if index is not None:
             found[rule] = index
     return found

@@ -31,7 +31,7 @@ from trainers.kernel.reference import (
     start_of,
 )
 from trainers.kernel.terms import KernelReference, RkhsElement
-from trainers.laws import Distribution, make_distribution
+from trainers.laws import Distribution, Points, make_distribution
 from trainers.methods.full_batch import choose_passes
 from trainers.methods.kernel_limit import solve
 from trainers.methods.load import trainer_of
@@ -85,7 +85,7 @@ def train_pack(
     configs: Sequence[TrialConfig],
     device: str = "auto",
     *,
-    atoms: Mapping[str, NDArray[np.float64]] | None = None,
+    atoms: Points | None = None,
     threads: int | None = None,
     should_stop: Callable[[], bool] | None = None,
     on_progress: Callable[[float], None] | None = None,
@@ -145,7 +145,7 @@ class _Shared:
     def __init__(
         self,
         configs: Sequence[TrialConfig],
-        atoms: Mapping[str, NDArray[np.float64]],
+        atoms: Points,
         cache: ReferenceCache | None,
     ) -> None:
         self._atoms = atoms
@@ -400,7 +400,8 @@ class _Snapshots:
         self._rules = tuple(dict.fromkeys((*keep.rules, *sampled)))
         for b in self.wanted:
             keeping_trainer(configs[b])
-        self._noise = [one.weighted_noise_variance for one in sets]
+        noise = [one.weighted_noise_variance for one in sets]
+        self._noise = [value if math.isfinite(value) else None for value in noise]
         self._complexity = [k.series.get("kernel_complexity") if k else None for k in kernels]
         self._rows: list[NDArray[np.float64]] = []
         self._held: dict[int, dict[int, Mapping[str, torch.Tensor]]] = {b: {} for b in self.wanted}

@@ -176,6 +176,18 @@ class TrialConfig(_Frozen):
     def _consistent(self) -> TrialConfig:
         if list(self.norms) != sorted(set(self.norms)):
             raise ValueError("decomposition.norms must rise, each value once")
+        most = self.law.most_samples
+        if most is not None and self.samples > most:
+            raise ValueError(
+                f"samples = {self.samples}, but {self.law.label} has {most} rows to train on: use "
+                "at most as many"
+            )
+        if not self.law.known and (self.norms or self.infinite):
+            key = "decomposition.norms" if self.norms else "width = inf"
+            raise ValueError(
+                f"{key} is measured against f*, and of law.kind: {self.law.kind} that is not "
+                "known: remove it"
+            )
         if self.infinite:
             # Frozen for all others; pydantic keeps this very instance.
             self.__dict__.update(self._of_the_limit())

@@ -57,7 +57,7 @@ def sampled_rows(frame: pd.DataFrame | Table) -> pd.DataFrame:
     read = table[names]
     steps = pd.DataFrame({name: numbers(read, name) for name in names})
     steps["trial"] = np.repeat(np.arange(len(rows)), table.counts)
-    steps = steps[steps["girsanov_score"].notna()]
+    steps = steps[steps[["girsanov_score", "sample_energy"]].notna().any(axis=1)]
     if steps.empty:
         return pd.DataFrame()
     held = [name for name in (*CONFIGURATION, "seed", "law_label", "sampled") if name in rows]

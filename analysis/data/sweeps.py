@@ -16,6 +16,7 @@ import pandas as pd
 
 from analysis.data.table import Table
 from analysis.levels.intervals import Array, student, summarise
+from trainers.laws import LAWS
 from trainers.registry import DESCENT, TRAINERS
 from trainers.trial import UNSAID
 
@@ -60,6 +61,12 @@ class Setting:
     dimension: int
     frame: Table
     audited_in: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether f* of its law is known, and with it the score error."""
+        kind = LAWS.get(str(self.frame.trials["law"].iloc[0]))
+        return kind is None or kind.known
 
     @property
     def infinite(self) -> bool:
@@ -162,7 +169,7 @@ def law_names(frame: pd.DataFrame | Table) -> dict[str, str]:
 def data_file(label: str) -> str:
     """The name of the data file that a law's rows come from, by its label; empty where they come
     from none, or the label does not say."""
-    found = re.match(r"atoms\[file=(.*),data=[0-9a-f]{8},count=\d+\]$", label)
+    found = re.match(r"(?:atoms|table)\[file=(.*),data=[0-9a-f]{8},count=\d+.*\]$", label)
     return found[1] if found else ""
 
 

@@ -30,6 +30,7 @@ from analysis.figures import terms as term_figures
 from analysis.figures.answer import answer_plots
 from analysis.figures.dimensions import across_dimensions
 from analysis.figures.draws import over_draws
+from analysis.figures.held_out import without_truth
 from analysis.figures.noise import noise_plots
 from analysis.figures.plot import Panel, Plot, Series, Topic, positive
 from analysis.figures.possible import POSSIBLE, of_data_sets
@@ -64,6 +65,8 @@ def study_plots(
     setting; and those it cannot give. What a kernel limit shows supports what networks do."""
     plots: list[Plot] = []
     omitted: list[Omitted] = []
+    if not any(s.known for s in settings(evaluation.table)):
+        return [p for s in settings(evaluation.table) for p in _unknown(s)], omitted
     plots += across_dimensions(evaluation)
     plots += answer_plots(evaluation)
     plots += (pooled := list(over_draws(evaluation)))
@@ -74,6 +77,9 @@ def study_plots(
     networks = {s.law_id for s in found if not s.infinite}
     for setting in found:
         data = tuple(setting.frame.trials.iloc[0][name] for name in _DATA)
+        if not setting.known:
+            plots += _unknown(setting)
+            continue
         items = [
             *rate_figures.rates(setting, evaluation, data_sets=data not in met),
             *_trajectories(setting),
@@ -94,6 +100,11 @@ def study_plots(
     shown = {p.title for p in plots if p.group and not p.aside and p.group not in over}
     plots = [replace(p, aside=True) if p.group in over and p.title in shown else p for p in plots]
     return plots, omitted
+
+
+def _unknown(setting: Setting) -> list[Plot]:
+    """The figures of a setting whose f* is not known: none that needs it."""
+    return [*without_truth(setting), *samples(setting)]
 
 
 def _trajectories(setting: Setting) -> Iterator[Plot | tuple[str, str]]:

@@ -79,13 +79,15 @@ def facts(
         return ", ".join(f"{v:g}" for v in found)
 
     files = sorted({name for label in trials["law_label"] if (name := data_file(str(label)))})
+    ranked = any(",numeric=" in str(label) for label in trials["law_label"])
+    standardised = "" if ranked else ", its columns standardised"
     laws = sorted(
         f"{a}, d = {b}" for a, b in set(zip(trials["law_label"], trials["dimension"], strict=True))
     )
     several = f"{len(laws)}, from {laws[0]} to {laws[-1]}" if len(laws) > _LAWS else "; ".join(laws)
     told = [
         ("Laws of X₀", several),
-        *([("Data", f"{', '.join(files)}, its columns standardised")] if files else []),
+        *([("Data", f"{', '.join(files)}{standardised}")] if files else []),
         ("Trainer", ", ".join(map(_trainer, sorted(trials["trainer"].dropna().unique())))),
         ("Samples N", values("samples")),
         ("Widths m", values("width")),

@@ -212,12 +212,16 @@ def _content(
         "questions": questions(verdicts, names),
         "matrix": matrix(evaluation, names),
         "not_asked": lines(evaluation.not_asked),
+        "unknown": [s.label for s in found if not s.known],
         "uncovered": wording.uncovered(verdicts, frame.trials),
         "meanings": wording.MEANINGS,
         "level": text.share(verdicts[0].level) if verdicts else "",
         "adjustment": wording.adjustment(verdicts),
         "sections": sections,
-        "standardised": any(map(data_file, frame.trials["law_label"].astype(str).unique())),
+        "standardised": any(
+            data_file(label) and ",numeric=" not in label
+            for label in frame.trials["law_label"].astype(str).unique()
+        ),
         "omitted": _omitted(omitted),
         "status": trials["status"].value_counts().to_dict(),
         "trouble": trouble(trials),
@@ -241,7 +245,9 @@ def _content(
 def _tables(
     evaluation: Evaluation, found: Sequence[Setting], tuning: pd.DataFrame | None
 ) -> dict[Topic, dict[str, Any]]:
-    """The tables of each topic; those of settings with the setting's label."""
+    """The tables of each topic; those of settings with the setting's label. A setting whose f* is
+    not known has none of them: each holds something against f*."""
+    found = [s for s in found if s.known]
 
     def of_settings(rows: Callable[[Setting], dict[str, Any] | None]) -> list[dict[str, Any]]:
         return [{**made, "label": s.label} for s in found if (made := rows(s)) is not None]

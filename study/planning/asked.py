@@ -17,7 +17,9 @@ AXES = ("samples", "width", "step_size")
 def planned_curves(trials: Sequence[TrialConfig]) -> list[Planned]:
     """The curves of these trials, each once: those of several laws, or at several values of what is
     held fixed, are the same where their levels and seeds are. Trials with other noise than theory
-    assumes are asked the same, so they are left out where there are some without."""
+    assumes are asked the same, so they are left out where there are some without; those of laws
+    whose f* is not known are asked nothing."""
+    trials = [trial for trial in trials if trial.law.known]
     usual = [trial for trial in trials if usual_noise(_noise(trial))]
     trials = usual or trials
     seeds: dict[str, set[int]] = {}

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import eigsh
 
 from trainers.kernel.ntk import relu_ntk_diagonal
-from trainers.laws import make_distribution
-from trainers.laws.atoms_file import AtomsFile
+from trainers.laws import DataFile, Points, make_distribution
 from trainers.problem import diffusion as forward
 from trainers.problem.regression import features, row_weights, stream
 from trainers.problem.time_law import sample_times
@@ -24,9 +23,7 @@ MAXIMUM_CHECKED = 16
 MAXIMUM_DIMENSION = 10_000
 
 
-def stability_limit(
-    config: TrialConfig, points: Mapping[str, NDArray[np.float64]] | None = None
-) -> float:
+def stability_limit(config: TrialConfig, points: Points | None = None) -> float:
     """2N / lambda_max(K), estimated from SAMPLES draws of the trial's law, whatever its own N.
 
     K is the kernel matrix (docs/theory.md, section 4) of rows drawn and weighted as in training;
@@ -61,7 +58,7 @@ def _kernel(z: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def stability_warnings(
-    trials: Sequence[TrialConfig], files: Mapping[str, AtomsFile] | None = None
+    trials: Sequence[TrialConfig], files: Mapping[str, DataFile] | None = None
 ) -> list[str]:
     """One message for every law and diffusion with a step size beyond its limit: of the first
     MAXIMUM_CHECKED, those with the largest step sizes first, up to MAXIMUM_DIMENSION."""

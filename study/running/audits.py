@@ -7,14 +7,12 @@ Knows nothing of Ray: `study.running.engine` calls `audit_into_store` in workers
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from analysis.data.audit import audit_table, read_audits
 from analysis.data.files import NotAFileError
@@ -22,6 +20,7 @@ from analysis.data.schema import ResultsError
 from analysis.data.sweeps import family
 from study.storage.store import Store
 from trainers.audit.columns import AUDIT_VERSION, SPECTRUM_SAMPLES, audit_id
+from trainers.laws import Points
 from trainers.trial import NUMERICS_VERSION, TrialConfig
 
 
@@ -32,12 +31,14 @@ def settings_of(
 
     One whose norms are among another's has that one's audit: a trial of infinite width has only the
     largest of its networks' norms. Draws of a law at infinite width alone have none where networks
-    were trained on another draw, which then stands for all.
+    were trained on another draw, which then stands for all. Nor has a law whose f* is not known.
     """
     # Hashing every trial of a large study would take longer than its audit.
     first: dict[tuple[object, ...], dict[tuple[float, ...], TrialConfig]] = {}
     with_networks = set()
     for trial in trials:
+        if not trial.law.known:
+            continue
         key = (trial.law, trial.diffusion, trial.bias, trial.study_seed)
         first.setdefault(key, {}).setdefault(trial.norms, trial)
         if not trial.infinite:
@@ -97,7 +98,7 @@ def load_latest(
 def audit_into_store(
     store: Store,
     config: TrialConfig,
-    atoms: Mapping[str, NDArray[np.float64]],
+    atoms: Points,
     threads: int,
     samples: int = SPECTRUM_SAMPLES,
 ) -> str:

@@ -32,7 +32,7 @@ from study.running.worker import Job, train_into_store
 from study.spec.sections import StudySpec
 from study.storage.store import Store, StoreError
 from trainers.audit.columns import SPECTRUM_SAMPLES, audit_bytes
-from trainers.laws.atoms_file import checked_points
+from trainers.laws import checked_data
 from trainers.trial import TrialConfig
 
 REPORT_SECONDS = 1.0
@@ -170,10 +170,10 @@ def held_atoms(spec: StudySpec) -> dict[str, Any]:
 
 
 def _checked(atoms: Mapping[str, Any]) -> dict[str, Any]:
-    """SHA-256 -> the points, in a worker: of bytes that have this SHA-256, or LawError."""
+    """`Points`, in a worker: of bytes that have this SHA-256, or LawError."""
     return {
-        sha256: checked_points(ray.get(data), sha256, "what this worker was handed")
-        for sha256, data in atoms.items()
+        key: checked_data(ray.get(data), key, "what this worker was handed")
+        for key, data in atoms.items()
     }
 
 

@@ -24,10 +24,11 @@ from analysis.data.schema import table_from
 from study.planning.plan import pack_id_of
 from study.storage.store import Store, StoreError
 from trainers.keep import Keep
+from trainers.laws import Points
 from trainers.methods.custom import place
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed
 
-Atoms = Mapping[str, NDArray[np.float64]]
+Atoms = Points
 
 log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 law: {kind: gaussian_mixture, dimension: 2, std: [0.05, 0.1]}     # two laws
 law: {kind: atoms, file: points.csv}                              # the rows of a CSV file
 law: {kind: atoms, dimension: 2, seed: 5, draws: 8}               # eight laws, seeds 5 to 12
+law: {kind: table, file: t.csv, target: y, drop: [ID]}            # one law: `drop` is a list itself
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from study.spec.axes import MAXIMUM_LAWS
 from study.spec.messages import problems_of, unknown_key
 from trainers.errors import LawError
-from trainers.laws import LAWS
-from trainers.laws.atoms_file import AtomsFile, resolve_atoms
+from trainers.laws import LAWS, DataFile, resolve_files
 from trainers.ranges import MAXIMUM_SEED
 from trainers.trial import Cube, Law
 
@@ -29,7 +29,7 @@ _RESOLVED = "sha256"
 
 
 def read_laws(
-    data: Mapping[str, Any], folder: Path, problems: list[str], held: dict[str, AtomsFile]
+    data: Mapping[str, Any], folder: Path, problems: list[str], held: dict[str, DataFile]
 ) -> tuple[Any, ...]:
     """The laws that `data["law"]` states; what is wrong with them is added to `problems`, and the
     data files that they name, by their SHA-256, to `held`.
@@ -102,16 +102,18 @@ def _count(law: Mapping[str, Any]) -> int:
     """How many laws `_expanded` makes."""
     return math.prod(
         _count(value) if isinstance(value, Mapping) else max(len(value), 1)
-        for value in law.values()
-        if isinstance(value, (Mapping, list))
+        for key, value in law.items()
+        if isinstance(value, (Mapping, list)) and key not in _lists(law)
     )
 
 
 def _expanded(law: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The factorial over the parameters that are lists, in the order in which they stand."""
     choices = []
-    for value in law.values():
-        if isinstance(value, Mapping):
+    for key, value in law.items():
+        if key in _lists(law):
+            choices.append([value])
+        elif isinstance(value, Mapping):
             choices.append(list(_expanded(value)))
         else:
             choices.append(value if isinstance(value, list) and value else [value])
@@ -125,7 +127,7 @@ def _read_law(
     data: Mapping[str, Any],
     folder: Path,
     problems: list[str],
-    held: dict[str, AtomsFile],
+    held: dict[str, DataFile],
 ) -> Any:
     known = _known_keys(law)
     wrong = [key for key in law if known and key not in known]
@@ -133,7 +135,7 @@ def _read_law(
         problems += [unknown_key(f"{path}.{key}", known, {}) for key in wrong]
         return None
     try:
-        law = resolve_atoms(law, folder, held)
+        law = resolve_files(law, folder, held)
     except LawError as error:
         problems.append(str(error).replace("law.", f"{path}.", 1))
         return None
@@ -150,6 +152,12 @@ def _read_law(
                 item += f": give {path}.dimension, or base.dimension"
             problems.append(item)
         return None
+
+
+def _lists(law: Mapping[str, Any]) -> frozenset[str]:
+    kind = law.get("kind")
+    model = LAWS.get(kind) if isinstance(kind, str) else None
+    return model.lists if model else frozenset()
 
 
 def _known_keys(law: Mapping[str, Any]) -> list[str]:

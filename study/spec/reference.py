@@ -126,13 +126,20 @@ LAW_DESCRIPTIONS: dict[str, str] = {
     "seed": "For what is drawn once; `draws: n` in its place counts seeds up, a law each",
     "components": "Normals, of equal weight",
     "std": "Standard deviation, in x",
-    "count": "Atoms, uniform in the cube; of a file its number of rows",
-    "file": "A CSV file, relative to the study; its columns are standardised",
+    "count": "Atoms, uniform in the cube; of a file its rows",
+    "file": "A CSV file, relative to the study",
     "radius": "Radius, in x",
     "power": "a of the variances std^2 i^-a",
     "std_min": "Least standard deviation, in x",
     "std_max": "Largest standard deviation, in x",
     "inner": "The law that is embedded",
+    "target": "The column that a table's classifiers predict; categorical",
+    "drop": "Columns to leave out, such as an index",
+    "categorical": "Numeric columns that are categories",
+    "numeric": "How numbers become coordinates: mean 0 and variance 1, or their ranks as normals",
+    "missing": "Missing cells: refused, or the training part's median or most frequent category",
+    "holdout": "Share of the rows that are held out",
+    "test": "Share of the rows that are kept for tests",
 }
 """Key of a law -> what it says."""
 

@@ -48,11 +48,11 @@ from study.spec.strict_yaml import MAXIMUM_BYTES, TOO_LONG, YamlError, read_yaml
 from trainers.audit.columns import SPECTRUM_SAMPLES
 from trainers.errors import LawError, TrainerError
 from trainers.keep import Keep, Sampling
-from trainers.laws.atoms_file import AtomsFile
+from trainers.laws import DataFile
 from trainers.methods.custom import make_importable, source_files, trainer_fields
 from trainers.ranges import AuditPoints, HoldoutPoints, Recorded, Seed, Steps, TestPoints
 from trainers.registry import DESCENT
-from trainers.trial import Atoms, Diffusion, Law, TrialConfig
+from trainers.trial import Diffusion, Law, TrialConfig
 
 __all__ = ["SpecError", "StudySpec"]
 
@@ -108,7 +108,7 @@ class StudySpec(Section):
     design: DesignSection | None = None
     device: Literal["auto", "cpu", "cuda", "mixed"] = "auto"
     _text: str = PrivateAttr(default="")
-    _atoms: dict[str, AtomsFile] = PrivateAttr(default_factory=dict)
+    _atoms: dict[str, DataFile] = PrivateAttr(default_factory=dict)
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
     _contents: Contents = PrivateAttr(default_factory=Contents)
 
@@ -172,7 +172,7 @@ class StudySpec(Section):
         if not isinstance(data, Mapping):
             raise SpecError("a study is a mapping of keys to values, with at least name and law")
         problems: list[str] = []
-        held: dict[str, AtomsFile] = {}
+        held: dict[str, DataFile] = {}
         data = without_empty(data, "", problems)
         laws = contents.laws or read_laws(data, Path(folder), problems, held)
         prepared = {**data, "law": laws}
@@ -239,7 +239,7 @@ class StudySpec(Section):
         first = (block.seeds.network[:count] for block in self._blocks())
         return frozenset(itertools.chain.from_iterable(first))
 
-    def atoms(self) -> dict[str, AtomsFile]:
+    def atoms(self) -> dict[str, DataFile]:
         """SHA-256 -> the data files that laws refer to, as they were read with the study, whatever
         they hold by now."""
         return dict(self._atoms)
@@ -371,7 +371,7 @@ class StudySpec(Section):
                 where = "" if lacking == ["base"] else f" ({', '.join(lacking)} does not set it)"
                 problems.append(f"base.{axis} is missing{where}: give it a value")
         for index, law in enumerate(self.law):
-            fixed = isinstance(law, Atoms) and law.sha256 is not None
+            fixed = getattr(law, "sha256", None) is not None
             if fixed and any("dimension" in block.axes for block in blocks):
                 problems.append(
                     f"law[{index}].file fixes the dimension at {law.dimension}: "

@@ -44,7 +44,7 @@ from trainers.kernel.leading import leading, spectrum_of_parts
 from trainers.kernel.ntk import relu_ntk
 from trainers.kernel.product import KernelProduct
 from trainers.kernel.terms import RidgeFamily, evaluate, mean_square, source_capacity
-from trainers.laws import Distribution, make_distribution
+from trainers.laws import Distribution, Points, make_distribution
 from trainers.problem import diffusion as forward
 from trainers.problem.regression import Samples, draw, stream
 from trainers.trial import TrialConfig
@@ -86,7 +86,7 @@ class Measured(NamedTuple):
 
 def audit(
     config: TrialConfig,
-    atoms: dict[str, Array] | None = None,
+    atoms: Points | None = None,
     seeds: int = 4,
     samples: int = SPECTRUM_SAMPLES,
 ) -> list[dict[str, Any]]:

@@ -116,7 +116,7 @@ def shared_reference(
         if restored is not None and restored[0].descent.horizon >= horizon:
             return restored
     reference = KernelReference.build(
-        data.z, data.x0, data.fstar, evaluation.z, elements(), device=device, horizon=horizon
+        data.z, data.x0, data.clean, evaluation.z, elements(), device=device, horizon=horizon
     )
     never_stopped = interpolation_error(data, evaluation, device)
     if kept is not None:
@@ -138,7 +138,7 @@ def _restored(
     pairs = (
         (reference.z, data.z),
         (reference.x0, data.x0),
-        (reference.fstar, data.fstar),
+        (reference.fstar, data.clean),
         (reference.eval_points, evaluation.z),
     )
     if not all(np.array_equal(a, b) for a, b in pairs):
@@ -182,6 +182,7 @@ def kernel_columns(
     got = reference.at(list(map(float, steps)), config.step_size, start)
     n = len(evaluation.test)
     fstar, held = evaluation.test.fstar, evaluation.holdout.x0
+    known = evaluation.distribution.known
     with np.errstate(over="ignore", invalid="ignore"):
         series = {
             "kernel_score_error": evaluation.mean_square(got.kernel[:, :n] - fstar),
@@ -191,7 +192,7 @@ def kernel_columns(
                 config.step_size * np.asarray(steps, dtype=np.float64)
             ),
             "bias": evaluation.mean_square(got.clean[:, :n] - fstar),
-            "variance": evaluation.mean_square(got.noise[:, :n]),
+            "variance": evaluation.mean_square(got.noise[:, :n]) * (1.0 if known else np.nan),
             **_terms(reference, got, evaluation),
         }
     values = {

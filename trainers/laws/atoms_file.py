@@ -114,7 +114,7 @@ def _numbers(table: CsvFile) -> tuple[FloatArray, list[str], tuple[str, ...]]:
     numeric = [looks_like_a_number(cell) for cell in first]
     unnamed = len(first) > 1 and not first[0].strip() and all(numeric[1:])
     if unnamed or not any(numeric):
-        names = _header(path, line, first, names)
+        names = named_columns(path, line, first)
     else:
         _refuse_header_of_numbers(table, line, first)
         rows = itertools.chain([(line, first)], rows)
@@ -148,7 +148,10 @@ def _numbers(table: CsvFile) -> tuple[FloatArray, list[str], tuple[str, ...]]:
     return values, names, (*notes, *decimals.notes)
 
 
-def _header(path: Path, line: int, cells: list[str], names: list[str]) -> list[str]:
+def named_columns(path: Path, line: int, cells: list[str]) -> list[str]:
+    """What to call columns in messages, of the line of their names. Raises LawError for names that
+    are missing or there twice."""
+    names = [f"column {i}" for i in range(1, len(cells) + 1)]
     given = [cell.strip() for cell in cells]
     if not all(given) or "Unnamed: 0" in given:
         nameless = next(i for i, name in enumerate(given) if name in ("", "Unnamed: 0"))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,10 +27,17 @@ from trainers.laws.even_points import uniforms
 from trainers.laws.mixture_noise import Signal
 from trainers.ranges import Dimension
 
+if TYPE_CHECKING:
+    from trainers.laws.table_file import Cells
+
 FloatArray = NDArray[np.float64]
 
-Points = Mapping[str, FloatArray]
-"""Of data files, by their SHA-256: the standardised rows (`load_atoms`)."""
+Points = Mapping[str, "FloatArray | Cells"]
+"""Of data files: by their SHA-256 the standardised rows (`load_atoms`), by `table:` and that the
+cells of a table."""
+
+Part = Literal["train", "holdout", "test"]
+"""What a draw is for. A law that is known has no parts: all draws are of it."""
 
 
 class LawBase(BaseModel, ABC):
@@ -40,6 +47,12 @@ class LawBase(BaseModel, ABC):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    known: ClassVar[bool] = True
+    """Whether f* is known. Where it is not, all that is measured against it is null."""
+
+    lists: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that are lists themselves: in a study a list of them is no list of laws."""
 
     sub_gaussian: ClassVar[str] = ""
     """Why the law is sub-Gaussian whatever its parameters; empty where it is not, or not known."""
@@ -70,6 +83,11 @@ class LawBase(BaseModel, ABC):
         return ()
 
     @property
+    def most_samples(self) -> int | None:
+        """Clean points that there are to train on; None: as many as are asked for."""
+        return None
+
+    @property
     def held_values(self) -> int:
         """Values that its distribution holds in memory, as far as they count."""
         return 0
@@ -93,6 +111,12 @@ class Distribution(ABC):
     """Number of uniform variables that `transform` makes one X_0 of."""
     work: int
     """Operations of one posterior variance, roughly."""
+    known: bool = True
+    """Whether f* and the density are known; where they are not, they are NaN."""
+
+    def part(self, name: Part) -> Distribution:
+        """What draws for that purpose are taken from."""
+        return self
 
     @abstractmethod
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:

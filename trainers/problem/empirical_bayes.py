@@ -166,7 +166,7 @@ def untrained(points: Array, evaluation: EvaluationSet, device: torch.device) ->
     }
     place = {name: i for i, name in enumerate(ERROR_COLUMNS)}
     columns = {
-        "empirical_bayes_best_cutoff": cutoff,
+        "empirical_bayes_best_cutoff": cutoff if evaluation.distribution.known else math.nan,
         "memorizer_share": float(made.share @ evaluation.weights[:, place[EARLIEST]]),
     }
     with np.errstate(over="ignore", invalid="ignore"):

@@ -113,12 +113,12 @@ class EvaluationSet:
         total = posterior_variance(config, self.distribution, weighted=True)
         return total / config.dimension
 
-    def values(self) -> dict[str, float | str]:
+    def values(self) -> dict[str, float | str | None]:
         """The columns that are the law's alone, and those of training's times and weights."""
         return {
             "posterior_variance": self.noise_variance * self.config.dimension,
             "noise_variance": self.weighted_noise_variance,
-            "noise_source": "exact",
+            "noise_source": "exact" if self.distribution.known else None,
             "target_norm": float(self.mean_square(self.test.fstar)),
             **self.effective_points,
         }

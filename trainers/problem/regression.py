@@ -8,7 +8,7 @@ Notation (docs/theory.md, section 2); all arrays float64, samples first:
 | X_0,j  | x0   | [n, d] | the label: f*(z_j) plus noise                                  |
 | X_t,j  | xt   | [n, d] | alpha_t X_0 + sqrt(h_t) times a standard normal                |
 | z_j    | z    | [n, k] | features (x, t - T_0, 1), k = d + 2; without bias k = d + 1    |
-| f*     | fstar| [n, d] | E[X_0 | X_t], the closed-form posterior mean                   |
+| f*     | fstar| [n, d] | E[X_0 | X_t], the closed-form posterior mean; NaN: not known   |
 | w_j    |      | [n]    | weight of the row in the training loss (`time_law`)            |
 
 A training set has M noisy copies of each of N clean points: n = N M rows, copy after copy.
@@ -69,6 +69,12 @@ class Samples:
     def __len__(self) -> int:
         return len(self.t)
 
+    @property
+    def clean(self) -> Array:
+        """f* [n, d]; 0 where it is not known, so that the labels are its noise, and all of f^K is
+        what the noise makes."""
+        return np.zeros_like(self.x0) if np.isnan(self.fstar).all() else self.fstar
+
 
 def draw(
     distribution: Distribution,
@@ -103,7 +109,7 @@ def draw_training_set(config: TrialConfig, distribution: Distribution) -> Sample
     labels = _labels(config)
     rng = stream("training", *labels)
     t = time_law.sample_times(config, config.samples, rng)
-    x0 = distribution.sample(config.samples, rng)
+    x0 = distribution.part("train").sample(config.samples, rng)
     times, noises = [t], [rng.standard_normal(x0.shape)]
     for copy in range(1, config.rows // config.samples):
         rng = stream("training", *labels, "copy", copy)
@@ -192,4 +198,5 @@ def draw_holdout_set(config: TrialConfig, distribution: Distribution) -> Samples
     """The `holdout_points` labelled pairs for the holdout rule, apart from the test set: drawn as
     a user would draw them, like the training set."""
     rng = stream("holdout", config.study_seed, config.law.identity())
-    return draw(distribution, config.diffusion, config.holdout_points, config.bias, rng)
+    held_out = distribution.part("holdout")
+    return draw(held_out, config.diffusion, config.holdout_points, config.bias, rng)

@@ -86,6 +86,6 @@ def draw_test_set(config: TrialConfig, distribution: Distribution) -> Samples:
     own, d = distribution.uniforms, config.dimension
     u = np.concatenate([uniforms(n, 1 + own + d, rng) for n in group_sizes(config.test_points)])
     t = proposal_times(config.diffusion, u[:, 0])
-    x0 = distribution.transform(u[:, 1 : 1 + own])
+    x0 = distribution.part("test").transform(u[:, 1 : 1 + own])
     noise = special.ndtri(u[:, 1 + own :])
     return from_noise(distribution, config.diffusion, t, x0, noise, config.bias)

@@ -11,6 +11,7 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic import synthetic_table
 
 from analysis.data.sweeps import at_best, level_means, quartiles, settings, sweep
 from analysis.figures.audit import NOT_AUDITED
@@ -437,3 +438,21 @@ def test_intervals_that_end_where_floats_do_leave_the_rest_in_view(y_log: bool) 
     low, high = axes.get_ylim()
     assert low < 1
     assert 3 < high < (1e4 if y_log else 30)
+
+
+def test_a_law_whose_fstar_is_not_known_has_no_figure_that_needs_it() -> None:
+    frame = synthetic_table()
+    errors = [name for name in frame if "score_error" in name]
+    least = frame.groupby("trial_id")["holdout_loss"].min()
+    unknown = frame.assign(law="table", **dict.fromkeys(errors, np.nan))
+    plots, omitted = study_plots(evaluate(unknown))
+    assert not omitted
+    assert {plot.title for plot in plots} == {"Held-out loss"}
+    assert "score error" not in " ".join(p.y_label for plot in plots for p in plot.panels)
+    along_n = next(plot for plot in plots if plot.name.endswith("held_out_samples"))
+    (means,) = along_n.panels[1].series
+    first = frame.drop_duplicates("trial_id").set_index("trial_id")
+    width = float(along_n.note.split("m = ")[1].split(",")[0])
+    own = first[(first["width"] == width) & (first["samples"] == means.x[0])]
+    own = own[own["step_size"] == 1.0] if "η" in along_n.note else own
+    assert means.y[0] == pytest.approx(least[own.index].mean())

@@ -14,6 +14,7 @@ from study.spec.messages import SpecError
 from study.spec.strict_yaml import read_yaml
 from trainers.laws.atoms_file import load_atoms
 from trainers.laws.csv_file import read_bytes
+from trainers.laws.table import Table
 from trainers.trial import Atoms
 
 
@@ -108,3 +109,29 @@ def test_csv_problems_name_column_and_row(tmp_path: Path) -> None:
     text = edited(law, "{kind: atoms, file: b.csv}").replace("base: {", "base: {dimension: 3, ")
     assert "fixes the dimension at 2" in problems(text, tmp_path)[0]
     assert "cannot read" in problems(edited(law, "{kind: atoms, file: no.csv}"), tmp_path)[0]
+
+
+def test_a_table_s_lists_are_one_law_and_what_was_found_is_told(tmp_path: Path) -> None:
+    rows = "".join(f"{i},{i % 7},{'ab'[i % 2]},{i % 3}\n" for i in range(60))
+    (tmp_path / "t.csv").write_text("id,n,text,degree\n" + rows)
+    law = "{kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}"
+    named = "drop: [id], categorical: [text, degree]"
+    table = f"{{kind: table, file: t.csv, {named}, numeric: [standardise, quantile]}}"
+    small = edited(law, table).replace("samples: 64", "samples: 32")
+    found = [problem for problem in problems(small, tmp_path) if "rows to train on" not in problem]
+    assert not found
+    text = f"name: t\nlaw: {table}\nbase: {{samples: 32, width: 8, step_size: 1.0}}\n"
+    spec = StudySpec.from_text(text, tmp_path)
+    laws = [one for one in spec.law if isinstance(one, Table)]
+    assert [(one.numeric, one.drop, one.dimension) for one in laws] == [
+        ("standardise", ("id",), 6),
+        ("quantile", ("id",), 6),
+    ]
+    (file,) = spec.atoms().values()
+    assert "numeric, quantile-normalised: n" in file.notes
+    assert "categorical (declared): degree (0 1 2)" in file.notes
+    assert (
+        "samples = 64, but table[file=t.csv"
+        in problems(text.replace("samples: 32", "samples: 64"), tmp_path)[0]
+    )
+    assert problems(text.replace("drop: [id]", "drop: [x]"), tmp_path)[0].startswith("law.file: ")

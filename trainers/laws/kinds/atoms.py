@@ -69,7 +69,7 @@ class Atoms(LawBase):
 def _file_atoms(law: Atoms, held: Points) -> FloatArray:
     """The points of a law from a file: from `held`, else from the file itself if unchanged."""
     assert law.sha256 is not None
-    points = held.get(law.sha256)
+    points: object = held.get(law.sha256)
     if points is None:
         if law.file is None:
             raise LawError(
@@ -77,9 +77,10 @@ def _file_atoms(law: Atoms, held: Points) -> FloatArray:
                 "where: load the spec again"
             )
         points = checked_points(read_bytes(Path(law.file)), law.sha256, law.file)
+    points = np.asarray(points, dtype=np.float64)
     if points.shape != (law.count, law.dimension):
         raise LawError(
             f"law.count = {law.count} and law.dimension = {law.dimension}, but the data with "
             f"SHA-256 {law.sha256[:8]}… have shape {points.shape}: use resolve_atoms"
         )
-    return np.asarray(points, dtype=np.float64)
+    return points
