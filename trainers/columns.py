@@ -54,6 +54,22 @@ UNTRAINED_ERRORS: dict[str, tuple[str, str]] = {
 }
 """Column -> the estimate that it is of, and the one of ERROR_COLUMNS that it is like."""
 
+TABLE_MEASURES: tuple[tuple[str, str, str], ...] = (
+    *[
+        (f"tstr_{score}_{name}", "1", f"train on samples, test on real rows: {what}, by {model}")
+        for score, what in (("auc", "AUC"), ("balanced", "balanced accuracy"))
+        for name, model in (
+            ("logistic", "logistic regression"),
+            ("boosting", "gradient boosting"),
+        )
+    ],
+    ("table_marginals", "1", "mean distance of marginals of samples and test rows, in [0, 1]"),
+    ("table_correlations", "1", "mean absolute difference of their columns' correlations"),
+    ("table_detection", "1", "AUC of telling samples from test rows; 1/2: they cannot be told"),
+    ("table_closest", "1", "median distance of samples to the closest training row, encoded"),
+)
+"""Column, unit and meaning of what is measured of generated rows of a table, on its test part."""
+
 ColumnType = Literal["string", "int", "float", "bool"]
 
 
@@ -224,6 +240,12 @@ TRIAL_COLUMNS: tuple[Column, ...] = tuple(
             ("sample_nll_exact", "float", "nat", "sample_nll of exact draws: the entropy of p_T0"),
             ("sample_energy_true", "float", "x", "sample_energy by the same sampler with f*"),
             ("girsanov_start", "float", "nat", "KL(p_T || N(0, I)); 0 where p_T is the start"),
+            *[
+                (f"{name}_real", "float", unit, f"{name} of the N real rows in place of samples")
+                for name, unit, _meaning in TABLE_MEASURES
+                if name not in ("table_detection", "table_closest")
+            ],
+            ("table_closest_real", "float", "1", "table_closest of the test part's rows"),
         ],
     )
 )
@@ -355,6 +377,7 @@ STEP_COLUMNS: tuple[Column, ...] = tuple(
                 "f_mem: share of denoised samples whose nearest training point is closer than 1/3 "
                 "of the second nearest",
             ),
+            *[(name, "float", unit, meaning) for name, unit, meaning in TABLE_MEASURES],
         ],
     )
 )

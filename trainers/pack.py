@@ -32,6 +32,7 @@ from trainers.kernel.reference import (
 )
 from trainers.kernel.terms import KernelReference, RkhsElement
 from trainers.laws import Distribution, Points, make_distribution
+from trainers.laws.table import TableRows
 from trainers.methods.full_batch import choose_passes
 from trainers.methods.kernel_limit import solve
 from trainers.methods.load import trainer_of
@@ -58,6 +59,7 @@ from trainers.problem.sketch import Kept
 from trainers.protocol import Task
 from trainers.registry import facts_of
 from trainers.sampling.quality import SAMPLE_COLUMNS, Exact, qualities
+from trainers.sampling.tables import TABLE_COLUMNS, finite, real_columns
 from trainers.stopping import Recorded
 from trainers.trial import (
     Trajectory,
@@ -471,9 +473,14 @@ def _sample(
         if not sampling.wants(one.config):
             continue
         one.values["sampled"] = sampling.text
-        one.values.update(shared.exact(one.config, sampling).columns)
-        for name in SAMPLE_COLUMNS:
+        one.values.update(finite(shared.exact(one.config, sampling).columns))
+        law = shared.distribution(one.config)
+        of_a_table = TABLE_COLUMNS if isinstance(law, TableRows) else ()
+        for name in (*SAMPLE_COLUMNS, *of_a_table):
             one.series[name] = [None] * len(one.steps)
+        if isinstance(law, TableRows):
+            points = shared.training(one.config).x0[: one.config.samples]
+            one.values.update(finite(real_columns(law, points)))
         indices = sorted(set(snapshots.named(b, sampling.rules).values()))
         asked += [(one, index, snapshots.network(b, index)) for index in indices]
     together = max(1, BATCH_POINTS // sampling.points)

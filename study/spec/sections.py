@@ -8,6 +8,7 @@ sweep may have seeds of its own, and more draws of the laws.
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -356,6 +357,8 @@ class StudySpec(Section):
             problems += self._search_problems(self.search)
         if self.design is not None:
             problems += self._design_problems()
+        if self.quality is not None and any(not law.known for law in self.law):
+            problems += self._table_problems(self.quality)
         for index, sweep in enumerate(self.sweeps):
             if not sweep.given():
                 problems.append(f"sweeps[{index}] is empty: give it an axis, or remove it")
@@ -410,6 +413,21 @@ class StudySpec(Section):
                 self._trainer_fields(name)
             except TrainerError as error:
                 problems.append(f"search.space: {error}")
+        return problems
+
+    def _table_problems(self, quality: QualitySection) -> list[str]:
+        """What samples of a table need: a start that holds no row, and classifiers."""
+        problems = []
+        if quality.start == "exact":
+            problems.append(
+                "quality.start: exact begins at rows of the table, which samples must not hold: "
+                "give quality.start: normal, and a diffusion.t_max from which X_T is nearly normal "
+                "(such as 4)"
+            )
+        if importlib.util.find_spec("sklearn") is None:
+            problems.append(
+                "quality of a table needs scikit-learn: pip install 'scorerates[tables]'"
+            )
         return problems
 
     def _design_problems(self) -> list[str]:

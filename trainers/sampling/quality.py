@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from trainers.keep import Grid, Sampler, Sampling
 from trainers.laws import Distribution
 from trainers.laws.mixture import MixtureOfNormals
+from trainers.laws.table import TableRows
 from trainers.networks import Networks
 from trainers.problem import diffusion as forward
 from trainers.problem.evaluation import EvaluationSet
@@ -32,6 +33,7 @@ from trainers.sampling.distances import (
     sliced_wasserstein,
 )
 from trainers.sampling.samplers import exact_draws, sample, true_predictor
+from trainers.sampling.tables import table_columns
 from trainers.trial import Diffusion, TrialConfig
 
 SETS = 20
@@ -53,6 +55,7 @@ SAMPLE_COLUMNS = (
     "sample_modes",
     "share_memorized",
 )
+"""Of every network and step that is sampled; of tables TABLE_COLUMNS too."""
 
 Array = NDArray[np.float64]
 
@@ -74,15 +77,20 @@ class Exact:
         rng = stream("sample levels", config.study_seed, config.law.identity())
         theta = directions(config.dimension, rng)
 
-        def drawn() -> Array:
-            return exact_draws(distribution, process, process.t_min, n, rng)
+        def drawn(count: int = n) -> Array:
+            return exact_draws(distribution.part("test"), process, process.t_min, count, rng)
 
-        pairs = [(drawn(), drawn()) for _ in range(SETS)]
+        if distribution.known:
+            pairs = [(drawn(), drawn()) for _ in range(SETS)]
+        else:  # rows that are drawn without replacement: in one piece, no row is in both
+            pairs = [(both[:n], both[n:]) for both in (drawn(2 * n) for _ in range(SETS))]
         every = np.concatenate([points for pair in pairs for points in pair])
         start = _start(config, distribution, sampling, rng)
-        true = sample(
-            true_predictor(distribution, process), process, start[None], [rng], *_by(sampling)
-        )[0]
+        true = np.full_like(start, np.nan)
+        if distribution.known:
+            true = sample(
+                true_predictor(distribution, process), process, start[None], [rng], *_by(sampling)
+            )[0]
         columns = {
             "sample_energy_exact": max(energy_distance(*pair) for pair in pairs),
             "sample_wasserstein_exact": max(sliced_wasserstein(*pair, theta) for pair in pairs),
@@ -104,13 +112,14 @@ def qualities(
     exact: Sequence[Exact],
     sampling: Sampling,
 ) -> list[dict[str, float]]:
-    """The SAMPLE_COLUMNS of B networks, NaN where not defined. training: their clean points
-    [N, d]."""
+    """The SAMPLE_COLUMNS of B networks, and of tables the TABLE_COLUMNS; NaN where not defined.
+    training: their clean points [N, d]."""
     rngs = [stream("samples", c.study_seed, c.law.identity(), c.seed) for c in configs]
     draws, starts = [], []
     for config, one, rng in zip(configs, exact, rngs, strict=True):
         law, process = one.distribution, config.diffusion
-        draws.append(exact_draws(law, process, process.t_min, sampling.points, rng))
+        held_out = law.part("test")
+        draws.append(exact_draws(held_out, process, process.t_min, sampling.points, rng))
         starts.append(_start(config, law, sampling, rng))
     process = networks.diffusion
     found = sample(
@@ -132,12 +141,15 @@ def qualities(
             "sample_modes": np.nan,
             "share_memorized": share_memorized(denoised[b], training[b]),
         }
+        if isinstance(law, TableRows) and fine[b]:
+            values |= table_columns(law, denoised[b], training[b])
         if one.shares is not None:
             shares = _shares(law, process, own)
             assert shares is not None
             values["sample_modes"] = float(np.abs(shares - one.shares).sum() / 2)
         lost = {} if fine[b] else dict.fromkeys(values, np.nan)
-        columns.append({**values, **lost, "girsanov_score": scores[b]})
+        every = dict.fromkeys(SAMPLE_COLUMNS, np.nan)
+        columns.append({**every, **values, **lost, "girsanov_score": scores[b]})
     return columns
 
 
