@@ -48,14 +48,15 @@ def chosen(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> pd.DataFra
     evaluations: as of `load_evaluations`. frame: the results table, with their trials. Columns:
     those of POINT, method (a sampler, or `theory`), repetition, evaluations, pruned and failed
     (how many of them), trial_id, the hyperparameters under a study's names, step, effective_time
-    (eta tau), loss, score_error. A search none of whose evaluations has a value is left out, and so
-    are trials that the results table does not hold.
+    (eta tau), loss, score_error. Trials that the results table does not hold are no choice, and a
+    search without any other with a value is left out.
     """
     table = Table.of(frame)
+    held = set(table.trials["trial_id"])
     rows: list[dict[str, Any]] = []
     searched = evaluations[~evaluations["method"].isin(NOT_SEARCHED)]
     for _, own in searched.groupby([*POINT, "method", "repetition"], sort=False):
-        known = own[own["value"].notna()]
+        known = own[own["value"].notna() & own["trial_id"].isin(held)]
         if known.empty:
             continue
         best = known.sort_values("value", kind="stable").iloc[0]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from analysis.data.schema import ResultsError
 from analysis.data.table import load_table
 from analysis.verdicts.best import HYPERPARAMETERS, chosen, winners
 from analysis.verdicts.tuning import GUIDED, load_evaluations
@@ -39,7 +40,13 @@ def best(
             f"{store.place}: no search of study {spec.name!r} has ended here: start it with "
             "`scorerates search` first"
         )
-    table = load_table(f"{store.url}/results.parquet")
+    try:
+        table = load_table(f"{store.url}/results.parquet")
+    except ResultsError as error:
+        raise StoreError(
+            f"{store.place}: this search has not ended yet, the same `scorerates search` command "
+            f"goes on: {error}"
+        ) from None
     found = chosen(evaluations, table)
     for option, column, value in (
         ("--samples", "samples", samples),

@@ -172,6 +172,11 @@ def test_every_point_is_a_document_and_what_is_not_there_is_named(
     assert "--samples 77: not of this search, which has 64, 128" in capsys.readouterr().err
     main_exits("best", place, "--method", "tpe", code=2)
     assert "--method tpe: not of this search, which has random, theory" in capsys.readouterr().err
+    whole, aside = folder / "results/results.parquet", tmp_path / "aside"
+    whole.rename(aside)
+    main_exits("best", place, code=2)
+    assert "this search has not ended yet" in capsys.readouterr().err
+    aside.rename(whole)
     other = tmp_path / "grid.yaml"
     base = {"samples": 64, "width": 8, "step_size": 1.0}
     other.write_text(yaml.safe_dump({"name": "grid", "law": SPEC["law"], "base": base}))
