@@ -11,6 +11,7 @@ from analysis.data.quantities import CONFIGURATION, LINKED_AXES, Curve, along
 from analysis.data.quantity import SAMPLED, Quantity
 from analysis.data.table import Table
 from analysis.data.trajectories import numbers
+from trainers.columns import TABLE_MEASURES
 from trainers.trial import TrialStatus
 
 AXES = ("samples", "width")
@@ -24,6 +25,7 @@ _STEPS = (
     "effective_time",
     "score_error",
     "score_error_unweighted",
+    "holdout_loss",
     "sample_energy",
     "sample_wasserstein",
     "sample_nll",
@@ -31,6 +33,7 @@ _STEPS = (
     "sample_modes",
     "share_memorized",
     "girsanov_score",
+    *(name for name, _unit, _meaning in TABLE_MEASURES),
 )
 _LEVELS = (
     "sample_energy_exact",
@@ -39,13 +42,15 @@ _LEVELS = (
     "sample_nll_exact",
     "sample_energy_true",
     "girsanov_start",
+    *(f"{name}_real" for name, _unit, _meaning in TABLE_MEASURES if name != "table_detection"),
 )
 
 
 def sampled_rows(frame: pd.DataFrame | Table) -> pd.DataFrame:
     """A row for each step of a completed trial that was sampled: `trial`, its number among the
     completed ones, the columns of samples, what exact draws reach, BOUND, and `best`, whether the
-    score error is the trial's least of those rows. Empty where nothing was sampled."""
+    score error, or where it is not known the held-out loss, is the trial's least of those rows.
+    Empty where nothing was sampled."""
     table = Table.of(frame)
     table = table.only(table.trials["status"] == str(TrialStatus.COMPLETED))
     rows = table.trials
@@ -66,8 +71,8 @@ def sampled_rows(frame: pd.DataFrame | Table) -> pd.DataFrame:
     own = [name for name in held if name not in steps]
     whole = pd.concat([steps.reset_index(drop=True), first[own]], axis=1).assign(**levels)
     whole[BOUND] = whole["girsanov_start"] + whole["girsanov_score"]
-    least = whole.groupby("trial")["score_error"].transform("min")
-    return whole.assign(best=whole["score_error"] == least)
+    error = whole["score_error"].fillna(whole["holdout_loss"])
+    return whole.assign(best=error == error.groupby(whole["trial"]).transform("min"))
 
 
 def sampled_curves(frame: pd.DataFrame | Table) -> list[Curve]:

@@ -33,6 +33,7 @@ class Topic(StrEnum):
     TUNING = "Tuned against theory-guided"
     SAMPLES = "How the error falls with samples"
     STOPPING = "When to stop"
+    GENERATED = "Samples"
     WIDTH = "What width changes"
     STEP = "What the step size changes"
     TERMS = "What the error is made of"

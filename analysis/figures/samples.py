@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.data.quantity import Quantity
 from analysis.data.sampled import BOUND, curves_of, sampled_rows
 from analysis.data.sweeps import Setting, held, level_means
-from analysis.figures.plot import Panel, Plot, Series, positive
+from analysis.figures.plot import Panel, Plot, Series, Topic, positive
 from analysis.figures.rates import owns
 from analysis.fits.power_law import fit_power_law
 from analysis.levels.intervals import Array
@@ -21,6 +21,10 @@ _AGAINST_N = "Quality of samples against N"
 _AGAINST_ERROR = "Sample error against score error"
 _BOUND = "Does Girsanov's bound hold"
 
+_UTILITY = {
+    "tstr_auc_logistic": "logistic regression",
+    "tstr_auc_boosting": "gradient boosting",
+}
 _LABELS = {
     Quantity.SAMPLE_ENERGY: "energy distance",
     Quantity.SAMPLE_WASSERSTEIN: "sliced Wasserstein distance",
@@ -34,7 +38,8 @@ def samples(setting: Setting) -> Iterator[Plot]:
     rows = sampled_rows(setting.frame)
     if rows.empty:
         return
-    made = [*_against_n(setting, rows), _against_error(setting, rows), _bound(setting, rows)]
+    made = [*_against_n(setting, rows), *_utility(setting, rows), _against_error(setting, rows)]
+    made += [_bound(setting, rows)] if setting.known else []
     for plot in made:
         panels = tuple(panel for panel in plot.panels if panel.series)
         if panels:  # a set of samples that all left the numbers has nothing to show
@@ -68,43 +73,79 @@ def _against_n(setting: Setting, rows: pd.DataFrame) -> Iterator[Plot]:
     yield Plot(
         name=f"samples_{setting.stem}",
         title=_AGAINST_N,
-        caption=minus(
-            f"Samples of each network at its best step against exact draws at T₀, {conditions}: "
-            f"means over seeds with 95 % intervals.{falls}"
-        ),
+        caption="Samples of each network at its best step, against draws of the law at T₀: means "
+        "over seeds with 95 % intervals.",
         panels=tuple(panels),
         group=setting.label,
+        note=minus(f"{conditions}.{falls}"),
+        topic=Topic.GENERATED,
     )
+
+
+def _utility(setting: Setting, rows: pd.DataFrame) -> Iterator[Plot]:
+    """Of a table: training on samples beside training on the rows of the network, against N."""
+    best = rows[rows["best"]].drop_duplicates("trial")
+    if not any(name in best and best[name].notna().any() for name in _UTILITY):
+        return
+    series = []
+    for hue, (name, label) in enumerate(_UTILITY.items()):
+        for column, role, told in ((name, "points", label), (f"{name}_real", "hollow", "")):
+            own = best[best[column].notna()]
+            if own.empty:
+                continue
+            x, y = (own[c].to_numpy(dtype=float) for c in ("samples", column))
+            shown = told or f"{label}, trained on the real rows"
+            series.append(Series(shown, *level_means(x, y), role=role, hue=hue))  # type: ignore[arg-type]
+    yield Plot(
+        name=f"samples_utility_{setting.stem}",
+        title="What samples are worth",
+        caption="AUC on test rows of classifiers trained on samples, filled, and on the N real "
+        "rows that the network was trained on, hollow: means over networks with 95 % intervals.",
+        panels=(
+            Panel(
+                "samples $N$", "AUC", tuple(series), y_log=False,
+                ticks=tuple(np.unique(best["samples"].astype(float)).tolist()),
+            ),
+        ),
+        group=setting.label,
+        topic=Topic.GENERATED,
+    )  # fmt: skip
 
 
 def _against_error(setting: Setting, rows: pd.DataFrame) -> Plot:
     level = float(np.nanmedian(rows["sample_energy_exact"]))
+    word = "score error" if setting.known else "held-out loss"
     series = [
-        Series("a network, at its best step", *_pairs(rows[rows["best"]]), role="trials", hue=0),
-        Series("at other steps", *_pairs(rows[~rows["best"]]), role="trials", hue=1),
+        Series(
+            "a network, at its best step",
+            *_pairs(setting, rows[rows["best"]]),
+            role="trials",
+            hue=0,
+        ),
+        Series("at other steps", *_pairs(setting, rows[~rows["best"]]), role="trials", hue=1),
     ]
-    errors = rows["score_error"].to_numpy(dtype=float)
+    errors = rows[_column(setting)].to_numpy(dtype=float)
     errors = errors[errors > 0]
     if len(errors):
         ends = np.array([errors.min(), errors.max()])
         series.append(Series("what exact draws reach", ends, np.full(2, level), role="theory"))
-    x, y = _pairs(rows)
+    x, y = _pairs(setting, rows)
     known = np.isfinite(x) & np.isfinite(y)
     said = ""
     if known.sum() > 2:
         rank = pd.Series(x[known]).corr(pd.Series(y[known]), method="spearman")
-        said = f" Rank correlation over all of them: {rank:.2f}."
+        said = f"Rank correlation over all of them: {rank:.2f}."
     return Plot(
         name=f"samples_score_error_{setting.stem}",
-        title=_AGAINST_ERROR,
-        caption=minus(
-            "Energy distance of samples to exact draws at T₀ against the score error of the "
-            "network that made them, one mark a network and step; below the dashed line samples "
-            "cannot be told from draws (one set of exact draws in 21 lies above it). Distances "
-            f"that are not positive, as an unbiased estimate may be, are not shown.{said}"
-        ),
-        panels=(Panel(r"score error ($x^2$)", r"energy distance ($x$)", positive(series)),),
+        title=_AGAINST_ERROR if setting.known else "Sample error against held-out loss",
+        caption=f"Energy distance of samples to draws at T₀ against the {word} of the network that "
+        "made them, one mark a network and step; below the dashed line samples cannot be told from "
+        "draws (one set of draws in 21 lies above it). Distances that are not positive, as an "
+        "unbiased estimate may be, are not shown.",
+        panels=(Panel(rf"{word} ($x^2$)", r"energy distance ($x$)", positive(series)),),
         group=setting.label,
+        note=minus(said),
+        topic=Topic.GENERATED,
     )
 
 
@@ -126,17 +167,23 @@ def _bound(setting: Setting, rows: pd.DataFrame) -> Plot:
     return Plot(
         name=f"samples_bound_{setting.stem}",
         title=_BOUND,
-        caption=minus(
-            "KL(p at T₀ ‖ law of the samples), estimated by nearest neighbours, against Girsanov's "
-            "bound: KL(p at T ‖ start) and half the integral of the unweighted score error. It "
-            f"holds for {share} of {known.sum()} networks and steps, to within what the estimate "
-            f"gives for exact draws.{said if len(looser) else ''}"
-        ),
+        caption="KL(p at T₀ ‖ law of the samples), estimated by nearest neighbours, against "
+        "Girsanov's bound: KL(p at T ‖ start) and half the integral of the unweighted score error.",
         panels=(Panel("Girsanov's bound (nat)", "KL (nat)", positive(series)),),
         group=setting.label,
+        note=minus(
+            f"It holds for {share} of {known.sum()} networks and steps, to within what the "
+            f"estimate gives for exact draws.{said if len(looser) else ''}"
+        ),
+        topic=Topic.GENERATED,
     )
 
 
-def _pairs(rows: pd.DataFrame) -> tuple[Array, Array]:
-    x, y = (rows[name].to_numpy(dtype=float) for name in ("score_error", "sample_energy"))
+def _column(setting: Setting) -> str:
+    """The error that samples are held against."""
+    return "score_error" if setting.known else "holdout_loss"
+
+
+def _pairs(setting: Setting, rows: pd.DataFrame) -> tuple[Array, Array]:
+    x, y = (rows[name].to_numpy(dtype=float) for name in (_column(setting), "sample_energy"))
     return x, y

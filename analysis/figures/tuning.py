@@ -36,7 +36,8 @@ def tuning_plots(
     plots = []
     for one in comparisons(evaluations, table):
         if len(one.found):
-            plots += [_plot(one), *search_plots(one, evaluations, table, shares)]
+            plots += [_plot(one)] if one.known else []
+            plots += search_plots(one, evaluations, table, shares)
     return plots
 
 

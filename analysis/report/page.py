@@ -184,6 +184,7 @@ def _content(
 ) -> dict[str, Any]:
     frame, verdicts = evaluation.table, evaluation.verdicts
     found = settings(frame) if tuning is None else []
+    unknown = [s.label for s in settings(frame) if not s.known]
     names = law_names(frame)
     trials = trial_table(frame)
     entries = [v.to_dict() for v in verdicts]
@@ -212,7 +213,7 @@ def _content(
         "questions": questions(verdicts, names),
         "matrix": matrix(evaluation, names),
         "not_asked": lines(evaluation.not_asked),
-        "unknown": [s.label for s in found if not s.known],
+        "unknown": unknown if tuning is None else unknown[:1],
         "uncovered": wording.uncovered(verdicts, frame.trials),
         "meanings": wording.MEANINGS,
         "level": text.share(verdicts[0].level) if verdicts else "",
@@ -427,7 +428,7 @@ def tuning_tables(tuning: pd.DataFrame | None, frame: Table) -> list[dict[str, A
     if tuning is None:
         return []
     made, choices = [], chosen(tuning, frame)
-    for one in comparisons(tuning, frame):
+    for one in (c for c in comparisons(tuning, frame) if c.known):
         table = tuning_rows(one)
         numbers = table["numbers"].to_csv(index=False).encode()
         table["link"] = download(f"{table['stem']}.csv", numbers, "this table (CSV)")
@@ -452,7 +453,8 @@ def found_best(tuning: pd.DataFrame | None, frame: Table) -> list[tuple[str, str
             named = dict(zip(HYPERPARAMETERS.values(), values, strict=True))
             words = f"m = {named['width']}, η = {named['step_size']}, {named['initialisation']}"
             words += f", bias {named['bias']}, {named['trainer']}; stop at step {step}"
-            made.append((one.label, f"{words}: held-out loss {loss}, score error {error} ({who})"))
+            errors = f"held-out loss {loss}" + (f", score error {error}" if one.known else "")
+            made.append((one.label, f"{words}: {errors} ({who})"))
     return made
 
 

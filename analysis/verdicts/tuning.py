@@ -207,6 +207,11 @@ class Comparison:
     found: pd.DataFrame
     stopped: pd.DataFrame
 
+    @property
+    def known(self) -> bool:
+        """Whether there is a score error to compare: f* of some laws is not known."""
+        return bool(self.found["score_error"].notna().any())
+
     def own(self, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of a table with the columns of POINT that are of this one."""
         return table[(table[POINT] == self.point).all(axis=1)] if len(table) else table

@@ -13,6 +13,7 @@ from analysis.data.sampled import BOUND, sampled_curves, sampled_rows
 from analysis.data.schema import table_from
 from analysis.data.sweeps import settings
 from analysis.data.table import Table
+from analysis.figures.plot import Topic
 from analysis.figures.samples import samples
 from analysis.fits.power_law import fit_power_law
 from trainers.trial import Trajectory, TrialConfig
@@ -100,7 +101,8 @@ def test_figures_say_whether_the_bound_holds(loose: float, said: str) -> None:
     (setting,) = settings(frame)
     plots = {plot.title: plot for plot in samples(setting)}
     bound = plots["Does Girsanov's bound hold"]
-    assert said in bound.caption.replace("\u00a0", " ").replace("\u202f", " ")
+    assert {plot.topic for plot in plots.values()} == {Topic.GENERATED}
+    assert said in bound.note.replace("\u00a0", " ").replace("\u202f", " ")
     labels = [series.label for series in bound.panels[0].series]
     assert ("holds" in labels) == (loose > 1)
     assert ("does not hold" in labels) == (loose < 1)
@@ -108,7 +110,7 @@ def test_figures_say_whether_the_bound_holds(loose: float, said: str) -> None:
     shown = sum(len(s.x) for s in error.panels[0].series if s.role == "trials")
     assert shown == (32 if loose > 1 else 6)
     if loose > 1:
-        caption = plots["Quality of samples against N"].caption
+        caption = plots["Quality of samples against N"].note
         (told,) = re.findall(r"energy distance as N\S+ with b = (0\.\d+)", caption)
         assert float(told) == pytest.approx(0.8, abs=0.03)
     assert not list(samples_of_nothing())
@@ -118,3 +120,26 @@ def samples_of_nothing() -> list[object]:
     plain = table_from([trajectory(n, 0, False) for n in (16, 32, 64)], "s").to_pandas()
     (setting,) = settings(Table.of(plain))
     return list(samples(setting))
+
+
+def test_samples_of_a_table_are_held_against_the_held_out_loss() -> None:
+    frame = table_from([trajectory(n, s) for n in (16, 32, 64) for s in (0, 1)], "s").to_pandas()
+    unknown = ["score_error", "score_error_unweighted", "girsanov_score", "girsanov_start"]
+    frame[unknown] = np.nan
+    frame["law"], frame["holdout_loss"] = "table", 1.0 + frame["step"]
+    sampled = frame["sample_energy"].notna()
+    frame["tstr_auc_logistic"] = np.where(sampled, 0.6 + 1e-3 * frame["samples"], np.nan)
+    frame["tstr_auc_logistic_real"], frame["tstr_auc_boosting_real"] = 0.8, np.nan
+    frame["tstr_auc_boosting"] = np.nan
+    (setting,) = settings(Table.of(frame))
+    rows = sampled_rows(frame)
+    assert rows[rows["best"]].groupby("trial").size().eq(1).all()
+    assert (rows.loc[rows["best"], "step"] == rows.groupby("trial")["step"].min().values).all()
+    plots = {plot.title: plot for plot in samples(setting)}
+    assert "Does Girsanov's bound hold" not in plots
+    assert "held-out loss" in plots["Sample error against held-out loss"].panels[0].x_label
+    worth, real = (
+        s for s in plots["What samples are worth"].panels[0].series if s.y.size and "log" in s.label
+    )
+    np.testing.assert_allclose(worth.y, 0.6 + 1e-3 * np.array([16, 32, 64]))
+    np.testing.assert_allclose(real.y, 0.8)

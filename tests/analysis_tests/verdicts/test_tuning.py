@@ -225,3 +225,15 @@ def test_the_table_of_evaluations_comes_back_from_its_file(tmp_path: Path) -> No
     SCHEMA.empty_table().to_pandas().to_parquet(tmp_path / FILE)
     with pytest.raises(ResultsError, match="not a table of evaluations"):
         load_evaluations(str(tmp_path))
+
+
+def test_without_fstar_nothing_is_compared_by_score_error() -> None:
+    evaluations, frame = table(2)
+    blind = evaluations.assign(score_error=np.nan)
+    assert [one.known for one in comparisons(evaluations, frame)] == [True]
+    assert [one.known for one in comparisons(blind, frame)] == [False]
+    names = [plot.name for plot in tuning_plots(evaluations, frame)]
+    left = [plot.name for plot in tuning_plots(blind, frame)]
+    (one,) = comparisons(blind, frame)
+    assert one.stem in names
+    assert one.stem not in left
