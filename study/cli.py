@@ -269,7 +269,9 @@ def ui(
     from study.commands.ui import check_port, serve
 
     check_port(host, port)
-    print(f"MLflow: http://{host}:{port} (Ctrl-C ends it)", flush=True)
+    # By itself MLflow opens on traces of agents, whatever an experiment says it is.
+    page = f"http://{host}:{port}/#/experiments?workflowType=machine_learning"
+    print(f"MLflow: {page} (Ctrl-C ends it)", flush=True)
     raise typer.Exit(serve(tracking_uri, host, port))
 
 

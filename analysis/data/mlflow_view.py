@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import json
 import logging
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -42,14 +43,27 @@ LOGGED_ONCE: tuple[str, ...] = tuple(
     for c in (*IDENTITY_COLUMNS, *TRIAL_COLUMNS)
     if c.name not in UNTRAINED_ERRORS or UNTRAINED_ERRORS[c.name][1] == "score_error"
 )
-"""Columns of a trial that go to MLflow, as parameters: of what is possible without training the
-whole errors alone."""
+"""Columns of a trial that go to MLflow, exactly, in the tags VALUES: of what is possible without
+training the whole errors alone."""
+
+CHOSEN: tuple[str, ...] = (
+    "law", "dimension", "samples", "width", "step_size", "steps", "seed", "trainer",
+    "initialisation", "feature_bias", "t_min", "t_max", "schedule", "precision", "copies",
+    "time_law", "weight",
+)  # fmt: skip
+"""Columns that say what was chosen: a run's parameters."""
 
 TAG_KIND = "scorerates.kind"
 TAG_TRIAL = "scorerates.trial_id"
 TAG_STATUS = "scorerates.status"
-SERIES = "scorerates.series"
-RECORDED_STEPS = "recorded_steps"
+TAG_POINT = "scorerates.point_id"
+TAG_VIEW = "scorerates.view"
+VIEW = "2"
+"""The version of the view, in every run. Runs without it are of the first one, whose parameters
+were all columns of a trial; they are read as they were, and replaced when they are logged again."""
+
+SERIES, VALUES, STEPS = "scorerates.series", "scorerates.values", "scorerates.steps"
+EARLIER_STEPS = "recorded_steps"
 """Names by which the MLflow view is read back."""
 
 MAX_PARAM = 6000
@@ -102,7 +116,28 @@ def load_view(tracking_uri: str, study: str | None, from_metrics: bool) -> pa.Ta
         except ResultsError:
             raise
         except Exception as error:  # of mlflow, the database's driver, or the network
-            raise ResultsError(f"{place}: {shown(first_line(error))}") from error
+            raise ResultsError(f"{place}: {what_failed(error, tracking_uri)}") from error
+
+
+_SCHEMA = re.compile(r"out-of-date database schema \(found version (\w+)")
+
+
+def what_failed(error: Exception, tracking_uri: str) -> str:
+    """What went wrong with MLflow, in a line without passwords; of tables that another version of
+    it made, what to do."""
+    found = _SCHEMA.search(str(error))
+    if found is None:
+        return shown(first_line(error))
+    import mlflow
+
+    # MLflow says the same of both: it knows the steps up to its own tables.
+    migrations = Path(mlflow.__file__).parent / "store/db_migrations/versions"
+    if any(migrations.glob(f"{found[1]}_*.py")):
+        return (
+            "its tables are of an older version of MLflow: copy the database, then "
+            f"`mlflow db upgrade {shown(tracking_uri)}` brings them up to date"
+        )
+    return "its tables are of a newer version of MLflow: `pip install --upgrade mlflow`"
 
 
 def _experiment(client: Any, place: str, study: str | None) -> Any:
@@ -146,15 +181,24 @@ def _stored_table(client: Any, experiment: Any) -> pa.Table | None:
 
 
 def _logged_table(client: Any, experiment: Any, place: str) -> pa.Table:
-    """The table rebuilt from parameters and metrics of the trials' runs."""
-    tables = []
-    for run in _runs(client, experiment.experiment_id, "trial"):
-        if run.info.status not in ("FINISHED", "FAILED"):
-            continue
-        params = run.data.params
-        steps = _steps_from(params)
-        series = _series_from(run.data.tags, len(steps))
-        if series is None:
+    """The table rebuilt from the tags of the trials' runs."""
+    tables = {}
+    runs = [
+        run
+        for run in _runs(client, experiment.experiment_id, "trial")
+        if run.info.status in ("FINISHED", "FAILED")
+    ]
+    # A run of an earlier view may stand beside the one that replaces it: the later one counts.
+    for run in sorted(
+        runs, key=lambda run: (TAG_VIEW in run.data.tags, run.info.status != "FAILED")
+    ):
+        tags, params = run.data.tags, run.data.params
+        earlier = TAG_VIEW not in tags
+        text = _joined(EARLIER_STEPS, params) if earlier else _joined(STEPS, tags)
+        steps: list[int] = json.loads(text or "[]")
+        values = params if earlier else json.loads(_joined(VALUES, tags) or "{}")
+        series = _series_from(tags, len(steps))
+        if series is None or not steps or "step_size" not in values:
             raise ResultsError(
                 f"{place}: run {run.info.run_id} of study {experiment.name!r} was not logged by "
                 "this version, or was changed: `scorerates sync` logs it anew"
@@ -162,33 +206,41 @@ def _logged_table(client: Any, experiment: Any, place: str) -> pa.Table:
         columns = {}
         for c in COLUMNS:
             if c.name == "step":
-                values: list[Any] = steps
+                found: list[Any] = steps
             elif c.name == "effective_time":
-                values = [float(params["step_size"]) * step for step in steps]
+                found = [float(values["step_size"]) * step for step in steps]
             elif c.per == "trial":
-                values = [_parsed(c.type, params.get(c.name))] * len(steps)
+                found = [_parsed(c.type, values.get(c.name))] * len(steps)
             else:
-                values = series.get(c.name, [None] * len(steps))
-            columns[c.name] = pa.array(values, TYPES[c.type])
-        tables.append(pa.table(columns, schema=SCHEMA))
+                found = series.get(c.name, [None] * len(steps))
+            columns[c.name] = pa.array(found, TYPES[c.type])
+        tables[values["trial_id"]] = pa.table(columns, schema=SCHEMA)
     if not tables:
         raise ResultsError(f"{place}: study {experiment.name!r} has no finished trial yet")
-    return pa.concat_tables(tables)
+    return pa.concat_tables(tables.values())
 
 
 def logged_value(value: Any) -> str:
-    """A value of a trial column as an MLflow parameter; `_parsed` gives the same value back."""
+    """A value of a trial column as text; `_parsed` gives the same value back."""
     return repr(float(value)) if isinstance(value, float) else str(value)
 
 
-def steps_as_params(steps: list[int]) -> dict[str, str]:
+def values_as_tags(values: Mapping[str, Any]) -> dict[str, str]:
+    """What a trial has once, as JSON of name -> text."""
+    texts = {name: logged_value(value)[:MAX_PARAM] for name, value in values.items()}
+    return _in_parts(VALUES, json.dumps(texts, separators=(",", ":")))
+
+
+def trial_values(tags: Mapping[str, str]) -> dict[str, Any]:
+    """What a trial has once, from the tags of its run; None what it has not. Raises ValueError for
+    tags that `values_as_tags` did not write."""
+    texts = json.loads(_joined(VALUES, tags))
+    return {c.name: _parsed(c.type, texts.get(c.name)) for c in (*IDENTITY_COLUMNS, *TRIAL_COLUMNS)}
+
+
+def steps_as_tags(steps: list[int]) -> dict[str, str]:
     """The recorded steps as JSON."""
-    return _in_parts(RECORDED_STEPS, json.dumps(steps, separators=(",", ":")))
-
-
-def _steps_from(params: Mapping[str, str]) -> list[int]:
-    steps: list[int] = json.loads(_joined(RECORDED_STEPS, params))
-    return steps
+    return _in_parts(STEPS, json.dumps(steps, separators=(",", ":")))
 
 
 def series_as_tags(series: Mapping[str, list[float]]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from study.commands.analyze import conclude, report_folder
 from study.commands.located import owned
-from study.mlflow_view.tracking import Tracker
+from study.mlflow_view.tracking import tracker_of
 from study.spec.sections import StudySpec
 from study.storage.store import Store
 
@@ -14,7 +14,7 @@ def sync(store: Store, spec: StudySpec | None, tracking_uri: str) -> tuple[str, 
     StoreError and TrackingError."""
     spec = owned(store, spec)
     ledger = store.ledger()
-    tracker = Tracker(spec.name, tracking_uri, spec.text, spec.description)
+    tracker = tracker_of(spec, tracking_uri)
     tracker.open()
     with report_folder(store) as folder:
         evaluation = conclude(store, spec, ledger, folder)

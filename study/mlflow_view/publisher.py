@@ -24,6 +24,9 @@ BATCH_PACKS = 8
 RETRY_SECONDS = 30.0
 """How long a server that failed is left alone."""
 
+SYSTEM_SECONDS = 15.0
+"""How often what the machine is doing is logged, at most."""
+
 _Item = tuple[str, Collection[str]]
 
 
@@ -45,6 +48,7 @@ class Publisher:
         self._waiting: list[_Item] = []
         self._tracker: Any = None
         self._failed_at: float | None = None
+        self._watched_at = -SYSTEM_SECONDS
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
 
     def start(self) -> None:
@@ -71,6 +75,7 @@ class Publisher:
             self._log_waiting()
 
     def _log_waiting(self) -> None:
+        """Logs the packs that wait, and now and then what the machine is doing."""
         try:
             if self._tracker is None:
                 tracker = self._make_tracker()
@@ -79,6 +84,9 @@ class Publisher:
             while self._waiting:
                 self._log(self._waiting[:BATCH_PACKS])
                 del self._waiting[:BATCH_PACKS]
+            if time.monotonic() - self._watched_at >= SYSTEM_SECONDS:
+                self._watched_at = time.monotonic()
+                self._tracker.log_system()
         except Exception as error:
             # Whether the last call did its work is not known: the next tracker looks.
             self._tracker = None
@@ -89,8 +97,12 @@ class Publisher:
             self._failed_at = None
 
     def _next_batch(self) -> list[_Item] | None:
-        """The packs that wait, at least one; None when there will be no more."""
-        first = self._queue.get()
+        """The packs that wait, none where it took SYSTEM_SECONDS; None when there will be no
+        more."""
+        try:
+            first = self._queue.get(timeout=SYSTEM_SECONDS)
+        except queue.Empty:
+            return []
         if first is None:
             return None
         batch = [first]

@@ -1,8 +1,13 @@
-"""The MLflow view of a study: one experiment, a parent run for the study, a nested run per trial.
+"""The MLflow view of a study: an experiment, in it a run for the study, for points, for trials.
 
 The store is the truth and this is a view of it: what is logged can be logged again from the store
 at any time (`scorerates sync`) and nothing is logged twice. Runs are found by their tags, never by
-their names. One `log_batch` a trial; no autologging, no global state of mlflow's.
+their names. One `log_batch` a trial; no autologging, no global state of mlflow's. `contents` says
+what each kind of run holds, `naming` what it is called.
+
+A view that an earlier version of this program logged is replaced run by run: the new run is written
+first and takes over the tags that a user gave, then the old one is deleted, which MLflow can undo.
+Of trials that the study does not have any more, the old runs stay.
 """
 
 from __future__ import annotations
@@ -14,7 +19,8 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,36 +31,41 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag, ViewType
 
 from analysis.data.mlflow_view import (
+    CHOSEN,
     LOGGED_ONCE,
     LOGGED_SERIES,
-    MAX_PARAM,
-    SERIES,
     TAG_KIND,
+    TAG_POINT,
     TAG_STATUS,
     TAG_TRIAL,
-    logged_value,
+    TAG_VIEW,
+    VALUES,
+    VIEW,
     mlflow_manners,
     series_as_tags,
     sqlite_file,
-    steps_as_params,
+    steps_as_tags,
+    trial_values,
+    values_as_tags,
+    what_failed,
 )
-from analysis.data.quantities import Curve
-from analysis.data.quantity import Quantity
 from analysis.text import shown
 from analysis.verdicts.evaluation import Evaluation
-from trainers.errors import UserError, first_line
+from analysis.verdicts.tuning import load_evaluations
+from study.mlflow_view import contents
+from study.mlflow_view.contents import Values
+from study.mlflow_view.naming import Naming, naming_of
+from study.spec.sections import StudySpec
+from trainers.errors import UserError
 from trainers.trial import TrialStatus
 
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
-AXES = ("samples", "width", "step_size", "dimension", "seed")
-"""Logged as metrics too: parameters are strings, which neither filter nor plot as numbers."""
+EXPERIMENT_KIND = "mlflow.experimentKind", "custom_model_development"
+"""The tag by which MLflow opens an experiment on runs and charts, not on traces of agents."""
 
-CHARTED_STEPS = 12
-ENDINGS = ("approximation", "displacement", "flipped_fraction")
-"""A step column is a metric at CHARTED_STEPS recorded steps, ENDINGS at the last one alone. A value
-costs 0.13 ms in sqlite, so that all 40 steps would be most of what tracking costs; the tags hold
-them, exactly."""
+TAG_DIGEST = "scorerates.digest"
+OF_A_POINT = tuple(name for name in CHOSEN if name != "seed")
 
 ARTIFACTS = "mlartifacts"
 """Folder of the artifacts beside a sqlite database."""
@@ -74,13 +85,25 @@ class Tracker:
     """
 
     def __init__(
-        self, study: str, tracking_uri: str, spec_text: str = "", description: str = ""
+        self,
+        study: str,
+        tracking_uri: str,
+        spec_text: str = "",
+        description: str = "",
+        naming: Naming | None = None,
+        search: bool = False,
     ) -> None:
         self._study, self._uri = study, tracking_uri
         self._spec_text, self._description = spec_text, description
+        self._naming = naming or Naming()
+        self._search = search  # every trial is a point of its own: no runs for those
         self._experiment = ""
         self._parent = ""
         self._failed: dict[str, str] = {}
+        self._points: dict[str, tuple[str, Mapping[str, float]]] = {}
+        self._earlier: dict[str, list[Any]] = defaultdict(list)
+        self._earlier_studies: list[Any] = []
+        self._system: list[Any] = []
         self.logged: set[str] = set()
 
     def open(self) -> None:
@@ -92,19 +115,8 @@ class Tracker:
             self._experiment = self._find_experiment()
             self._follow_the_database()
             self._parent = self._find_parent()
-            # All pages first: deleting between two pages would shift runs past the second.
-            for run in list(self._runs(f"tags.`{TAG_KIND}` = 'trial'")):
-                trial_id = run.data.tags[TAG_TRIAL]
-                status = run.info.status if SERIES in run.data.tags else "of an older version"
-                if status == "FINISHED" and trial_id not in self.logged:
-                    self.logged.add(trial_id)
-                elif status == "FAILED" and trial_id not in self._failed:
-                    self._failed[trial_id] = run.info.run_id
-                else:
-                    self._client.delete_run(run.info.run_id)
-                    continue
-                if run.data.tags.get(PARENT) != self._parent:  # its parent is gone for good
-                    self._client.set_tag(run.info.run_id, PARENT, self._parent)
+            self._find_points()
+            self._find_trials()
 
     def log_trials(self, frame: pd.DataFrame) -> None:
         """Logs the trials of `frame` (rows of the results table) that are not there yet. A trial
@@ -115,20 +127,53 @@ class Tracker:
                     self._log_trial(str(trial_id), rows.sort_values("step"))
 
     def log_study(self, folder: Path, evaluation: Evaluation) -> None:
-        """Logs the study's files, verdicts and rate curves to the parent run."""
+        """Logs the study's files, verdicts, points and curves; of a search, the best so far."""
         described = [verdict.to_dict() for verdict in evaluation]
-        metrics, tags = _verdict_metrics(described), _verdict_tags(described)
+        metrics = contents.verdict_metrics(described, self._naming)
+        tags = contents.verdict_tags(described, self._naming)
+        found = load_evaluations(str(folder)) if self._search else None
+        if found is not None:
+            won = contents.search_metrics(found, evaluation.table.trials, self._naming)
+            metrics, tags = metrics + won[0], tags | won[1]
         with self._reported():
-            for key in self._client.get_run(self._parent).data.tags:
-                if key.startswith("verdict ") and key not in tags:
+            parent = self._client.get_run(self._parent)
+            for key in parent.data.tags:
+                if key.startswith(("verdict/", "best/")) and key not in tags:
                     self._client.delete_tag(self._parent, key)
-            self._log(self._parent, metrics, {}, tags)
-            self._log_curves(evaluation.curves)
+            self._log(self._parent, _news(metrics, parent), {}, tags)
+            if not self._search:
+                self._log_points(evaluation)
+                self._log_curves(evaluation)
             for name in ("report.html", "results.parquet", "verdicts.json", "spec.yaml"):
                 if (Path(folder) / name).is_file():
                     self._client.log_artifact(self._parent, str(Path(folder) / name))
             if (Path(folder) / "figures").is_dir():
                 self._client.log_artifacts(self._parent, str(Path(folder) / "figures"), "figures")
+            self._replace_study()
+
+    def log_system(self) -> None:
+        """Logs what this machine's processors, memory, disks and network are doing, as MLflow's own
+        system metrics; their page shows them by the time at which they were logged."""
+        from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+        from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+        from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+
+        with self._reported():
+            if not self._system:
+                # Processors are compared with the call before, the network with the beginning.
+                self._system = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
+                self._system[0].collect_metrics()
+                self._system[0].clear_metrics()
+                return
+            there = self._client.get_run(self._parent).data._metric_objs
+            step = 1 + max((m.step for m in there if m.key.startswith("system/")), default=-1)
+            values: Values = []
+            for monitor in self._system:
+                monitor.collect_metrics()
+                found = monitor.aggregate_metrics()
+                monitor.clear_metrics()
+                values += [(f"system/{name}", float(value), step) for name, value in found.items()]
+            self._log(self._parent, values, {}, {})
 
     def close(self, status: str) -> None:
         """Ends the parent run: FINISHED, FAILED or KILLED. Runs of trials that are still open go: a
@@ -137,6 +182,9 @@ class Tracker:
             opened = f"tags.`{TAG_KIND}` = 'trial' and attributes.status = 'RUNNING'"
             for run in list(self._runs(opened)):
                 self._client.delete_run(run.info.run_id)
+            opened = f"tags.`{TAG_KIND}` = 'point' and attributes.status = 'RUNNING'"
+            for run in list(self._runs(opened)):
+                self._client.set_terminated(run.info.run_id, status)
             self._client.set_terminated(self._parent, status)
 
     # --- finding --------------------------------------------------------------------------------
@@ -145,22 +193,34 @@ class Tracker:
         found = self._client.get_experiment_by_name(self._study)
         if found is None:
             location = artifact_location(self._uri)
-            made: str = self._client.create_experiment(self._study, artifact_location=location)
+            made: str = self._client.create_experiment(self._study, location, self._labels())
             return made
+        for key, value in self._labels().items():
+            if not found.tags.get(key):
+                self._client.set_experiment_tag(found.experiment_id, key, value)
         if found.lifecycle_stage != "active":
             self._client.restore_experiment(found.experiment_id)
         identifier: str = found.experiment_id
         return identifier
 
+    def _labels(self) -> dict[str, str]:
+        """Tags of the experiment: its kind and description."""
+        kind, model_training = EXPERIMENT_KIND
+        return {kind: model_training, NOTE: self._description}
+
     def _find_parent(self) -> str:
-        tags = {
-            TAG_KIND: "study",
-            NOTE: f"{self._description}\n\n```yaml\n{self._spec_text}\n```".strip(),
-        }
+        naming = self._naming.described
+        text = "\n\n".join(
+            filter(None, [self._description, naming, f"```yaml\n{self._spec_text}\n```"])
+        )
+        tags = {TAG_KIND: "study", TAG_VIEW: VIEW, NOTE: text}
         condition = f"tags.`{TAG_KIND}` = 'study'"
-        kept = self._runs(condition)
+        kept = list(self._runs(condition))
+        self._earlier_studies = [run for run in kept if TAG_VIEW not in run.data.tags]
         deleted = self._runs(condition, ViewType.DELETED_ONLY)
         for run in itertools.chain(kept, deleted):
+            if TAG_VIEW not in run.data.tags:
+                continue
             identifier: str = run.info.run_id
             if run.info.lifecycle_stage != "active":  # somebody deleted it: its trials need it
                 self._client.restore_run(identifier)
@@ -168,9 +228,75 @@ class Tracker:
             for key, value in tags.items():
                 self._client.set_tag(identifier, key, value)
             return identifier
+        for run in self._earlier_studies:
+            tags = {**_tags_of_the_user(run), **tags}
         run = self._client.create_run(self._experiment, tags=tags, run_name=f"study {self._study}")
         created: str = run.info.run_id
         return created
+
+    def _find_points(self) -> None:
+        for run in list(self._runs(f"tags.`{TAG_KIND}` = 'point'")):
+            point_id = run.data.tags[TAG_POINT]
+            if self._search or point_id in self._points:
+                self._client.delete_run(run.info.run_id)
+                continue
+            self._points[point_id] = run.info.run_id, run.data.metrics
+            self._set_parent(run, self._parent)
+
+    def _find_trials(self) -> None:
+        # All pages first: deleting between two pages would shift runs past the second.
+        for run in list(self._runs(f"tags.`{TAG_KIND}` = 'trial'")):
+            tags, status = run.data.tags, run.info.status
+            trial_id = tags[TAG_TRIAL]
+            if TAG_VIEW not in tags and status in ("FINISHED", "FAILED"):
+                self._earlier[trial_id].append(run)
+            elif VALUES in tags and status == "FINISHED" and trial_id not in self.logged:
+                self.logged.add(trial_id)
+                self._set_parent(run, self._place(trial_values(tags)))
+            elif VALUES in tags and status == "FAILED" and trial_id not in self._failed:
+                self._failed[trial_id] = run.info.run_id
+                self._set_parent(run, self._place(trial_values(tags)))
+            else:
+                self._client.delete_run(run.info.run_id)
+        for trial_id in self.logged & self._earlier.keys():
+            self._delete_earlier(trial_id)
+
+    def _set_parent(self, run: Any, parent: str) -> None:
+        if run.data.tags.get(PARENT) != parent:  # that one is gone for good
+            self._client.set_tag(run.info.run_id, PARENT, parent)
+
+    def _place(self, row: Mapping[str, Any]) -> str:
+        """The run that a trial's stands in: its point's, which is made where there is none."""
+        point_id = str(row["point_id"])
+        if self._search:
+            return self._parent
+        if point_id not in self._points:
+            run = self._client.create_run(
+                self._experiment,
+                tags={
+                    TAG_KIND: "point",
+                    TAG_VIEW: VIEW,
+                    TAG_POINT: point_id,
+                    PARENT: self._parent,
+                    NOTE: "The trials that differ in their seed only, taken together.",
+                },
+                run_name=self._naming.point(row),
+            )
+            self._log(run.info.run_id, [], contents.parameters(row, OF_A_POINT), {})
+            self._points[point_id] = run.info.run_id, {}
+        return self._points[point_id][0]
+
+    def _delete_earlier(self, trial_id: str) -> None:
+        for run in self._earlier.pop(trial_id, []):
+            self._client.delete_run(run.info.run_id)
+
+    def _replace_study(self) -> None:
+        """An earlier version's run of the study goes; what is left of its trials' moves over."""
+        for run in itertools.chain.from_iterable(self._earlier.values()):
+            self._set_parent(run, self._parent)
+        for run in self._earlier_studies:
+            self._client.delete_run(run.info.run_id)
+        self._earlier_studies = []
 
     def _follow_the_database(self) -> None:
         """A sqlite database that was moved took its artifacts along. MLflow keeps their place as
@@ -207,7 +333,7 @@ class Tracker:
     # --- writing --------------------------------------------------------------------------------
 
     def _log_trial(self, trial_id: str, rows: pd.DataFrame) -> None:
-        first = rows.iloc[0]
+        first = contents.record(rows.iloc[0])
         status = str(first["status"])
         failed = status == TrialStatus.FAILED
         if failed and trial_id in self._failed:
@@ -217,21 +343,28 @@ class Tracker:
         now = int(time.time() * 1000)
         seconds = first["seconds"]
         began = now - int(1000 * seconds) if pd.notna(seconds) else now
-        tags = {
+        steps = [int(s) for s in rows["step"]]
+        tags: dict[str, str] = {}
+        for run in self._earlier.get(trial_id, []):
+            tags |= _tags_of_the_user(run)
+        tags |= {
             TAG_KIND: "trial",
+            TAG_VIEW: VIEW,
             TAG_TRIAL: trial_id,
+            TAG_POINT: str(first["point_id"]),
             TAG_STATUS: status,
-            PARENT: self._parent,
-            NOTE: _description(first),
+            PARENT: self._place(first),
+            NOTE: contents.description(first),
+            **values_as_tags({n: first[n] for n in LOGGED_ONCE if pd.notna(first[n])}),
+            **steps_as_tags(steps),
             **series_as_tags(series),
         }
-        run = self._client.create_run(self._experiment, began, tags, run_name=run_name(first))
-        params = {n: logged_value(first[n])[:MAX_PARAM] for n in LOGGED_ONCE if pd.notna(first[n])}
-        params["width"] = f"{first['width']:.0f}"  # a whole number, or inf
-        steps = [int(s) for s in rows["step"]]
-        params |= steps_as_params(steps)
-        self._log(run.info.run_id, _trial_metrics(first, series, steps), params, {})
+        name = self._naming.trial(first)
+        run = self._client.create_run(self._experiment, began, tags, run_name=name)
+        metrics = contents.trial_metrics(first, series, steps)
+        self._log(run.info.run_id, metrics, contents.parameters(first), {})
         self._client.set_terminated(run.info.run_id, "FAILED" if failed else "FINISHED")
+        self._delete_earlier(trial_id)
         if failed:
             self._failed[trial_id] = run.info.run_id
             return
@@ -239,30 +372,43 @@ class Tracker:
         if trial_id in self._failed:
             self._client.delete_run(self._failed.pop(trial_id))
 
-    def _log_curves(self, curves: Sequence[Curve]) -> None:
-        """Rate curves with step = the axis: the pages have logarithmic axes on line charts only.
-        A curve is logged once: a step written again would be a second point."""
-        there = set(self._client.get_run(self._parent).data.metrics)
-        logged = [
-            curve
-            for curve in curves
-            if curve.axis in ("samples", "width") and curve.quantity in _CURVES
-        ]
-        names = _distinct_names(
-            [(f"{c.quantity} by {c.axis}", c.law, c.dimension, c.fixed) for c in logged]
-        )
-        metrics = []
-        for curve, name in zip(logged, names, strict=True):
-            levels = [(int(x), float(curve.y[curve.x == x].mean())) for x in np.unique(curve.x)]
-            name = f"{name} {len(levels)} levels {len(curve.x)} trials"
-            if name not in there:
-                metrics += [(name, y, x) for x, y in levels]
-        self._log(self._parent, metrics, {}, {})
+    def _log_points(self, evaluation: Evaluation) -> None:
+        for point in contents.points(evaluation.table):
+            run_id = self._place(point.row)
+            there = self._points[point.point_id][1]
+            news = [value for value in point.metrics if there.get(value[0]) != value[1]]
+            self._log(run_id, news, {}, {})
+            self._points[point.point_id] = run_id, {name: v for name, v, _ in point.metrics}
+
+    def _log_curves(self, evaluation: Evaluation) -> None:
+        """A run for each curve. One that changed is written anew: a step written again would be a
+        second point."""
+        there = {}
+        for run in list(self._runs(f"tags.`{TAG_KIND}` = 'curve'")):
+            there[run.data.tags.get(TAG_DIGEST, "")] = run
+        wanted = {one.digest: one for one in contents.curve_runs(evaluation.curves, self._naming)}
+        for digest, one in wanted.items():
+            if digest in there:
+                self._set_parent(there[digest], self._parent)
+                continue
+            tags = {
+                TAG_KIND: "curve",
+                TAG_VIEW: VIEW,
+                PARENT: self._parent,
+                NOTE: "Level means over seeds; the step is the axis, or its log2.",
+            }
+            run = self._client.create_run(self._experiment, tags=tags, run_name=one.name)
+            params = contents.parameters(one.row, OF_A_POINT)
+            self._log(run.info.run_id, one.metrics, params, {TAG_DIGEST: digest})
+            self._client.set_terminated(run.info.run_id)
+        for digest, run in there.items():
+            if digest not in wanted:
+                self._client.delete_run(run.info.run_id)
 
     def _log(
         self,
         run_id: str,
-        metrics: Sequence[tuple[str, float, int]],
+        metrics: Values,
         params: Mapping[str, str],
         tags: Mapping[str, str],
     ) -> None:
@@ -289,102 +435,35 @@ class Tracker:
             raise
         except Exception as error:
             raise TrackingError(
-                f"MLflow at {shown(self._uri)}: {shown(first_line(error))} (the results are in the "
-                "store; `scorerates sync` logs them)"
+                f"MLflow at {shown(self._uri)}: {what_failed(error, self._uri)} (the results are "
+                "in the store; `scorerates sync` logs them)"
             ) from error
 
 
-# --- what is logged -------------------------------------------------------------------------------
-
-_CURVES = (Quantity.BEST_ERROR, Quantity.BEST_TIME, Quantity.COUPLING_AT_TIME)
-
-
-def run_name(row: pd.Series) -> str:
-    """Says what a trial is. The axes come first: lists of runs show some twenty characters."""
-    return (
-        f"N={row['samples']:05d} m={row['width']:05g} eta={row['step_size']:g} "
-        f"seed={row['seed']:02d} d={row['dimension']} {row['law']}"
+def tracker_of(spec: StudySpec, tracking_uri: str) -> Tracker:
+    """The tracker of a study; nothing is opened yet."""
+    return Tracker(
+        spec.name, tracking_uri, spec.text, spec.description, naming_of(spec), bool(spec.search)
     )
 
 
-def _description(row: pd.Series) -> str:
-    if math.isinf(row["width"]):
-        return (
-            f"The kernel limit m = inf: descent in closed form with step size "
-            f"{row['step_size']:g} on N = {row['samples']} samples of {row['law_label']} in "
-            f"dimension {row['dimension']}, seed {row['seed']}. Metrics are at log-spaced steps; "
-            "score_error is E||f^K - f*||^2 against the closed-form posterior mean."
-        )
-    return (
-        f"A network of width m = {row['width']:g}, trained by {row['trainer']} with step size "
-        f"{row['step_size']:g} for {row['steps']} steps on N = {row['samples']} samples of "
-        f"{row['law_label']} in dimension {row['dimension']}, seed {row['seed']}. "
-        "Metrics are recorded at log-spaced steps; score_error is "
-        "E||f_W - f*||^2 against the closed-form posterior mean."
-    )
+def _news(metrics: Values, run: Any) -> Values:
+    """Of `metrics`, by name and step, what the run does not hold: no step again, and of those
+    without steps only what changed. A search's steps only grow."""
+    there = {m.key: m for m in run.data._metric_objs}
+    return [
+        (name, value, step)
+        for name, value, step in metrics
+        if name not in there
+        or step > there[name].step
+        or (step == 0 and there[name].step == 0 and value != there[name].value)
+    ]
 
 
-def _trial_metrics(
-    first: pd.Series, series: Mapping[str, list[float]], steps: Sequence[int]
-) -> list[tuple[str, float, int]]:
-    metrics = [(name, float(first[name]), 0) for name in AXES]
-    errors = np.asarray(series.get("score_error", [math.nan]))
-    if np.isfinite(errors).any():
-        best = int(np.nanargmin(errors))
-        metrics += [("best_score_error", float(errors[best]), 0), ("best_step", steps[best], 0)]
-    charted = np.unique(np.linspace(0, len(steps) - 1, CHARTED_STEPS).round().astype(int)).tolist()
-    for name, values in series.items():
-        finite = [i for i in charted if math.isfinite(values[i])]
-        shown_at = finite[-1:] if name in ENDINGS else finite
-        metrics += [(name, values[i], steps[i]) for i in shown_at]
-    return metrics
-
-
-def _verdict_metrics(verdicts: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, int]]:
-    metrics = []
-    for verdict, name in zip(verdicts, _verdict_names(verdicts), strict=True):
-        parts = ("exponent", "ci_low", "ci_high", "theory_exponent")
-        known = [part for part in parts if verdict[part] is not None]
-        metrics += [(f"{part} {name}", float(verdict[part]), 0) for part in known]
-    return metrics
-
-
-def _verdict_tags(verdicts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    return {
-        f"verdict {name}": f"{v['verdict']}: {v['reason']}"[:4900]
-        for v, name in zip(verdicts, _verdict_names(verdicts), strict=True)
-    }
-
-
-def _verdict_names(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
-    return _distinct_names(
-        [
-            (
-                f"{v['quantity']} by {v['axis']}",
-                str(v["law"]),
-                int(v["dimension"]),
-                {**v["fixed"], "prediction": v["prediction"]},
-            )
-            for v in verdicts
-        ]
-    )
-
-
-def _distinct_names(subjects: Sequence[tuple[str, str, int, Mapping[str, Any]]]) -> list[str]:
-    """Names within MLflow's alphabet (letters, digits, `_-. `) and its 250 characters, of (what,
-    law, dimension, what else was held fixed). Subjects that agree in the first three also name what
-    they differ in: one must not overwrite the other."""
-    alike: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
-    for what, law, dimension, fixed in subjects:
-        alike.setdefault((what, law, dimension), []).append(fixed)
-    names = []
-    for what, law, dimension, fixed in subjects:
-        others = alike[what, law, dimension]
-        axes = sorted(fixed.keys() - {"effective_time"})  # measured: a new name with every trial
-        told = [k for k in axes if any(o.get(k) != fixed[k] for o in others)]
-        text = " ".join([what, law, f"d{dimension}", *(f"{k} {fixed[k]}" for k in told)])
-        names.append("".join(c if c.isalnum() or c in "_-. " else "_" for c in text)[:200])
-    return names
+def _tags_of_the_user(run: Any) -> dict[str, str]:
+    """The tags that neither MLflow nor this program gave."""
+    ours = ("mlflow.", "scorerates.", "verdict ")
+    return {k: v for k, v in run.data.tags.items() if not k.startswith(ours)}
 
 
 # --- where ----------------------------------------------------------------------------------------
@@ -403,10 +482,10 @@ def check_database(tracking_uri: str) -> None:
         with mlflow_manners(), _schema_lock(tracking_uri):
             MlflowClient(tracking_uri=tracking_uri).search_experiments(max_results=1)
     except Exception as error:  # of mlflow, the database's driver, or the network
-        raise TrackingError(
-            f"--tracking-uri {shown(tracking_uri)}: {shown(first_line(error))}; name another "
-            "database, or make its folder writable"
-        ) from None
+        told = what_failed(error, tracking_uri)
+        if "mlflow" not in told:
+            told += "; name another database, or make its folder writable"
+        raise TrackingError(f"--tracking-uri {shown(tracking_uri)}: {told}") from None
 
 
 def ui_command(host: str, port: int) -> list[str]:

@@ -220,9 +220,9 @@ class Session:
             self._untracked(str(error) or type(error).__name__)
 
     def _tracker(self, uri: str) -> Any:
-        from study.mlflow_view.tracking import Tracker
+        from study.mlflow_view.tracking import tracker_of
 
-        return Tracker(self.spec.name, uri, self.spec.text, self.spec.description)
+        return tracker_of(self.spec, uri)
 
     def _untracked(self, message: str) -> None:
         self.warn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class Tracker:
         self.logged = logged or set()
         self.frames: list[pd.DataFrame] = []
         self.broken_after = broken_after
+        self.watched = 0
         self.gate = threading.Event()
         self.gate.set()
 
@@ -36,6 +38,9 @@ class Tracker:
         if self._count > self.broken_after:
             raise ConnectionError("gone")
         self.frames.append(frame)
+
+    def log_system(self) -> None:
+        self.watched += 1
 
     @property
     def seen(self) -> list[str]:
@@ -60,6 +65,8 @@ class Client:
         if self.server.calls_left <= 0:
             raise ConnectionError("gone")
         self.logged = set(self.server.logged)
+
+    def log_system(self) -> None: ...
 
     def log_trials(self, frame: pd.DataFrame) -> None:
         for trial_id in frame["trial_id"].unique():
@@ -164,3 +171,19 @@ def test_a_tracker_that_cannot_be_made_is_a_failure_too(store: Store) -> None:
     publisher.pack_done("0" * 16, ["0"])
     assert publisher.finish() is None
     assert errors == ["no mlflow here"]
+
+
+def test_the_machine_is_watched_while_nothing_else_comes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SYSTEM_SECONDS", 0.01)
+    tracker = Tracker()
+    publisher = Publisher(store, lambda: tracker, pytest.fail)
+    publisher.start()
+    deadline = time.monotonic() + 60
+    while tracker.watched < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    publisher.pack_done(*write(store, 0))
+    assert publisher.finish() is tracker
+    assert len(tracker.seen) == 1

@@ -264,13 +264,11 @@ def test_a_tracking_server_that_fails_costs_no_result(
     workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken:
-        def __init__(self, *arguments: Any) -> None: ...
-
         def open(self) -> None:
             raise ConnectionError("nobody answers at http://nowhere")
 
     module = type(sys)("study.mlflow_view.tracking")
-    module.Tracker = Broken  # type: ignore[attr-defined]
+    module.tracker_of = lambda spec, uri: Broken()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "study.mlflow_view.tracking", module)
     result, said = train(tmp_path / "r", ONE_WORKER, tracking_uri="http://nowhere")
     assert result.exit_code == 0
