@@ -171,9 +171,10 @@ def points(table: Table) -> Iterator[Point]:
     trials = every.rows
     moment, error, _ = best(every.time, every.series["score_error"])
     completed = (trials["status"] == TrialStatus.COMPLETED).to_numpy()
-    for point_id, where in trials.groupby("point_id", sort=False).indices.items():
+    for point_id, own in trials.groupby("point_id", sort=False):
+        where = own.index.to_numpy()
         done = where[completed[where] & np.isfinite(error[where])]
-        row = record(trials.iloc[where[0]])
+        row = record(own.iloc[0])
         metrics = [
             *_axis_metrics(row),
             ("point/seeds", float(len(done)), 0),
