@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from analysis.data.quantity import Quantity
-from analysis.data.sweeps import law_names
+from analysis.data.sweeps import law_names, usual_noise
 from analysis.figures.plot import Panel, Plot, Series, Topic
 from analysis.text import percent
 from analysis.theory import minimax_exponent
@@ -24,12 +24,13 @@ section 7.7 (Zhang, Yin, Liang and Liu 2024)."""
 
 
 def across_dimensions(evaluation: Evaluation) -> Iterator[Plot]:
-    """For each law with a rate of the best error in N at several dimensions."""
+    """For each law with a rate of the best error in N at several dimensions, with the noise that
+    the bound is about."""
     names = law_names(evaluation.table)
     by_law: dict[str, list[Verdict]] = {}
     for verdict in evaluation:
         rate = verdict.quantity == Quantity.BEST_ERROR and verdict.axis == "samples"
-        if rate and math.isfinite(verdict.exponent):
+        if rate and math.isfinite(verdict.exponent) and usual_noise(verdict.fixed):
             by_law.setdefault(names.get(verdict.law_id, verdict.law), []).append(verdict)
     for number, (law, verdicts) in enumerate(sorted(by_law.items())):
         if len({v.dimension for v in verdicts}) >= MINIMUM_DIMENSIONS:

@@ -67,3 +67,11 @@ def test_it_comes_first_among_the_answers(evaluation: Evaluation) -> None:
 def test_one_dimension_makes_no_curve(table: pd.DataFrame, evaluation: Evaluation) -> None:
     kept = tuple(v for v in evaluation if v.dimension < 2)
     assert not list(across_dimensions(replace(evaluation, verdicts=kept)))
+
+
+def test_another_noise_is_not_what_the_bound_is_about(evaluation: Evaluation) -> None:
+    more = tuple(replace(v, fixed={**v.fixed, "copies": 16}) for v in evaluation)
+    (plot,) = across_dimensions(replace(evaluation, verdicts=(*evaluation.verdicts, *more)))
+    (alone,) = across_dimensions(evaluation)
+    pd.testing.assert_frame_equal(plot.table, alone.table)
+    assert not list(across_dimensions(replace(evaluation, verdicts=more)))
