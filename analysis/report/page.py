@@ -183,8 +183,9 @@ def _content(
     place: Path,
 ) -> dict[str, Any]:
     frame, verdicts = evaluation.table, evaluation.verdicts
-    found = settings(frame) if tuning is None else []
-    unknown = [s.label for s in settings(frame) if not s.known]
+    every = settings(frame)
+    found = every if tuning is None else []
+    unknown = [s.label for s in every if not s.known]
     names = law_names(frame)
     trials = trial_table(frame)
     entries = [v.to_dict() for v in verdicts]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 from array import array
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers.errors import LawError
-from trainers.laws.csv_file import CsvFile, looks_like_a_number, number, parse_csv, read_bytes
+from trainers.laws.csv_file import (
+    CsvFile,
+    ReadFile,
+    check_unchanged,
+    looks_like_a_number,
+    number,
+    parse_csv,
+    read_bytes,
+)
 
 SMALLEST_VARIATION = 1e-10
 """Of a column, as a share of its largest entry. Rounding, at 1e-16, is then a millionth of it."""
@@ -26,20 +32,8 @@ _CHECKED = 100
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class AtomsFile:
-    """A data file as it was read once. data: its bytes. points [count, d]: its rows, standardised.
-    notes: what a reader should know of how it was read."""
-
-    path: Path
-    data: bytes
-    points: FloatArray
-    notes: tuple[str, ...]
-
-    @property
-    def sha256(self) -> str:
-        """Of the very bytes that the points were read from."""
-        return _sha256(self.data)
+class AtomsFile(ReadFile[FloatArray]):
+    """Its points [count, d] are the rows, standardised."""
 
 
 def load_atoms(path: str | Path) -> FloatArray:
@@ -65,16 +59,8 @@ def read_atoms(path: str | Path) -> AtomsFile:
 def checked_points(data: bytes, sha256: str, path: str | Path) -> FloatArray:
     """The points in the bytes of a file that is known by this SHA-256. Raises LawError where the
     bytes are others. path: for messages."""
-    if _sha256(data) != sha256:
-        raise LawError(
-            f"law.file: {path} does not hold the data with SHA-256 {sha256[:8]}… that the law was "
-            "made from: restore the file, or load the spec again"
-        )
+    check_unchanged(data, sha256, path)
     return _points(Path(path), data)[0]
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _points(path: Path, data: bytes) -> tuple[FloatArray, tuple[str, ...]]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import hashlib
 import io
 import itertools
 import lzma
@@ -30,7 +31,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Generic, TypeVar
 
 from trainers.errors import LawError
 
@@ -140,6 +141,44 @@ class CsvFile:
                 f"{text.replace(',', '.')}: write it without the comma"
             )
         return Decimals(decimal, thousands or bool(line and point))
+
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class ReadFile(Generic[P]):
+    """A data file as it was read once. data: its bytes. points: what laws take of it. notes: what a
+    reader should know of how it was read."""
+
+    path: Path
+    data: bytes
+    points: P
+    notes: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Of the very bytes that the points were read from."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+def check_unchanged(data: bytes, sha256: str, path: str | Path) -> None:
+    """Raises LawError where a law's file has other bytes than those of this SHA-256."""
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise LawError(
+            f"law.file: {path} does not hold the data with SHA-256 {sha256[:8]}… that the law was "
+            "made from: restore the file, or load the spec again"
+        )
+
+
+def bytes_of_law(file: str | None, sha256: str) -> bytes:
+    """Of a law's file, where they were not handed on. Raises LawError where it names none."""
+    if file is None:
+        raise LawError(
+            f"the data with SHA-256 {sha256[:8]}… are not here, and law.file does not say "
+            "where: load the spec again"
+        )
+    return read_bytes(Path(file))
 
 
 def read_bytes(path: Path, regular: bool = False, descriptor: int | None = None) -> bytes:

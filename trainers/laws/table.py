@@ -28,7 +28,7 @@ from pydantic import Field, ValidationError, model_validator
 from scipy import special
 
 from trainers.errors import LawError
-from trainers.laws.csv_file import read_bytes
+from trainers.laws.csv_file import bytes_of_law
 from trainers.laws.law import Distribution, FloatArray, LawBase, Part, Points, parameter_stream
 from trainers.laws.mixture_noise import Signal
 from trainers.laws.table_file import KEY, Cells, TableFile, checked_cells, read_table
@@ -388,12 +388,8 @@ def _cells_of(law: Table, held: Points) -> Cells:
     assert law.sha256 is not None
     cells = held.get(KEY + law.sha256)
     if cells is None:
-        if law.file is None:
-            raise LawError(
-                f"the data with SHA-256 {law.sha256[:8]}… are not here, and law.file does not say "
-                "where: load the spec again"
-            )
-        cells = checked_cells(read_bytes(Path(law.file)), law.sha256, law.file)
+        data = bytes_of_law(law.file, law.sha256)
+        cells = checked_cells(data, law.sha256, law.file or "")
     assert isinstance(cells, Cells)
     return cells
 

@@ -6,7 +6,6 @@ or says so: see MISSING.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,13 @@ from numpy.typing import NDArray
 
 from trainers.errors import LawError
 from trainers.laws.atoms_file import named_columns
-from trainers.laws.csv_file import looks_like_a_number, parse_csv, read_bytes
+from trainers.laws.csv_file import (
+    ReadFile,
+    check_unchanged,
+    looks_like_a_number,
+    parse_csv,
+    read_bytes,
+)
 
 MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "-nan", "#n/a"})
 """What a missing cell holds, in small letters."""
@@ -39,20 +44,8 @@ class Cells:
         return len(next(iter(self.columns.values())))
 
 
-@dataclass(frozen=True)
-class TableFile:
-    """A file of a `table` law as it was read once. data: its bytes. notes: how it was read, and
-    what laws found in it."""
-
-    path: Path
-    data: bytes
-    points: Cells
-    notes: tuple[str, ...]
-
-    @property
-    def sha256(self) -> str:
-        """Of the very bytes that the cells were read from."""
-        return hashlib.sha256(self.data).hexdigest()
+class TableFile(ReadFile[Cells]):
+    """Of a `table` law; its notes say too what laws found in it."""
 
 
 def read_table(path: str | Path) -> TableFile:
@@ -67,11 +60,7 @@ def read_table(path: str | Path) -> TableFile:
 def checked_cells(data: bytes, sha256: str, path: str | Path) -> Cells:
     """The cells in the bytes of a file that is known by this SHA-256. Raises LawError where the
     bytes are others. path: for messages."""
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise LawError(
-            f"law.file: {path} does not hold the data with SHA-256 {sha256[:8]}… that the law was "
-            "made from: restore the file, or load the spec again"
-        )
+    check_unchanged(data, sha256, path)
     return _cells(Path(path), data)
 
 

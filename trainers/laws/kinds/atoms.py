@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from trainers.errors import LawError
 from trainers.laws.atoms_file import checked_points
-from trainers.laws.csv_file import read_bytes
+from trainers.laws.csv_file import bytes_of_law
 from trainers.laws.law import Distribution, FloatArray, LawBase, Points, parameter_stream
 from trainers.laws.mixture import MixtureOfNormals
 from trainers.ranges import Seed, Size
@@ -71,12 +71,8 @@ def _file_atoms(law: Atoms, held: Points) -> FloatArray:
     assert law.sha256 is not None
     points: object = held.get(law.sha256)
     if points is None:
-        if law.file is None:
-            raise LawError(
-                f"the data with SHA-256 {law.sha256[:8]}… are not here, and law.file does not say "
-                "where: load the spec again"
-            )
-        points = checked_points(read_bytes(Path(law.file)), law.sha256, law.file)
+        data = bytes_of_law(law.file, law.sha256)
+        points = checked_points(data, law.sha256, law.file or "")
     points = np.asarray(points, dtype=np.float64)
     if points.shape != (law.count, law.dimension):
         raise LawError(
