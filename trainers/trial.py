@@ -130,6 +130,9 @@ LIMIT_TIME = 1e4
 """Effective time at which trials of infinite width end, or N M where that is more: best times grow
 more slowly than N (docs/theory.md, section 7)."""
 
+MEMORIZING = 2
+"""Trials with copies go so many times as far: with them, memorization times are asked for."""
+
 UNSAID: dict[str, str | int] = {
     "trainer": DESCENT,
     "copies": 1,
@@ -145,7 +148,7 @@ class TrialConfig(_Frozen):
     copies, time_law and weight say which rows and which loss the network is trained with
     (docs/theory.md, section 12); errors are measured under one law of t whatever they are.
     width = inf is the kernel limit of full-batch descent from 0: no network, all in float64, as far
-    in effective time as LIMIT_TIME. So `steps`, `precision`, `kernel` and `trainer` are not the
+    in effective time as `limit_time`. So `steps`, `precision`, `kernel` and `trainer` are not the
     caller's: whatever was given, they are what they must be; steps follow from eta and N, and of
     the norms the largest is kept.
     """
@@ -228,7 +231,7 @@ class TrialConfig(_Frozen):
                 "width = inf is descent on a fixed training set, and copies: fresh has none: give "
                 "copies a number, or leave inf out of width"
             )
-        steps = max(LIMIT_TIME, self.rows) / self.step_size
+        steps = self.limit_time / self.step_size
         return {
             "width": math.inf,
             "steps": int(min(max(math.floor(steps), 1), MAXIMUM_STEPS)),
@@ -242,6 +245,11 @@ class TrialConfig(_Frozen):
     def infinite(self) -> bool:
         """Whether there is no network: width = inf."""
         return math.isinf(self.width)
+
+    @property
+    def limit_time(self) -> float:
+        """The effective time at which a trial of infinite width ends."""
+        return max(LIMIT_TIME, self.rows) * (1 if self.copies == 1 else MEMORIZING)
 
     @property
     def fresh(self) -> bool:
@@ -316,6 +324,8 @@ class TrialConfig(_Frozen):
         full = self.model_dump(mode="json")
         if self.infinite:
             del full["steps"]  # they follow from the others
+            if self.copies != 1:
+                full["horizon"] = MEMORIZING
         for name, unsaid in UNSAID.items():
             if full[name] == unsaid:
                 del full[name]

@@ -214,9 +214,9 @@ def kernel_work(data_set: Sequence[TrialConfig]) -> tuple[float, float]:
     return entries, operations
 
 
-def limit_products(samples: int) -> int:
+def limit_products(config: TrialConfig) -> int:
     """Passes over K that a trial of infinite width takes."""
-    return math.ceil(LIMIT_PRODUCTS * math.sqrt(max(samples / LIMIT_TIME, 1.0)))
+    return math.ceil(LIMIT_PRODUCTS * math.sqrt(config.limit_time / LIMIT_TIME))
 
 
 def limit_work(data_set: Sequence[TrialConfig]) -> tuple[float, float]:
@@ -232,7 +232,7 @@ def limit_work(data_set: Sequence[TrialConfig]) -> tuple[float, float]:
         operations = EIGH_OPERATIONS * n**3
         read = 2.0 * rows * (gram + at_points)
     else:
-        taken = limit_products(n)
+        taken = limit_products(t)
         basis = min(n, taken * labels)
         entries = (gram / 2 if n <= STORED_SAMPLES else taken * gram / 2) + at_points
         # Four vectors at a time keep a core half as busy as a square product does.

@@ -109,7 +109,7 @@ def _limit_values(t: TrialConfig) -> int:
     evaluated = t.evaluated_points
     n, stacked = t.rows, t.rows <= STACKED_SAMPLES
     n = max(n, TILE["cpu"]) if stacked else n
-    basis = n if stacked else min(n, limit_products(n) * labels)
+    basis = n if stacked else min(n, limit_products(t) * labels)
     gram = 3 * n**2 if n <= max(STORED_SAMPLES, INTERPOLATION_SAMPLES) else 0
     return gram + 3 * n * basis + 2 * evaluated * basis + 4 * t.recorded * labels * evaluated
 

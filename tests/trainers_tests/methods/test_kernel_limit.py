@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from trainers import Trajectory, TrialConfig, TrialStatus, train_pack
 from trainers.kernel import limit
 from trainers.kernel.solution import decompose
-from trainers.trial import LIMIT_TIME
+from trainers.trial import LIMIT_TIME, MEMORIZING
 
 KERNEL_ID = "98c53c78cd7fb64b"
 
@@ -89,6 +89,15 @@ def test_steps_follow_from_the_horizon() -> None:
     assert config(step_size=0.25).steps == 4 * LIMIT_TIME
     assert config(samples=50_000).steps == 50_000
     assert config(step_size=1e9).steps == 1
+    assert config(copies=2).steps == MEMORIZING * LIMIT_TIME
+    assert config(samples=5_000, copies=4).steps == MEMORIZING * 20_000
+
+
+def test_ids_with_copies_know_the_horizon() -> None:
+    """Results that end earlier are other results."""
+    assert config(copies=2).identity()["horizon"] == MEMORIZING
+    assert "horizon" not in config().identity()
+    assert "horizon" not in config(width=64, copies=2).identity()
 
 
 @pytest.mark.parametrize(
