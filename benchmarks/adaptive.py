@@ -25,7 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis import load_results
-from analysis.data.quantities import curves
+from analysis.data.curves.quantities import curves
 from analysis.fits.half_width import Design, next_round, pilot_counts
 from analysis.levels.intervals import summarise
 from study.choosing.adaptive import families, prices

@@ -19,8 +19,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis.data.quantities import Curve, curves
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantities import Curve, curves
+from analysis.data.curves.quantity import Quantity
 from analysis.levels.intervals import student
 from analysis.verdicts.judging import fit_curve
 from trainers.columns import ERROR_COLUMNS, TEST_GROUPS

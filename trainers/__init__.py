@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import scorerates_main  # noqa: F401  # what follows is ours
 
 if TYPE_CHECKING:
-    from trainers.networks import load_network
+    from trainers.kept.networks import load_network
     from trainers.pack import train_pack
     from trainers.trial import Trajectory, TrialConfig, TrialStatus
 
 __all__ = ["Trajectory", "TrialConfig", "TrialStatus", "load_network", "train_pack"]
 
-_HOMES = {"train_pack": "trainers.pack", "load_network": "trainers.networks"}
+_HOMES = {"train_pack": "trainers.pack", "load_network": "trainers.kept.networks"}
 
 
 def __getattr__(name: str) -> Any:

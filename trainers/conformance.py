@@ -30,10 +30,10 @@ import torch
 from numpy.typing import NDArray
 
 from trainers.errors import TrainerError
+from trainers.kept.networks import keeping_trainer, network_file, read_weights
 from trainers.laws import make_distribution
 from trainers.methods.custom import trainer_fields
 from trainers.methods.load import handled, trainer_of
-from trainers.networks import keeping_trainer, network_file, read_weights
 from trainers.pack import train_pack
 from trainers.problem.regression import draw_holdout_set, draw_training_set
 from trainers.protocol import Rows, Task, Trainer

@@ -20,7 +20,14 @@ import torch
 from numpy.typing import NDArray
 
 from trainers.columns import ERROR_COLUMNS
-from trainers.keep import SUFFIX, Keep, Sampling, kept_indices
+from trainers.kept.keep import SUFFIX, Keep, Sampling, kept_indices
+from trainers.kept.networks import (
+    Networks,
+    alike,
+    file_name,
+    keeping_trainer,
+    network_file,
+)
 from trainers.kernel.distances import DistancesOnDevice, DistancesOnHost, distances
 from trainers.kernel.reference import (
     KernelColumns,
@@ -38,13 +45,6 @@ from trainers.methods.kernel_limit import solve
 from trainers.methods.load import trainer_of
 from trainers.network.batches import batches
 from trainers.network.gradient_descent import Record
-from trainers.networks import (
-    Networks,
-    alike,
-    file_name,
-    keeping_trainer,
-    network_file,
-)
 from trainers.problem.empirical_bayes import Untrained, untrained
 from trainers.problem.evaluation import EvaluationSet, Evaluator
 from trainers.problem.regression import (

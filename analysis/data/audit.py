@@ -17,8 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.data.quantities import Curve
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantities import Curve
+from analysis.data.curves.quantity import Quantity
 from analysis.data.results import SOURCE, is_tracking_uri, parquet_files
 from analysis.data.schema import ResultsError, opened
 from analysis.data.sweeps import AUDIT_KEYS, Setting, usual_noise

@@ -17,7 +17,7 @@ from analysis.data.audit import (
     values_of,
 )
 from analysis.data.sweeps import Setting, at_end, has, level_means, sweep
-from analysis.figures.plot import Panel, Plot, Series, Topic, positive
+from analysis.drawing.plot import Panel, Plot, Series, Topic, positive
 from analysis.fits.power_law import fit_power_law
 
 TIME = "diffusion time $t$"

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analysis.data.curves.trajectories import trials
 from analysis.data.sweeps import Setting, held, level_means, quartiles, sweep
 from analysis.data.table import Table
-from analysis.data.trajectories import trials
-from analysis.figures.plot import Panel, Plot, Series, Topic, positive
+from analysis.drawing.plot import Panel, Plot, Series, Topic, positive
 
 LOSS = r"held-out loss ($x^2$)"
 AXES = {"samples": "samples $N$", "width": "width $m$", "step_size": r"step size $\eta$"}

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis.data.quantity import Quantity
-from analysis.data.sampled import BOUND, curves_of, sampled_rows
+from analysis.data.curves.quantity import Quantity
+from analysis.data.curves.sampled import BOUND, curves_of, sampled_rows
 from analysis.data.sweeps import Setting, held, level_means
-from analysis.figures.plot import Panel, Plot, Series, Topic, positive
-from analysis.figures.rates import owns
+from analysis.drawing.plot import Panel, Plot, Series, Topic, positive
+from analysis.figures.rates.curves import owns
 from analysis.fits.power_law import fit_power_law
 from analysis.levels.intervals import Array
 from analysis.text import minus, percent

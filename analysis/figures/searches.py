@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.table import Table
-from analysis.figures.plot import Panel, Plot, Series, Topic
+from analysis.drawing.plot import Panel, Plot, Series, Topic
 from analysis.levels.intervals import Array
 from analysis.verdicts.best import HYPERPARAMETERS, with_hyperparameters
 from analysis.verdicts.tuning import NOT_SEARCHED, Comparison, budgets, median_interval

@@ -14,10 +14,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from analysis.data.curves.trajectories import at_time, trials
 from analysis.data.sweeps import Setting, Sweep, has, level_means
 from analysis.data.table import Table
-from analysis.data.trajectories import at_time, trials
-from analysis.figures.plot import Panel, Plot, Series, Topic, positive
+from analysis.drawing.plot import Panel, Plot, Series, Topic, positive
 from analysis.fits.crossover import Crossover, crossover
 from analysis.fits.joint import JointFit, fit_joint
 from analysis.fits.surface import BIAS_VARIANCE

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.sweeps import Setting, has, sweep
-from analysis.figures.plot import Panel, Plot, Role, Series, Topic
+from analysis.drawing.plot import Panel, Plot, Role, Series, Topic
 from analysis.text import number, share
 from analysis.verdicts.stops import RULES, regrets
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantity import Quantity
 from analysis.data.sweeps import (
     MATH,
     SYMBOLS,
@@ -20,9 +20,9 @@ from analysis.data.sweeps import (
     sweep,
 )
 from analysis.data.table import Table
-from analysis.figures.plot import Panel, Plot, Series, Topic, positive
-from analysis.figures.possible import POSSIBLE, of_data_sets
-from analysis.figures.rates import without_kernel
+from analysis.drawing.plot import Panel, Plot, Series, Topic, positive
+from analysis.figures.rates.curves import without_kernel
+from analysis.figures.rates.possible import POSSIBLE, of_data_sets
 
 STEPS = r"gradient steps $\tau$"
 TERMS = {

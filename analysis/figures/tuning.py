@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.table import Table
-from analysis.figures.plot import Panel, Plot, Series, Topic, positive
+from analysis.drawing.plot import Panel, Plot, Series, Topic, positive
 from analysis.figures.searches import search_plots
 from analysis.text import minus
 from analysis.verdicts.best import HYPERPARAMETERS, no_importance

@@ -9,9 +9,9 @@ from functools import cached_property
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.drawing import draw, render
-from analysis.figures.plot import Plot
-from analysis.figures.trajectories import study_plots
+from analysis.drawing.figure import draw, render
+from analysis.drawing.plot import Plot
+from analysis.figures.study import study_plots
 from analysis.verdicts.evaluation import Evaluation
 
 

@@ -25,15 +25,15 @@ from analysis import text
 from analysis.data.files import write_whole
 from analysis.data.sweeps import PLAIN, Setting, data_file, law_names, settings
 from analysis.data.table import Table
-from analysis.figures.answer import groups
-from analysis.figures.drawing import palette_css, render
-from analysis.figures.noise import MEASURES, noise_tables
-from analysis.figures.plot import Plot, Topic
-from analysis.figures.possible import distances
-from analysis.figures.rates import owns
+from analysis.drawing.figure import palette_css, render
+from analysis.drawing.plot import Plot, Topic
+from analysis.figures.rates.answer import groups
+from analysis.figures.rates.curves import owns
+from analysis.figures.rates.noise import MEASURES, noise_tables
+from analysis.figures.rates.possible import distances
 from analysis.figures.stops import stopping_table
+from analysis.figures.study import Omitted, study_plots
 from analysis.figures.terms import TERMS, dominance
-from analysis.figures.trajectories import Omitted, study_plots
 from analysis.figures.tuning import choice_rows, tuning_plots, tuning_rows
 from analysis.report import wording
 from analysis.report.assumptions import assumption_rows

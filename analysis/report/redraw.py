@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.results import load_results
-from analysis.figures.drawing import draw, save
-from analysis.figures.trajectories import study_plots
+from analysis.drawing.figure import draw, save
+from analysis.figures.study import study_plots
 from analysis.figures.tuning import tuning_plots
 from analysis.verdicts.best import load_importance
 from analysis.verdicts.evaluation import evaluate

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.data.sweeps import PLAIN
-from analysis.figures.answer import Group
+from analysis.figures.rates.answer import Group
 from analysis.report.wording import QUANTITIES, badge, where
 from analysis.theory import THEORIES
 from analysis.verdicts.assumed import Holds

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pandas as pd
 from markupsafe import Markup
 
-from analysis.data.quantity import OF_THE_KERNEL, Quantity
+from analysis.data.curves.quantity import OF_THE_KERNEL, Quantity
 from analysis.data.sweeps import (
     PLAIN,
     SYMBOLS,
@@ -25,7 +25,7 @@ from analysis.data.sweeps import (
     noise_label,
     usual_noise,
 )
-from analysis.figures.answer import Group, over_draws_of, primary
+from analysis.figures.rates.answer import Group, over_draws_of, primary
 from analysis.report.typeset import typeset
 from analysis.text import counted, digits, interval, minus, number, percent, share
 from analysis.theory import Kind

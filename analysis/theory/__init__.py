@@ -1,6 +1,6 @@
 """What theories predict: a file a theory, and the registry of them all."""
 
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantity import Quantity
 from analysis.theory.hrx import MINIMAX, minimax_exponent
 from analysis.theory.prediction import (
     MARGIN,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analysis.data.quantities import INVERSE_T_MIN
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantities import INVERSE_T_MIN
+from analysis.data.curves.quantity import Quantity
 from analysis.fits.growth import log_power
 from analysis.theory.prediction import MARGIN, Assumption, Kind, Measured, Prediction, Theory
 

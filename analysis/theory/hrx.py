@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantity import Quantity
 from analysis.theory.prediction import MARGIN, Assumption, Kind, Measured, Prediction, Theory
 
 Numbers = TypeVar("Numbers", float, NDArray[np.float64])

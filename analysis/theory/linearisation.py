@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantity import Quantity
 from analysis.theory.prediction import (
     MARGIN,
     MARGIN_OF_ZERO,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantity import Quantity
 from analysis.theory.prediction import MARGIN, Assumption, Kind, Measured, Prediction, Theory
 
 CHANGE = 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from analysis.data.quantity import CLOCKS, UNTRAINED, Quantity
+from analysis.data.curves.quantity import CLOCKS, UNTRAINED, Quantity
 from analysis.theory.empirical_bayes import EMPIRICAL_BAYES
 from analysis.theory.hrx import HRX
 from analysis.theory.kernel_space import KERNEL_SPACE

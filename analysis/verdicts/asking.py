@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analysis.data.quantities import Curve
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantities import Curve
+from analysis.data.curves.quantity import Quantity
+from analysis.data.curves.trajectories import INTERPOLATED
 from analysis.data.sweeps import PLAIN
-from analysis.data.trajectories import INTERPOLATED
 from analysis.levels.intervals import distinct
 from analysis.text import percent
 from analysis.theory import Prediction

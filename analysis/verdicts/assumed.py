@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.audit import audit_of, exponents_for, values_of
-from analysis.data.data_sets import beside
-from analysis.data.quantities import Curve
-from analysis.data.quantity import Quantity
+from analysis.data.curves.data_sets import beside
+from analysis.data.curves.quantities import Curve
+from analysis.data.curves.quantity import Quantity
 from analysis.data.sweeps import noise_label, usual_noise
 from analysis.fits.power_law import PowerLawFit
 from analysis.text import percent

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.data.quantities import Curve
+from analysis.data.curves.quantities import Curve
 from analysis.data.sweeps import MINIMUM_DRAWS, family
 from analysis.fits.power_law import PowerLawFit
 from analysis.levels.intervals import Array

@@ -24,12 +24,12 @@ from analysis.data.audit import (
     exponents_for,
     spectral_rates,
 )
-from analysis.data.data_sets import data_curves
-from analysis.data.quantities import Curve, curves
-from analysis.data.quantity import OF_THE_KERNEL, Quantity
+from analysis.data.curves.data_sets import data_curves
+from analysis.data.curves.quantities import Curve, curves
+from analysis.data.curves.quantity import OF_THE_KERNEL, Quantity
+from analysis.data.curves.trajectories import trials
 from analysis.data.sweeps import PLAIN, follows_kernel
 from analysis.data.table import Table
-from analysis.data.trajectories import trials
 from analysis.fits.growth import POWER, Growth
 from analysis.fits.multiplicity import adjusted_level
 from analysis.fits.power_law import PowerLawFit

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.data.quantities import Curve
-from analysis.data.quantity import GEOMETRIC, OF_THE_KERNEL, Quantity
+from analysis.data.curves.quantities import Curve
+from analysis.data.curves.quantity import GEOMETRIC, OF_THE_KERNEL, Quantity
 from analysis.fits.power_law import PowerLawFit, fit_power_law
 from analysis.levels.intervals import Array, summarise
 from analysis.levels.two_levels import Control

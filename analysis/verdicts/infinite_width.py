@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.data.limit_beside import OF_NETWORKS
-from analysis.data.quantities import CONFIGURATION, Curve
-from analysis.data.quantity import Quantity
-from analysis.data.trajectories import Trials, per_trial, spoilt_levels
+from analysis.data.curves.limit_beside import OF_NETWORKS
+from analysis.data.curves.quantities import CONFIGURATION, Curve
+from analysis.data.curves.quantity import Quantity
+from analysis.data.curves.trajectories import Trials, per_trial, spoilt_levels
 from analysis.fits.joint import JointFit, fit_joint
 from analysis.fits.power_law import PowerLawFit
 from analysis.text import counted, p_text

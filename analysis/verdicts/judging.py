@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from analysis.data.quantities import Curve
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantities import Curve
+from analysis.data.curves.quantity import Quantity
+from analysis.data.curves.trajectories import INTERPOLATED
 from analysis.data.sweeps import PLAIN
-from analysis.data.trajectories import INTERPOLATED
 from analysis.fits.asymptotic import Asymptotic
 from analysis.fits.diagnostics import LocalSlope
 from analysis.fits.growth import Growth

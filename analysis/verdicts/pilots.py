@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantity import Quantity
 from analysis.levels.intervals import Array
 
 DIMENSIONS = (1, 2, 4)

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from analysis.data.quantities import CONFIGURATION
+from analysis.data.curves.quantities import CONFIGURATION
 from analysis.data.sweeps import SETTING
 from analysis.data.table import Table
 from analysis.levels.intervals import Array

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from analysis import load_results
-from analysis.data.quantities import Curve, curves
+from analysis.data.curves.quantities import Curve, curves
 from analysis.verdicts.judging import fit_curve
 
 if len(sys.argv) < 3:

@@ -8,8 +8,8 @@ By default the study `quickstart` of ./mlflow.db. A results directory does as we
 import sys
 
 from analysis import evaluate, load_results
-from analysis.figures.drawing import draw
-from analysis.figures.trajectories import study_plots
+from analysis.drawing.figure import draw
+from analysis.figures.study import study_plots
 
 given = dict(enumerate(sys.argv[1:]))
 source, study = given.get(0, "sqlite:///mlflow.db"), given.get(1, "quickstart")

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import load_results
-from analysis.data.quantities import curves
+from analysis.data.curves.quantities import curves
 from analysis.fits.growth import OFFSET, POWER, log_power
 from analysis.verdicts.judging import fit_curve, usable
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.data.quantities import Curve, curves
+from analysis.data.curves.quantities import Curve, curves
 from analysis.data.results import tidy
 from analysis.fits.half_width import PILOT, Design, Round, next_round, pilot_counts
 from analysis.verdicts.judging import usable

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # loaded on use: every other command starts without them
     import numpy as np
     from numpy.typing import NDArray
 
-    from analysis.figures.plot import Plot
+    from analysis.drawing.plot import Plot
     from analysis.fits.growth import Growth
     from analysis.fits.power_law import PowerLawFit
     from analysis.verdicts.judging import Verdict
@@ -133,7 +133,7 @@ def fit(
     if not found.ok:
         raise SpecError(f"{csv}: no exponent: {found.message}")
     if plot is not None:
-        from analysis.figures.rates import of_a_table  # with it, what pages are made of
+        from analysis.figures.rates.curves import of_a_table  # with it, what pages are made of
 
         _draw(plot, of_a_table((x, y), xs, ys, found, verdict, csv.name))
 
@@ -141,7 +141,7 @@ def fit(
 def _draw(path: Path, figure: Plot) -> None:
     """Writes the figure to `path`. Raises SpecError where that cannot be."""
     from analysis.data.files import write_whole
-    from analysis.figures.drawing import draw, written  # loads matplotlib
+    from analysis.drawing.figure import draw, written  # loads matplotlib
 
     try:
         write_whole(path, written(draw(figure), path.suffix.lower()))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from analysis.data.quantities import curves
+from analysis.data.curves.quantities import curves
 from analysis.data.schema import ResultsError
 from analysis.data.sweeps import MINIMUM_DRAWS, family
 from analysis.data.table import load_table

@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.data.curves.quantities import Curve
+from analysis.data.curves.quantity import Quantity
+from analysis.data.curves.trajectories import best
+from analysis.data.curves.trajectories import trials as per_trial_series
 from analysis.data.mlflow_view import CHOSEN, LOGGED_SERIES, MAX_PARAM
-from analysis.data.quantities import Curve
-from analysis.data.quantity import Quantity
 from analysis.data.sweeps import level_means
 from analysis.data.table import Table
-from analysis.data.trajectories import best
-from analysis.data.trajectories import trials as per_trial_series
 from analysis.levels.intervals import Array
 from analysis.verdicts.tuning import NOT_SEARCHED
 from study.mlflow_view.naming import Naming, law_parameters
@@ -166,7 +166,7 @@ class Point:
 def points(table: Table) -> Iterator[Point]:
     """Every point of a results table: over its completed trials, which differ in seed only, the
     mean best error with its interval, and the geometric mean best time: the values of each trial
-    that curves are made of (`analysis.data.trajectories.best`), their means by `level_means`."""
+    that curves are made of (`analysis.data.curves.trajectories.best`), their means by `level_means`."""
     every = per_trial_series(table, ("score_error",))
     trials = every.rows
     moment, error, _ = best(every.time, every.series["score_error"])

@@ -15,7 +15,7 @@ from study.planning.cost import (
     limit_products,
 )
 from study.spec.messages import SpecError
-from trainers.keep import Keep
+from trainers.kept.keep import Keep
 from trainers.limits import (
     EIGEN_SAMPLES,
     FUSED_MAX_FEATURES,

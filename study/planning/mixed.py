@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from study.planning.cost import Speeds, has_kernel, seconds_of
 from study.planning.memory import memory_of
 from study.planning.plan import Plan, families, make_plan
-from trainers.keep import Keep
+from trainers.kept.keep import Keep
 from trainers.trial import TrialConfig, grouped
 
 SHARES = (1.0, 0.6, 0.3)

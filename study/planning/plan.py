@@ -25,7 +25,7 @@ from study.planning.cost import Speeds, seconds_of
 from study.planning.memory import memory_of, memory_of_a_worker
 from study.spec.axes import Resources
 from study.spec.messages import SpecError
-from trainers.keep import Keep
+from trainers.kept.keep import Keep
 from trainers.trial import TrialConfig, content_id, grouped
 
 PACKS_PER_WORKER = 6

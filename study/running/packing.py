@@ -11,7 +11,7 @@ from study.planning.mixed import make_mixed_plan
 from study.planning.plan import Plan, Slots, make_plan
 from study.spec.sections import StudySpec
 from study.storage.store import Ledger
-from trainers.keep import Keep
+from trainers.kept.keep import Keep
 from trainers.trial import TrialConfig
 
 MEASURED_SECONDS = 30.0

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from analysis.data.schema import table_from
 from study.planning.plan import pack_id_of
 from study.storage.store import Store, StoreError
-from trainers.keep import Keep
+from trainers.kept.keep import Keep
 from trainers.laws import Points
 from trainers.methods.custom import place
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed

@@ -21,7 +21,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from study.spec.axes import MAXIMUM_TRIALS, Section, Values
-from trainers.keep import SAMPLE_POINTS, SAMPLE_STEPS, Grid, KeptStep, Sampler, Start
+from trainers.kept.keep import SAMPLE_POINTS, SAMPLE_STEPS, Grid, KeptStep, Sampler, Start
 
 
 def _once(steps: tuple[KeptStep, ...]) -> tuple[KeptStep, ...]:

@@ -48,7 +48,7 @@ from study.spec.seeds import NetworkAndKernel, SeedsSection, Sweep
 from study.spec.strict_yaml import MAXIMUM_BYTES, TOO_LONG, YamlError, read_yaml
 from trainers.audit.columns import SPECTRUM_SAMPLES
 from trainers.errors import LawError, TrainerError
-from trainers.keep import Keep, Sampling
+from trainers.kept.keep import Keep, Sampling
 from trainers.laws import DataFile
 from trainers.methods.custom import make_importable, source_files, trainer_fields
 from trainers.ranges import AuditPoints, HoldoutPoints, Recorded, Seed, Steps, TestPoints

@@ -7,7 +7,7 @@
     <storage>/audit/<id>.parquet      the assumptions of a setting, measured (study.running.audits)
     <storage>/references/<id>.npz     kernel references of large data sets, for other packs: a cache
     <storage>/networks/<SHA-256 of the content>.safetensors
-                                      networks that the spec's `keep` asks for (trainers.networks)
+                                      networks that the spec's `keep` asks for (trainers.kept.networks)
     <storage>/results.parquet         compiled from the packs, for the trials of the spec
 
 A pack is written under another name and then renamed (on object storage a put is atomic), so a
@@ -42,7 +42,7 @@ from analysis.data.schema import COMPILED_OF, SCHEMA
 from study.planning.plan import pack_id_of
 from study.storage.files import Storage, StoreError
 from study.storage.lock import StorageLock
-from trainers.keep import SUFFIX, Keep
+from trainers.kept.keep import SUFFIX, Keep
 from trainers.trial import TrialStatus
 
 __all__ = ["CorruptPackError", "Entry", "Ledger", "Store", "StoreError"]

@@ -24,7 +24,7 @@ from typing import Any
 import fake_trainer
 
 import analysis.report.page
-from analysis.figures.drawing import Drawn
+from analysis.drawing.figure import Drawn
 from study import cli
 from study.commands import run as run_command
 from study.planning.plan import Slots

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from analysis.figures.drawing import Drawn
-from analysis.figures.plot import Plot
+from analysis.drawing.figure import Drawn
+from analysis.drawing.plot import Plot
 
 
 def fingerprint(plot: Plot, key: str = "") -> Drawn:

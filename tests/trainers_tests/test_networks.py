@@ -14,12 +14,12 @@ import torch
 import trainers.pack as pack
 from trainers import TrialConfig, load_network, train_pack
 from trainers.errors import TrainerError
-from trainers.keep import HEADER_BYTES, STOPS, Keep, network_bytes
+from trainers.kept.keep import HEADER_BYTES, STOPS, Keep, network_bytes
+from trainers.kept.networks import NetworkFileError, Networks, file_name, network_file, read_weights
 from trainers.laws import make_distribution
 from trainers.methods.custom import trainer_fields
 from trainers.methods.full_batch import packed_network
 from trainers.network.passes import BLOCKED
-from trainers.networks import NetworkFileError, Networks, file_name, network_file, read_weights
 from trainers.problem import diffusion as forward
 from trainers.problem.evaluation import EvaluationSet
 from trainers.stopping import Recorded, stop

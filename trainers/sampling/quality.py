@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainers.keep import Grid, Sampler, Sampling
+from trainers.kept.keep import Grid, Sampler, Sampling
+from trainers.kept.networks import Networks
 from trainers.laws import Distribution
 from trainers.laws.mixture import MixtureOfNormals
 from trainers.laws.table import TableRows
-from trainers.networks import Networks
 from trainers.problem import diffusion as forward
 from trainers.problem.evaluation import EvaluationSet
 from trainers.problem.regression import stream

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from trainers.keep import SAMPLE_STEPS, Grid, Sampler
+from trainers.kept.keep import SAMPLE_STEPS, Grid, Sampler
 from trainers.laws import Distribution
 from trainers.problem import diffusion as forward
 from trainers.trial import Diffusion
@@ -43,7 +43,7 @@ TOLERANCE = 1e-6
 
 Array = NDArray[np.float64]
 Predictor = Callable[[Tensor, float], Tensor]
-"""f at y [B, n, d] and a time: a `trainers.networks.Networks`, or `true_predictor`."""
+"""f at y [B, n, d] and a time: a `trainers.kept.networks.Networks`, or `true_predictor`."""
 
 
 def time_grid(diffusion: Diffusion, steps: int, kind: Grid = "log") -> Array:

@@ -26,16 +26,16 @@ from analysis.data.audit import (
     spectral_rates,
     trusted_norms,
 )
-from analysis.data.quantities import curves
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantities import curves
+from analysis.data.curves.quantity import Quantity
 from analysis.data.results import load_results
 from analysis.data.schema import ResultsError
 from analysis.data.sweeps import settings
 from analysis.data.table import Table, load_table
+from analysis.drawing.figure import draw
+from analysis.drawing.plot import Plot
 from analysis.figures.audit import audit_plots
-from analysis.figures.drawing import draw
-from analysis.figures.plot import Plot
-from analysis.figures.trajectories import study_plots
+from analysis.figures.study import study_plots
 from analysis.report.assumptions import NOT_MEASURED, assumption_rows
 from analysis.report.page import write_report
 from analysis.verdicts.evaluation import evaluate

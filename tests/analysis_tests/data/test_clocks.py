@@ -5,9 +5,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from analysis.data.quantities import curves
-from analysis.data.quantity import CLOCKS, Quantity
-from analysis.data.trajectories import clocks
+from analysis.data.curves.quantities import curves
+from analysis.data.curves.quantity import CLOCKS, Quantity
+from analysis.data.curves.trajectories import clocks
 from analysis.verdicts.judging import usable
 
 TIME = np.concatenate([[0.0], np.geomspace(0.5, 5e4, 160)])

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.data_sets import beside, data_curves
-from analysis.data.quantities import INVERSE_T_MIN, Curve, curves
-from analysis.data.quantity import UNTRAINED, Quantity
+from analysis.data.curves.data_sets import beside, data_curves
+from analysis.data.curves.quantities import INVERSE_T_MIN, Curve, curves
+from analysis.data.curves.quantity import UNTRAINED, Quantity
 from analysis.verdicts.assumed import Holds
 from analysis.verdicts.evaluation import evaluate
 from analysis.verdicts.rules import Word

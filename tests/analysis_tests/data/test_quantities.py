@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.quantities import INVERSE_T_MIN, Curve, curves
-from analysis.data.quantity import Quantity
-from analysis.data.trajectories import INTERPOLATED, at_time, best, common_time, trials
+from analysis.data.curves.quantities import INVERSE_T_MIN, Curve, curves
+from analysis.data.curves.quantity import Quantity
+from analysis.data.curves.trajectories import INTERPOLATED, at_time, best, common_time, trials
 
 TIME = np.array([0.0, *np.logspace(0, 3, 39)])
 

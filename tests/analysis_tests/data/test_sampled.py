@@ -8,12 +8,12 @@ import re
 import numpy as np
 import pytest
 
-from analysis.data.quantity import Quantity
-from analysis.data.sampled import BOUND, sampled_curves, sampled_rows
+from analysis.data.curves.quantity import Quantity
+from analysis.data.curves.sampled import BOUND, sampled_curves, sampled_rows
 from analysis.data.schema import table_from
 from analysis.data.sweeps import settings
 from analysis.data.table import Table
-from analysis.figures.plot import Topic
+from analysis.drawing.plot import Topic
 from analysis.figures.samples import samples
 from analysis.fits.power_law import fit_power_law
 from trainers.trial import Trajectory, TrialConfig

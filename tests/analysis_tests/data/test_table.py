@@ -17,8 +17,8 @@ from analysis.data.results import load_results, tidy
 from analysis.data.schema import SCHEMA
 from analysis.data.sweeps import at_best, at_end, settings
 from analysis.data.table import Table, load_table
-from analysis.figures.drawing import render
-from analysis.figures.plot import Panel, Plot, Series
+from analysis.drawing.figure import render
+from analysis.drawing.plot import Panel, Plot, Series
 from analysis.report import page as report
 from analysis.report.page import write_report
 from analysis.verdicts.evaluation import evaluate

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantity import Quantity
+from analysis.data.curves.twins import twin_curves
 from analysis.data.schema import SCHEMA
 from analysis.data.sweeps import settings
 from analysis.data.table import load_table
-from analysis.data.twins import twin_curves
-from analysis.figures.plot import Plot
-from analysis.figures.twins import twins
+from analysis.drawing.plot import Plot
+from analysis.figures.rates.twins import twins
 from analysis.fits.power_law import fit_power_law
 from analysis.verdicts.evaluation import Evaluation
 from trainers.columns import SKETCH_SIZE

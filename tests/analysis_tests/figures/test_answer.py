@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from analysis.data.sweeps import law_names
-from analysis.figures.answer import answer_plots, groups, primary
-from analysis.figures.drawing import draw
-from analysis.figures.plot import Plot
-from analysis.figures.trajectories import study_plots
+from analysis.drawing.figure import draw
+from analysis.drawing.plot import Plot
+from analysis.figures.rates.answer import answer_plots, groups, primary
+from analysis.figures.study import study_plots
 from analysis.verdicts.evaluation import Evaluation, evaluate
 
 

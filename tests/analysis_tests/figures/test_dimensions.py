@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.figures.dimensions import across_dimensions
-from analysis.figures.drawing import draw
-from analysis.figures.plot import Topic
-from analysis.figures.trajectories import study_plots
+from analysis.drawing.figure import draw
+from analysis.drawing.plot import Topic
+from analysis.figures.rates.dimensions import across_dimensions
+from analysis.figures.study import study_plots
 from analysis.verdicts.evaluation import Evaluation, evaluate
 
 

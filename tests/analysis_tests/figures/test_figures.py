@@ -14,11 +14,11 @@ import pytest
 from synthetic import synthetic_table
 
 from analysis.data.sweeps import at_best, level_means, quartiles, settings, sweep
+from analysis.drawing.figure import DOUBLE, ROWS, SINGLE, draw, palette_css, render
+from analysis.drawing.plot import Panel, Plot, Series, plain, positive
 from analysis.figures.audit import NOT_AUDITED
-from analysis.figures.drawing import DOUBLE, ROWS, SINGLE, draw, palette_css, render
-from analysis.figures.plot import Panel, Plot, Series, plain, positive
+from analysis.figures.study import Omitted, study_plots
 from analysis.figures.terms import TERMS, dominance
-from analysis.figures.trajectories import Omitted, study_plots
 from analysis.report.assumptions import assumption_rows
 from analysis.verdicts.evaluation import evaluate
 

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.data_sets import data_curves
-from analysis.data.quantity import Quantity
+from analysis.data.curves.data_sets import data_curves
+from analysis.data.curves.quantity import Quantity
 from analysis.data.sweeps import apart, law_names, noise_label
-from analysis.figures.answer import primary
-from analysis.figures.noise import families, noise_plots, noise_tables
-from analysis.figures.plot import Topic
+from analysis.drawing.plot import Topic
+from analysis.figures.rates.answer import primary
+from analysis.figures.rates.noise import families, noise_plots, noise_tables
 from analysis.report.page import questions, write_report
 from analysis.report.wording import lead, leads
 from analysis.verdicts.evaluation import Evaluation, evaluate

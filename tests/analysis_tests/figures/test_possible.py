@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.data.quantity import Quantity
-from analysis.figures.plot import Plot, plain
-from analysis.figures.possible import POSSIBLE, distances
-from analysis.figures.trajectories import study_plots
+from analysis.data.curves.quantity import Quantity
+from analysis.drawing.plot import Plot, plain
+from analysis.figures.rates.possible import POSSIBLE, distances
+from analysis.figures.study import study_plots
 from analysis.report.page import write_report
 from analysis.verdicts.evaluation import Evaluation, evaluate
 

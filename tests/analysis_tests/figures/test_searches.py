@@ -10,7 +10,7 @@ import pytest
 
 from analysis.data.results import tidy
 from analysis.data.schema import table_from
-from analysis.figures.plot import Plot
+from analysis.drawing.plot import Plot
 from analysis.figures.tuning import tuning_plots
 from analysis.verdicts.best import IMPORTANCE
 from analysis.verdicts.tuning import COLUMNS, POINT

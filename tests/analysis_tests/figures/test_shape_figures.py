@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.data.sweeps import settings, sweep
-from analysis.figures.plot import Plot
+from analysis.drawing.plot import Plot
 from analysis.figures.shapes import (
     CROSSOVER,
     REACH,
@@ -20,7 +20,7 @@ from analysis.figures.shapes import (
     fit_shape,
     lazy_width,
 )
-from analysis.figures.trajectories import study_plots
+from analysis.figures.study import study_plots
 from analysis.verdicts.evaluation import evaluate
 
 

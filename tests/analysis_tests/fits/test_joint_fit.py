@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.quantities import curves
-from analysis.data.quantity import Quantity
-from analysis.data.trajectories import trials
+from analysis.data.curves.quantities import curves
+from analysis.data.curves.quantity import Quantity
+from analysis.data.curves.trajectories import trials
 from analysis.fits.joint import JointFit, fit_joint
 from analysis.fits.power_law import FitStatus
 from analysis.fits.surface import BIAS_VARIANCE, SURFACE, Surface, target_at

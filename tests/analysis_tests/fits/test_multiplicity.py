@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantity import Quantity
 from analysis.fits.multiplicity import adjusted_level
 from analysis.theory import MARGIN, Kind, Prediction
 from analysis.verdicts.rules import Word, word_for

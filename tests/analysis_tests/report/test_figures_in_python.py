@@ -9,7 +9,7 @@ import pytest
 
 import scorerates
 from analysis import Evaluation, evaluate, figures_of, fit_power_law
-from analysis.figures.trajectories import study_plots
+from analysis.figures.study import study_plots
 
 
 @pytest.fixture(scope="module")

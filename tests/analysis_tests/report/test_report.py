@@ -22,8 +22,8 @@ import pytest
 
 from analysis.data.results import load_results
 from analysis.data.sweeps import law_names, settings
-from analysis.figures.answer import groups
-from analysis.figures.trajectories import study_plots
+from analysis.figures.rates.answer import groups
+from analysis.figures.study import study_plots
 from analysis.fits.asymptotic import Asymptotic
 from analysis.fits.power_law import PowerLawFit
 from analysis.report.assumptions import assumption_rows

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.data.quantities import INVERSE_T_MIN
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantities import INVERSE_T_MIN
+from analysis.data.curves.quantity import Quantity
 from analysis.theory import KEYS, THEORIES, Kind, Prediction, check_theories, predictions
 
 ROOT = Path(__file__).parents[3]

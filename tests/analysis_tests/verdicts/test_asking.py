@@ -10,9 +10,9 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from analysis.data.quantities import Curve, curves
-from analysis.data.quantity import Quantity
-from analysis.figures.trajectories import study_plots
+from analysis.data.curves.quantities import Curve, curves
+from analysis.data.curves.quantity import Quantity
+from analysis.figures.study import study_plots
 from analysis.report.page import write_report
 from analysis.theory import Prediction, predictions
 from analysis.verdicts.asking import lines, needed

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantity import Quantity
 from analysis.data.sweeps import family, settings
-from analysis.figures.trajectories import study_plots
+from analysis.figures.study import study_plots
 from analysis.report.page import write_report
 from analysis.report.wording import lead
 from analysis.verdicts.evaluation import Evaluation, evaluate

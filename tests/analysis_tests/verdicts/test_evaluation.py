@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.quantities import Curve, curves
-from analysis.data.quantity import Quantity
-from analysis.figures.trajectories import study_plots
+from analysis.data.curves.quantities import Curve, curves
+from analysis.data.curves.quantity import Quantity
+from analysis.figures.study import study_plots
 from analysis.fits.growth import POWER, Growth, log_power
 from analysis.fits.power_law import PowerLawFit
 from analysis.theory import Kind, Prediction, predictions

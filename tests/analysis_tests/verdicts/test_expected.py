@@ -10,8 +10,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from analysis.data.quantities import curves
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantities import curves
+from analysis.data.curves.quantity import Quantity
 from analysis.levels.intervals import student
 from analysis.theory import Kind
 from analysis.verdicts.evaluation import evaluate

@@ -16,7 +16,7 @@ from scipy import stats as distributions
 
 from analysis.data.sweeps import settings, sweep
 from analysis.data.table import Table
-from analysis.figures.plot import Plot
+from analysis.drawing.plot import Plot
 from analysis.figures.stops import compared, stopping, stopping_table
 from analysis.report.page import write_report
 from analysis.verdicts import evaluation as evaluation_module

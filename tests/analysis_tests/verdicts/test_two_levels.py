@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantity import Quantity
 from analysis.data.sweeps import level_means
-from analysis.figures.drawing import draw
-from analysis.figures.plot import Plot
-from analysis.figures.trajectories import study_plots
+from analysis.drawing.figure import draw
+from analysis.drawing.plot import Plot
+from analysis.figures.study import study_plots
 from analysis.report import wording
 from analysis.theory import Kind, Prediction
 from analysis.verdicts.evaluation import Evaluation, evaluate

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.data.quantities import curves
+from analysis.data.curves.quantities import curves
 from analysis.data.results import load_results
 from analysis.data.schema import table_from
 from analysis.fits.power_law import fit_power_law

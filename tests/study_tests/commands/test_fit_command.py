@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.figures.drawing import draw
-from analysis.figures.rates import of_a_table
+from analysis.drawing.figure import draw
+from analysis.figures.rates.curves import of_a_table
 from analysis.fits.power_law import fit_power_law
 from analysis.theory import MARGIN, Kind, Prediction
 from analysis.verdicts.judging import judge

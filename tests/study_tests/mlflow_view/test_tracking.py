@@ -28,6 +28,7 @@ from tracked import (
     trajectory,
 )
 
+from analysis.data.curves.quantities import curves
 from analysis.data.mlflow_view import (
     LOGGED_ONCE,
     LOGGED_SERIES,
@@ -41,7 +42,6 @@ from analysis.data.mlflow_view import (
     series_as_tags,
     trial_values,
 )
-from analysis.data.quantities import curves
 from analysis.data.results import load_results
 from analysis.data.schema import ResultsError
 from analysis.verdicts.evaluation import Evaluation

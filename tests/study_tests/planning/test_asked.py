@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.quantities import CONFIGURATION
+from analysis.data.curves.quantities import CONFIGURATION
 from study.planning.asked import planned_curves
 from study.spec.sections import StudySpec
 

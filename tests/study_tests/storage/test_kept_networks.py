@@ -13,7 +13,7 @@ from study.running.worker import Job, train_into_store
 from study.spec.sections import SpecError, StudySpec
 from study.storage.store import Ledger, Store
 from trainers import TrialConfig, load_network
-from trainers.keep import Keep
+from trainers.kept.keep import Keep
 
 KEEP = Keep(("best", "last"), frozenset([0]))
 SPEC = """

@@ -13,7 +13,7 @@ from scipy import stats
 
 from trainers import train_pack
 from trainers.errors import LawError
-from trainers.keep import Keep
+from trainers.kept.keep import Keep
 from trainers.laws import checked_data, make_distribution, resolve_files
 from trainers.laws.table import Codec, Numeric, Table, TableRows
 from trainers.laws.table_file import KEY, TableFile, read_table

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trainers import TrialConfig, train_pack
-from trainers.keep import Keep, Sampling
+from trainers.kept.keep import Keep, Sampling
 from trainers.laws import make_distribution
 from trainers.laws.kinds.gaussian import Gaussian
 from trainers.problem.regression import stream

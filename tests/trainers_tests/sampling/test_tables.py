@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from trainers import train_pack
-from trainers.keep import Keep, Sampling
+from trainers.kept.keep import Keep, Sampling
 from trainers.laws import make_distribution, resolve_files
 from trainers.laws.table import Table, TableRows
 from trainers.problem.regression import draw_training_set

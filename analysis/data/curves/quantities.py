@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.data.limit_beside import Group, control_of, limit_beside
-from analysis.data.quantity import GEOMETRIC, Quantity
-from analysis.data.table import Table
-from analysis.data.trajectories import (
+from analysis.data.curves.limit_beside import Group, control_of, limit_beside
+from analysis.data.curves.quantity import GEOMETRIC, Quantity
+from analysis.data.curves.trajectories import (
     Trials,
     at_time,
     best,
@@ -26,6 +25,7 @@ from analysis.data.trajectories import (
     spoilt_levels,
     trials,
 )
+from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from analysis.levels.two_levels import Control
 from trainers.columns import IDENTITY_COLUMNS, TEST_GROUPS

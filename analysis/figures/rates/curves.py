@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis.data.quantities import INVERSE_T_MIN, Curve
-from analysis.data.quantity import CLOCKS, OF_THE_KERNEL, UNTRAINED, Quantity
+from analysis.data.curves.quantities import INVERSE_T_MIN, Curve
+from analysis.data.curves.quantity import CLOCKS, OF_THE_KERNEL, UNTRAINED, Quantity
 from analysis.data.sweeps import MATH, PLAIN, SETTING, Setting, has, held, level_means
-from analysis.figures.plot import Panel, Plot, Series, Topic
-from analysis.figures.possible import estimates, possible
+from analysis.drawing.plot import Panel, Plot, Series, Topic
+from analysis.figures.rates.possible import estimates, possible
 from analysis.fits.power_law import PowerLawFit
 from analysis.levels.intervals import Array, student
 from analysis.text import fixed, minus

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.data.quantities import CONFIGURATION, MINIMUM_VALUES, Curve
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantities import CONFIGURATION, MINIMUM_VALUES, Curve
+from analysis.data.curves.quantity import Quantity
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from trainers.columns import SKETCH_SIZE

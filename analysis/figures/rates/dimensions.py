@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantity import Quantity
 from analysis.data.sweeps import law_names, usual_noise
-from analysis.figures.plot import Panel, Plot, Series, Topic
+from analysis.drawing.plot import Panel, Plot, Series, Topic
 from analysis.text import percent
 from analysis.theory import minimax_exponent
 from analysis.verdicts.evaluation import Evaluation

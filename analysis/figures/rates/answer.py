@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantity import Quantity
 from analysis.data.sweeps import law_names, level_means, usual_noise
-from analysis.figures.plot import Panel, Plot, Series, Topic
-from analysis.figures.rates import AXES, NAMES, VARIABLES, fitted, theory_line
+from analysis.drawing.plot import Panel, Plot, Series, Topic
+from analysis.figures.rates.curves import AXES, NAMES, VARIABLES, fitted, theory_line
 from analysis.theory import Kind
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import Verdict, usable

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from analysis.data.curves.trajectories import best, trials
 from analysis.data.sweeps import (
     PLAIN,
     Setting,
@@ -22,21 +23,20 @@ from analysis.data.sweeps import (
     settings,
     sweep,
 )
-from analysis.data.trajectories import best, trials
+from analysis.drawing.plot import Panel, Plot, Series, Topic, positive
 from analysis.figures import audit as audit_figures
-from analysis.figures import rates as rate_figures
 from analysis.figures import stops as stop_figures
 from analysis.figures import terms as term_figures
-from analysis.figures.answer import answer_plots
-from analysis.figures.dimensions import across_dimensions
-from analysis.figures.draws import over_draws
 from analysis.figures.held_out import without_truth
-from analysis.figures.noise import noise_plots
-from analysis.figures.plot import Panel, Plot, Series, Topic, positive
-from analysis.figures.possible import POSSIBLE, of_data_sets
+from analysis.figures.rates import curves as rate_figures
+from analysis.figures.rates.answer import answer_plots
+from analysis.figures.rates.dimensions import across_dimensions
+from analysis.figures.rates.draws import over_draws
+from analysis.figures.rates.noise import noise_plots
+from analysis.figures.rates.possible import POSSIBLE, of_data_sets
+from analysis.figures.rates.twins import twins
 from analysis.figures.samples import samples
 from analysis.figures.shapes import CROSSOVER, TITLE, bias_variance, lazy_width
-from analysis.figures.twins import twins
 from analysis.verdicts.evaluation import Evaluation
 from trainers.columns import TIME_BINS
 from trainers.trial import Diffusion, time_bin_edges

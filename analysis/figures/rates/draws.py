@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from analysis.data.sweeps import PLAIN, Setting
-from analysis.figures.plot import Panel, Plot, Series, Topic
-from analysis.figures.rates import NAMES, rates_of
+from analysis.drawing.plot import Panel, Plot, Series, Topic
+from analysis.figures.rates.curves import NAMES, rates_of
 from analysis.text import percent
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import Verdict

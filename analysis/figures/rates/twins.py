@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.data.quantities import Curve
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantities import Curve
+from analysis.data.curves.quantity import Quantity
+from analysis.data.curves.twins import twin_curves
 from analysis.data.sweeps import Setting, held, level_means
-from analysis.data.twins import twin_curves
-from analysis.figures.plot import Panel, Plot, Series, Topic, positive
-from analysis.figures.rates import owns
+from analysis.drawing.plot import Panel, Plot, Series, Topic, positive
+from analysis.figures.rates.curves import owns
 from analysis.fits.power_law import fit_power_law
 from analysis.text import minus, percent
 from analysis.verdicts.evaluation import Evaluation

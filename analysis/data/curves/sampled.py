@@ -7,10 +7,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.data.quantities import CONFIGURATION, LINKED_AXES, Curve, along
-from analysis.data.quantity import SAMPLED, Quantity
+from analysis.data.curves.quantities import CONFIGURATION, LINKED_AXES, Curve, along
+from analysis.data.curves.quantity import SAMPLED, Quantity
+from analysis.data.curves.trajectories import numbers
 from analysis.data.table import Table
-from analysis.data.trajectories import numbers
 from trainers.columns import TABLE_MEASURES
 from trainers.trial import TrialStatus
 

@@ -38,7 +38,7 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
-from analysis.figures.plot import Panel, Plot, Series, plain
+from analysis.drawing.plot import Panel, Plot, Series, plain
 
 SINGLE, DOUBLE = 3.4, 7.0
 """Widths of a column and of a page, inches."""

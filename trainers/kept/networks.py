@@ -31,7 +31,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from trainers.errors import TrainerError, UserError, first_line
-from trainers.keep import SUFFIX
+from trainers.kept.keep import SUFFIX
 from trainers.methods.load import handled, trainer_of
 from trainers.problem import diffusion as forward
 from trainers.protocol import KeepingTrainer

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantity import Quantity
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from trainers.columns import TEST_GROUPS

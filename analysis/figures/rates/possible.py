@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.data.data_sets import beside
-from analysis.data.quantities import Curve
-from analysis.data.quantity import Quantity
+from analysis.data.curves.data_sets import beside
+from analysis.data.curves.quantities import Curve
+from analysis.data.curves.quantity import Quantity
 from analysis.data.sweeps import held, level_means
-from analysis.figures.plot import Series
+from analysis.drawing.plot import Series
 from analysis.levels.intervals import Array, student
 from analysis.verdicts.judging import usable
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.data.trajectories import spoilt_levels
+from analysis.data.curves.trajectories import spoilt_levels
 from analysis.levels.intervals import Array
 from analysis.levels.two_levels import Control
 from trainers.trial import TrialStatus

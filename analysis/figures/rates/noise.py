@@ -14,11 +14,11 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
-from analysis.data.quantities import Curve
-from analysis.data.quantity import Quantity
+from analysis.data.curves.quantities import Curve
+from analysis.data.curves.quantity import Quantity
 from analysis.data.sweeps import NOISE, law_names, level_means, noise_label, usual_noise
-from analysis.figures.plot import Panel, Plot, Series, Topic
-from analysis.figures.possible import possible
+from analysis.drawing.plot import Panel, Plot, Series, Topic
+from analysis.figures.rates.possible import possible
 from analysis.levels.intervals import student
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import fit_curve, usable

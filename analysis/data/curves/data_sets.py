@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.data.quantities import (
+from analysis.data.curves.quantities import (
     INVERSE_T_MIN,
     LINKED_AXES,
     Curve,
@@ -18,9 +18,9 @@ from analysis.data.quantities import (
     axis_values,
     column_of,
 )
-from analysis.data.quantity import UNTRAINED, Quantity
+from analysis.data.curves.quantity import UNTRAINED, Quantity
+from analysis.data.curves.trajectories import numbers
 from analysis.data.table import Table
-from analysis.data.trajectories import numbers
 from analysis.levels.intervals import Array
 from trainers.columns import TEST_GROUPS
 

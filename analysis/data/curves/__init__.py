@@ -1,0 +1,1 @@
+"""Curves: from the rows of trials to values a level, for each quantity and axis."""
