@@ -32,6 +32,9 @@ ERROR_COLUMNS: tuple[str, ...] = (
 )
 """The columns that `EvaluationSet.weights` gives, in their order."""
 
+SHOWN_POINTS, SHOWN_COLUMNS = 200, 3
+"""Of a set of samples: the points that are kept to be looked at, and their leading columns."""
+
 UNTRAINED = {
     "memorizer": "the memorizer f*_emp: the posterior mean under the law of the N clean points",
     "empirical_bayes": "empirical Bayes: the same, its density cut off by the formula",
@@ -224,6 +227,12 @@ TRIAL_COLUMNS: tuple[Column, ...] = tuple(
                 "of which steps the network was to be kept: best, last, stops",
             ),
             ("sampled", "string", "", "at which steps the network was to be sampled, and how"),
+            (
+                "drawn_points",
+                "string",
+                "x",
+                "exact draws at T_0, to look at beside `sample_points`, which see",
+            ),
             *[
                 (
                     f"{name}_exact",
@@ -350,6 +359,13 @@ STEP_COLUMNS: tuple[Column, ...] = tuple(
             ),
             ("sample_energy", "float", "x", "energy distance of samples at T_0 to exact draws"),
             ("sample_wasserstein", "float", "x", "sliced 2-Wasserstein distance of the same"),
+            (
+                "sample_points",
+                "string",
+                "x",
+                f"{SHOWN_POINTS} of the samples at T_0, the leading {SHOWN_COLUMNS} columns or "
+                "fewer (float32 in base64, point by point)",
+            ),
             ("sample_nll", "float", "nat", "-E log p_T0 of samples"),
             (
                 "sample_divergence",

@@ -478,6 +478,7 @@ def _sample(
         of_a_table = TABLE_COLUMNS if isinstance(law, TableRows) else ()
         for name in (*SAMPLE_COLUMNS, *of_a_table):
             one.series[name] = [None] * len(one.steps)
+        one.texts["sample_points"] = [None] * len(one.steps)
         if isinstance(law, TableRows):
             points = shared.training(one.config).x0[: one.config.samples]
             one.values.update(finite(real_columns(law, points)))
@@ -496,9 +497,11 @@ def _sample(
                 [shared.exact(c, sampling) for c in configs],
                 sampling,
             )
-            for (one, index, _), columns in zip(own, found, strict=True):
-                for name, value in columns.items():
+            for (one, index, _), quality in zip(own, found, strict=True):
+                for name, value in quality.columns.items():
                     one.series[name][index] = value if math.isfinite(value) else None
+                one.texts["sample_points"][index] = quality.points
+                one.values["drawn_points"] = quality.drawn
 
 
 def _task(config: TrialConfig, shared: _Shared) -> Task:

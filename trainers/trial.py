@@ -393,7 +393,7 @@ class TrialStatus(StrEnum):
 class Trajectory:
     """A trial's results: `values` holds the TRIAL_COLUMNS, `series` the STEP_COLUMNS, one list
     as long as `steps` each, and `texts` those of them that are text. None means not asked for, or
-    not defined there. networks: files of networks that are kept, by name (trainers.kept.networks)."""
+    not defined there. networks: files of networks that are kept, by name (trainers.kept)."""
 
     config: TrialConfig
     steps: list[int]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.curves.quantity import Quantity
-from analysis.data.curves.sampled import BOUND, curves_of, sampled_rows
+from analysis.data.curves.sampled import BOUND, SampleSet, curves_of, sample_sets, sampled_rows
 from analysis.data.sweeps import Setting, held, level_means
 from analysis.drawing.plot import Panel, Plot, Series, Topic, positive
 from analysis.figures.rates.curves import owns
@@ -38,12 +38,70 @@ def samples(setting: Setting) -> Iterator[Plot]:
     rows = sampled_rows(setting.frame)
     if rows.empty:
         return
-    made = [*_against_n(setting, rows), *_utility(setting, rows), _against_error(setting, rows)]
+    made = [*_seen(setting, rows), *_against_n(setting, rows), *_utility(setting, rows)]
+    made.append(_against_error(setting, rows))
     made += [_bound(setting, rows)] if setting.known else []
     for plot in made:
         panels = tuple(panel for panel in plot.panels if panel.series)
         if panels:  # a set of samples that all left the numbers has nothing to show
             yield replace(plot, panels=panels)
+
+
+def _seen(setting: Setting, rows: pd.DataFrame) -> Iterator[Plot]:
+    """Samples beside exact draws, of the least and the largest N, of the widest network there."""
+    sets = sample_sets(rows)
+    if not sets:
+        return
+    ends = {one.samples: one for one in sorted(sets, key=lambda s: (s.width, -s.seed))}
+    few, many = ends[min(ends)], ends[max(ends)]
+    k, both = many.points.shape[1], [few, many] if few is not many else [many]
+    if k == 1:
+        panels, shown = (_distributions(both),), "The distribution function of"
+    elif k == 2:
+        panels = tuple(_clouds(one, 0, 1, f"N = {one.samples}") for one in both)
+        shown = "In the plane,"
+    else:
+        pairs = ((0, 1), (0, 2), (1, 2))
+        panels = tuple(_clouds(many, i, j, f"N = {many.samples}") for i, j in pairs)
+        shown = "In the leading three coordinates,"
+    conditions = held({"width": many.width, "seed": many.seed})
+    yield Plot(
+        name=f"samples_seen_{setting.stem}",
+        title="Real and generated",
+        caption=f"{shown} samples of a network at its best step, and as many exact draws at T₀.",
+        panels=panels,
+        group=setting.label,
+        note=minus(f"{conditions}."),
+        topic=Topic.GENERATED,
+    )
+
+
+def _distributions(sets: list[SampleSet]) -> Panel:
+    drawn = sets[-1].drawn[:, 0]
+    series = [Series("exact draws", *_steps(drawn), role="theory")]
+    for hue, one in enumerate(sets):
+        label = f"samples, N = {one.samples}"
+        series.append(Series(label, *_steps(one.points[:, 0]), role="line", hue=hue))
+    return Panel("$x$", "share below", tuple(series), x_log=False, y_log=False)
+
+
+def _steps(values: Array) -> tuple[Array, Array]:
+    """The empirical distribution function at the values themselves."""
+    return np.sort(values), (np.arange(len(values)) + 0.5) / len(values)
+
+
+def _clouds(one: SampleSet, i: int, j: int, title: str) -> Panel:
+    return Panel(
+        f"$x_{i + 1}$",
+        f"$x_{j + 1}$",
+        (
+            Series("exact draws", one.drawn[:, i], one.drawn[:, j], role="trials", hue=0),
+            Series("samples", one.points[:, i], one.points[:, j], role="trials", hue=1),
+        ),
+        title=title,
+        x_log=False,
+        y_log=False,
+    )
 
 
 def _against_n(setting: Setting, rows: pd.DataFrame) -> Iterator[Plot]:

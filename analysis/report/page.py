@@ -25,8 +25,9 @@ from analysis import text
 from analysis.data.files import write_whole
 from analysis.data.sweeps import PLAIN, Setting, data_file, law_names, settings
 from analysis.data.table import Table
-from analysis.drawing.figure import palette_css, render
+from analysis.drawing.figure import render
 from analysis.drawing.plot import Plot, Topic
+from analysis.drawing.style import palette_css
 from analysis.figures.rates.answer import groups
 from analysis.figures.rates.curves import owns
 from analysis.figures.rates.noise import MEASURES, noise_tables

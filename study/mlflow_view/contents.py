@@ -166,7 +166,8 @@ class Point:
 def points(table: Table) -> Iterator[Point]:
     """Every point of a results table: over its completed trials, which differ in seed only, the
     mean best error with its interval, and the geometric mean best time: the values of each trial
-    that curves are made of (`analysis.data.curves.trajectories.best`), their means by `level_means`."""
+    that curves are made of (`analysis.data.curves.trajectories.best`), their means by
+    `level_means`."""
     every = per_trial_series(table, ("score_error",))
     trials = every.rows
     moment, error, _ = best(every.time, every.series["score_error"])

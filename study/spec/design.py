@@ -27,7 +27,7 @@ Exponent = Literal[
     "interpolation_error",
     "kernel_best_score_error",
 ]
-"""Quantities whose value at a trial depends on that trial alone (analysis.data.curves.quantities)."""
+"""Quantities whose value at a trial depends on that trial alone."""
 
 
 class Budget(Section):

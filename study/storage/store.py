@@ -7,7 +7,7 @@
     <storage>/audit/<id>.parquet      the assumptions of a setting, measured (study.running.audits)
     <storage>/references/<id>.npz     kernel references of large data sets, for other packs: a cache
     <storage>/networks/<SHA-256 of the content>.safetensors
-                                      networks that the spec's `keep` asks for (trainers.kept.networks)
+                                      networks that the spec's `keep` asks for (trainers.kept)
     <storage>/results.parquet         compiled from the packs, for the trials of the spec
 
 A pack is written under another name and then renamed (on object storage a put is atomic), so a

@@ -52,8 +52,8 @@ def sketch(evaluation: EvaluationSet, predictions: Array) -> Array:
 
 
 def as_text(values: Array) -> str | None:
-    """A sketch [K] as the results table holds it: little-endian float32 in base64. None where it is
-    not finite."""
+    """A sketch [K], or other values, as the results table holds them: little-endian float32 in
+    base64. None where they are not finite."""
     with np.errstate(over="ignore"):
         single = values.astype("<f4")
     return base64.b64encode(single.tobytes()).decode() if np.isfinite(single).all() else None

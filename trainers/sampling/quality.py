@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainers.columns import SHOWN_COLUMNS, SHOWN_POINTS
 from trainers.kept.keep import Grid, Sampler, Sampling
 from trainers.kept.networks import Networks
 from trainers.laws import Distribution
@@ -25,6 +26,7 @@ from trainers.laws.table import TableRows
 from trainers.problem import diffusion as forward
 from trainers.problem.evaluation import EvaluationSet
 from trainers.problem.regression import stream
+from trainers.problem.sketch import as_text
 from trainers.sampling.distances import (
     directions,
     energy_distance,
@@ -104,6 +106,17 @@ class Exact:
         return cls(distribution, columns, _shares(distribution, process, every), theta)
 
 
+@dataclass(frozen=True)
+class Quality:
+    """How good a network's samples are: the SAMPLE_COLUMNS, of tables the TABLE_COLUMNS too, NaN
+    where not defined; and some of them to look at, beside exact draws, as the results table holds
+    them (`trainers.columns`), None where they are not finite."""
+
+    columns: dict[str, float]
+    points: str | None
+    drawn: str | None
+
+
 def qualities(
     configs: Sequence[TrialConfig],
     networks: Networks,
@@ -111,9 +124,8 @@ def qualities(
     training: Sequence[Array],
     exact: Sequence[Exact],
     sampling: Sampling,
-) -> list[dict[str, float]]:
-    """The SAMPLE_COLUMNS of B networks, and of tables the TABLE_COLUMNS; NaN where not defined.
-    training: their clean points [N, d]."""
+) -> list[Quality]:
+    """Of B networks; training: their clean points [N, d]."""
     rngs = [stream("samples", c.study_seed, c.law.identity(), c.seed) for c in configs]
     draws, starts = [], []
     for config, one, rng in zip(configs, exact, rngs, strict=True):
@@ -130,7 +142,7 @@ def qualities(
     usable = np.where(fine[:, None, None], found, 0.0)
     denoised = networks(torch.as_tensor(usable), process.t_min).cpu().numpy()
     scores = score_terms(networks, evaluations)
-    columns = []
+    made = []
     for b, (one, own) in enumerate(zip(exact, usable, strict=True)):
         law, held = one.distribution, draws[b]
         values = {
@@ -149,8 +161,13 @@ def qualities(
             values["sample_modes"] = float(np.abs(shares - one.shares).sum() / 2)
         lost = {} if fine[b] else dict.fromkeys(values, np.nan)
         every = dict.fromkeys(SAMPLE_COLUMNS, np.nan)
-        columns.append({**every, **values, **lost, "girsanov_score": scores[b]})
-    return columns
+        columns = {**every, **values, **lost, "girsanov_score": scores[b]}
+        made.append(Quality(columns, _shown(found[b]), _shown(held)))
+    return made
+
+
+def _shown(points: Array) -> str | None:
+    return as_text(points[:SHOWN_POINTS, :SHOWN_COLUMNS].ravel())
 
 
 def score_terms(networks: Networks, evaluations: Sequence[EvaluationSet]) -> list[float]:

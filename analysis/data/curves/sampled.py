@@ -4,15 +4,20 @@ and curves of them at the best step.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
 from analysis.data.curves.quantities import CONFIGURATION, LINKED_AXES, Curve, along
 from analysis.data.curves.quantity import SAMPLED, Quantity
-from analysis.data.curves.trajectories import numbers
+from analysis.data.curves.trajectories import numbers, unpacked
 from analysis.data.table import Table
-from trainers.columns import TABLE_MEASURES
+from analysis.levels.intervals import Array
+from trainers.columns import SHOWN_COLUMNS, TABLE_MEASURES
 from trainers.trial import TrialStatus
+
+_POINTS, _DRAWN = "sample_points", "drawn_points"
 
 AXES = ("samples", "width")
 """Axes along which curves are looked for. Along eta tau the rows themselves are one."""
@@ -61,11 +66,15 @@ def sampled_rows(frame: pd.DataFrame | Table) -> pd.DataFrame:
         return pd.DataFrame()
     read = table[names]
     steps = pd.DataFrame({name: numbers(read, name) for name in names})
+    if _POINTS in table and _DRAWN in rows:
+        steps[_POINTS] = table[[_POINTS]][_POINTS].to_numpy()
     steps["trial"] = np.repeat(np.arange(len(rows)), table.counts)
     steps = steps[steps[["girsanov_score", "sample_energy"]].notna().any(axis=1)]
     if steps.empty:
         return pd.DataFrame()
-    held = [name for name in (*CONFIGURATION, "seed", "law_label", "sampled") if name in rows]
+    own_texts = (_DRAWN,) if _POINTS in steps else ()
+    wanted = (*CONFIGURATION, "seed", "law_label", "sampled", *own_texts)
+    held = [name for name in wanted if name in rows]
     first = rows.iloc[steps["trial"]].reset_index(drop=True)
     levels = {name: numbers(first, name) for name in _LEVELS}
     own = [name for name in held if name not in steps]
@@ -73,6 +82,37 @@ def sampled_rows(frame: pd.DataFrame | Table) -> pd.DataFrame:
     whole[BOUND] = whole["girsanov_start"] + whole["girsanov_score"]
     error = whole["score_error"].fillna(whole["holdout_loss"])
     return whole.assign(best=error == error.groupby(whole["trial"]).transform("min"))
+
+
+@dataclass(frozen=True, eq=False)
+class SampleSet:
+    """Some samples of a network at its best step and exact draws beside them, the leading columns
+    of each: points, drawn [n, k]. samples: its N."""
+
+    samples: int
+    width: int
+    seed: int
+    points: Array
+    drawn: Array
+
+
+def sample_sets(rows: pd.DataFrame) -> list[SampleSet]:
+    """Of `sampled_rows` those at best steps that can be looked at, by N, width and seed."""
+    if _POINTS not in rows:
+        return []
+    found = []
+    best = rows[rows["best"]].drop_duplicates("trial").sort_values(["samples", "width", "seed"])
+    for row in best.to_dict("records"):
+        sets = [unpacked(row[name]) for name in (_POINTS, _DRAWN)]
+        columns = min(int(row["dimension"]), SHOWN_COLUMNS)
+        points, drawn = (
+            v.reshape(-1, columns) if v is not None and len(v) and len(v) % columns == 0 else None
+            for v in sets
+        )
+        if points is not None and drawn is not None:
+            one = (int(row["samples"]), int(row["width"]), int(row["seed"]))
+            found.append(SampleSet(*one, points, drawn))
+    return found
 
 
 def sampled_curves(frame: pd.DataFrame | Table) -> list[Curve]:

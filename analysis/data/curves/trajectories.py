@@ -18,6 +18,7 @@ Arrays here: B trials, T recorded steps, padded with NaN.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -220,6 +221,18 @@ def at_time(time: Array, values: Array, target: Array) -> Array:
 def numbers(rows: pd.DataFrame, name: str) -> Array:
     values = rows.get(name, pd.Series(np.nan, rows.index))
     return pd.to_numeric(values).to_numpy(dtype=float, na_value=np.nan)
+
+
+def unpacked(text: object) -> Array | None:
+    """Numbers that a column holds as float32 in base64; None for what is none, or not finite, in a
+    table from anybody."""
+    if not isinstance(text, str):
+        return None
+    try:
+        values = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").astype(float)
+    except ValueError:
+        return None
+    return values if np.isfinite(values).all() else None
 
 
 def _final(values: Array) -> Array:

@@ -11,7 +11,6 @@ sqrt(2 / SKETCH_SIZE) = 18 % (one standard deviation), for means over pairs clos
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from analysis.data.curves.quantities import CONFIGURATION, MINIMUM_VALUES, Curve
 from analysis.data.curves.quantity import Quantity
+from analysis.data.curves.trajectories import unpacked
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from trainers.columns import SKETCH_SIZE
@@ -102,8 +102,5 @@ def _fixed(row: pd.Series) -> Iterator[tuple[str, object]]:
 
 def _read(text: str) -> Array | None:
     """The sketch [K]; None for what is none, in a table from anybody."""
-    try:
-        values = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").astype(float)
-    except ValueError:
-        return None
-    return values if len(values) == SKETCH_SIZE and np.isfinite(values).all() else None
+    values = unpacked(text)
+    return values if values is not None and len(values) == SKETCH_SIZE else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 
@@ -9,16 +10,17 @@ import numpy as np
 import pytest
 
 from analysis.data.curves.quantity import Quantity
-from analysis.data.curves.sampled import BOUND, sampled_curves, sampled_rows
+from analysis.data.curves.sampled import BOUND, sample_sets, sampled_curves, sampled_rows
 from analysis.data.schema import table_from
 from analysis.data.sweeps import settings
 from analysis.data.table import Table
+from analysis.drawing.figure import draw
 from analysis.drawing.plot import Topic
 from analysis.figures.samples import samples
 from analysis.fits.power_law import fit_power_law
 from trainers.trial import Trajectory, TrialConfig
 
-LAW = {"kind": "cube", "dimension": 2}
+LAW: dict[str, object] = {"kind": "cube", "dimension": 2}
 STEPS = [0, 4, 9, 20]
 LEVELS = {
     "sample_energy_exact": 1e-4,
@@ -30,11 +32,13 @@ LEVELS = {
 }
 
 
-def trajectory(n: int, seed: int, sampled: bool = True, loose: float = 3.0) -> Trajectory:
+def trajectory(
+    n: int, seed: int, sampled: bool = True, loose: float = 3.0, law: dict[str, object] = LAW
+) -> Trajectory:
     """Best at step 9. The divergence there is 1/N, Girsanov's bound `loose` times as large and
     0.01, the energy distance N^-0.8, all with a little noise."""
     config = TrialConfig.model_validate(
-        {"law": LAW, "samples": n, "width": 8, "step_size": 1.0, "steps": 20, "seed": seed}
+        {"law": law, "samples": n, "width": 8, "step_size": 1.0, "steps": 20, "seed": seed}
     )
     noise = np.random.default_rng((n, seed)).normal(1, 0.02)
     series = {"score_error": [1.0, 0.5, 0.1 * noise, 0.2]}
@@ -80,6 +84,43 @@ def test_planted_rates_are_recovered(quantity: Quantity, exponent: float) -> Non
     assert (curve.axis, curve.levels, len(curve.x)) == ("samples", 4, 16)
     fit = fit_power_law(curve.x, curve.y)
     assert fit.exponent == pytest.approx(exponent, abs=0.03)
+
+
+def packed(values: np.ndarray) -> str:
+    return base64.b64encode(values.astype("<f4").tobytes()).decode()
+
+
+@pytest.mark.parametrize(("d", "panels"), [(1, 1), (2, 2), (3, 3), (7, 3)])
+def test_samples_are_seen_beside_draws(d: int, panels: int) -> None:
+    """Of the least and the largest N, at the best step, the leading coordinates of any d."""
+    rng, k = np.random.default_rng(d), min(d, 3)
+    made = []
+    for n in (16, 32, 64):
+        one = trajectory(n, 0, law={"kind": "cube", "dimension": d})
+        one.texts["sample_points"] = [None, None, packed(rng.normal(n, 0.1, (20, k))), "no"]
+        one.values["drawn_points"] = packed(rng.normal(-n, 0.1, (20, k)))
+        made.append(one)
+    frame = Table.of(table_from(made, "s").to_pandas())
+    sets = sample_sets(sampled_rows(frame))
+    assert [one.samples for one in sets] == [16, 32, 64]
+    assert all(abs(one.points.mean() - one.samples) < 0.1 for one in sets)
+    assert all(abs(one.drawn.mean() + one.samples) < 0.1 for one in sets)
+    (setting,) = settings(frame)
+    plot = next(p for p in samples(setting) if p.title == "Real and generated")
+    assert len(plot.panels) == panels
+    means = [round(float(s.x.mean())) for panel in plot.panels for s in panel.series]
+    expected = {1: [-64, 16, 64], 2: [-16, 16, -64, 64]}.get(d, [-64, 64] * 3)
+    assert means == expected
+    draw(plot)
+
+
+def test_points_that_cannot_be_read_are_not_seen() -> None:
+    made = [trajectory(n, 0) for n in (16, 32, 64)]
+    for one, text in zip(made, ("?", packed(np.ones(3)), None), strict=True):
+        one.texts["sample_points"] = [None, None, text, None]
+        one.values["drawn_points"] = packed(np.ones(4))
+    rows = sampled_rows(Table.of(table_from(made, "s").to_pandas()))
+    assert sample_sets(rows) == []
 
 
 def test_a_distance_that_is_not_positive_is_missing() -> None:

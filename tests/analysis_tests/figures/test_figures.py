@@ -14,8 +14,10 @@ import pytest
 from synthetic import synthetic_table
 
 from analysis.data.sweeps import at_best, level_means, quartiles, settings, sweep
-from analysis.drawing.figure import DOUBLE, ROWS, SINGLE, draw, palette_css, render
+from analysis.drawing.figure import draw, render
+from analysis.drawing.panels import DOUBLE, ROWS, SINGLE
 from analysis.drawing.plot import Panel, Plot, Series, plain, positive
+from analysis.drawing.style import palette_css
 from analysis.figures.audit import NOT_AUDITED
 from analysis.figures.study import Omitted, study_plots
 from analysis.figures.terms import TERMS, dominance

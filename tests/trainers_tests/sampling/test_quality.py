@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import math
 
 import numpy as np
 import pytest
 
 from trainers import TrialConfig, train_pack
+from trainers.columns import SHOWN_POINTS
 from trainers.kept.keep import Keep, Sampling
 from trainers.laws import make_distribution
 from trainers.laws.kinds.gaussian import Gaussian
@@ -53,6 +55,10 @@ def test_samples_are_columns_of_their_steps_and_change_no_number(trainer: str, r
         for name in SAMPLE_COLUMNS:
             known = {i for i, v in enumerate(one.series[name]) if v is not None}
             assert known == expected, name
+        seen = {i for i, text in enumerate(one.texts["sample_points"]) if text is not None}
+        assert seen == expected
+        for text in (one.texts["sample_points"][-1], one.values["drawn_points"]):
+            assert len(base64.b64decode(text)) == 4 * min(SAMPLING.points, SHOWN_POINTS) * 2
 
 
 def test_a_trials_samples_do_not_depend_on_its_company() -> None:
