@@ -41,10 +41,11 @@ cost a row of the database each, at some steps only: enough for a chart."""
 LOGGED_ONCE: tuple[str, ...] = tuple(
     c.name
     for c in (*IDENTITY_COLUMNS, *TRIAL_COLUMNS)
-    if c.name not in UNTRAINED_ERRORS or UNTRAINED_ERRORS[c.name][1] == "score_error"
+    if c.name != "drawn_points"
+    and (c.name not in UNTRAINED_ERRORS or UNTRAINED_ERRORS[c.name][1] == "score_error")
 )
 """Columns of a trial that go to MLflow, exactly, in the tags VALUES: of what is possible without
-training the whole errors alone."""
+training the whole errors alone, and no points to look at."""
 
 CHOSEN: tuple[str, ...] = (
     "law", "dimension", "samples", "width", "step_size", "steps", "seed", "trainer",

@@ -14,7 +14,7 @@ def sync(store: Store, spec: StudySpec | None, tracking_uri: str) -> tuple[str, 
     StoreError and TrackingError."""
     spec = owned(store, spec)
     ledger = store.ledger()
-    tracker = tracker_of(spec, tracking_uri)
+    tracker = tracker_of(spec, tracking_uri, store.read)
     tracker.open()
     with report_folder(store) as folder:
         evaluation = conclude(store, spec, ledger, folder)

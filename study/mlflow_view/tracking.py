@@ -54,6 +54,7 @@ from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.tuning import load_evaluations
 from study.mlflow_view import contents
 from study.mlflow_view.contents import Values
+from study.mlflow_view.models import Read, log_networks
 from study.mlflow_view.naming import Naming, naming_of
 from study.spec.sections import StudySpec
 from trainers.errors import UserError
@@ -81,6 +82,7 @@ class TrackingError(UserError):
 class Tracker:
     """Writes one study to one tracking server or database.
 
+    read: gives files of the study's storage; without it no network becomes a model.
     logged: ids of the trials whose finished run is there. Every method raises TrackingError.
     """
 
@@ -92,11 +94,13 @@ class Tracker:
         description: str = "",
         naming: Naming | None = None,
         search: bool = False,
+        read: Read | None = None,
     ) -> None:
         self._study, self._uri = study, tracking_uri
         self._spec_text, self._description = spec_text, description
         self._naming = naming or Naming()
         self._search = search  # every trial is a point of its own: no runs for those
+        self._read = read
         self._experiment = ""
         self._parent = ""
         self._failed: dict[str, str] = {}
@@ -318,6 +322,11 @@ class Tracker:
                 " WHERE experiment_id = ? AND substr(artifact_uri, 1, ?) = ?",
                 (location, len(old) + 1, int(self._experiment), len(old) + 1, f"{old}/"),
             )
+            connection.execute(
+                "UPDATE logged_models SET artifact_location = ? || substr(artifact_location, ?)"
+                " WHERE experiment_id = ? AND substr(artifact_location, 1, ?) = ?",
+                (location, len(old) + 1, int(self._experiment), len(old) + 1, f"{old}/"),
+            )
 
     def _runs(self, condition: str, view: int = ViewType.ACTIVE_ONLY) -> Iterator[Any]:
         token = None
@@ -363,6 +372,8 @@ class Tracker:
         run = self._client.create_run(self._experiment, began, tags, run_name=name)
         metrics = contents.trial_metrics(first, series, steps)
         self._log(run.info.run_id, metrics, contents.parameters(first), {})
+        if self._read is not None:
+            log_networks(self._client, run, rows, self._read)
         self._client.set_terminated(run.info.run_id, "FAILED" if failed else "FINISHED")
         self._delete_earlier(trial_id)
         if failed:
@@ -440,11 +451,11 @@ class Tracker:
             ) from error
 
 
-def tracker_of(spec: StudySpec, tracking_uri: str) -> Tracker:
-    """The tracker of a study; nothing is opened yet."""
-    return Tracker(
-        spec.name, tracking_uri, spec.text, spec.description, naming_of(spec), bool(spec.search)
-    )
+def tracker_of(spec: StudySpec, tracking_uri: str, read: Read | None = None) -> Tracker:
+    """The tracker of a study; nothing is opened yet. read: gives its kept networks, which become
+    models."""
+    naming, search = naming_of(spec), bool(spec.search)
+    return Tracker(spec.name, tracking_uri, spec.text, spec.description, naming, search, read)
 
 
 def _news(metrics: Values, run: Any) -> Values:

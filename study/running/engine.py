@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -183,14 +183,15 @@ def audit_settings(
     slots: Slots,
     atoms: Mapping[str, Any],
     samples: int = SPECTRUM_SAMPLES,
+    tell: Callable[[int], None] = lambda done: None,
 ) -> list[tuple[TrialConfig, str]]:
     """Measures the assumptions of `settings`, as many side by side as memory allows; returns those
-    that failed, and why. samples: N of the spectrum."""
+    that failed, and why. samples: N of the spectrum. tell: is told how many ended, after each."""
     options = ray.remote(num_cpus=slots.cpus, max_retries=ATTEMPTS_AFTER_A_CRASH)
     measure = options(_measure_assumptions)
     held, wanted = dict(atoms), list(settings.values())
     at_once = audits_at_once(slots, samples)
-    failed = []
+    failed, ended = [], 0
     for start in range(0, len(wanted), at_once):
         batch = wanted[start : start + at_once]
         running = [(c, measure.remote(store, c, held, slots.cpus, samples)) for c in batch]
@@ -200,6 +201,8 @@ def audit_settings(
             except (RayError, StoreError) as error:
                 reason = str(error).strip().splitlines()
                 failed.append((config, reason[-1] if reason else type(error).__name__))
+            ended += 1
+            tell(ended)
     return failed
 
 

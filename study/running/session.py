@@ -193,8 +193,13 @@ class Session:
         count = len(self._settings)
         self.say(f"measuring the theory's assumptions in {count} setting{'s' if count > 1 else ''}")
         samples = self.spec.audit_points
+
+        def tell(ended: int) -> None:
+            if count > 1:
+                self.say(f"  {ended} of {count} settings measured")
+
         for config, reason in engine.audit_settings(
-            self.store, self._settings, slots, atoms, samples
+            self.store, self._settings, slots, atoms, samples, tell
         ):
             self.warn(
                 f"warning: the assumptions were not measured for {config.law.label}: {reason}; "
@@ -222,7 +227,7 @@ class Session:
     def _tracker(self, uri: str) -> Any:
         from study.mlflow_view.tracking import tracker_of
 
-        return tracker_of(self.spec, uri)
+        return tracker_of(self.spec, uri, self.store.read)
 
     def _untracked(self, message: str) -> None:
         self.warn(

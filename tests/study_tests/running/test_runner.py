@@ -268,7 +268,7 @@ def test_a_tracking_server_that_fails_costs_no_result(
             raise ConnectionError("nobody answers at http://nowhere")
 
     module = type(sys)("study.mlflow_view.tracking")
-    module.tracker_of = lambda spec, uri: Broken()  # type: ignore[attr-defined]
+    module.tracker_of = lambda spec, uri, read: Broken()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "study.mlflow_view.tracking", module)
     result, said = train(tmp_path / "r", ONE_WORKER, tracking_uri="http://nowhere")
     assert result.exit_code == 0
