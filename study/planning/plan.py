@@ -164,7 +164,8 @@ class Pack:
         cls, trials: Sequence[TrialConfig], speeds: Speeds, device: str, keep: Keep | None = None
     ) -> Pack:
         """The pack of these trials."""
-        cost, memory = seconds_of(trials, speeds), memory_of(trials, keep)
+        cost = seconds_of(trials, speeds) + sampling_seconds(trials, speeds, keep)
+        memory = memory_of(trials, keep)
         return cls(tuple(trials), cost, memory, device, keep)
 
     def halves(self) -> list[Pack]:
@@ -235,6 +236,15 @@ class Plan:
         tracking = trials * TRACKING_SECONDS / usable_cpus() if idle < 1 else 0.0
         concluding = CONCLUDING_SECONDS + trials * CONCLUDING_SECONDS_A_TRIAL
         return RAY_SECONDS + self.speeds.startup + self.training_seconds + tracking + concluding
+
+
+def sampling_seconds(trials: Iterable[TrialConfig], speeds: Speeds, keep: Keep | None) -> float:
+    """Seconds of one worker for the samples that are drawn of the trials' networks, where every
+    step that is asked for is another; 0 without."""
+    if keep is None or keep.sampling is None:
+        return 0.0
+    own = math.fsum(keep.sampling.operations(t) for t in trials if keep.samples(t))
+    return len(keep.sampling.rules) * own / speeds.matmul
 
 
 def pack_id_of(trial_ids: Iterable[str]) -> str:

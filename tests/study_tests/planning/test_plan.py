@@ -25,6 +25,7 @@ from study.planning.plan import (
     makespan,
     pack_id_of,
 )
+from trainers.kept.keep import Keep, Sampling
 from trainers.trial import Cube, TrialConfig
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -174,6 +175,18 @@ def test_halves_hold_the_same_trials() -> None:
     assert left.trials
     assert right.trials
     assert left.cost + right.cost == pytest.approx(pack.cost)
+
+
+def test_samples_cost_time() -> None:
+    """As much for each network and step; nothing for seeds that are not sampled."""
+    trials = [trial(64, 32, seed) for seed in range(4)]
+    sampling = Sampling(("best", "last"), frozenset([0, 1]), points=512, grid_steps=100)
+    keep = Keep((), frozenset(), sampling)
+    plain, sampled = (Pack.of(trials, SPEEDS, "cpu", k) for k in (None, keep))
+    # Two networks, two steps of each; W z and its product with A, k = 4 and d = 2.
+    operations = 2 * 2 * 100 * 512 * 2 * 32 * (4 + 2)
+    assert sampled.cost - plain.cost == pytest.approx(operations / SPEEDS.matmul)
+    assert sampled.memory == plain.memory
 
 
 def test_pack_ids_name_the_set_of_trials() -> None:
