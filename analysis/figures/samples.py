@@ -55,6 +55,7 @@ def _seen(setting: Setting, rows: pd.DataFrame) -> Iterator[Plot]:
     ends = {one.samples: one for one in sorted(sets, key=lambda s: (s.width, -s.seed))}
     few, many = ends[min(ends)], ends[max(ends)]
     k, both = many.points.shape[1], [few, many] if few is not many else [many]
+    panels: tuple[Panel, ...]
     if k == 1:
         panels, shown = (_distributions(both),), "The distribution function of"
     elif k == 2:

@@ -13,8 +13,9 @@ import torch
 from mlflow import MlflowClient
 from tracked import runs
 
+from analysis.data.mlflow_view import TAG_TRIAL
 from study.mlflow_view.models import TAG_NETWORK
-from study.mlflow_view.tracking import TAG_TRIAL, Tracker
+from study.mlflow_view.tracking import Tracker
 from study.running.worker import Job, train_into_store
 from study.spec.sections import StudySpec
 from study.storage.store import Store
