@@ -75,7 +75,7 @@ def chosen(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> pd.DataFra
     stopped = guided(evaluations, table)
     if len(stopped):
         for _, stop in stopped[stopped["rule"] == "a_priori"].iterrows():
-            if not np.isfinite(stop["score_error"]):
+            if not np.isfinite(stop["holdout_loss"]):  # it never stopped
                 continue
             same = {name: stop[name] for name in [*POINT, "repetition", "trial_id", "score_error"]}
             rows.append(

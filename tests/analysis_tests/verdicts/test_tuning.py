@@ -185,6 +185,10 @@ def test_a_search_of_before_has_no_importance_and_its_best_all_the_same(tmp_path
     assert choices["step"].tolist() == [nearest, nearest]  # eta tau = 60, eta = 2
     assert winners(choices).empty
     assert len(winners(choices, "theory")) == 1
+    # A table has no f*: theory's choice is one all the same.
+    unknown = chosen(evaluations, frame.assign(score_error=np.nan))
+    assert unknown["step"].tolist() == choices["step"].tolist()
+    assert unknown["loss"].notna().all()
     (tmp_path / "search.json").write_text(described(choices, load_importance(str(tmp_path))))
     assert load_importance(str(tmp_path)).empty
     for text in ("{", "[]", "{}"):

@@ -31,6 +31,14 @@ def test_the_choice_has_theorys_exponents() -> None:
     assert one.stop_step == round(512**0.8 / 2)
     assert 512**1.2 <= one.width < 2 * 512**1.2
     assert one.width & (one.width - 1) == 0
+    # In many dimensions theory asks for few neurons, and few are not stable at that step size.
+    narrow = guided_choice(1024, 35, 0.02, 1.0)
+    assert narrow.width == 512
+    rng = np.random.default_rng(0)
+    for width, stable in ((narrow.width, True), (256, False), (32, False)):
+        active = rng.choice([-1.0, 1.0], (35, width // 2))
+        largest = np.linalg.eigvalsh(active @ active.T / (width // 2))[-1]
+        assert bool(largest < 2) is stable
     for constant, largest in ((0.0, 4.0), (1.0, 0.0), (float("nan"), 4.0)):
         with pytest.raises(ValueError, match="positive"):
             guided_choice(512, 2, constant, largest)
