@@ -173,6 +173,11 @@ def data_file(label: str) -> str:
     return found[1] if found else ""
 
 
+def standardised(label: str) -> bool:
+    """Whether a law's rows come from a file whose columns were standardised, by its label."""
+    return bool(data_file(label)) and ",numeric=" not in label
+
+
 def family(label: str) -> str | None:
     """The label of a law without the seeds that its centres, atoms or subspace were drawn from;
     None where it was not drawn."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.data.sweeps import data_file
+from analysis.data.sweeps import data_file, standardised
 from analysis.data.table import Table
 from analysis.text import minus
 from trainers.columns import IDENTITY_COLUMNS, TRIAL_COLUMNS
@@ -79,15 +79,15 @@ def facts(
         return ", ".join(f"{v:g}" for v in found)
 
     files = sorted({name for label in trials["law_label"] if (name := data_file(str(label)))})
-    ranked = any(",numeric=" in str(label) for label in trials["law_label"])
-    standardised = "" if ranked else ", its columns standardised"
+    scaled = any(standardised(str(label)) for label in trials["law_label"])
+    told_scaled = ", its columns standardised" if scaled else ""
     laws = sorted(
         f"{a}, d = {b}" for a, b in set(zip(trials["law_label"], trials["dimension"], strict=True))
     )
     several = f"{len(laws)}, from {laws[0]} to {laws[-1]}" if len(laws) > _LAWS else "; ".join(laws)
     told = [
         ("Laws of X₀", several),
-        *([("Data", f"{', '.join(files)}{standardised}")] if files else []),
+        *([("Data", f"{', '.join(files)}{told_scaled}")] if files else []),
         ("Trainer", ", ".join(map(_trainer, sorted(trials["trainer"].dropna().unique())))),
         ("Samples N", values("samples")),
         ("Widths m", values("width")),

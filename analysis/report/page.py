@@ -23,7 +23,14 @@ from markupsafe import Markup
 
 from analysis import text
 from analysis.data.files import write_whole
-from analysis.data.sweeps import PLAIN, Setting, data_file, law_names, settings
+from analysis.data.sweeps import (
+    PLAIN,
+    Setting,
+    data_file,
+    law_names,
+    settings,
+    standardised,
+)
 from analysis.data.table import Table
 from analysis.drawing.figure import render
 from analysis.drawing.plot import Plot, Topic
@@ -187,6 +194,9 @@ def _content(
     every = settings(frame)
     found = every if tuning is None else []
     unknown = [s.label for s in every if not s.known]
+    if tuning is not None:  # its settings are what was searched over
+        laws = {str(s.frame.trials["law_label"].iloc[0]) for s in every if not s.known}
+        unknown = sorted(data_file(law) or law for law in laws)
     names = law_names(frame)
     trials = trial_table(frame)
     entries = [v.to_dict() for v in verdicts]
@@ -215,16 +225,13 @@ def _content(
         "questions": questions(verdicts, names),
         "matrix": matrix(evaluation, names),
         "not_asked": lines(evaluation.not_asked),
-        "unknown": unknown if tuning is None else unknown[:1],
+        "unknown": unknown,
         "uncovered": wording.uncovered(verdicts, frame.trials),
         "meanings": wording.MEANINGS,
         "level": text.share(verdicts[0].level) if verdicts else "",
         "adjustment": wording.adjustment(verdicts),
         "sections": sections,
-        "standardised": any(
-            data_file(label) and ",numeric=" not in label
-            for label in frame.trials["law_label"].astype(str).unique()
-        ),
+        "standardised": any(map(standardised, frame.trials["law_label"].astype(str).unique())),
         "omitted": _omitted(omitted),
         "status": trials["status"].value_counts().to_dict(),
         "trouble": trouble(trials),

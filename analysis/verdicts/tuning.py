@@ -24,6 +24,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.data.schema import ResultsError, opened
+from analysis.data.sweeps import data_file
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from trainers.stopping import Recorded, stop
@@ -223,7 +224,8 @@ def comparisons(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> list[
     made = []
     points = evaluations[POINT].drop_duplicates().sort_values(POINT)
     for place, (_, point) in enumerate(points.iterrows()):
-        label = f"{point['law_label']}, d = {point['dimension']}, N = {point['samples']}"
+        law = data_file(str(point["law_label"])) or point["law_label"]
+        label = f"{law}, d = {point['dimension']}, N = {point['samples']}"
         stem = f"tuning_{place}_N{point['samples']}"
         one = Comparison(label, stem, int(point["samples"]), point, found, stopped)
         made.append(replace(one, found=one.own(found), stopped=one.own(stopped)))
