@@ -34,8 +34,8 @@ BUDGETS = (1, 4, 16, 64, 256)
 PAPER = ("descent", "sgd")
 """Trainers of the two-layer network that theory speaks of, by descent."""
 MEASURES = {
-    "tstr_auc_logistic": "AUC, logistic regression",
-    "tstr_auc_boosting": "AUC, gradient boosting",
+    "tstr_auc_logistic": "logistic regression",
+    "tstr_auc_boosting": "gradient boosting",
 }
 OTHERS = (
     "tstr_balanced_logistic",
@@ -171,9 +171,10 @@ def draw(table: pd.DataFrame, path: Path) -> None:
             panel.plot([row["low"], row["high"]], [place, place], color=colour, lw=2)
             panel.plot(row["median"], place, "o", color=colour)
         panel.axvline(0.5, color="0.7", lw=0.8, ls=":")
-        panel.set_xlabel(f"train on samples, test on real rows: {label}")
+        panel.set_title(label)
         panel.set_yticks(range(len(choices)), choices)
     axes[0].invert_yaxis()
+    figure.supxlabel("AUC on real rows, trained on samples", fontsize="medium")
     figure.savefig(path, dpi=130)
 
 
