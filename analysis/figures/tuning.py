@@ -29,14 +29,14 @@ def tuning_plots(
     frame: pd.DataFrame | Table,
     importance: pd.DataFrame | None = None,
 ) -> list[Plot]:
-    """For every point: score error against evaluations and operations, then what its searches did.
+    """For every point: the error against evaluations and operations, then what its searches did.
     importance: as of `load_importance`."""
     table = Table.of(frame)
     shares = no_importance() if importance is None else importance
     plots = []
     for one in comparisons(evaluations, table):
         if len(one.found):
-            plots += [_plot(one)] if one.known else []
+            plots.append(_plot(one))
             plots += search_plots(one, evaluations, table, shares)
     return plots
 
@@ -50,7 +50,7 @@ def _plot(one: Comparison) -> Plot:
     ):
         series = [*_searches(one, column), *_rules(one, column, most)]
         ticks = tuple(float(n) for n in budgets(most)) if column == "evaluations" else ()
-        panels.append(Panel(label, r"score error", positive(series), title, ticks=ticks))
+        panels.append(Panel(label, one.measure, positive(series), title, ticks=ticks))
     level = summary(one)["level"].dropna()
     count = one.found["repetition"].nunique()
     spread = (
@@ -59,15 +59,14 @@ def _plot(one: Comparison) -> Plot:
         if len(level)
         else "a single repetition: without intervals"
     )
-    rivals = (
-        "; horizontal, theory's choice of width, step size and stop, by its rules, of which the "
-        "oracle alone knows the score error"
-    )
+    rivals = "; horizontal, theory's choice of width, step size and stop, by its rules"
+    rivals += ", of which the oracle alone knows the score error" if one.known else ""
+    what = "Score error E‖f − f*‖²" if one.known else "Held-out denoising loss"
+    by = ", the best by held-out denoising loss" if one.known else ""
     return Plot(
         name=one.stem,
         title=f"Tuned against theory-guided, N = {one.samples}",
-        caption="Score error E‖f − f*‖² of the best of n evaluations, the best by held-out "
-        f"denoising loss{rivals if len(one.stopped) else ''}.",
+        caption=f"{what} of the best of n evaluations{by}{rivals if len(one.stopped) else ''}.",
         panels=tuple(panels),
         note=f"{one.label}; {spread}",
         topic=Topic.TUNING,
@@ -80,7 +79,7 @@ def _searches(one: Comparison, column: str) -> Iterator[Series]:
         for n in budgets(int(own["evaluations"].max())):
             at = own[own["evaluations"] == n]
             x.append(float(at[column].median()))
-            rows.append(median_interval(at["score_error"].to_numpy(dtype=float)))
+            rows.append(median_interval(at["error"].to_numpy(dtype=float)))
         yield Series(
             f"search: {method}",
             np.array(x),
@@ -97,7 +96,7 @@ def _rules(one: Comparison, column: str, most: int) -> Iterator[Series]:
     hues = one.found["method"].nunique()
     for place, rule in enumerate(GUIDED_RULES):
         at = one.stopped[one.stopped["rule"] == rule]
-        error = median_interval(at["score_error"].to_numpy(dtype=float))
+        error = median_interval(at["error"].to_numpy(dtype=float))
         if not np.isfinite(error.value):
             continue
         label = f"theory: {rule.replace('_', ' ')}"
@@ -111,12 +110,15 @@ def _rules(one: Comparison, column: str, most: int) -> Iterator[Series]:
 
 
 def tuning_rows(one: Comparison) -> dict[str, Any]:
-    """The table of a point as cells: who, score error, interval, operations, worth."""
+    """The table of a point as cells: who, error, interval, operations, worth. Rules that need what
+    is not known are left out."""
     table = summary(one)
     rows = []
     for _, row in table.iterrows():
         n = row["evaluations"]
         searched = pd.notna(n)
+        if not searched and not row["count"] and not one.known:
+            continue
         who = f"{row['method']}, n = {n:g}" if searched else f"theory, {row['method']}"
         cost = f"{row['operations']:.2g}" if pd.notna(row["operations"]) else "–"
         if not searched and row["pilot_operations"] > 0:
@@ -130,7 +132,8 @@ def tuning_rows(one: Comparison) -> dict[str, Any]:
                 "" if searched else _worth_words(row),
             )
         )
-    return {"label": one.label, "stem": one.stem, "rows": rows, "numbers": table}
+    told = {"label": one.label, "stem": one.stem, "measure": one.measure, "known": one.known}
+    return {**told, "rows": rows, "numbers": table}
 
 
 def choice_rows(choices: pd.DataFrame) -> list[tuple[str, tuple[str, ...], str, str, str]]:

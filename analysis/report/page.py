@@ -437,7 +437,7 @@ def tuning_tables(tuning: pd.DataFrame | None, frame: Table) -> list[dict[str, A
     if tuning is None:
         return []
     made, choices = [], chosen(tuning, frame)
-    for one in (c for c in comparisons(tuning, frame) if c.known):
+    for one in comparisons(tuning, frame):
         table = tuning_rows(one)
         numbers = table["numbers"].to_csv(index=False).encode()
         table["link"] = download(f"{table['stem']}.csv", numbers, "this table (CSV)")

@@ -173,17 +173,17 @@ def guided(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> pd.DataFra
 
 def worth(found: pd.DataFrame, stopped: pd.DataFrame) -> pd.DataFrame:
     """How many evaluations a guided choice is worth: in each repetition the fewest n after which
-    the incumbent's score error is at most that of the choice; inf where all n were not enough.
+    the incumbent's error is at most that of the choice; inf where all n were not enough.
 
-    found: of `incumbents`, of one method and point; stopped: of `guided`, of one rule and point.
+    found, stopped: as of a `Comparison`, of one method and one rule.
     Columns: repetition, evaluations, most (how many there were).
     """
     rows = []
     for repetition, own in found.groupby("repetition"):
-        rival = stopped.loc[stopped["repetition"] == repetition, "score_error"]
+        rival = stopped.loc[stopped["repetition"] == repetition, "error"]
         if rival.empty or not np.isfinite(rival.iloc[0]):
             continue
-        reached = own.loc[own["score_error"] <= rival.iloc[0], "evaluations"]
+        reached = own.loc[own["error"] <= rival.iloc[0], "evaluations"]
         least = float(reached.min()) if len(reached) else np.inf
         rows.append((repetition, least, int(own["evaluations"].max())))
     return pd.DataFrame(rows, columns=["repetition", "evaluations", "most"])
@@ -199,7 +199,8 @@ def budgets(most: int) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """One point: its label, the values of POINT, `incumbents` and `guided` there."""
+    """One point: its label, the values of POINT, `incumbents` and `guided` there, each with the
+    column `error`: the score error, or the held-out loss where f* is not known."""
 
     label: str
     stem: str
@@ -212,6 +213,11 @@ class Comparison:
     def known(self) -> bool:
         """Whether there is a score error to compare: f* of some laws is not known."""
         return bool(self.found["score_error"].notna().any())
+
+    @property
+    def measure(self) -> str:
+        """What is compared, in words."""
+        return "score error" if self.known else "held-out loss"
 
     def own(self, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of a table with the columns of POINT that are of this one."""
@@ -228,7 +234,13 @@ def comparisons(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> list[
         label = f"{law}, d = {point['dimension']}, N = {point['samples']}"
         stem = f"tuning_{place}_N{point['samples']}"
         one = Comparison(label, stem, int(point["samples"]), point, found, stopped)
-        made.append(replace(one, found=one.own(found), stopped=one.own(stopped)))
+        one = replace(one, found=one.own(found), stopped=one.own(stopped))
+        of_search, of_theory = ("score_error",) * 2 if one.known else ("value", "holdout_loss")
+        own = one.found.assign(error=one.found[of_search])
+        rules = (
+            one.stopped.assign(error=one.stopped[of_theory]) if len(one.stopped) else one.stopped
+        )
+        made.append(replace(one, found=own, stopped=rules))
     return made
 
 
@@ -243,7 +255,7 @@ def summary(one: Comparison) -> pd.DataFrame:
     for method, own in one.found.groupby("method", sort=True):
         for n in budgets(int(own["evaluations"].max())):
             at = own[own["evaluations"] == n]
-            error = median_interval(at["score_error"].to_numpy(dtype=float))
+            error = median_interval(at["error"].to_numpy(dtype=float))
             rows.append(
                 {
                     "method": method,
@@ -258,7 +270,7 @@ def summary(one: Comparison) -> pd.DataFrame:
     if len(one.stopped):
         for rule in GUIDED_RULES:
             at = one.stopped[one.stopped["rule"] == rule]
-            error = median_interval(at["score_error"].to_numpy(dtype=float))
+            error = median_interval(at["error"].to_numpy(dtype=float))
             common = {
                 "method": rule,
                 **_told("error", error),
@@ -266,7 +278,7 @@ def summary(one: Comparison) -> pd.DataFrame:
                 "pilot_operations": at["pilot_operations"].median(),
                 "level": error.level,
                 "count": error.count,
-                "fired": int(at["score_error"].notna().sum()),
+                "fired": int(at["error"].notna().sum()),
             }
             for method, own in one.found.groupby("method", sort=True):
                 value = median_interval(worth(own, at)["evaluations"].to_numpy(dtype=float))

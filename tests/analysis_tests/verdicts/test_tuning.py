@@ -173,6 +173,23 @@ def test_budgets_are_powers_of_two_and_the_end() -> None:
     assert budgets(1) == [1]
 
 
+def test_where_no_f_is_known_held_out_losses_are_compared() -> None:
+    evaluations, frame = table(4)
+    blind = evaluations.assign(score_error=np.nan), frame.assign(score_error=np.nan)
+    (one,) = comparisons(*blind)
+    assert one.measure == "held-out loss"
+    told = summary(one).set_index("method")
+    assert "oracle" not in {row[0].removeprefix("theory, ") for row in tuning_rows(one)["rows"]}
+    stopped = one.stopped[one.stopped["rule"] == "a_priori"]
+    assert told.loc["a_priori", "error"] == stopped["holdout_loss"].median()
+    searched = told[told["evaluations"] == 4]
+    values = one.found[one.found["evaluations"] == 4]
+    assert searched["error"].tolist() == values.groupby("method")["value"].median().tolist()
+    assert told.loc["a_priori", "worth"] > 0
+    labels = {panel.y_label for plot in tuning_plots(*blind)[:1] for panel in plot.panels}
+    assert labels == {"held-out loss"}
+
+
 def test_a_search_of_before_has_no_importance_and_its_best_all_the_same(tmp_path: Path) -> None:
     evaluations, frame = table(2)
     assert load_importance(str(tmp_path)).empty
@@ -236,8 +253,6 @@ def test_without_fstar_nothing_is_compared_by_score_error() -> None:
     blind = evaluations.assign(score_error=np.nan)
     assert [one.known for one in comparisons(evaluations, frame)] == [True]
     assert [one.known for one in comparisons(blind, frame)] == [False]
-    names = [plot.name for plot in tuning_plots(evaluations, frame)]
-    left = [plot.name for plot in tuning_plots(blind, frame)]
-    (one,) = comparisons(blind, frame)
-    assert one.stem in names
-    assert one.stem not in left
+    for rows, said in ((evaluations, True), (blind, False)):
+        captions = [plot.caption.lower() for plot in tuning_plots(rows, frame)]
+        assert any("score error" in caption for caption in captions) is said
