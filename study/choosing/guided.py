@@ -58,9 +58,12 @@ class TheoryGuided(Participant):
             index = int(np.nanargmin(outcome.series["holdout_loss"]))
             if index in (0, len(outcome.steps) - 1):
                 end = "its first" if index == 0 else "its last"
+                remedy = "the study more steps"
+                if index == 0:
+                    remedy = "search.theory a larger width, or a smaller step_size"
                 self.message = (
                     f"a pilot at N = {config.samples} has its least held-out loss at {end} step: "
-                    "give search.theory.samples another value, or the study more steps"
+                    f"give {remedy}, or search.theory.samples another value"
                 )
                 return
             times.append(config.step_size * float(outcome.steps[index]))

@@ -54,7 +54,7 @@ def test_tstr_against_budget(table: Any, tmp_path: Path) -> None:
     spec |= {"law": law or spec["law"], "steps": 200, "recorded": 20, "holdout_points": 50}
     spec["base"] = {"samples": 128}
     spec["search"] |= {"evaluations": 5, "repetitions": 2, "batch": 5}
-    spec["search"]["theory"] |= {"samples": 48, "width": 64, "seeds": 1}
+    spec["search"]["theory"] |= {"samples": 48, "seeds": 1}
     study = tmp_path / "study.yaml"
     study.write_text(yaml.safe_dump(spec))
 
