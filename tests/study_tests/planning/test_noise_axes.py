@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from study.planning.asked import planned_curves
-from study.planning.cost import DEFAULT_SPEEDS, has_kernel, kernel_work, limit_work, seconds_of
+from study.planning.cost import (
+    DEFAULT_SPEEDS,
+    has_kernel,
+    kernel_work,
+    limit_products,
+    limit_work,
+    seconds_of,
+)
 from study.planning.memory import memory_of, refuse_what_does_not_fit
 from study.planning.plan import families
 from study.planning.stability import stability_limit, stability_warnings
@@ -44,8 +51,13 @@ def test_the_limit_is_that_of_the_weighted_kernel(noise: dict[str, object]) -> N
 def test_copies_cost_what_as_many_samples_cost() -> None:
     copied, plain = config(copies=8), config(samples=512)
     assert kernel_work([copied]) == kernel_work([plain])
-    # The gap is measured at as many points as the holdout loss.
-    assert limit_work([copied]) == limit_work([plain.changed(holdout_points=2048)])
+    # The gap is measured at as many points as the holdout loss; and at infinite width copies go
+    # twice as far in time, for which passes grow as its root.
+    entries, operations = limit_work([copied])
+    of_one, of_operations = limit_work([plain.changed(holdout_points=2048)])
+    assert entries == of_one
+    assert 1 < operations / of_operations < 1.5
+    assert limit_products(copied) == pytest.approx(2**0.5 * limit_products(plain), rel=0.05)
     speeds = DEFAULT_SPEEDS["cpu"]
     assert seconds_of([copied], speeds) == pytest.approx(seconds_of([plain], speeds), rel=0.2)
     assert memory_of([copied]) == pytest.approx(memory_of([plain]), rel=0.1)
