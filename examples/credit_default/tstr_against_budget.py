@@ -4,11 +4,11 @@
 
 STUDY: a finished `scorerates search` on a law `table` with a target; RESULTS: its folder, by
 default results/NAME. The best of the first 1, 4, 16, 64, ... evaluations of each repetition by
-held-out loss, the best of all that have theory's network, and theory's choice, stopped a priori and
-by held-out loss, are trained once more (their numbers are the search's, to rounding) and sampled.
-Writes tstr.csv, tstr_summary.csv and tstr.png beside the results: train on samples and test on real
-rows, medians over repetitions with the interval between order statistics, beside training on the
-same N real rows. Needs scikit-learn.
+held-out loss, the best of all that have theory's network and its descent (whole or by minibatches,
+not under Adam), and theory's choice, stopped a priori and by held-out loss, are trained once more
+(their numbers are the search's, to rounding) and sampled. Writes tstr.csv, tstr_summary.csv and
+tstr.png beside the results: train on samples and test on real rows, medians over repetitions with
+the interval between order statistics, beside training on the same N real rows. Needs scikit-learn.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from trainers.trial import TrialConfig
 
 BUDGETS = (1, 4, 16, 64, 256)
 PAPER = ("descent", "sgd")
-"""Trainers of the two-layer network that theory speaks of, by descent."""
+"""Trainers of the two-layer network that theory speaks of, by descent: Adam's is left out."""
 MEASURES = {
     "tstr_auc_logistic": "logistic regression",
     "tstr_auc_boosting": "gradient boosting",

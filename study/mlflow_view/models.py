@@ -20,7 +20,7 @@ from mlflow.entities import LoggedModelOutput
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-from trainers.kept.keep import SUFFIX
+from trainers.kept.keep import PREDICTS, SUFFIX, served_inputs, served_outputs
 
 TAG_NETWORK = "scorerates.network"
 FILE = f"network{SUFFIX}"
@@ -60,15 +60,11 @@ def log_networks(client: MlflowClient, run: Any, rows: pd.DataFrame, read: Read)
 
 
 def _described(model_id: str, dimension: int) -> Model:
-    """The file that says how the model is loaded, and its signature. The names are those of
-    `trainers.kept.served`, which loads torch."""
-    x = [ColSpec(DataType.double, f"x{i + 1}") for i in range(dimension)]
-    y = [ColSpec(DataType.double, f"y{i + 1}") for i in range(dimension)]
-    signature = ModelSignature(
-        Schema([*x, ColSpec(DataType.double, "t")]),
-        Schema(y),
-        ParamSchema([ParamSpec("predicts", DataType.string, "f")]),
-    )
+    """The file that says how the model is loaded, and its signature."""
+    columns = served_inputs(dimension), served_outputs(dimension)
+    x, y = (Schema([ColSpec(DataType.double, name) for name in names]) for names in columns)
+    params = ParamSchema([ParamSpec(PREDICTS, DataType.string, "f")])
+    signature = ModelSignature(x, y, params)
     model = Model(signature=signature, model_id=model_id)
     python = platform.python_version()
     model.add_flavor("python_function", loader_module=SERVED, data=FILE, python_version=python)

@@ -47,6 +47,20 @@ def _rules(steps: Sequence[KeptStep]) -> tuple[str, ...]:
     return tuple(names)
 
 
+PREDICTS = "predicts"
+"""A served network's parameter: what it predicts, f, score, eps or v."""
+
+
+def served_inputs(dimension: int) -> list[str]:
+    """The columns that a served network asks for: x1 ... xd, and t."""
+    return [*(f"x{i + 1}" for i in range(dimension)), "t"]
+
+
+def served_outputs(dimension: int) -> list[str]:
+    """The columns that it gives."""
+    return [f"y{i + 1}" for i in range(dimension)]
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How networks are sampled: at which steps, of which seeds, `points` of each network, by which

@@ -13,20 +13,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from trainers.kept.keep import PREDICTS, served_inputs, served_outputs
 from trainers.kept.networks import Network, load_network
-
-PREDICTS = "predicts"
-"""The parameter that says what is predicted: f, score, eps or v (`trainers.kept.networks`)."""
-
-
-def inputs(dimension: int) -> list[str]:
-    """The columns that are asked for: x1 ... xd, and t."""
-    return [*(f"x{i + 1}" for i in range(dimension)), "t"]
-
-
-def outputs(dimension: int) -> list[str]:
-    """The columns that are given."""
-    return [f"y{i + 1}" for i in range(dimension)]
 
 
 class Served:
@@ -38,9 +26,10 @@ class Served:
     def predict(self, data: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """y [n, d] at the rows (x, t) of `data`: f, or what the parameter `predicts` names."""
         d = self.network.config.dimension
-        values = torch.as_tensor(data[inputs(d)].to_numpy(dtype=np.float64, copy=True))
+        values = torch.as_tensor(data[served_inputs(d)].to_numpy(dtype=np.float64, copy=True))
         predict = getattr(self.network, str((params or {}).get(PREDICTS, "f")))
-        return pd.DataFrame(predict(values[:, :d], values[:, d]).numpy(), columns=outputs(d))
+        y = predict(values[:, :d], values[:, d]).numpy()
+        return pd.DataFrame(y, columns=served_outputs(d))
 
 
 def _load_pyfunc(path: str) -> Served:
