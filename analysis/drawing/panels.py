@@ -25,6 +25,7 @@ from matplotlib.ticker import (
 from analysis.drawing.marks import DRAWERS, area
 from analysis.drawing.plot import Panel, Series, plain
 from analysis.drawing.style import GROUND
+from analysis.text import minus
 
 SINGLE, DOUBLE = 3.4, 7.0
 """Widths of a column and of a page, inches."""
@@ -231,7 +232,7 @@ def _apart(ticks: Sequence[float], decades: float) -> list[float]:
 
 def _decimal(value: float, _: int | None = None) -> str:
     if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return f"{value:g}"
+        return minus(f"{value:g}")
     exponent = int(np.floor(np.log10(abs(value)) + 1e-9))
     factor = value / 10.0**exponent
     if abs(factor - 1) < 1e-6:

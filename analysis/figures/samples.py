@@ -16,10 +16,13 @@ from analysis.figures.rates.curves import owns
 from analysis.fits.power_law import fit_power_law
 from analysis.levels.intervals import Array
 from analysis.text import minus, percent
+from analysis.verdicts.judging import usable
 
 _AGAINST_N = "Quality of samples against N"
 _AGAINST_ERROR = "Sample error against score error"
 _BOUND = "Does Girsanov's bound hold"
+_ALONG = "Sample error along training"
+_HUES = 3
 
 _UTILITY = {
     "tstr_auc_logistic": "logistic regression",
@@ -40,6 +43,7 @@ def samples(setting: Setting) -> Iterator[Plot]:
         return
     made = [*_seen(setting, rows), *_against_n(setting, rows), *_utility(setting, rows)]
     made.append(_against_error(setting, rows))
+    made += _along_training(setting, rows)
     made += [_bound(setting, rows)] if setting.known else []
     for plot in made:
         panels = tuple(panel for panel in plot.panels if panel.series)
@@ -111,16 +115,18 @@ def _against_n(setting: Setting, rows: pd.DataFrame) -> Iterator[Plot]:
         return
     most = max(found, key=lambda c: (c.levels, len(c.x)))
     own = [c for c in found if c.fixed == most.fixed]
-    panels, said = [], []
+    panels, said, said_of = [], [], dict[str, str]()
     for quantities, unit in (
         ((Quantity.SAMPLE_ENERGY, Quantity.SAMPLE_WASSERSTEIN), "distance ($x$)"),
         ((Quantity.SAMPLE_DIVERGENCE, Quantity.GIRSANOV), "nat"),
     ):
         series = []
         for hue, curve in enumerate(c for c in own if c.quantity in quantities):
-            label = _LABELS[Quantity(curve.quantity)]
-            series.append(Series(label, *level_means(curve.x, curve.y), role="points", hue=hue))
-            fit = fit_power_law(curve.x, curve.y)
+            label, (kept, left) = _LABELS[Quantity(curve.quantity)], usable(curve)
+            series.append(Series(label, *level_means(kept.x, kept.y), role="points", hue=hue))
+            fit = fit_power_law(kept.x, kept.y)
+            if left:
+                said_of[label] = left
             if fit.ok:
                 ends = f"{fit.ci[0]:.2f} to {fit.ci[1]:.2f}"
                 said.append(f"{label} as N^−b with b = {fit.exponent:.2f} ({ends})")
@@ -128,6 +134,7 @@ def _against_n(setting: Setting, rows: pd.DataFrame) -> Iterator[Plot]:
             ticks = tuple(np.unique(most.x).tolist())
             panels.append(Panel("samples $N$", unit, positive(series), ticks=ticks))
     falls = f" It falls: {'; '.join(said)}." if said else ""
+    falls += "".join(f" Of {label}: {left}." for label, left in said_of.items())
     conditions = held({k: most.fixed[k] for k in ("width", "step_size") if k in most.fixed})
     yield Plot(
         name=f"samples_{setting.stem}",
@@ -206,6 +213,50 @@ def _against_error(setting: Setting, rows: pd.DataFrame) -> Plot:
         note=minus(said),
         topic=Topic.GENERATED,
     )
+
+
+def _along_training(setting: Setting, rows: pd.DataFrame) -> Iterator[Plot]:
+    """Of networks that were sampled at several steps: energy distance against eta tau, by N."""
+    several = rows[rows.groupby("trial")["step"].transform("nunique") > 1]
+    if several.empty:
+        return
+    sizes = np.unique(several["samples"])
+    shown = sizes[np.unique(np.linspace(0, len(sizes) - 1, _HUES).round().astype(int))]
+    series = []
+    for hue, n in enumerate(shown):
+        own = several[several["samples"] == n]
+        x, y = (own[name].to_numpy(dtype=float) for name in ("effective_time", "sample_energy"))
+        series.append(Series(f"$N$ = {n:g}", x, y, role="trials", hue=hue))
+    times = several["effective_time"].to_numpy(dtype=float)
+    ends = np.array([times.min(initial=np.inf, where=times > 0), times.max()])
+    level = float(np.nanmedian(several["sample_energy_exact"]))
+    series.append(Series("what exact draws reach", ends, np.full(2, level), role="theory"))
+    grows = _share_growing(several)
+    yield Plot(
+        name=f"samples_along_training_{setting.stem}",
+        title=_ALONG,
+        caption="Energy distance of samples to draws at T₀ against the effective time of the step "
+        "at which the network made them, one mark a network and step.",
+        panels=(Panel(r"effective time $\eta\tau$", r"energy distance ($x$)", positive(series)),),
+        group=setting.label,
+        note=minus(f"From its best step to its last one it grows for {percent(grows)} of networks.")
+        if np.isfinite(grows)
+        else "",
+        topic=Topic.GENERATED,
+        aside=True,
+    )
+
+
+def _share_growing(rows: pd.DataFrame) -> float:
+    """Of the networks sampled after their best step, the share that is worse at the last one; NaN
+    where there is none."""
+    ordered = rows.sort_values(["trial", "step"])
+    last = ordered.groupby("trial").tail(1).set_index("trial")
+    best = ordered[ordered["best"]].drop_duplicates("trial").set_index("trial")
+    names = ["step", "sample_energy"]
+    both = best[names].join(last[names].add_suffix("_last"), how="inner")
+    both = both[both["step_last"] > both["step"]]
+    return float((both["sample_energy_last"] > both["sample_energy"]).mean())
 
 
 def _bound(setting: Setting, rows: pd.DataFrame) -> Plot:

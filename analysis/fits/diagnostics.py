@@ -80,6 +80,16 @@ class Spread:
     high: float
 
 
+@dataclass(frozen=True)
+class Peak:
+    """The largest level mean, with a simultaneous (Bonferroni) interval: what "is nowhere above"
+    is judged by."""
+
+    estimate: float
+    low: float
+    high: float
+
+
 def window_size(levels: int) -> int:
     """Levels in a window of local slopes: half of them, at least 3."""
     return max(3, levels // 2)
@@ -148,6 +158,17 @@ def spread(means: LevelMeans, level: float) -> Spread:
     centre = np.abs([c.estimate for c in each])
     low = np.where(np.prod(np.sign(ends), axis=1) > 0, np.abs(ends).min(axis=1), 0.0)
     return Spread(float(centre.max()), float(low.max()), float(np.abs(ends).max()))
+
+
+def peak(means: LevelMeans, level: float) -> Peak:
+    """The largest level mean and of the largest of all what each of them is at least and at most,
+    simultaneously over levels. With one value a level, errors are the scatter about a power law."""
+    each = [means.contrast(row) for row in np.eye(len(means.x))]
+    share = 1 - (1 - level) / len(each)
+    low, high = np.max([c.interval(share) for c in each], axis=0)
+    middle = max(c.estimate for c in each)
+    with np.errstate(over="ignore", under="ignore"):
+        return Peak(*(float(v) for v in np.exp([middle, low, high])))
 
 
 def log_bias(means: LevelMeans) -> float:

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from analysis.fits import asymptotic as at_large
 from analysis.fits import diagnostics
 from analysis.fits import offset as offset_fit
-from analysis.fits.diagnostics import Curvature, Holdout, LocalSlope, Spread
+from analysis.fits.diagnostics import Curvature, Holdout, LocalSlope, Peak, Spread
 from analysis.fits.growth import OFFSET, POWER, Growth
 from analysis.levels.intervals import Array, Contrast, LevelMeans, Method, distinct, summarise
 from analysis.levels.test_set import TestSet
@@ -139,6 +139,10 @@ class PowerLawFit:
     def spread_at(self, level: float) -> Spread | None:
         """`spread` with its interval at another confidence level."""
         return None if self.means is None else diagnostics.spread(self.means, level)
+
+    def peak_at(self, level: float) -> Peak | None:
+        """The largest level mean, with its interval at a confidence level; None without means."""
+        return None if self.means is None else diagnostics.peak(self.means, level)
 
     def predict(self, x: ArrayLike) -> tuple[Array, Array, Array]:
         """The fitted curve at x [n] and a pointwise band for it at `level`: y, low, high [n].

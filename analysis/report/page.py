@@ -331,19 +331,20 @@ def papers(evaluation: Evaluation) -> list[tuple[Paper, str, str]]:
 
 def verdict_row(verdict: Verdict, beside: Sequence[Verdict] = ()) -> dict[str, Any]:
     """A row of the verdict table, in words; `beside` are those of the same law and dimension."""
+    value, low, high = verdict.measured
     name = wording.QUANTITIES.get(verdict.quantity, verdict.quantity.replace("_", " "))
     return {
         "question": f"{name} against {PLAIN.get(verdict.axis, verdict.axis)}",
         "where": wording.where(verdict, beside),
         "statement": verdict.statement,
         "theory": wording.theory(verdict),
-        "measured": text.number(verdict.exponent, text.digits(verdict.ci_low, verdict.ci_high)),
-        "plain": text.interval(verdict.ci_low, verdict.ci_high),
+        "measured": text.number(value, text.digits(low, high)),
+        "plain": text.interval(low, high),
         "at_large": wording.at_large(verdict),
         "wide": wording.infinite_width(verdict),
         "wide_measured": verdict.infinite_width is not None and verdict.infinite_width.measured,
         "wide_note": verdict.infinite_width.message if verdict.infinite_width else "",
-        "adjusted": text.interval(verdict.adjusted_low, verdict.adjusted_high),
+        "adjusted": text.interval(*verdict.adjusted),
         "data": wording.data(verdict),
         "badge": wording.badge(verdict),
         "reason": verdict.reason,

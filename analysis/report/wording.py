@@ -50,6 +50,8 @@ QUANTITIES: dict[str, str] = {
     Quantity.EMPIRICAL_BAYES: "score error of empirical Bayes, without training,",
     Quantity.EMPIRICAL_BAYES_UNWEIGHTED: "unweighted score error of empirical Bayes",
     Quantity.EMPIRICAL_BAYES_BEST: "score error of empirical Bayes with the best cut-off",
+    Quantity.SAMPLE_DIVERGENCE: "divergence of samples",
+    Quantity.GIRSANOV_RATIO: "divergence of samples over Girsanov's bound",
     Quantity.APPROXIMATION: "approximation error",
     Quantity.NTK_EIGENVALUE: "kernel's eigenvalue",
 }
@@ -128,6 +130,8 @@ def theory(verdict: Verdict) -> Markup:
         return Markup("at least {}").format(b)
     if verdict.kind == Kind.QUALITATIVE:
         return Markup("does not vanish at the stopped rate")
+    if verdict.kind == Kind.CEILING:
+        return Markup("at most {:g} everywhere").format(verdict.threshold)
     if flat(verdict):
         return Markup("no change (within {})").format(_unbroken(verdict))
     return Markup("{} (within {})").format(b, _unbroken(verdict))
@@ -296,8 +300,9 @@ def _told(verdict: Verdict) -> Markup:
 
 
 def flat(verdict: Verdict) -> bool:
-    """Whether theory says that the quantity does not depend on the axis at all."""
-    return verdict.kind == Kind.SHARP and verdict.theory_exponent == 0
+    """Whether theory speaks of level means themselves: they do not change, or pass no value."""
+    unchanged = verdict.kind == Kind.SHARP and verdict.theory_exponent == 0
+    return unchanged or verdict.kind == Kind.CEILING
 
 
 def _range(verdict: Verdict) -> str:
@@ -305,10 +310,12 @@ def _range(verdict: Verdict) -> str:
 
 
 def _tail(verdict: Verdict) -> tuple[str, Markup]:
-    b = power(verdict.axis, verdict.theory_exponent)
     word = verdict.verdict
     if word is Word.UNDETERMINED:
         return "undetermined", Markup("")
+    if verdict.kind == Kind.CEILING:
+        return str(word), Markup(" with {}: {}").format(theory(verdict), typeset(verdict.reason))
+    b = power(verdict.axis, verdict.theory_exponent)
     if verdict.kind == Kind.BOUND:
         words = {
             Word.FASTER: "faster than the bound",

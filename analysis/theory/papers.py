@@ -39,6 +39,21 @@ class Paper:
 
 
 PAPERS: dict[str, Paper] = {
+    "chen": Paper(
+        (
+            "Chen, Sitan",
+            "Chewi, Sinho",
+            "Li, Jerry",
+            "Li, Yuanzhi",
+            "Salim, Adil",
+            "Zhang, Anru R.",
+        ),
+        "Sampling is as easy as learning the score: theory for diffusion models with minimal data "
+        "assumptions",
+        "International Conference on Learning Representations",
+        2023,
+        "https://arxiv.org/abs/2209.11215",
+    ),
     "hrx": Paper(
         ("Han, Yinbin", "Razaviyayn, Meisam", "Xu, Renyuan"),
         "Neural network-based score estimation in diffusion models: optimization and "

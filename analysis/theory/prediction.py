@@ -25,11 +25,13 @@ MARGIN_OF_ZERO = 0.05
 
 class Kind(StrEnum):
     """`bound`: b is at least this. `sharp`: b equals this. `qualitative`: b stays below
-    `threshold`, so the error does not vanish at the rate that stopping reaches."""
+    `threshold`, so the error does not vanish at the rate that stopping reaches. `ceiling`: the
+    quantity itself is at most `threshold`, at every value of the axis; b is NaN."""
 
     BOUND = "bound"
     SHARP = "sharp"
     QUALITATIVE = "qualitative"
+    CEILING = "ceiling"
 
 
 class Assumption(StrEnum):
@@ -49,15 +51,19 @@ class Assumption(StrEnum):
     LAZY = "network near its kernel limit"
     STEP = "eta below 2N/lambda_max"
     POWERS = "eigenvalues fall as a power"
+    SAMPLER = "samples by the true score like exact draws"
+    START = "samples that start from the law at T"
 
 
 @dataclass(frozen=True)
 class Prediction:
     """A rate that theory states.
 
-    exponent: b; NaN where it needs kernel data that were not given. margin: what counts as equal,
-    a share of |exponent|, or, for exponent 0, the largest relative change over the whole range.
-    threshold: for `qualitative`, the exponent that the measured one must stay below. needs: names
+    exponent: b; NaN where it needs kernel data that were not given, and for a `ceiling`. margin:
+    what counts as equal, a share of |exponent|, or, for exponent 0, the largest relative change
+    over the whole range.
+    threshold: for `qualitative`, the exponent that the measured one must stay below; for `ceiling`,
+    what the quantity must not pass. needs: names
     that `applies` wants in its conditions. growth: the law in which b stands, None a plain power.
     theory: the argument in a few words; theory_key: the `Theory` that says it, empty where none of
     the registry does. assumptions: of that theory too.
@@ -84,9 +90,10 @@ class Prediction:
 
     def applies(self, conditions: Mapping[str, object] | None = None) -> bool:
         """Whether the prediction says anything under `conditions` (a curve's fixed values and
-        measured constants): its exponent is known, and each of `needs` is there and not zero."""
+        measured constants): what it says is known, and each of `needs` is there and not zero."""
         given = conditions or {}
-        return math.isfinite(self.exponent) and all(given.get(name) for name in self.needs)
+        said = self.threshold if self.kind is Kind.CEILING else self.exponent
+        return math.isfinite(said) and all(given.get(name) for name in self.needs)
 
 
 Spectral = Mapping[Quantity, tuple[float, Growth]]

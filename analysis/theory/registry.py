@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from analysis.data.curves.quantity import CLOCKS, UNTRAINED, Quantity
+from analysis.data.curves.quantity import CLOCKS, SAMPLED, UNTRAINED, Quantity
 from analysis.theory.empirical_bayes import EMPIRICAL_BAYES
 from analysis.theory.hrx import HRX
 from analysis.theory.kernel_space import KERNEL_SPACE
@@ -12,6 +12,7 @@ from analysis.theory.linearisation import LINEARISATION
 from analysis.theory.memorization import MEMORIZATION
 from analysis.theory.no_stopping import NO_STOPPING
 from analysis.theory.prediction import Measured, Prediction, Spectral
+from analysis.theory.sampling import GIRSANOV
 from analysis.theory.source_capacity import SOURCE_CAPACITY
 
 THEORIES = (
@@ -22,6 +23,7 @@ THEORIES = (
     SOURCE_CAPACITY,
     EMPIRICAL_BAYES,
     MEMORIZATION,
+    GIRSANOV,
 )
 KEYS = tuple(theory.key for theory in THEORIES)
 
@@ -62,4 +64,4 @@ def predictions(
     return sorted(rows, key=lambda row: row.quantity in _BESIDE)
 
 
-_BESIDE = (Quantity.BEST_ERROR_UNWEIGHTED, *UNTRAINED, *CLOCKS)
+_BESIDE = (Quantity.BEST_ERROR_UNWEIGHTED, *UNTRAINED, *CLOCKS, *SAMPLED)

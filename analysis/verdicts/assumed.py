@@ -200,6 +200,22 @@ def _powers(curve: Curve, seen: Evidence) -> _Found:
     return None
 
 
+def _sampler(curve: Curve, _seen: Evidence) -> _Found:
+    """By the energy distance of samples that the true score makes through the same sampler."""
+    if curve.sampler is None:
+        return None
+    times = max(curve.sampler.discretisation, 0.0)  # an estimate without bias
+    told = f"their energy distance is {times:.2g} times what exact draws reach"
+    return Holds.of(times <= 1), told
+
+
+def _start(curve: Curve, _seen: Evidence) -> _Found:
+    if curve.sampler is None:
+        return None
+    told = f"KL(p_T || start) is {percent(curve.sampler.start, 2)} of the bound at most, and "
+    return Holds.of(curve.sampler.start <= SMALL), f"{told}{percent(SMALL)} is small"
+
+
 _FINDERS: dict[Assumption, Callable[[Curve, Evidence], _Found]] = {
     Assumption.SUPPORT: _support,
     Assumption.SUB_GAUSSIAN: _sub_gaussian,
@@ -213,5 +229,7 @@ _FINDERS: dict[Assumption, Callable[[Curve, Evidence], _Found]] = {
     Assumption.LAZY: _lazy,
     Assumption.STEP: _step,
     Assumption.POWERS: _powers,
+    Assumption.SAMPLER: _sampler,
+    Assumption.START: _start,
 }
 """DENSITY is not here: nothing measures it."""

@@ -27,6 +27,7 @@ from analysis.data.audit import (
 from analysis.data.curves.data_sets import data_curves
 from analysis.data.curves.quantities import Curve, curves
 from analysis.data.curves.quantity import OF_THE_KERNEL, Quantity
+from analysis.data.curves.sampled import sampled_curves
 from analysis.data.curves.trajectories import trials
 from analysis.data.sweeps import PLAIN, follows_kernel
 from analysis.data.table import Table
@@ -66,10 +67,10 @@ LEAST_POINTS = 100
 class Evaluation(Sequence[Verdict]):
     """What a results table says: the sequence of its verdicts, and what they were made of.
 
-    curves: of trials, of data sets, then of the audit; all of them, judged or not. audit: as
-    `load_audit` gives it, None where there is none. level: of the intervals. stopping: the stopping
-    rules to compare. not_asked: what the study's design forbids to judge. theories: the keys of
-    those that were judged.
+    curves: of trials, of data sets, of samples, then of the audit; all of them, judged or not.
+    audit: as `load_audit` gives it, None where there is none. level: of the intervals. stopping:
+    the stopping rules to compare. not_asked: what the study's design forbids to judge. theories:
+    the keys of those that were judged.
     """
 
     table: Table = field(repr=False)
@@ -157,7 +158,7 @@ def evaluate(
     fits = _Fits(level)
     own = set(table.trials.loc[follows_kernel(table.trials), "law_id"].astype(str))
     audited = (curve for curve in audit_curves(audit) if curve.law_id in own)
-    single = (*curves(table), *data_curves(table), *audited)
+    single = (*curves(table), *data_curves(table), *sampled_curves(table), *audited)
     over_draws = draws.pooled(single, partial(fits.of, growth=None))
     pool_of = {id(curve): one for one in over_draws for curve in one.draws}
     every = (*over_draws, *single)
@@ -302,13 +303,18 @@ def _judged(prediction: Prediction, curve: Curve, fits: _Fits) -> Verdict:
 _ONE_ANOTHERS: dict[str, tuple[Quantity, str]] = {
     Quantity.BEST_ERROR: (Quantity.BEST_ERROR_UNWEIGHTED, "h^2/alpha^2 at T times the unweighted"),
     Quantity.BEST_ERROR_UNWEIGHTED: (Quantity.BEST_ERROR, "alpha^2/h^2 at T_0 times the weighted"),
+    Quantity.SAMPLE_DIVERGENCE: (
+        Quantity.BEST_ERROR,
+        "by Girsanov's theorem a constant times the weighted",
+    ),
 }
-"""Errors of the same network at the same step, each at most a constant times the other."""
+"""Of the same network at the same step, each at most a constant times the other: both errors, and
+the divergence of samples that start from the law at T."""
 
 
 def _followed(found: Sequence[_Judged]) -> Iterator[_Judged]:
     """The verdicts, with bounds on the best error, weighted and not, decided by one another where
-    they follow.
+    they follow, and that on the divergence of samples by the best error's.
 
     Both errors are of the same network at the same step, and the weight alpha^2/h^2 lies between
     its values at T and T_0: each is at most a constant times the other, and neither can fall slower
@@ -320,6 +326,9 @@ def _followed(found: Sequence[_Judged]) -> Iterator[_Judged]:
         bounded = prediction.kind is Kind.BOUND and verdict.axis == "samples"
         open_or_worse = verdict.verdict in (Word.UNDETERMINED, Word.VIOLATES)
         other, most = _ONE_ANOTHERS.get(verdict.quantity, ("", ""))
+        sampler = verdict.curve.sampler if verdict.curve is not None else None
+        if verdict.quantity == Quantity.SAMPLE_DIVERGENCE and not (sampler and sampler.start == 0):
+            other = ""  # Girsanov's bound has a part that no training lowers
         decisive = [
             v
             for v in faster
@@ -336,8 +345,8 @@ def _followed(found: Sequence[_Judged]) -> Iterator[_Judged]:
 
 
 def _following(prediction: Prediction, verdict: Verdict, decisive: Verdict, most: str) -> Verdict:
-    """The verdict on one of the two errors, by that on the other; itself where it is undetermined
-    and stays so. most: what this error is at most, in words."""
+    """The verdict on a quantity, by that on one which bounds it; itself where it is undetermined
+    and stays so. most: what it is at most, in words."""
     fit, bound = verdict.fitted, f"{prediction.exponent:.3g}"
     own, other = (
         f"[{low:.3g}, {high:.3g}]"
@@ -345,7 +354,7 @@ def _following(prediction: Prediction, verdict: Verdict, decisive: Verdict, most
     )
     told = f"b = {fit.exponent:.3g} [{fit.ci[0]:.3g}, {fit.ci[1]:.3g}]"
     within = (
-        f"this error is at most {most} one, whose b at large values is in {other}, above the bound "
+        f"this is at most {most} one, whose b at large values is in {other}, above the bound "
         f"{bound}"
     )
     if word_for(prediction, *fit.ci) is Word.FASTER:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from analysis.data.curves.quantities import Curve
-from analysis.data.curves.quantity import Quantity
+from analysis.data.curves.quantity import SAMPLED, Quantity
 from analysis.data.curves.trajectories import INTERPOLATED
 from analysis.data.sweeps import PLAIN
 from analysis.fits.asymptotic import Asymptotic
@@ -23,7 +23,7 @@ from analysis.fits.diagnostics import LocalSlope
 from analysis.fits.growth import Growth
 from analysis.fits.power_law import PowerLawFit, fit_power_law
 from analysis.text import counted, percent
-from analysis.theory import Prediction
+from analysis.theory import Kind, Prediction
 from analysis.verdicts.assumed import Finding
 from analysis.verdicts.infinite_width import InfiniteWidth
 from analysis.verdicts.rules import Word, decide
@@ -46,7 +46,8 @@ class Draw:
 class Verdict:
     """One prediction judged on one curve; `to_dict` is an entry of verdicts.json.
 
-    draws: the rates of the draws of a law that the verdict is over, where it is.
+    threshold: for `ceiling`, what the quantity must not pass; for `qualitative`, what the exponent
+    must stay below. draws: the rates of the draws of a law that the verdict is over, where it is.
     fitted: the fit that was judged, made of the usable part of curve, which is None where a fit was
     judged alone. follows: the verdict of which this one is a consequence, None where it stands on
     its own curve. `to_dict` and the printed form leave them out; fit has the fit's numbers.
@@ -72,6 +73,7 @@ class Verdict:
     source: str
     statement: str = ""
     margin: float = math.nan
+    threshold: float = math.nan
     law: str = ""
     law_id: str = ""
     dimension: int = 0
@@ -90,15 +92,37 @@ class Verdict:
 
     def __repr__(self) -> str:
         relation = {"bound": "≥ ", "qualitative": "below "}.get(self.kind, "")
+        said = self.theory_exponent
+        if self.kind == Kind.CEILING:
+            relation, said = "at most ", self.threshold
         at = f", {self.law}, d = {self.dimension}" if self.law else ""
-        measured = f"b = {self.exponent:.3g} [{self.ci_low:.3g}, {self.ci_high:.3g}]"
-        theory = f"theory {relation}{self.theory_exponent:.3g}"
+        value, low, high = self.measured
+        name = "largest" if self.kind == Kind.CEILING else "b"
+        measured = f"{name} = {value:.3g} [{low:.3g}, {high:.3g}]"
+        theory = f"theory {relation}{said:.3g}"
         return f"Verdict({self.prediction}{at}: {measured}, {theory}: {self.verdict})"
+
+    @property
+    def measured(self) -> tuple[float, float, float]:
+        """What theory speaks of with its interval: the exponent, of a ceiling the largest mean of a
+        level."""
+        if self.kind != Kind.CEILING:
+            return self.exponent, self.ci_low, self.ci_high
+        top = self.fitted.peak_at(self.level)
+        return (math.nan,) * 3 if top is None else (top.estimate, top.low, top.high)
+
+    @property
+    def adjusted(self) -> tuple[float, float]:
+        """The interval of `measured`, adjusted for all verdicts together."""
+        top = self.fitted.peak_at(self.adjusted_level) if self.kind == Kind.CEILING else None
+        return (self.adjusted_low, self.adjusted_high) if top is None else (top.low, top.high)
 
     @property
     def at_large(self) -> Asymptotic | None:
         """The limits of the exponent at large values by which the verdict was reached; None where
-        they are not known."""
+        they are not known, or not asked for."""
+        if self.kind == Kind.CEILING:
+            return None
         return (self.follows or self).fitted.asymptotic
 
     def to_dict(self) -> dict[str, Any]:
@@ -168,6 +192,7 @@ def judge(prediction: Prediction, fit: PowerLawFit) -> Verdict:
         source=prediction.source,
         statement=prediction.statement,
         margin=prediction.margin,
+        threshold=prediction.threshold,
         theory=prediction.theory,
         theory_key=prediction.theory_key,
     )
@@ -182,6 +207,7 @@ _CENSORED: dict[str, str] = {
     Quantity.GENERALIZATION_TIME: "whose error still falls at the last step",
     Quantity.MEMORIZATION_TIME: "not memorized by the last step",
     Quantity.MEMORIZATION_RATIO: "not memorized by the last step",
+    **dict.fromkeys(SAMPLED, "whose samples are as near to the law as exact draws"),
 }
 """What censored trials of a quantity are."""
 
@@ -203,7 +229,8 @@ def usable(curve: Curve) -> tuple[Curve, str]:
         every = spoilt.issuperset(curve.x.tolist())
         levels = f"every {axis}" if every else f"{axis} = {levels_listed(spoilt)}"
         count = _trials((curve.censored & ~kept).sum())
-        notes.append(f"{count} {what}: {levels} left out (train with more steps)")
+        remedy = "draw more samples" if curve.quantity in SAMPLED else "train with more steps"
+        notes.append(f"{count} {what}: {levels} left out ({remedy})")
     if kept.any():
         levels = f"{axis} = {levels_listed(set(curve.x[kept].tolist()))}"
         count = _trials(kept.sum())

@@ -4,7 +4,8 @@ In order; exponents are b in error ~ axis^-b, [low, high] is the fit's interval:
 
 1. No exponent (the fit is refused): `undetermined`, with the fit's reason.
 2. Range: at least 1.2 decades and 5 levels, or `undetermined`. A prediction that something does
-   not depend on its axis extrapolates nothing and asks for 3 levels and a factor of 4.
+   not depend on its axis, or stays below a value, extrapolates nothing and asks for 3 levels and a
+   factor of 4.
 3. bound b >= beta. `faster`: low > beta. `violates`: high < beta. `consistent`: beta is inside and
    low >= beta - margin. Else `undetermined`: the interval also allows a clear violation.
    sharp b = beta. `agrees`: the whole interval lies within beta +- margin (default 15 % of beta).
@@ -13,6 +14,8 @@ In order; exponents are b in error ~ axis^-b, [low, high] is the fit's interval:
    over levels: `agrees` when it is below the margin (5 %), `disagrees` when above.
    qualitative "does not vanish". `agrees`: high < (1 - margin) threshold, threshold the exponent
    that best stopping reaches. `disagrees`: low above that. Else `undetermined`.
+   ceiling "is at most c". Of the largest level mean, simultaneous over levels: `agrees` when all of
+   its interval is at most c, `disagrees` when all of it is above. Else `undetermined`.
 4. Large x. Theory speaks of large N, so [low, high] is that of the exponent at large x wherever it
    can be had (`analysis.fits.asymptotic`): the straight line's own interval while no bend is seen,
    and otherwise that of a power law with a correction that dies out, 1 + k x^-q; both are the wider
@@ -83,6 +86,8 @@ _CONTRARY = ({Word.FASTER, Word.VIOLATES}, *({a, b} for a, b in _OPPOSITE.items(
 def decide(prediction: Prediction, fit: PowerLawFit) -> tuple[Word, str]:
     """The verdict and its reason, a sentence without a full stop."""
     zero = of_zero(prediction)
+    if prediction.kind is Kind.CEILING:
+        return _decide_ceiling(prediction, fit, fit.level)
     if not math.isfinite(prediction.exponent):
         return Word.UNDETERMINED, "theory's exponent needs kernel data that were not given"
     if fit.status is not FitStatus.OK and not (zero and fit.spread is not None):
@@ -150,6 +155,8 @@ def _unseen(prediction: Prediction, fit: PowerLawFit, seen: Asymptotic, word: Wo
 
 def word_at(prediction: Prediction, fit: PowerLawFit, level: float) -> Word:
     """The verdict by rule 3 for a fit's interval at another confidence level."""
+    if prediction.kind is Kind.CEILING:
+        return _decide_ceiling(prediction, fit, level)[0]
     if of_zero(prediction):
         change = fit.spread_at(level)
         return _decide_zero(prediction, replace(fit, spread=change))[0]
@@ -158,7 +165,7 @@ def word_at(prediction: Prediction, fit: PowerLawFit, level: float) -> Word:
 
 
 def word_for(prediction: Prediction, low: float, high: float) -> Word:
-    """Rule 3 for an interval [low, high]; not for a sharp exponent 0."""
+    """Rule 3 for an interval [low, high] of the exponent; not where `of_levels`."""
     start, stop = _zone(prediction)
     beta, near = prediction.exponent, EQUAL * abs(prediction.exponent)
     if prediction.kind is Kind.QUALITATIVE:
@@ -225,7 +232,7 @@ def short_range(levels: Sequence[float], prediction: Prediction) -> str:
 
 def wanted_range(prediction: Prediction) -> tuple[int, float]:
     """The distinct values of the axis, and the decades, that rule 2 asks for."""
-    if of_zero(prediction):
+    if of_levels(prediction):
         return MINIMUM_LEVELS_OF_ZERO, MINIMUM_DECADES_OF_ZERO
     return MINIMUM_LEVELS, MINIMUM_DECADES
 
@@ -233,6 +240,11 @@ def wanted_range(prediction: Prediction) -> tuple[int, float]:
 def of_zero(prediction: Prediction) -> bool:
     """Whether theory says that the quantity does not depend on the axis at all."""
     return prediction.kind is Kind.SHARP and prediction.exponent == 0
+
+
+def of_levels(prediction: Prediction) -> bool:
+    """Whether theory speaks of level means themselves, and not of how they fall."""
+    return of_zero(prediction) or prediction.kind is Kind.CEILING
 
 
 def _drift(prediction: Prediction, fit: PowerLawFit, word: Word) -> str:
@@ -310,6 +322,26 @@ def _decide_zero(prediction: Prediction, fit: PowerLawFit) -> tuple[Word, str]:
         Word.UNDETERMINED,
         f"{told}; {_settled(fit, change.high - change.estimate, abs(cut - change.estimate))}",
     )
+
+
+def _decide_ceiling(prediction: Prediction, fit: PowerLawFit, level: float) -> tuple[Word, str]:
+    top = fit.peak_at(level)
+    if top is None:
+        return Word.UNDETERMINED, fit.message
+    short = short_range(fit.levels, prediction)
+    if short:
+        return Word.UNDETERMINED, f"the range is too short: it {short}"
+    cut = prediction.threshold
+    told = (
+        f"the largest level mean is {top.estimate:.3g} ({top.low:.3g} to {top.high:.3g}), and at "
+        f"most {cut:.3g} is allowed"
+    )
+    if top.high <= cut * (1 + EQUAL):
+        return Word.AGREES, told
+    if top.low > cut * (1 + EQUAL):
+        return Word.DISAGREES, told
+    half, room = math.log(top.high / top.estimate), abs(math.log(cut / top.estimate))
+    return Word.UNDETERMINED, f"{told}; {_settled(fit, half, room)}"
 
 
 def _settle(

@@ -17,6 +17,7 @@ from analysis.data.audit import audit_beside
 from analysis.data.results import load_results
 from analysis.data.table import Table, load_table
 from analysis.report.wording import flat
+from analysis.theory import Kind
 from analysis.theory.record import compared
 from analysis.verdicts.asking import lines
 from analysis.verdicts.best import FILE as BEST
@@ -202,7 +203,8 @@ def print_verdicts(console: Console, evaluation: Evaluation) -> None:
 
 
 def _printed(evaluation: Evaluation) -> Printed:
-    """The verdict table; at large values are the limits of b by which a verdict is reached."""
+    """The verdict table; at large values are the limits of b by which a verdict is reached. Of a
+    ceiling the largest level mean stands in place of b."""
     table = Printed(pad_edge=False)
     for name in (
         *("law", "d", "quantity", "axis", "theory", "measured", "interval", "at large values"),
@@ -211,15 +213,19 @@ def _printed(evaluation: Evaluation) -> Printed:
         table.add_column(name, justify="right" if name in ("d", "theory", "measured") else "left")
     for v in sorted(evaluation, key=lambda v: (v.law, v.dimension)):
         large = None if flat(v) else v.at_large
-        relation = {"bound": "≥ ", "sharp": "", "qualitative": ""}.get(str(v.kind), "")
+        value, low, high = v.measured
+        relation = "≥ " if v.kind == Kind.BOUND else ""
+        said = f"{relation}{v.theory_exponent:.2f}"
+        if v.kind == Kind.CEILING:
+            said = f"at most {v.threshold:g}"
         row = (
             v.law,
             str(v.dimension),
             str(v.quantity).replace("_", " "),
             str(v.axis),
-            f"{relation}{v.theory_exponent:.2f}",
-            f"{v.exponent:.2f}" if pd.notna(v.exponent) else "-",
-            _interval(v.ci_low, v.ci_high),
+            said,
+            f"{value:.2f}" if pd.notna(value) else "-",
+            _interval(low, high),
             "-" if large is None else _interval(large.low, large.high),
             str(v.verdict),
         )

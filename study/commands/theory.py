@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from analysis.theory import THEORIES, Prediction, Theory, check_theories, predictions
+from analysis.theory import THEORIES, Kind, Prediction, Theory, check_theories, predictions
 from analysis.verdicts.judging import plain_json
 from study.terminal import literal, say
 from trainers.errors import UserError
@@ -59,6 +59,8 @@ def print_theories(
             if p.theory_key != theory.key:
                 continue
             exponent = "from a run" if math.isnan(p.exponent) else f"{p.exponent:.3f}"
+            if p.kind is Kind.CEILING:
+                exponent = f"at most {p.threshold:g}"
             own = "; ".join(str(a) for a in p.assumptions if a not in theory.assumptions)
             quantity = str(p.quantity).replace("_", " ")
             table.add_row(*map(literal, (quantity, p.axis, exponent, p.kind, own, p.source)))

@@ -1,10 +1,12 @@
-"""How far a run is: a live bar on a terminal, a plain line now and then anywhere else."""
+"""How far a run is: a live bar on a terminal and in a notebook, a plain line now and then anywhere
+else."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from types import TracebackType
 
 from rich.console import Console
@@ -86,7 +88,7 @@ class ProgressDisplay:
                 console=console,
                 transient=True,
             )
-            if console.is_terminal and not console.quiet
+            if _shows_bars(console)
             else None
         )
         self._task = self._bar.add_task("starting", total=tally.work or 1) if self._bar else None
@@ -127,6 +129,15 @@ class ProgressDisplay:
 
     def _print(self, text: str) -> None:
         say(self._console, text)
+
+
+def _shows_bars(console: Console) -> bool:
+    """A notebook draws them with ipywidgets, which Jupyter brings along and others may lack."""
+    if console.quiet:
+        return False
+    if console.is_jupyter:
+        return find_spec("ipywidgets") is not None
+    return console.is_terminal
 
 
 def duration_text(seconds: float) -> str:

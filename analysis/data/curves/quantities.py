@@ -72,6 +72,16 @@ CONFIGURATION = tuple(
 )
 
 
+@dataclass(frozen=True)
+class SamplerError:
+    """What sampling adds to its network's error, the largest over trials. discretisation: energy
+    distance of samples by the true score, over what exact draws reach. start: the part of
+    Girsanov's bound that is KL(p_T || start)."""
+
+    discretisation: float
+    start: float
+
+
 @dataclass(frozen=True, eq=False)
 class Curve:
     """A quantity along an axis, all else fixed: x, y, seed, censored [n], one entry per trial.
@@ -83,7 +93,8 @@ class Curve:
     without: y without each group of test points [n, K], None where the table does not tell.
     control: the kernel limit's values on the same data and more, None where there are none.
     effective_points: effective size of the test set behind the quantity (the least over trials),
-    NaN where unknown. diverged, failed, missing: axis values of the trials left out, and why.
+    NaN where unknown. sampler: of quantities of samples. diverged, failed, missing: axis values of
+    the trials left out, and why.
     draws: the curves of the draws of the law that this one pools (`analysis.verdicts.draws`);
     missing are then the values of the axis that all tried and some lost.
     """
@@ -103,6 +114,7 @@ class Curve:
     without: Array | None = None
     control: Control | None = None
     effective_points: float = float("nan")
+    sampler: SamplerError | None = None
     diverged: tuple[float, ...] = ()
     failed: tuple[float, ...] = ()
     missing: tuple[float, ...] = ()

@@ -32,6 +32,7 @@ class Quantity(StrEnum):
     SAMPLE_WASSERSTEIN = "sample_wasserstein"
     SAMPLE_DIVERGENCE = "sample_divergence"
     GIRSANOV = "girsanov"
+    GIRSANOV_RATIO = "girsanov_ratio"
     APPROXIMATION = "approximation"
     NTK_EIGENVALUE = "ntk_eigenvalue"
 
@@ -57,6 +58,7 @@ SAMPLED = (
     Quantity.SAMPLE_WASSERSTEIN,
     Quantity.SAMPLE_DIVERGENCE,
     Quantity.GIRSANOV,
+    Quantity.GIRSANOV_RATIO,
 )
 """Of samples of the network at the best step: docs/theory.md, section 14.3."""
 

@@ -8,8 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from analysis.data.curves.quantities import CONFIGURATION, LINKED_AXES, Curve, along
+from analysis.data.curves.quantities import (
+    CONFIGURATION,
+    LINKED_AXES,
+    Curve,
+    SamplerError,
+    along,
+)
 from analysis.data.curves.quantity import SAMPLED, Quantity
 from analysis.data.curves.trajectories import numbers, unpacked
 from analysis.data.table import Table
@@ -118,8 +125,12 @@ def sample_sets(rows: pd.DataFrame) -> list[SampleSet]:
 def sampled_curves(frame: pd.DataFrame | Table) -> list[Curve]:
     """SAMPLED at the best step against N and against m: a curve for every group of trials that
     agree in all but the axis and the seed, were sampled alike, and have MINIMUM_VALUES values of
-    the axis or more. Values that are not positive, as an unbiased distance may be, are left out and
-    counted as missing."""
+    the axis or more.
+
+    Distances of a value of the axis whose mean is no more than what exact draws reach are marked as
+    censored: such samples cannot be told from draws. Estimates without bias may be negative, and
+    count as LEAST of that. GIRSANOV_RATIO is the divergence over Girsanov's bound and what exact
+    draws reach together."""
     return curves_of(sampled_rows(frame))
 
 
@@ -138,8 +149,8 @@ def curves_of(rows: pd.DataFrame) -> list[Curve]:
 
 
 def _curve(rows: pd.DataFrame, axis: str, quantity: Quantity) -> Curve | None:
-    column = BOUND if quantity == Quantity.GIRSANOV else str(quantity)
-    y, x = numbers(rows, column), rows[axis].to_numpy(dtype=float)
+    x = rows[axis].to_numpy(dtype=float)
+    y, censored = _values(rows, x, quantity)
     keep = y > 0
     if not keep.any():
         return None
@@ -155,7 +166,45 @@ def _curve(rows: pd.DataFrame, axis: str, quantity: Quantity) -> Curve | None:
         x=x[keep],
         y=y[keep],
         seed=rows["seed"].to_numpy(dtype=np.int64)[keep],
-        censored=np.zeros(int(keep.sum()), dtype=bool),
+        censored=censored[keep],
         linked=axis in LINKED_AXES,
+        sampler=_sampler_error(rows),
         missing=tuple(x[~keep].tolist()),
     )
+
+
+LEAST = 0.01
+"""Of what exact draws reach: what a distance that was estimated as negative counts as."""
+
+_REACHED = {
+    Quantity.SAMPLE_ENERGY: "sample_energy_exact",
+    Quantity.SAMPLE_WASSERSTEIN: "sample_wasserstein_exact",
+    Quantity.SAMPLE_DIVERGENCE: "sample_divergence_exact",
+}
+"""The column of what exact draws reach, by distance."""
+
+
+def _values(rows: pd.DataFrame, x: Array, quantity: Quantity) -> tuple[Array, NDArray[np.bool_]]:
+    """A quantity at the values x of an axis [n], and where it is censored [n]."""
+    bound = numbers(rows, BOUND)
+    if quantity == Quantity.GIRSANOV:
+        return bound, np.zeros(len(bound), dtype=bool)
+    ratio = quantity == Quantity.GIRSANOV_RATIO
+    distance = Quantity.SAMPLE_DIVERGENCE if ratio else quantity
+    y, reached = numbers(rows, distance), numbers(rows, _REACHED[distance])
+    reached = np.fmax(reached, 0.0)  # of unbiased estimates even the largest can be negative
+    excess = pd.Series(y - reached).groupby(x).transform("mean").to_numpy()
+    y = np.where(y <= LEAST * reached, LEAST * reached, y)
+    if ratio:
+        return y / (bound + reached), np.zeros(len(y), dtype=bool)
+    return y, excess <= 0
+
+
+def _sampler_error(rows: pd.DataFrame) -> SamplerError | None:
+    """Of these trials; None where they do not tell."""
+    true, exact = (numbers(rows, f"sample_energy_{name}") for name in ("true", "exact"))
+    start = numbers(rows, "girsanov_start") / numbers(rows, BOUND)
+    known = np.isfinite(true) & (exact > 0)
+    if not known.any() or not np.isfinite(start).any():
+        return None
+    return SamplerError(float((true / exact)[known].max()), float(np.nanmax(start)))

@@ -35,6 +35,7 @@ _ROWS: dict[str, str] = {
     Quantity.KERNEL_BEST_TIME: "kernel's best time",
     Quantity.NTK_EIGENVALUE: "kernel's eigenvalue",
     Quantity.EMPIRICAL_BAYES_UNWEIGHTED: "unweighted empirical Bayes",
+    Quantity.SAMPLE_DIVERGENCE: "divergence of samples",
 }
 
 Group = tuple[str, int]
@@ -82,7 +83,7 @@ def over_draws_of(verdicts: Sequence[Verdict]) -> Verdict | None:
 def answer_plots(evaluation: Evaluation) -> Iterator[Plot]:
     """The exponents, where there are any, then the best error."""
     own = groups(evaluation.verdicts, law_names(evaluation.table))
-    known = {g: [v for v in vs if math.isfinite(v.exponent)] for g, vs in own.items()}
+    known = {g: [v for v in vs if _has_exponent(v)] for g, vs in own.items()}
     known = {g: vs for g, vs in known.items() if vs}
     if known:
         yield _exponents(known)
@@ -90,6 +91,11 @@ def answer_plots(evaluation: Evaluation) -> Iterator[Plot]:
     curves = {g: v for g, v in chosen.items() if v.quantity == Quantity.BEST_ERROR and v.curve}
     if 0 < len(curves) <= MOST:
         yield _headline(curves)
+
+
+def _has_exponent(verdict: Verdict) -> bool:
+    """Whether one was measured of which theory speaks."""
+    return math.isfinite(verdict.exponent) and verdict.kind != Kind.CEILING
 
 
 def _called(group: Group, every: Sequence[Group]) -> str:

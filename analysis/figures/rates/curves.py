@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.curves.quantities import INVERSE_T_MIN, Curve
-from analysis.data.curves.quantity import CLOCKS, OF_THE_KERNEL, UNTRAINED, Quantity
+from analysis.data.curves.quantity import CLOCKS, OF_THE_KERNEL, SAMPLED, UNTRAINED, Quantity
 from analysis.data.sweeps import MATH, PLAIN, SETTING, Setting, has, held, level_means
 from analysis.drawing.plot import Panel, Plot, Series, Topic
 from analysis.figures.rates.possible import estimates, possible
@@ -85,6 +85,12 @@ NAMES: dict[str, tuple[str, str, str]] = {
         r"unweighted error",
         "empirical Bayes",
     ),
+    Quantity.SAMPLE_DIVERGENCE: ("Divergence of samples", "KL (nat)", "KL"),
+    Quantity.GIRSANOV_RATIO: (
+        "Divergence of samples over Girsanov's bound",
+        "KL over its bound",
+        "ratio",
+    ),
     Quantity.APPROXIMATION: ("Approximation error", r"approximation", "approximation"),
     Quantity.NTK_EIGENVALUE: ("Kernel eigenvalues", r"eigenvalue / $N$", "eigenvalue"),
 }
@@ -124,6 +130,10 @@ SHOWN: dict[str, str] = {
     "hollow: never cut off (the memorizer), and cut off where it is best.",
     Quantity.EMPIRICAL_BAYES_UNWEIGHTED: "The same formula's error with the weight α²/h², which a "
     "smaller T₀ raises.",
+    Quantity.SAMPLE_DIVERGENCE: "KL(p at T₀ ‖ law of the samples) of each network at its best "
+    "step, by nearest neighbours.",
+    Quantity.GIRSANOV_RATIO: "The divergence of samples over the bound on it by the score "
+    "error, to which what exact draws reach is added.",
     Quantity.APPROXIMATION: "E‖f_H − f*‖² of elements of the kernel's space of squared norm R_H.",
     Quantity.NTK_EIGENVALUE: "Eigenvalues of K/N by their index, where neither low degrees nor "
     "sampling bend them.",
@@ -144,6 +154,7 @@ _ASIDE = (
     Quantity.KERNEL_BEST_TIME,
     Quantity.ERROR_AT_TIME,
     *CLOCKS,
+    *SAMPLED,
 )
 
 
@@ -165,8 +176,8 @@ def rates(
             continue
         if setting.audited_in and prediction.axis in ("norm", "index"):
             continue
-        if prediction.quantity in CLOCKS or prediction.axis == INVERSE_T_MIN:
-            continue  # of trials with copies, or of many T_0, which few studies want
+        if prediction.quantity in (*CLOCKS, *SAMPLED) or prediction.axis == INVERSE_T_MIN:
+            continue  # of trials with copies, of samples, or of many T_0, which few studies want
         title = NAMES[prediction.quantity][0]
         axis = PLAIN.get(prediction.axis, prediction.axis)
         yield f"{title} against {axis}", _absent(setting, prediction.quantity, prediction.axis)
@@ -267,6 +278,8 @@ def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curv
 def _topic(curve: Curve) -> Topic:
     if curve.quantity in (*UNTRAINED, *CLOCKS):
         return Topic.POSSIBLE
+    if curve.quantity in SAMPLED:
+        return Topic.GENERATED
     if curve.quantity in (Quantity.BEST_TIME, Quantity.KERNEL_BEST_TIME):
         return Topic.STOPPING
     return _TOPICS.get(curve.axis, Topic.SAMPLES)
@@ -324,9 +337,13 @@ def _power(axis: str, b: float) -> str:
 
 def theory_line(verdict: Verdict, kept: Curve) -> Series | None:
     """Theory's slope. A bound lies where it must: through the first level's mean, so that a curve
-    below it falls faster. A sharp rate fixes the slope alone: through the middle of the data."""
+    below it falls faster. A sharp rate fixes the slope alone: through the middle of the data. A
+    ceiling is the line itself."""
     if not len(kept.x):
         return None
+    if verdict.kind == Kind.CEILING:
+        ends = np.array([kept.x.min(), kept.x.max()])
+        return Series("the bound", ends, np.full(2, verdict.threshold), role="theory")
     fit, b, name = verdict.fitted, verdict.theory_exponent, "theory"
     if verdict.kind == Kind.BOUND:
         name = "bound"

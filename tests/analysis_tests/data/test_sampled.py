@@ -18,6 +18,9 @@ from analysis.drawing.figure import draw
 from analysis.drawing.plot import Topic
 from analysis.figures.samples import samples
 from analysis.fits.power_law import fit_power_law
+from analysis.report.page import verdict_row
+from analysis.verdicts.evaluation import evaluate
+from analysis.verdicts.judging import Verdict, Word, usable
 from trainers.trial import Trajectory, TrialConfig
 
 LAW: dict[str, object] = {"kind": "cube", "dimension": 2}
@@ -123,13 +126,99 @@ def test_points_that_cannot_be_read_are_not_seen() -> None:
     assert sample_sets(rows) == []
 
 
-def test_a_distance_that_is_not_positive_is_missing() -> None:
+def test_levels_that_exact_draws_reach_are_left_out() -> None:
     frame = table_from([trajectory(n, s) for n in (16, 32, 64) for s in (0, 1)], "s").to_pandas()
     first = (frame["samples"] == 16) & (frame["seed"] == 0) & (frame["step"] == 9)
     frame.loc[first, "sample_energy"] = -1e-5
     (curve,) = (c for c in sampled_curves(frame) if c.quantity == Quantity.SAMPLE_ENERGY)
-    assert len(curve.x) == 5
+    assert len(curve.x) == 6
+    assert curve.y.min() == pytest.approx(LEVELS["sample_energy_exact"] / 100)
+    assert not curve.censored.any()
+    frame.loc[(frame["samples"] == 16) & (frame["step"] == 9), "sample_energy"] = [-1e-5, 1.5e-4]
+    (curve,) = (c for c in sampled_curves(frame) if c.quantity == Quantity.SAMPLE_ENERGY)
+    assert set(curve.x[curve.censored]) == {16}
+    kept, note = usable(curve)
+    assert set(kept.x) == {32, 64}
+    assert note == (
+        "2 trials whose samples are as near to the law as exact draws: N = 16 left out (draw more "
+        "samples)"
+    )
+    frame["sample_energy_exact"] = -1e-9  # of a law that few unbiased estimates told from itself
+    (curve,) = (c for c in sampled_curves(frame) if c.quantity == Quantity.SAMPLE_ENERGY)
     assert curve.missing == (16.0,)
+
+
+def verdicts(loose: float, **levels: float) -> dict[str, Verdict]:
+    """On 6 levels of N over a factor of 32, 4 trials each."""
+    sizes = [16 * 2**i for i in range(6)]
+    made = [trajectory(n, seed, True, loose) for n in sizes for seed in range(4)]
+    for one in made:
+        one.values.update(levels)
+    frame = table_from(made, "s").to_pandas()
+    return {str(v.quantity): v for v in evaluate(frame) if v.theory_key == "girsanov"}
+
+
+def test_the_bound_is_judged_and_said() -> None:
+    """The divergence is 1/N and can be told from 0.001, the bound 3/N and 0.01."""
+    found = verdicts(3.0)
+    holds = found["girsanov_ratio"]
+    assert holds.verdict is Word.AGREES
+    n = np.array([16 * 2**i for i in range(6)])
+    ratio = np.max((1 / n + 0) / (3 / n + 0.01 + 1e-3))
+    (largest,) = re.findall(r"the largest level mean is (0\.\d+)", holds.reason)
+    assert float(largest) == pytest.approx(ratio, rel=0.03)
+    assert math.isnan(holds.theory_exponent)
+    assert holds.to_dict()["threshold"] == 1
+    assert "theory at most 1: agrees" in repr(holds)
+    row = verdict_row(holds)
+    assert row["theory"] == "at most 1 everywhere"
+    assert float(row["measured"]) == pytest.approx(ratio, abs=0.01)
+    ends = [float(end) for end in row["plain"].split(" to ")]
+    assert ends == pytest.approx(holds.measured[1:], abs=0.005)
+    assert float(row["adjusted"].split(" to ")[1]) >= ends[1]
+    assert row["at_large"] == ""
+    falls = found["sample_divergence"]
+    assert falls.verdict is Word.FASTER
+    assert falls.theory_exponent == pytest.approx(2 / 5)
+    assert verdicts(0.2, girsanov_start=0.0)["girsanov_ratio"].verdict is Word.DISAGREES
+
+
+def test_the_divergence_follows_the_error_where_samples_start_from_the_law_at_t() -> None:
+    """Divergences that seem to bend, of networks whose errors are N^-0.6."""
+
+    def told(start: float) -> Verdict:
+        made = [trajectory(16 * 2**i, seed) for i in range(6) for seed in range(4)]
+        for one in made:
+            n = one.config.samples
+            own = np.random.default_rng((n, one.config.seed)).normal(1, 0.05)
+            one.series["score_error"] = [1.0, 0.5, 0.1 * n**-0.6, 0.2]
+            one.series["sample_divergence"][2] = own * (n**-0.8 + 0.02 * n**-0.2)
+            one.values["girsanov_start"] = start
+        frame = table_from(made, "s").to_pandas()
+        (found,) = (v for v in evaluate(frame) if v.quantity == Quantity.SAMPLE_DIVERGENCE)
+        return found
+
+    follows = told(0.0)
+    assert follows.verdict is Word.FASTER
+    assert follows.follows is not None
+    assert "by Girsanov's theorem a constant times the weighted one" in follows.reason
+    assert told(0.01).verdict is Word.UNDETERMINED
+
+
+def test_what_a_sampler_adds_is_an_assumption() -> None:
+    def found(**levels: float) -> dict[str, str]:
+        one = verdicts(3.0, **levels)["sample_divergence"]
+        return {str(a.name): str(a.holds) for a in one.assumptions}
+
+    exact = found(girsanov_start=0.0)
+    assert exact["samples by the true score like exact draws"] == "yes"
+    assert exact["samples that start from the law at T"] == "yes"
+    other = found(sample_energy_true=2e-4, girsanov_start=0.5)
+    assert other["samples by the true score like exact draws"] == "no"
+    assert other["samples that start from the law at T"] == "no"
+    assert found(sample_energy_true=math.nan)["samples that start from the law at T"] == (
+        "not measured"
+    )
 
 
 @pytest.mark.parametrize(("loose", "said"), [(3.0, "holds for 100 %"), (0.1, "holds for 0 %")])
@@ -150,6 +239,10 @@ def test_figures_say_whether_the_bound_holds(loose: float, said: str) -> None:
     error = plots["Sample error against score error"]
     shown = sum(len(s.x) for s in error.panels[0].series if s.role == "trials")
     assert shown == (32 if loose > 1 else 6)
+    along = plots["Sample error along training"]
+    of_three_sizes = sum(len(s.x) for s in along.panels[0].series if s.role == "trials")
+    assert of_three_sizes == (24 if loose > 1 else 6)
+    assert "for 100" in along.note
     if loose > 1:
         caption = plots["Quality of samples against N"].note
         (told,) = re.findall(r"energy distance as N\S+ with b = (0\.\d+)", caption)

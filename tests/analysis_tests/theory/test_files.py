@@ -129,10 +129,10 @@ def test_every_part_of_a_prediction_counts(
 def test_a_theory_that_is_new_is_told_and_one_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     before = stored()
     monkeypatch.setattr(registry, "THEORIES", registry.THEORIES[:-1])
-    assert "memorization time against samples: was there, is gone" in compared(before)
+    assert "divergence of samples against samples: was there, is gone" in compared(before)
     fewer = stored()
     monkeypatch.undo()
-    assert "memorization time against samples: is new" in compared(fewer)
+    assert "divergence of samples against samples: is new" in compared(fewer)
 
 
 def test_other_theories_to_judge_are_told() -> None:

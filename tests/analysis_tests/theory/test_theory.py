@@ -41,7 +41,9 @@ def test_exponents_of_the_table(d: int) -> None:
     assert row(d, Quantity.GENERALIZATION_TIME).exponent == 0
     assert row(d, Quantity.MEMORIZATION_TIME).exponent == -1
     assert row(d, Quantity.MEMORIZATION_RATIO).exponent == -1
-    assert len(predictions(d)) == 17
+    assert row(d, Quantity.SAMPLE_DIVERGENCE).exponent == pytest.approx(2 / (d + 3))
+    assert row(d, Quantity.GIRSANOV_RATIO).threshold == 1
+    assert len(predictions(d)) == 19
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 8])
@@ -131,8 +133,9 @@ def test_rows_are_told_apart_and_speak() -> None:
         assert p.source
         assert p.theory
         assert p.assumptions
-        assert 0 < p.margin < 1
-        assert (p.kind is Kind.QUALITATIVE) == math.isfinite(p.threshold)
+        assert 0 < p.margin < 1 or (p.kind is Kind.CEILING and p.margin == 0)
+        has_threshold = p.kind in (Kind.QUALITATIVE, Kind.CEILING)
+        assert has_threshold == math.isfinite(p.threshold)
     assert "0.5" in row(2, Quantity.COUPLING_AT_TIME).statement
 
 
@@ -164,11 +167,14 @@ def test_the_page_has_the_registrys_exponents() -> None:
         rows = predictions(d, capacity=1.5, source=0.4)
         assert len(cells) == len(rows)
         for cell, p in zip(cells, rows, strict=True):
+            assert cell[4].split(",")[0].strip() == p.kind
+            if p.kind is Kind.CEILING:
+                assert cell[3].strip() == f"at most {p.threshold:g}"
+                continue
             cell[3] = cell[3].replace("(d-4)_+", "(d-4)*(d>4)")
             formula = cell[3].split(",")[0].strip(" $").replace("sb", "0.4*1.5").replace("b", "1.5")
             assert re.fullmatch(r"[-+*/().>\dd]+", formula)
             assert eval(formula, {"d": d}) == pytest.approx(p.exponent), p.name
-            assert cell[4].split(",")[0].strip() == p.kind
 
 
 def test_the_page_has_the_theories() -> None:

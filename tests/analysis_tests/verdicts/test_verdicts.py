@@ -118,7 +118,7 @@ def test_rounding_bends_no_form_with_an_offset(floor: float) -> None:
 def test_doubled_theory_is_found_out(d: int) -> None:
     """Data that obey each prediction: its exponent agrees, twice the exponent does not."""
     for true in predictions(d):
-        if true.exponent == 0 or not true.applies():
+        if true.exponent == 0 or not true.applies() or true.kind is Kind.CEILING:
             continue
         data = fit(true.exponent, sigma=0.03)
         wrong = replace(true, exponent=2 * true.exponent)
@@ -300,3 +300,47 @@ def test_hopeless_cases_are_said_to_be() -> None:
     assert not data.asymptotic.bent
     edge = prediction(Kind.SHARP, data.exponent / 1.15)
     assert "too near the edge" in judge(edge, data).reason
+
+
+# --- a ceiling ------------------------------------------------------------------------------------
+
+
+def level_fit(
+    middle: float, sigma: float = 0.1, seeds: int = 6, random_seed: int = 0, seeded: bool = True
+) -> PowerLawFit:
+    """Six levels with one and the same mean."""
+    rng, x = np.random.default_rng(random_seed), np.geomspace(16, 512, 6)
+    y = middle * np.exp(sigma * rng.standard_normal((seeds if seeded else 1, 6)) - sigma**2 / 2)
+    return fit_power_law(np.tile(x, len(y)), y.ravel())
+
+
+def ceiling(threshold: float = 1.0) -> Prediction:
+    return prediction(Kind.CEILING, math.nan, threshold=threshold, margin=0.0)
+
+
+def test_a_ceiling_is_of_the_largest_level_mean() -> None:
+    assert judge(ceiling(), level_fit(0.7)).verdict is Word.AGREES
+    assert judge(ceiling(), level_fit(1.5)).verdict is Word.DISAGREES
+    told = judge(ceiling(), level_fit(0.95))
+    assert told.verdict is Word.UNDETERMINED
+    assert "at most 1 is allowed; " in told.reason
+    levels = np.outer([0.1, 0.5, 2.0], [0.99, 1.0, 1.02]).ravel()
+    one_high = fit_power_law(np.repeat([16, 64, 256], 3), levels)
+    assert judge(ceiling(), one_high).verdict is Word.DISAGREES
+    assert judge(ceiling(3), one_high).verdict is Word.AGREES
+    short = fit_power_law([16] * 3 + [20] * 3 + [24] * 3, [0.1] * 9)
+    assert "too short" in judge(ceiling(), short).reason
+    broken = judge(ceiling(), fit_power_law([16, 32, 64], [1, 0, 1]))
+    assert (broken.verdict, broken.reason) == (Word.UNDETERMINED, broken.fitted.message)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeded", [True, False])
+def test_a_ceiling_at_the_level_means_is_seldom_said_to_be_passed(seeded: bool) -> None:
+    """At most 5 % of what is exactly at the ceiling may pass it, and as little may stay below."""
+    words = [
+        judge(ceiling(), level_fit(1.0, seeds=4, random_seed=i, seeded=seeded)).verdict
+        for i in range(400)
+    ]
+    assert words.count(Word.DISAGREES) <= 20
+    assert words.count(Word.AGREES) <= 20

@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
+from study.running import progress
 from study.running.progress import ProgressDisplay, Tally, duration_text, rate_text
 
 
@@ -75,6 +76,16 @@ def test_a_terminal_gets_a_bar() -> None:
         display.update()
     assert "5 of 10 trials" in out.getvalue()
     assert "\x1b[" in out.getvalue()
+
+
+@pytest.mark.parametrize("widgets", [True, False])
+def test_a_notebook_gets_a_bar_where_it_has_widgets(
+    monkeypatch: pytest.MonkeyPatch, widgets: bool
+) -> None:
+    monkeypatch.setattr(progress, "find_spec", lambda name: name if widgets else None)
+    assert progress._shows_bars(Console(force_jupyter=True)) is widgets
+    assert not progress._shows_bars(Console(force_jupyter=True, quiet=True))
+    assert not progress._shows_bars(Console(file=io.StringIO()))
 
 
 @pytest.mark.parametrize(
