@@ -5,7 +5,7 @@
 | c        | constant         | one pilot N: best eta tau / N^((d+2)/(d+3)), see `stopping`      |
 | eta      | step_size        | half the largest stable one, 2 N / lambda_max(K), of the pilots  |
 | eta tau  | effective_time   | c N^((d+2)/(d+3)): docs/theory.md, section 6, rule 5             |
-| m        | width            | the power of two at or above eta tau N^(2/(d+3)) and 11.7 d      |
+| m        | width            | the power of two at or above eta tau N^(2/(d+3)) and 23.3 d      |
 
 The width: along gradient flow d/dt ||W - W(0)|| <= ||grad L|| and dL/dt = -||grad L||^2, so
 ||W(t) - W(0)||^2 <= t (L(0) - L(t)) with t = eta tau. The distance of network and kernel is of the
@@ -14,9 +14,11 @@ The rule makes it the relative error N^(-2/(d+3)) that theory promises at N. It 
 a constant: the constant is taken as 1 (docs/theory.md, section 6).
 
 The floor: the largest stable step size is that of the kernel limit. At width m half of the neurons
-are active at a point, and the Gram matrix of their read-out, a multiple of the identity in the
-limit, has an eigenvalue (1 + (2d/m)^(1/2))^2 times that (Marchenko and Pastur 1967, A of random
-signs). Half the kernel's step size is stable where that is below 2: m > 2d / (2^(1/2) - 1)^2.
+are active at a point, in pairs with one read-out up to its sign. The Gram matrix of those m/4
+read-outs, a multiple of the identity in the limit, has a largest eigenvalue that tends to
+(1 + (4d/m)^(1/2))^2 times that (Marchenko and Pastur 1967, A of random signs). Half the kernel's
+step size is stable where that is below 2: m > 4d / (2^(1/2) - 1)^2. Over many points, at which
+other neurons are active, the largest eigenvalue is less: the floor is on the safe side.
 
 Nothing here uses the truth: the pilots' best times are those of their held-out loss.
 """
@@ -28,7 +30,7 @@ from dataclasses import dataclass
 
 from trainers.stopping import time_exponent
 
-STABLE_WIDTH = 2 * (math.sqrt(2) - 1) ** -2
+STABLE_WIDTH = 4 * (math.sqrt(2) - 1) ** -2
 """Neurons for each dimension at which half the kernel's largest step size is stable."""
 
 RECORDED_BEYOND = 8

@@ -17,7 +17,8 @@ _STUDY = """\
 name: {name}
 description: Samples and width at d = 2, for a Gaussian mixture.
 
-# The law of the data: gaussian_mixture, atoms, cube, sphere, gaussian, scale_mixture or subspace.
+# The law of the data: gaussian_mixture, atoms, cube, sphere, gaussian, scale_mixture, subspace
+# or table.
 # The rows of a CSV file: {{kind: atoms, file: points.csv}}.
 law: {{kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}}
 

@@ -17,8 +17,10 @@ from study.commands.located import store_of, trials_of
 from study.planning.asked import planned_curves
 from study.planning.calibration import speeds_of
 from study.planning.cards import share_of_a_card
+from study.planning.concluding import audits_seconds, page_seconds
 from study.planning.cost import DEFAULT_SPEEDS
 from study.planning.plan import Plan, local_slots
+from study.running.audits import audits_at_once, missing_audits
 from study.running.packing import packing_for
 from study.running.progress import bytes_text, duration_text, rate_text
 from study.spec.sections import StudySpec
@@ -29,13 +31,15 @@ from trainers.trial import TrialConfig
 @dataclass(frozen=True)
 class StudyPlan:
     """The packs of what is missing of a study, and what they cost. place: of its results. scales:
-    how its own trials scatter, where it has any (`analysis.verdicts.expected`)."""
+    how its own trials scatter, where it has any (`analysis.verdicts.expected`). audits: seconds of
+    those that are missing."""
 
     spec: StudySpec
     place: str
     trials: list[TrialConfig]
     plan: Plan
     scales: Scales = field(default_factory=dict)
+    audits: float = 0.0
 
     def rows(self) -> list[tuple[str, str]]:
         """As names and values for a reader."""
@@ -51,14 +55,20 @@ class StudyPlan:
                 "memory",
                 f"{plan.memory / 2**20:,.0f} MiB at most, {slots.workers} packs at once",
             ),
-            (
-                "time",
-                f"about {duration_text(plan.seconds)} on {slots.workers} {slots.device} workers",
-            ),
+            ("time", self._time()),
             ("rate", f"{rate_text(plan.rate)} a worker ({plan.speeds.source})"),
             *self._networks(),
             ("results", self.place),
         ]
+
+    def _time(self) -> str:
+        """All of it, and its parts after the training."""
+        slots, page = self.plan.slots, page_seconds(self.trials)
+        whole = duration_text(self.plan.seconds + self.audits + page)
+        parts = [f"{duration_text(self.audits)} of it the audit"] if self.audits else []
+        parts.append(f"{duration_text(page)} {'' if parts else 'of it '}verdicts and page")
+        where = f"on {slots.workers} {slots.device} workers"
+        return f"about {whole} {where} ({', '.join(parts)})"
 
     def _networks(self) -> list[tuple[str, str]]:
         """What of them is kept, and the bytes of all of it; what is sampled, and its arithmetic."""
@@ -153,7 +163,11 @@ def plan_study(
     speeds = speeds_of(slots, calibrate, tell) if missing else DEFAULT_SPEEDS[slots.device]
     packing = packing_for(slots, spec, trials, ledger, speeds)
     scales = scales_of(store) if len(missing) < len(trials) else {}
-    return StudyPlan(spec, store.place, trials, packing.plan(missing), scales)
+    audits = 0.0
+    if spec.audit and (wanted := missing_audits(store, trials, spec.audit_points)):
+        at_once = audits_at_once(slots, spec.audit_points)
+        audits = audits_seconds(wanted.values(), spec.audit_points, at_once, speeds)
+    return StudyPlan(spec, store.place, trials, packing.plan(missing), scales, audits)
 
 
 def scales_of(store: Store) -> Scales:

@@ -47,6 +47,10 @@ ENDINGS = ("approximation", "displacement", "flipped_fraction")
 costs 0.13 ms in sqlite, so that all 40 steps would be most of what tracking costs; the tags hold
 them, exactly."""
 
+OF_THE_LIMIT = ("score_error", "holdout_loss")
+"""The step columns that are metrics at infinite width: hundreds of seeds of a point, which nobody
+charts one by one, would be most of what tracking costs."""
+
 AXES = ("dimension", "samples", "width", "step_size")
 """Metrics too: parameters are text, which neither filters nor plots as numbers. Of points they are
 `x/...`, with the log2 of N and m: MLflow has logarithmic axes on line charts only."""
@@ -130,7 +134,7 @@ def trial_metrics(
     found += [(name, float(row[name]), 0) for name in ONCE if not _missing(row[name])]
     found += [(name, float(row[name]), 0) for name in AXES]
     charted = np.unique(np.linspace(0, len(steps) - 1, CHARTED_STEPS).round().astype(int)).tolist()
-    for name in LOGGED_SERIES:
+    for name in OF_THE_LIMIT if math.isinf(row["width"]) else LOGGED_SERIES:
         values_of = series.get(name)
         if values_of is not None:
             finite = [i for i in charted if math.isfinite(values_of[i])]

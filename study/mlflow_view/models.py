@@ -34,7 +34,8 @@ def log_networks(client: MlflowClient, run: Any, rows: pd.DataFrame, read: Read)
     """The networks of a trial (its rows of the results table) as models of its run."""
     if "network" not in rows:
         return
-    kept = rows[rows["network"].notna()].drop_duplicates("network")
+    kept = rows.loc[rows["network"].notna(), ["network", "step", "dimension"]]
+    kept = kept.drop_duplicates("network")
     for row in kept.to_dict("records"):
         content = read(f"networks/{row['network']}{SUFFIX}")
         if content is None:  # removed since: the next run of the study trains it again

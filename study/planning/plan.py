@@ -40,8 +40,6 @@ MAXIMUM_SECONDS = 60.0
 
 RAY_SECONDS = 7.0
 """Ray's start and end, and the first actors."""
-CONCLUDING_SECONDS, CONCLUDING_SECONDS_A_TRIAL = 6.0, 0.004
-"""Fits, figures and the report."""
 TRACKING_SECONDS = 0.03
 """MLflow, a trial: of one core, which the workers want too."""
 
@@ -228,14 +226,14 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Estimated wall-clock time from the command to the report, MLflow included."""
+        """Estimated wall-clock time from the command to the last trial, MLflow included. What comes
+        after it: `study.planning.concluding`."""
         if not self.packs:
             return 0.0
         slots, trials = self.slots, self.trials
         idle = 0 if slots.device == "cuda" else usable_cpus() - slots.workers * slots.cpus
         tracking = trials * TRACKING_SECONDS / usable_cpus() if idle < 1 else 0.0
-        concluding = CONCLUDING_SECONDS + trials * CONCLUDING_SECONDS_A_TRIAL
-        return RAY_SECONDS + self.speeds.startup + self.training_seconds + tracking + concluding
+        return RAY_SECONDS + self.speeds.startup + self.training_seconds + tracking
 
 
 def sampling_seconds(trials: Iterable[TrialConfig], speeds: Speeds, keep: Keep | None) -> float:

@@ -7,6 +7,7 @@ Knows nothing of Ray: `study.running.engine` calls `audit_into_store` in workers
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,8 +19,9 @@ from analysis.data.audit import audit_table, read_audits
 from analysis.data.files import NotAFileError
 from analysis.data.schema import ResultsError
 from analysis.data.sweeps import family
+from study.planning.plan import Slots
 from study.storage.store import Store
-from trainers.audit.columns import AUDIT_VERSION, SPECTRUM_SAMPLES, audit_id
+from trainers.audit.columns import AUDIT_VERSION, SPECTRUM_SAMPLES, audit_bytes, audit_id
 from trainers.laws import Points
 from trainers.trial import NUMERICS_VERSION, TrialConfig
 
@@ -51,6 +53,13 @@ def settings_of(
         if not any(set(norms) < set(other) for other in by_norms)
         and (trial.law in with_networks or (family(trial.law.label), trial.dimension) not in drawn)
     }
+
+
+def audits_at_once(slots: Slots, samples: int) -> int:
+    """How many audits fit beside each other in the memory of the CPU's workers. A card's memory
+    says nothing of the machine's: there one for each worker."""
+    workers_each = math.ceil(audit_bytes(samples) / slots.memory) if slots.device == "cpu" else 1
+    return max(1, slots.workers // max(1, workers_each))
 
 
 def missing_audits(

@@ -10,7 +10,6 @@ asks for what is missing.
 
 from __future__ import annotations
 
-import math
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -24,14 +23,14 @@ from ray.exceptions import RayError
 from ray.tune.search import Searcher
 
 from study.planning.plan import Slots
-from study.running.audits import audit_into_store
+from study.running.audits import audit_into_store, audits_at_once
 from study.running.cluster import resources_on
 from study.running.compiling import Compiling
 from study.running.watch import Watch, unpacked
 from study.running.worker import Job, train_into_store
 from study.spec.sections import StudySpec
 from study.storage.store import Store, StoreError
-from trainers.audit.columns import SPECTRUM_SAMPLES, audit_bytes
+from trainers.audit.columns import SPECTRUM_SAMPLES
 from trainers.laws import checked_data
 from trainers.trial import TrialConfig
 
@@ -204,13 +203,6 @@ def audit_settings(
             ended += 1
             tell(ended)
     return failed
-
-
-def audits_at_once(slots: Slots, samples: int) -> int:
-    """How many audits fit beside each other in the memory of the CPU's workers. A card's memory
-    says nothing of the machine's: there one for each worker."""
-    workers_each = math.ceil(audit_bytes(samples) / slots.memory) if slots.device == "cpu" else 1
-    return max(1, slots.workers // max(1, workers_each))
 
 
 def _measure_assumptions(

@@ -13,12 +13,12 @@ from study import StudySpec
 from study.planning.plan import Slots
 from study.running.audits import (
     audit_into_store,
+    audits_at_once,
     load,
     load_latest,
     missing_audits,
     settings_of,
 )
-from study.running.engine import audits_at_once
 from study.spec.messages import SpecError
 from study.storage.store import Store
 from trainers.audit.columns import SPECTRUM_SAMPLES, audit_bytes, audit_id, audit_identity

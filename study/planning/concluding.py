@@ -1,0 +1,58 @@
+"""What comes after the last trial: the audit of each setting, fits, figures and the page.
+
+| part        | model                                                                          |
+|-------------|--------------------------------------------------------------------------------|
+| an audit    | for each replicate: float64 operations of block Lanczos on N points and of      |
+|             | eigenvalues of their parts, values of f* in each coordinate of many points, and |
+|             | seconds for the rest                                                            |
+| the page    | seconds a setting that is judged and drawn, and a trial that is read            |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from study.planning.cost import Speeds
+from study.planning.plan import makespan
+from trainers.audit.columns import PARTS, leading_count
+from trainers.trial import TrialConfig
+
+AUDIT_START, REPLICATES, REPLICATE_SECONDS = 9.0, 4, 2.0
+"""Seconds until a worker has loaded what an audit needs; replicates, and seconds of each."""
+BASIS = 3.0
+"""Vectors of a Lanczos basis for each eigenpair that is wanted."""
+UNEVEN = 3.4
+"""Blocks are thin and bases are read again and again: so much longer than matrix products."""
+SLOPE_POINTS, VALUE_SECONDS = 8e5, 1e-8
+"""Points and times at which a replicate asks for f* and its slopes; seconds of a coordinate of a
+term of it."""
+
+PAGE_SECONDS, PAGE_SECONDS_A_SETTING, PAGE_SECONDS_A_TRIAL = 4.0, 8.0, 0.004
+
+
+def audit_seconds(config: TrialConfig, samples: int, speeds: Speeds) -> float:
+    """Seconds of one worker for the audit of a setting. samples: N of its spectrum."""
+    basis = BASIS * leading_count(samples)
+    lanczos = 2 * samples**2 * basis + 6 * samples * basis**2
+    parts = 4 / 3 * PARTS * (samples / PARTS) ** 3
+    slopes = SLOPE_POINTS * config.dimension**2 * config.law.terms * VALUE_SECONDS
+    each = REPLICATE_SECONDS + UNEVEN * (lanczos + parts) / speeds.products + slopes
+    return AUDIT_START + REPLICATES * each
+
+
+def audits_seconds(
+    settings: Iterable[TrialConfig], samples: int, at_once: int, speeds: Speeds
+) -> float:
+    """Seconds until the last of the audits ends, so many side by side."""
+    return makespan([audit_seconds(one, samples, speeds) for one in settings], at_once)
+
+
+def page_seconds(trials: Sequence[TrialConfig]) -> float:
+    """Seconds of the driver for verdicts, figures and the page of all trials."""
+    settings = {
+        (t.law, t.diffusion, t.study_seed, t.trainer_label, t.copies, t.time_law, t.weight)
+        for t in trials
+    }
+    return (
+        PAGE_SECONDS + len(settings) * PAGE_SECONDS_A_SETTING + len(trials) * PAGE_SECONDS_A_TRIAL
+    )
