@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from analysis.data.sweeps import family
 from study.planning.cost import Speeds
 from study.planning.plan import makespan
 from trainers.audit.columns import PARTS, leading_count
@@ -21,7 +22,7 @@ AUDIT_START, REPLICATES, REPLICATE_SECONDS = 9.0, 4, 2.0
 """Seconds until a worker has loaded what an audit needs; replicates, and seconds of each."""
 BASIS = 3.0
 """Vectors of a Lanczos basis for each eigenpair that is wanted."""
-UNEVEN = 3.4
+UNEVEN = 1.2
 """Blocks are thin and bases are read again and again: so much longer than matrix products."""
 SLOPE_POINTS, VALUE_SECONDS = 8e5, 1e-8
 """Points and times at which a replicate asks for f* and its slopes; seconds of a coordinate of a
@@ -48,9 +49,11 @@ def audits_seconds(
 
 
 def page_seconds(trials: Sequence[TrialConfig]) -> float:
-    """Seconds of the driver for verdicts, figures and the page of all trials."""
+    """Seconds of the driver for verdicts, figures and the page of all trials; the draws of a law
+    are one setting."""
+    laws = {law: family(law.label) or law.label for law in {t.law for t in trials}}
     settings = {
-        (t.law, t.diffusion, t.study_seed, t.trainer_label, t.copies, t.time_law, t.weight)
+        (laws[t.law], t.dimension, t.diffusion, t.trainer_label, t.copies, t.time_law, t.weight)
         for t in trials
     }
     return (
