@@ -25,7 +25,7 @@ def _rows(d: int, _measured: Measured) -> Iterator[Prediction]:
         0.0,
         _CHEN,
         "The divergence of the law at T_0 from the law of samples is at most KL(p_T || start) and "
-        "half the integral of the unweighted score error.",
+        "half the integral of the unweighted score error, here to within what exact draws reach.",
         threshold=1.0,
         theory="Girsanov",
     )

@@ -235,6 +235,18 @@ def test_a_chart_has_some_steps_and_the_tags_have_all(uri: str) -> None:
     assert_logged_columns_equal(frame, load_results(uri, "test", from_metrics=True))
 
 
+def test_a_kernel_limit_has_few_metrics_and_all_of_its_series(uri: str) -> None:
+    """Whatever a table holds besides; the tags have every series, as of any trial."""
+    steps = recorded_steps(600, 40)
+    series: dict[str, list[float | None]] = {name: [1.0] * len(steps) for name in LOGGED_SERIES}
+    limit = config(1).changed(width=math.inf)
+    frame = frame_of(Trajectory(limit, steps, series=series))
+    opened(uri).log_trials(frame)
+    (run,) = runs(uri)
+    assert set(run.data.metrics) & set(LOGGED_SERIES) == set(contents.OF_THE_LIMIT)
+    assert_logged_columns_equal(frame, load_results(uri, "test", from_metrics=True))
+
+
 def test_a_run_that_somebody_changed_is_refused_and_logged_anew(uri: str) -> None:
     frame = frame_of(trajectory(1), trajectory(2))
     tracker = opened(uri)
