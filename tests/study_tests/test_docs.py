@@ -1,15 +1,16 @@
 """README and docs: their commands and options exist, their links lead somewhere, and the example of
-a trainer of one's own passes the conformance suite."""
+a trainer of one's own passes the conformance suite, and has a study."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from typer.testing import CliRunner
 
-from study import cli
+from study import StudySpec, cli
 from trainers.conformance import check_trainer
 
 ROOT = Path(__file__).parents[2]
@@ -85,3 +86,17 @@ def test_the_example_of_a_trainer_passes_the_suite(
     (tmp_path / "small_of_the_docs.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     check_trainer("small_of_the_docs:Small")
+
+
+def test_the_study_of_an_own_trainer_on_own_data_is_one(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "trainers.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    (tmp_path / "small.py").write_text(code, encoding="utf-8")
+    (tmp_path / "my_points.csv").write_text("a,b\n0,1\n1,0\n2,5\n", encoding="utf-8")
+    (text,) = re.findall(r"^    name: mine\n(?:    .*\n)+", page, re.M)
+    (tmp_path / "mine.yaml").write_text(dedent(text), encoding="utf-8")
+    spec = StudySpec.load(tmp_path / "mine.yaml")
+    trials = spec.trials()
+    assert {t.samples for t in trials} == {64, 128, 256, 512, 1024}
+    assert {t.trainer for t in trials} == {"small:Small"}
+    assert all(t.law.known for t in trials)
