@@ -15,11 +15,11 @@ from collections.abc import Iterable, Sequence
 from analysis.data.sweeps import family
 from study.planning.cost import Speeds
 from study.planning.plan import makespan
-from trainers.audit.columns import PARTS, leading_count
+from trainers.audit.columns import PARTS, REPLICATES, leading_count
 from trainers.trial import TrialConfig
 
-AUDIT_START, REPLICATES, REPLICATE_SECONDS = 9.0, 4, 2.0
-"""Seconds until a worker has loaded what an audit needs; replicates, and seconds of each."""
+AUDIT_START, REPLICATE_SECONDS = 9.0, 2.0
+"""Seconds until a worker has loaded what an audit needs, and of each replicate."""
 BASIS = 3.0
 """Vectors of a Lanczos basis for each eigenpair that is wanted."""
 UNEVEN = 1.2

@@ -18,6 +18,9 @@ SPECTRUM_SAMPLES = 8192
 """N of the clean samples whose spectrum and target coefficients are measured, where the study does
 not say."""
 
+REPLICATES = 4
+"""Independent samples, where the caller does not say."""
+
 PARTS = 4
 """Parts of such a sample, whose spectra show the sampling bias: see `window`."""
 

@@ -33,6 +33,7 @@ from trainers.audit.columns import (
     AUDIT_COLUMNS,
     AUDIT_QUANTITIES,
     PARTS,
+    REPLICATES,
     SPECTRUM_SAMPLES,
     audit_id,
     audit_identity,
@@ -87,7 +88,7 @@ class Measured(NamedTuple):
 def audit(
     config: TrialConfig,
     atoms: Points | None = None,
-    seeds: int = 4,
+    seeds: int = REPLICATES,
     samples: int = SPECTRUM_SAMPLES,
 ) -> list[dict[str, Any]]:
     """The audit of a trial's setting: rows of AUDIT_COLUMNS, in a fixed order.

@@ -139,16 +139,17 @@ def curves_of(rows: pd.DataFrame) -> list[Curve]:
     if rows.empty:
         return []
     best = rows[rows["best"]].drop_duplicates("trial")
-    return [
-        curve
-        for axis in AXES
-        for group in along(best, axis, (*CONFIGURATION, "sampled"))
-        for quantity in SAMPLED
-        if (curve := _curve(group, axis, quantity)) is not None
-    ]
+    found = []
+    for axis in AXES:
+        for group in along(best, axis, (*CONFIGURATION, "sampled")):
+            error = _sampler_error(group)
+            found += [_curve(group, axis, quantity, error) for quantity in SAMPLED]
+    return [curve for curve in found if curve is not None]
 
 
-def _curve(rows: pd.DataFrame, axis: str, quantity: Quantity) -> Curve | None:
+def _curve(
+    rows: pd.DataFrame, axis: str, quantity: Quantity, sampler: SamplerError | None
+) -> Curve | None:
     x = rows[axis].to_numpy(dtype=float)
     y, censored = _values(rows, x, quantity)
     keep = y > 0
@@ -168,7 +169,7 @@ def _curve(rows: pd.DataFrame, axis: str, quantity: Quantity) -> Curve | None:
         seed=rows["seed"].to_numpy(dtype=np.int64)[keep],
         censored=censored[keep],
         linked=axis in LINKED_AXES,
-        sampler=_sampler_error(rows),
+        sampler=sampler,
         missing=tuple(x[~keep].tolist()),
     )
 
