@@ -36,3 +36,7 @@ are padded to it."""
 
 CLEAN_POINTS = 1024
 """M: clean points (z, f*(z)), independent of every training set, that f_H is fitted to."""
+
+BASIS = 3
+"""Basis vectors of block Lanczos for each leading eigenpair wanted: residuals of the last are then
+about 1e-5 of it."""

@@ -16,12 +16,11 @@ from analysis.data.sweeps import family
 from study.planning.cost import Speeds
 from study.planning.plan import makespan
 from trainers.audit.columns import PARTS, REPLICATES, leading_count
+from trainers.limits import BASIS
 from trainers.trial import TrialConfig
 
 AUDIT_START, REPLICATE_SECONDS = 9.0, 2.0
 """Seconds until a worker has loaded what an audit needs, and of each replicate."""
-BASIS = 3.0
-"""Vectors of a Lanczos basis for each eigenpair that is wanted."""
 UNEVEN = 1.2
 """Blocks are thin and bases are read again and again: so much longer than matrix products."""
 SLOPE_POINTS, VALUE_SECONDS = 8e5, 1e-8

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from trainers.kernel.lanczos import block_lanczos
 from trainers.kernel.product import KernelProduct
+from trainers.limits import BASIS
 
 Array = NDArray[np.float64]
 
@@ -32,9 +33,6 @@ least so many passes over K, for a polynomial of a degree that tells eigenvalues
 
 FULL = 1024
 """Up to this N all eigenvalues are computed: no dearer there."""
-
-BASIS = 3
-"""Basis vectors for each eigenpair wanted: residuals of the last are then about 1e-5 of it."""
 
 CERTIFIED = 1e-3
 """Largest residual of a pair that is returned, as a share of its Ritz value."""

@@ -7,9 +7,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from trainers.kernel.leading import BASIS, leading, spectrum_of_parts
+from trainers.kernel.leading import leading, spectrum_of_parts
 from trainers.kernel.ntk import relu_ntk
 from trainers.kernel.product import KernelProduct
+from trainers.limits import BASIS
 
 Array = NDArray[np.float64]
 N, COUNT = 2048, 80
