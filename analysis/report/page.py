@@ -321,7 +321,7 @@ def questions(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[dict[s
 
 def papers(evaluation: Evaluation) -> list[tuple[Paper, str, str]]:
     """The papers of the theories that were judged, the theories' names, and their entries."""
-    judged = {v.theory_key for v in (*evaluation, *(n.verdict for n in evaluation.not_asked))}
+    judged = {v.theory_key for v in (*evaluation, *evaluation.unasked)}
     named: dict[str, list[str]] = {}
     for theory in THEORIES:
         if theory.key in judged:

@@ -20,7 +20,7 @@ def matrix(evaluation: Evaluation, names: Mapping[str, str]) -> dict[str, Any] |
     """The table theory x measurement as cells: a row a prediction, a column a law and dimension;
     None where there is no verdict. names: as of `law_names`."""
     asked = list(evaluation.verdicts)
-    not_asked = [row.verdict for row in evaluation.not_asked]
+    not_asked = list(evaluation.unasked)
     if not asked:
         return None
 

@@ -66,7 +66,7 @@ class Prediction:
     what the quantity must not pass. needs: names
     that `applies` wants in its conditions. growth: the law in which b stands, None a plain power.
     theory: the argument in a few words; theory_key: the `Theory` that says it, empty where none of
-    the registry does. assumptions: of that theory too.
+    the registry does. assumptions: of that theory too. Raises ValueError for a kind that is none.
     """
 
     name: str
@@ -86,6 +86,8 @@ class Prediction:
 
     def __post_init__(self) -> None:
         # A kind given as plain text is no `Kind`, and would be judged by another rule.
+        if self.kind not in list(Kind):
+            raise ValueError(f"kind = {self.kind!r}: choose among {', '.join(Kind)}")
         object.__setattr__(self, "kind", Kind(self.kind))
 
     def applies(self, conditions: Mapping[str, object] | None = None) -> bool:

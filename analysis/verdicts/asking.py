@@ -28,11 +28,12 @@ from analysis.verdicts.rules import short_range, wanted_range
 @dataclass(frozen=True)
 class NotAsked:
     """A prediction that the study cannot answer on a curve. needs: what an answer takes. verdict:
-    `undetermined`, with the curve and whatever was fitted to it, for figures."""
+    `undetermined`, with the curve and whatever was fitted to it, for figures; None where there is
+    no curve."""
 
     prediction: str
     needs: str
-    verdict: Verdict = field(repr=False, compare=False)
+    verdict: Verdict | None = field(default=None, repr=False, compare=False)
 
     @property
     def told(self) -> str:

@@ -39,9 +39,11 @@ from analysis.theory import KEYS, Kind, Prediction, check_theories, predictions
 from analysis.verdicts import draws
 from analysis.verdicts.asking import NotAsked, needed
 from analysis.verdicts.assumed import Evidence, findings
+from analysis.verdicts.following import Judged, followed
 from analysis.verdicts.infinite_width import infinite_width, limit_of, measured
 from analysis.verdicts.judging import Verdict, fit_curve, judge, levels_listed, usable
-from analysis.verdicts.rules import Word, word_at, word_for
+from analysis.verdicts.own import check_own, unanswered
+from analysis.verdicts.rules import Word, word_at
 from analysis.verdicts.stops import RULES, check_rules, stops
 
 _BEST_ERRORS = {
@@ -98,6 +100,11 @@ class Evaluation(Sequence[Verdict]):
     def __len__(self) -> int:
         return len(self.verdicts)
 
+    @property
+    def unasked(self) -> tuple[Verdict, ...]:
+        """The verdicts, `undetermined`, of what is not asked on a curve that there is."""
+        return tuple(row.verdict for row in self.not_asked if row.verdict is not None)
+
     def to_frame(self) -> pd.DataFrame:
         """A row a verdict, in FRAME_COLUMNS: exponents b of error ~ axis^-b with the interval over
         the range, that at large values (NaN where it is not known), and what was decided."""
@@ -146,12 +153,15 @@ def evaluate(
     (false coverage rate 1 - level among those decided; see `multiplicity`) stand next to the plain
     ones, with the verdicts that they give; the reason says where those differ.
     What a trainer does that no kernel is the limit of is not judged by the kernel's audit.
-    What the design of the study forbids to judge, `extra` included, is in `not_asked`.
+    What the design of the study forbids to judge, `extra` included, is in `not_asked`; so is one of
+    `extra` that no curve answers.
 
-    Raises ValueError for a stopping rule or a theory that is none, and ResultsError for an audit
+    Raises ValueError for a stopping rule or a theory that is none, for one of `extra` whose
+    quantity or axis is none or whose name another prediction has, and ResultsError for an audit
     beside the results that cannot be read.
     """
     rules, keys = check_rules(stopping), check_theories(theories)
+    check_own(extra)
     if audit is None and isinstance(frame, pd.DataFrame):
         audit = audit_beside(frame)
     table = Table.of(frame)
@@ -185,7 +195,7 @@ def evaluate(
             if verdict.fitted.growth == POWER:
                 verdict = replace(verdict, infinite_width=wide)
             found.append((prediction, verdict))
-    asked, not_asked = _divided(_followed(found), level)
+    asked, not_asked = _divided(followed(found), level)
     share = adjusted_level([partial(_decided_at, *entry) for entry in asked], level)
     seen = Evidence(audit, every, lambda curve: fits.of(curve, None))
     verdicts = []
@@ -196,7 +206,9 @@ def evaluate(
         told = _told(prediction, verdict, share, assessed)
         each = draws.rates(verdict.curve, partial(fits.of, growth=None))
         verdicts.append(replace(told, assumptions=assumptions, draws=each))
-    return Evaluation(table, tuple(verdicts), every, audit, level, rules, not_asked, keys)
+    left = unanswered(extra, (prediction.name for prediction, _verdict in found), every)
+    others = (*not_asked, *left)
+    return Evaluation(table, tuple(verdicts), every, audit, level, rules, others, keys)
 
 
 def _of_the_audit(
@@ -225,10 +237,7 @@ def _mean_rate(rates: Sequence[tuple[float, Growth]]) -> tuple[float, Growth]:
     return fmean(b for b, _growth in rates), Growth("g(x)", factor, within=True)
 
 
-_Judged = tuple[Prediction, Verdict]
-
-
-def _divided(found: Iterable[_Judged], level: float) -> tuple[list[_Judged], tuple[NotAsked, ...]]:
+def _divided(found: Iterable[Judged], level: float) -> tuple[list[Judged], tuple[NotAsked, ...]]:
     """The verdicts, and what the study cannot be asked. Design alone tells them apart, so those
     not asked count in no adjustment."""
     asked, others = [], []
@@ -298,72 +307,6 @@ def _judged(prediction: Prediction, curve: Curve, fits: _Fits) -> Verdict:
         "where the best step was not reached and the error is still too large"
     )
     return replace(on_whole, curve=whole, reason=told)
-
-
-_ONE_ANOTHERS: dict[str, tuple[Quantity, str]] = {
-    Quantity.BEST_ERROR: (Quantity.BEST_ERROR_UNWEIGHTED, "h^2/alpha^2 at T times the unweighted"),
-    Quantity.BEST_ERROR_UNWEIGHTED: (Quantity.BEST_ERROR, "alpha^2/h^2 at T_0 times the weighted"),
-    Quantity.SAMPLE_DIVERGENCE: (
-        Quantity.BEST_ERROR,
-        "by Girsanov's theorem a constant times the weighted",
-    ),
-}
-"""Of the same network at the same step, each at most a constant times the other: both errors, and
-the divergence of samples that start from the law at T."""
-
-
-def _followed(found: Sequence[_Judged]) -> Iterator[_Judged]:
-    """The verdicts, with bounds on the best error, weighted and not, decided by one another where
-    they follow, and that on the divergence of samples by the best error's.
-
-    Both errors are of the same network at the same step, and the weight alpha^2/h^2 lies between
-    its values at T and T_0: each is at most a constant times the other, and neither can fall slower
-    than the other in the end, whatever its own curve seems to do. Where the other falls faster than
-    the bound, so does this one, if it does over the range; if not, it violates nothing yet.
-    """
-    faster = [v for _p, v in found if v.axis == "samples" and v.verdict is Word.FASTER]
-    for prediction, verdict in found:
-        bounded = prediction.kind is Kind.BOUND and verdict.axis == "samples"
-        open_or_worse = verdict.verdict in (Word.UNDETERMINED, Word.VIOLATES)
-        other, most = _ONE_ANOTHERS.get(verdict.quantity, ("", ""))
-        sampler = verdict.curve.sampler if verdict.curve is not None else None
-        if verdict.quantity == Quantity.SAMPLE_DIVERGENCE and not (sampler and sampler.start == 0):
-            other = ""  # Girsanov's bound has a part that no training lowers
-        decisive = [
-            v
-            for v in faster
-            if v.quantity == other
-            and v.theory_exponent >= prediction.exponent
-            and v.curve is not None
-            and verdict.curve is not None
-            and v.curve.same_trials(verdict.curve)
-        ]
-        if bounded and open_or_worse and decisive:
-            yield prediction, _following(prediction, verdict, decisive[0], most)
-        else:
-            yield prediction, verdict
-
-
-def _following(prediction: Prediction, verdict: Verdict, decisive: Verdict, most: str) -> Verdict:
-    """The verdict on a quantity, by that on one which bounds it; itself where it is undetermined
-    and stays so. most: what it is at most, in words."""
-    fit, bound = verdict.fitted, f"{prediction.exponent:.3g}"
-    own, other = (
-        f"[{low:.3g}, {high:.3g}]"
-        for low, high in (f.interval_at_large(f.level) for f in (fit, decisive.fitted))
-    )
-    told = f"b = {fit.exponent:.3g} [{fit.ci[0]:.3g}, {fit.ci[1]:.3g}]"
-    within = (
-        f"this is at most {most} one, whose b at large values is in {other}, above the bound "
-        f"{bound}"
-    )
-    if word_for(prediction, *fit.ci) is Word.FASTER:
-        told += f" over the range; its own curve leaves {own} at large values, but {within}"
-        return replace(verdict, verdict=Word.FASTER, reason=told, follows=decisive)
-    if verdict.verdict is Word.VIOLATES:
-        told += f", below the bound {bound}, which cannot last: {within}; larger values would show"
-        return replace(verdict, verdict=Word.UNDETERMINED, reason=told)
-    return verdict
 
 
 def _measured(curve: Curve, verdict: Verdict) -> Verdict:

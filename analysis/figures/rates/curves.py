@@ -165,7 +165,7 @@ def rates(
     something to draw; then error against width. Else the reason. data_sets: with those that belong
     to its data sets, which other settings may share."""
     mine = [c for c in evaluation.curves if owns(setting, c)]
-    whole = (*evaluation, *(row.verdict for row in evaluation.not_asked))
+    whole = (*evaluation, *evaluation.unasked)
     own = [v for v in whole if v.curve and owns(setting, v.curve)]
     if not data_sets:
         own = [v for v in own if v.quantity not in UNTRAINED]

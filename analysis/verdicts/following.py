@@ -1,0 +1,78 @@
+"""Verdicts that follow from another one of the same trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from analysis.data.curves.quantity import Quantity
+from analysis.theory import Kind, Prediction
+from analysis.verdicts.judging import Verdict
+from analysis.verdicts.rules import Word, word_for
+
+Judged = tuple[Prediction, Verdict]
+
+_ONE_ANOTHERS: dict[str, tuple[Quantity, str]] = {
+    Quantity.BEST_ERROR: (Quantity.BEST_ERROR_UNWEIGHTED, "h^2/alpha^2 at T times the unweighted"),
+    Quantity.BEST_ERROR_UNWEIGHTED: (Quantity.BEST_ERROR, "alpha^2/h^2 at T_0 times the weighted"),
+    Quantity.SAMPLE_DIVERGENCE: (
+        Quantity.BEST_ERROR,
+        "by Girsanov's theorem a constant times the weighted",
+    ),
+}
+"""Of the same network at the same step, each at most a constant times the other: both errors, and
+the divergence of samples that start from the law at T."""
+
+
+def followed(found: Sequence[Judged]) -> Iterator[Judged]:
+    """The verdicts, with bounds on the best error, weighted and not, decided by one another where
+    they follow, and that on the divergence of samples by the best error's.
+
+    Both errors are of the same network at the same step, and the weight alpha^2/h^2 lies between
+    its values at T and T_0: each is at most a constant times the other, and neither can fall slower
+    than the other in the end, whatever its own curve seems to do. Where the other falls faster than
+    the bound, so does this one, if it does over the range; if not, it violates nothing yet.
+    """
+    faster = [v for _p, v in found if v.axis == "samples" and v.verdict is Word.FASTER]
+    for prediction, verdict in found:
+        bounded = prediction.kind is Kind.BOUND and verdict.axis == "samples"
+        open_or_worse = verdict.verdict in (Word.UNDETERMINED, Word.VIOLATES)
+        other, most = _ONE_ANOTHERS.get(verdict.quantity, ("", ""))
+        sampler = verdict.curve.sampler if verdict.curve is not None else None
+        if verdict.quantity == Quantity.SAMPLE_DIVERGENCE and not (sampler and sampler.start == 0):
+            other = ""  # Girsanov's bound has a part that no training lowers
+        decisive = [
+            v
+            for v in faster
+            if v.quantity == other
+            and v.theory_exponent >= prediction.exponent
+            and v.curve is not None
+            and verdict.curve is not None
+            and v.curve.same_trials(verdict.curve)
+        ]
+        if bounded and open_or_worse and decisive:
+            yield prediction, _following(prediction, verdict, decisive[0], most)
+        else:
+            yield prediction, verdict
+
+
+def _following(prediction: Prediction, verdict: Verdict, decisive: Verdict, most: str) -> Verdict:
+    """The verdict on a quantity, by that on one which bounds it; itself where it is undetermined
+    and stays so. most: what it is at most, in words."""
+    fit, bound = verdict.fitted, f"{prediction.exponent:.3g}"
+    own, other = (
+        f"[{low:.3g}, {high:.3g}]"
+        for low, high in (f.interval_at_large(f.level) for f in (fit, decisive.fitted))
+    )
+    told = f"b = {fit.exponent:.3g} [{fit.ci[0]:.3g}, {fit.ci[1]:.3g}]"
+    within = (
+        f"this is at most {most} one, whose b at large values is in {other}, above the bound "
+        f"{bound}"
+    )
+    if word_for(prediction, *fit.ci) is Word.FASTER:
+        told += f" over the range; its own curve leaves {own} at large values, but {within}"
+        return replace(verdict, verdict=Word.FASTER, reason=told, follows=decisive)
+    if verdict.verdict is Word.VIOLATES:
+        told += f", below the bound {bound}, which cannot last: {within}; larger values would show"
+        return replace(verdict, verdict=Word.UNDETERMINED, reason=told)
+    return verdict

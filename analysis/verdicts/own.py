@@ -1,0 +1,65 @@
+"""Predictions of the user's own: what is wrong with them, and why none of a study's curves answers
+one. A prediction that nothing was judged of must say so, and never vanish.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+
+from analysis.data.curves.quantities import Curve
+from analysis.data.curves.quantity import Quantity
+from analysis.data.sweeps import PLAIN
+from analysis.theory import Kind, Prediction, predictions
+from analysis.verdicts.asking import NotAsked
+
+
+def check_own(own: Sequence[Prediction]) -> None:
+    """Raises ValueError for a quantity or an axis that no curve has, and for a name that another
+    prediction has, of theory or among `own`."""
+    taken = {row.name for row in predictions(1)}
+    for row in own:
+        for key, value, known in (
+            ("quantity", row.quantity, [str(quantity) for quantity in Quantity]),
+            ("axis", row.axis, list(PLAIN)),
+        ):
+            if value not in known:
+                raise ValueError(
+                    f"prediction {row.name!r}: {key} = {value!r}: {_near(value, known)}"
+                )
+        if row.name in taken:
+            raise ValueError(
+                f"prediction {row.name!r}: another one has this name, and verdicts are told apart "
+                "by it: give yours a name of its own"
+            )
+        taken.add(row.name)
+
+
+def _near(value: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(value, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"choose among {', '.join(known)}"
+
+
+def unanswered(
+    own: Iterable[Prediction], judged: Iterable[str], curves: Sequence[Curve]
+) -> list[NotAsked]:
+    """Those of `own` that no curve was judged by, with what an answer takes. judged: the names of
+    those that were."""
+    seen = set(judged)
+    return [NotAsked(row.name, _lacking(row, curves)) for row in own if row.name not in seen]
+
+
+def _lacking(row: Prediction, curves: Sequence[Curve]) -> str:
+    key = "threshold" if row.kind is Kind.CEILING else "exponent"
+    if not math.isfinite(getattr(row, key)):
+        return f"a number for its {key}, which is {getattr(row, key)}"
+    along = [curve for curve in curves if curve.axis == row.axis]
+    axis = PLAIN.get(row.axis, row.axis)
+    if not along:
+        return f"at least 3 values of {axis} with all else fixed, and the study has no such sweep"
+    if all(curve.quantity != row.quantity for curve in along):
+        there = ", ".join(sorted({str(curve.quantity) for curve in along}))
+        return f"{row.quantity} against {axis}, and the study measures against it: {there}"
+    wanted = ", ".join(row.needs)
+    return f"a curve on which {wanted} is given and not 0"
