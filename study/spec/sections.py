@@ -47,7 +47,7 @@ from study.spec.search import (
 from study.spec.seeds import NetworkAndKernel, SeedsSection, Sweep
 from study.spec.strict_yaml import MAXIMUM_BYTES, TOO_LONG, YamlError, read_yaml
 from trainers.audit.columns import SPECTRUM_SAMPLES
-from trainers.errors import LawError, TrainerError
+from trainers.errors import LawError, TrainerError, unreadable
 from trainers.kept.keep import Keep, Sampling
 from trainers.laws import DataFile
 from trainers.methods.custom import make_importable, source_files, trainer_fields
@@ -137,16 +137,12 @@ class StudySpec(Section):
             if len(read) > MAXIMUM_BYTES:
                 raise SpecError(f"{path} {TOO_LONG}")
             text = read.decode("utf-8")
-        except FileNotFoundError:
-            raise SpecError(f"no such file: {path}") from None
         except UnicodeDecodeError:
             raise SpecError(f"{path} is not UTF-8 text: a study is a YAML file") from None
-        except OSError as error:
-            raise SpecError(f"cannot read {path}: {error.strerror}") from None
         except SpecError:
             raise
-        except ValueError as error:  # a null byte in the path
-            raise SpecError(f"cannot read {path}: {error}") from None
+        except (OSError, ValueError) as error:  # a null byte in the path, say
+            raise SpecError(unreadable(path, error)) from None
         try:
             return cls.from_text(text, path.parent)
         except SpecError as error:

@@ -231,8 +231,10 @@ def test_wrong_input_ends_with_2_and_one_message(study: Path, capsys: Capture) -
     other = study.parent / "other"
     Store(other).claim("other", "name: other\n", study.parent)
     for arguments, said in [
-        (("plan", "none.yaml"), "no such file: none.yaml"),
-        (("run", "none.yaml"), "no such file: none.yaml"),
+        (("plan", "none.yaml"), "cannot read none.yaml: No such file or directory; correct its"),
+        (("run", "bd.yaml"), "cannot read bd.yaml: No such file or directory; did you mean bad."),
+        (("run", "none/a.yaml"), "there is no folder none either: give the whole path"),
+        (("plan", study.parent), "Is a directory; name a file in it"),
         (("plan", "bad.yaml"), "bad.yaml: "),
         (("run", "bad.yaml", "--no-tracking"), "unknown key base.sample: did you mean samples?"),
         (("plan", study, "--device", "tpu"), "--device tpu: must be auto, cpu, cuda or mixed"),

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
 
-from trainers.errors import LawError
+from trainers.errors import LawError, unreadable
 
 MAXIMUM_BYTES = 64 << 20
 """Of a file, as it is and unpacked: it is parsed in some seconds."""
@@ -196,8 +196,7 @@ def read_bytes(path: Path, regular: bool = False, descriptor: int | None = None)
     except LawError:
         raise
     except (OSError, ValueError) as error:
-        told = getattr(error, "strerror", None) or error
-        raise LawError(f"cannot read {path}: {told}") from error
+        raise LawError(unreadable(path, error)) from error
     _refuse_large(path, len(data))
     return data
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from trainers.errors import TrainerError
+from trainers.errors import TrainerError, unreadable
 from trainers.registry import TRAINERS
 
 _PYTHON = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")}
@@ -131,7 +131,7 @@ def _read(name: str, path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise TrainerError(f"trainer {name}: cannot read {path}: {error.strerror}") from None
+        raise TrainerError(f"trainer {name}: {unreadable(path, error)}") from None
 
 
 @cache

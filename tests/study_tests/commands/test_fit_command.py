@@ -163,7 +163,7 @@ def test_tables_that_give_no_exponent(
     assert command(path, "--x", "N", "--y", "e") == 2
     assert message in capsys.readouterr().err
     assert command(tmp_path / "none.csv", "--x", "N", "--y", "e") == 2
-    assert "none.csv: No such file" in capsys.readouterr().err
+    assert "none.csv: No such file or directory; correct its name" in capsys.readouterr().err
 
 
 ROWS = "N,e,run\n64,0.395,a\n128,0.285,a\n256,0.2175,a\n64,0.375,b\n128,0.295,b\n256,0.2015,b\n"
