@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import scorerates_main  # noqa: F401  # what follows is ours
 
 if TYPE_CHECKING:
+    from analysis.data.curves.quantities import Curve, curves
     from analysis.data.results import load_results
     from analysis.fits.growth import Growth, log_power
     from analysis.fits.joint import fit_joint
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
     from analysis.verdicts.judging import judge
 
 _HOMES = {
+    "Curve": "analysis.data.curves.quantities",
     "Evaluation": "analysis.verdicts.evaluation",
     "Growth": "analysis.fits.growth",
     "Prediction": "analysis.theory",
+    "curves": "analysis.data.curves.quantities",
     "evaluate": "analysis.verdicts.evaluation",
     "figures_of": "analysis.report.figures",
     "fit_joint": "analysis.fits.joint",
@@ -37,9 +40,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "Curve",
     "Evaluation",
     "Growth",
     "Prediction",
+    "curves",
     "evaluate",
     "figures_of",
     "fit_joint",

@@ -18,9 +18,11 @@ import scorerates_main  # noqa: F401  # what follows is ours
 
 if TYPE_CHECKING:
     from analysis import (
+        Curve,
         Evaluation,
         Growth,
         Prediction,
+        curves,
         evaluate,
         figures_of,
         fit_joint,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 _PACKAGES = ("trainers", "analysis", "study")
 
 __all__ = [
+    "Curve",
     "Evaluation",
     "Growth",
     "Prediction",
@@ -44,6 +47,7 @@ __all__ = [
     "Trajectory",
     "TrialConfig",
     "TrialStatus",
+    "curves",
     "evaluate",
     "figures_of",
     "fit_joint",

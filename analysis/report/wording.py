@@ -129,7 +129,7 @@ def theory(verdict: Verdict) -> Markup:
     if verdict.kind == Kind.BOUND:
         return Markup("at least {}").format(b)
     if verdict.kind == Kind.QUALITATIVE:
-        return Markup("does not vanish at the stopped rate")
+        return Markup("below {}, the stopped rate").format(number(verdict.said))
     if verdict.kind == Kind.CEILING:
         return Markup("at most {:g} everywhere").format(verdict.threshold)
     if flat(verdict):

@@ -91,16 +91,23 @@ class Verdict:
     follows: Verdict | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
-        relation = {"bound": "≥ ", "qualitative": "below "}.get(self.kind, "")
-        said = self.theory_exponent
-        if self.kind == Kind.CEILING:
-            relation, said = "at most ", self.threshold
         at = f", {self.law}, d = {self.dimension}" if self.law else ""
         value, low, high = self.measured
         name = "largest" if self.kind == Kind.CEILING else "b"
         measured = f"{name} = {value:.3g} [{low:.3g}, {high:.3g}]"
-        theory = f"theory {relation}{said:.3g}"
+        theory = f"theory {self.relation}{self.said:.3g}"
         return f"Verdict({self.prediction}{at}: {measured}, {theory}: {self.verdict})"
+
+    @property
+    def relation(self) -> str:
+        """What theory says of `measured`, in front of the number `said`; empty where it is it."""
+        return {"bound": "≥ ", "qualitative": "below ", "ceiling": "at most "}.get(self.kind, "")
+
+    @property
+    def said(self) -> float:
+        """Theory's number: an exponent, or the threshold that `measured` must not pass."""
+        limited = self.kind in (Kind.CEILING, Kind.QUALITATIVE)
+        return self.threshold if limited else self.theory_exponent
 
     @property
     def measured(self) -> tuple[float, float, float]:

@@ -197,7 +197,8 @@ def _phrase(prediction: Prediction, word: Word) -> str:
     start, stop = _zone(prediction)
     beta, share = f"{prediction.exponent:.3g}", percent(prediction.margin)
     if prediction.kind is Kind.QUALITATIVE:
-        cut = f"{stop:.3g}, which is {share} less than the exponent of best stopping"
+        stopped = f"{prediction.threshold:.3g} of best stopping"
+        cut = f"{stop:.3g}, which is {share} less than the exponent {stopped}"
         return {
             Word.AGREES: f"lies below {cut}",
             Word.DISAGREES: f"lies above {cut}",

@@ -214,16 +214,13 @@ def _printed(evaluation: Evaluation) -> Printed:
     for v in sorted(evaluation, key=lambda v: (v.law, v.dimension)):
         large = None if flat(v) else v.at_large
         value, low, high = v.measured
-        relation = "≥ " if v.kind == Kind.BOUND else ""
-        said = f"{relation}{v.theory_exponent:.2f}"
-        if v.kind == Kind.CEILING:
-            said = f"at most {v.threshold:g}"
+        said = f"{v.said:g}" if v.kind == Kind.CEILING else f"{v.said:.2f}"
         row = (
             v.law,
             str(v.dimension),
             str(v.quantity).replace("_", " "),
             str(v.axis),
-            said,
+            v.relation + said,
             f"{value:.2f}" if pd.notna(value) else "-",
             _interval(low, high),
             "-" if large is None else _interval(large.low, large.high),

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 
 from analysis.data.sweeps import family
 from study.planning.cost import Speeds
@@ -47,7 +47,7 @@ def audits_seconds(
     return makespan([audit_seconds(one, samples, speeds) for one in settings], at_once)
 
 
-def page_seconds(trials: Sequence[TrialConfig]) -> float:
+def page_seconds(trials: Collection[TrialConfig]) -> float:
     """Seconds of the driver for verdicts, figures and the page of all trials; the draws of a law
     are one setting."""
     laws = {law: family(law.label) or law.label for law in {t.law for t in trials}}

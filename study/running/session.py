@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -17,9 +17,11 @@ from study.choosing.participant import Outcomes, Participant
 from study.mlflow_view.publisher import Publisher
 from study.planning.calibration import speeds_of
 from study.planning.cards import share_of_a_card
+from study.planning.concluding import audits_seconds, page_seconds
+from study.planning.cost import Speeds
 from study.planning.plan import Slots
 from study.running import engine
-from study.running.audits import missing_audits
+from study.running.audits import audits_at_once, missing_audits
 from study.running.cluster import check_stays, ray_here
 from study.running.interruption import Interrupted, Interruption, interruptible
 from study.running.packing import packing_for
@@ -162,7 +164,10 @@ class Session:
         packing = packing_for(slots, spec, scheduler.asked.values(), self.ledger, speeds)
         plan = scheduler.on(packing)
         once = scheduler.asks_once
-        how_long = f"about {duration_text(plan.seconds)}" if once else "to begin with"
+        how_long = "to begin with"
+        if once:
+            after = self._seconds_after(scheduler.asked.values(), slots, speeds)
+            how_long = f"about {duration_text(plan.seconds)}, and {duration_text(after)} after them"
         self.say(f"{plan.trials} trials in {len(plan.packs)} packs, {slots.text}, {how_long}")
         files = spec.trainer_files()
         device, kept = slots.device, spec.kept()
@@ -173,6 +178,15 @@ class Session:
             trouble = Trouble(self.lock.check)
             watch = Watch(scheduler, job, display, tally, trouble, count, self._halved)
             engine.train(job, atoms, slots, spec.resources.workers, watch)
+
+    def _seconds_after(
+        self, trials: Collection[TrialConfig], slots: Slots, speeds: Speeds
+    ) -> float:
+        """Of the audits that are missing, the verdicts and the page."""
+        samples = self.spec.audit_points
+        at_once = audits_at_once(slots, samples)
+        audits = audits_seconds(self._settings.values(), samples, at_once, speeds)
+        return audits + page_seconds(trials)
 
     def _final(self, pack_id: str, trial_ids: list[str]) -> None:
         """These trials of a pack are as they will stay: on to MLflow."""

@@ -124,6 +124,14 @@ class Curve:
     def levels(self) -> int:
         return len(np.unique(self.x))
 
+    def to_frame(self) -> pd.DataFrame:
+        """A row a trial: x under its axis' name, y under its quantity's, seed and censored."""
+        columns = {
+            self.axis: self.x, str(self.quantity): self.y,
+            "seed": self.seed, "censored": self.censored,
+        }  # fmt: skip
+        return pd.DataFrame(columns)
+
     @property
     def spoilt(self) -> Array:
         """Its levels that censored trials spoil."""

@@ -166,17 +166,16 @@ def _height(verdict: Verdict, rows: Sequence[tuple[str, str]], every: Sequence[V
 def _targets(rows: Sequence[tuple[str, str]], every: Sequence[Verdict]) -> Iterator[Series]:
     """Where theory puts the exponents, and what it allows, once for each value of a row."""
     found = dict.fromkeys(
-        (rows.index((v.quantity, v.axis)), v.theory_exponent, v.kind, v.margin)
+        (rows.index((v.quantity, v.axis)), v.said, v.kind, v.margin)
         for v in every
         if math.isfinite(v.theory_exponent)
     )
     label = "theory"
     for row, b, kind, margin in found:
         reach = margin * abs(b) if kind == Kind.SHARP else 0.0
+        low = -math.inf if kind == Kind.QUALITATIVE else b - reach
         high = math.inf if kind == Kind.BOUND else b + reach
-        ends = (np.array([b - reach]), np.array([high]))
-        if kind == Kind.QUALITATIVE:
-            ends = (np.array([b]), np.array([b]))
+        ends = (np.array([low]), np.array([high]))
         yield Series(label, np.array([b]), np.array([-float(row)]), *ends, role="target")
         label = ""
 

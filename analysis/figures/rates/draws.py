@@ -65,7 +65,7 @@ def _panel(verdict: Verdict) -> Panel:
         Series("over draws", ends, *band, hue=1),
     ]
     if np.isfinite(verdict.theory_exponent):
-        series.append(Series("theory", ends, verdict.theory_exponent * both, role="theory"))
+        series.append(Series("theory", ends, verdict.said * both, role="theory"))
     *_unused, short = NAMES.get(verdict.quantity, (verdict.quantity, "", verdict.quantity))
     infinite = verdict.fixed.get("width") == np.inf
     axis = PLAIN.get(verdict.axis, verdict.axis)

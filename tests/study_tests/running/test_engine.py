@@ -3,6 +3,7 @@ design and a search."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,8 @@ def test_packs_keep_to_their_memory_and_to_the_number_of_workers(
     result, said = train(spec_of(kind, steps=20, resources=resources), sleep=0.01)
     assert result.exit_code == 0
     assert ", 1 at once on cpu" in said
+    if kind == "grid":
+        assert re.search(r"at once on cpu, about .+, and \d+ s after them", said)
     assert len(workers.packs()) > 2
     assert {together for together, _ in workers.packs()} == {1}
     trained = [trials for _, trials in workers.packs()]
