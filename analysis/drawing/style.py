@@ -72,6 +72,8 @@ def colour(series: Series) -> str:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """matplotlib's settings as figures have them, for a while."""
-    with mpl.rc_context(STYLE):
+    """matplotlib's settings as figures have them, for a while: nothing of the user's own."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
         yield

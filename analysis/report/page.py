@@ -32,9 +32,9 @@ from analysis.data.sweeps import (
     standardised,
 )
 from analysis.data.table import Table
-from analysis.drawing.figure import render
 from analysis.drawing.plot import Plot, Topic
 from analysis.drawing.style import palette_css
+from analysis.drawing.together import render_all
 from analysis.figures.rates.answer import groups
 from analysis.figures.rates.curves import owns
 from analysis.figures.rates.noise import MEASURES, noise_tables
@@ -112,8 +112,7 @@ def write_report(
     plots, omitted = study_plots(evaluation) if tuning is None else ([], [])
     plots += [] if tuning is None else tuning_plots(tuning, evaluation.table, importance)
     shown = []
-    for number, plot in enumerate(plots):
-        drawn = render(plot, f"f{number}")
+    for plot, drawn in zip(plots, render_all(plots), strict=True):
         numbers = plot.table.to_csv(index=False).encode()
         write_whole(place / f"{plot.name}.svg", drawn.svg.encode())
         write_whole(place / f"{plot.name}.pdf", drawn.pdf)
