@@ -26,7 +26,8 @@ Numbered = list[tuple[int, Plot]]
 
 def render_all(plots: Sequence[Plot], processes: int | None = None) -> list[Drawn]:
     """As `render` makes each, in order; the key of plot i is f<i>. processes: at most so many at
-    once, this one included, by default one a core. What a process fails to draw is drawn here."""
+    once, this one included, by default one a core, or OMP_NUM_THREADS where it is set. What a
+    process fails to draw is drawn here."""
     most = _cores() if processes is None else processes
     count = max(1, min(most, len(plots) // LEAST))
     numbered = list(enumerate(plots))
@@ -45,7 +46,10 @@ def render_all(plots: Sequence[Plot], processes: int | None = None) -> list[Draw
 
 
 def _cores() -> int:
-    """Those that this process may use."""
+    """Those that this process may use: OMP_NUM_THREADS, where it is set to a number."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -123,7 +123,9 @@ def main(parent: Path, number: int, first: int, every: int) -> None:
     (parent / "fake" / "calls").mkdir(parents=True)
     (parent / "fake" / "control.json").write_text("{}")
     os.environ["FAKE_TRAINER"] = str(parent / "fake")
-    analysis.report.page.render = lambda plot, _: Drawn("<svg/>", b"%PDF", ("",) * len(plot.panels))
+    analysis.report.page.render_all = lambda plots: [
+        Drawn("<svg/>", b"%PDF", ("",) * len(plot.panels)) for plot in plots
+    ]
     run_command.run = partial(run_command.run, trainer=fake_trainer.train)
     session.engine.train, session.ray_here = train, two_slots  # type: ignore[assignment]
     undisturbed = folder_of(parent, "undisturbed")
