@@ -180,13 +180,14 @@ def points(table: Table) -> Iterator[Point]:
         where = own.index.to_numpy()
         done = where[completed[where] & np.isfinite(error[where])]
         row = record(own.iloc[0])
+        # parallel coordinates open on the first
         metrics = [
-            *_axis_metrics(row),
+            *_mean("best_score_error", error[done], geometric=False),
+            *_mean("best_time", moment[done], geometric=True),
             ("point/seeds", float(len(done)), 0),
             ("point/not_completed", float(len(where) - completed[where].sum()), 0),
+            *_axis_metrics(row),
         ]
-        metrics += _mean("best_score_error", error[done], geometric=False)
-        metrics += _mean("best_time", moment[done], geometric=True)
         yield Point(str(point_id), row, metrics)
 
 
@@ -247,18 +248,32 @@ def _law(naming: Naming, law_id: str, label: str, dimension: int) -> str:
 
 def _distinct_names(subjects: Sequence[tuple[str, str, Mapping[str, Any]]]) -> list[str]:
     """`what/law` of (what, law, what else was held fixed), within MLflow's alphabet and its 250
-    characters. Subjects that agree in the first two also name what they differ in: one must not
-    overwrite the other."""
+    characters. Subjects that agree in the first two also name what they differ in, and no more than
+    tells them apart: one must not overwrite the other."""
     alike = defaultdict(list)
     for what, law, fixed in subjects:
         alike[what, law].append(fixed)
     names = []
     for what, law, fixed in subjects:
-        axes = sorted(fixed.keys() - {"effective_time"})  # measured: a new name with every trial
-        told = [k for k in axes if any(o.get(k) != fixed[k] for o in alike[what, law])]
-        text = " ".join([_within(law), *(_within(f"{k} {fixed[k]}") for k in told)])
+        others = [other for other in alike[what, law] if other is not fixed]
+        told = [_within(f"{k} {fixed[k]}") for k in _telling(fixed, others)]
+        text = " ".join([_within(law), *told])
         names.append(f"{_within(what)}/{text[:150]}")
     return names
+
+
+def _telling(fixed: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Keys by which it differs from each of the others that differs at all, few and plain: infinite
+    width says what else it brings with it."""
+    ordered = sorted(fixed.keys() - {"effective_time"}, key=lambda k: (k not in AXES, k))
+    # measured, a time would be a new name with every trial
+    kept = [k for k in ordered if any(other.get(k) != fixed[k] for other in others)]
+    apart = [other for other in others if any(other.get(k) != fixed[k] for k in kept)]
+    for key in reversed(kept):
+        rest = [k for k in kept if k != key]
+        if all(any(other.get(k) != fixed[k] for k in rest) for other in apart):
+            kept = rest
+    return kept
 
 
 def _within(text: str) -> str:
@@ -305,7 +320,9 @@ def curve_runs(curves: Iterable[Curve], naming: Naming) -> list[CurveRun]:
         at = "N" if first.axis == "samples" else "m"
         other = ("m", "width") if first.axis == "samples" else ("N", "samples")
         beside = f"{other[0]}{first.fixed[other[1]]:g}".replace("inf", "∞")
-        name = f"by {at} {beside} {naming.law(first.law_id, first.law)} d{first.dimension}"
+        law, d = naming.law(first.law_id, first.law), f"d{first.dimension}"
+        parts = (d, law, beside) if "dimension" in naming.varying else (law, beside, d)
+        name = " ".join((f"by {at}", *parts))
         metrics = [value for curve in own for value in _curve_metrics(curve)]
         found.append(CurveRun(name, row, metrics))
     return found[:CURVES]

@@ -1,8 +1,9 @@
 """What runs are called: what tells them apart, in the first characters of a name.
 
 MLflow's lists and legends show some twenty characters of a run's name, so that a name holds only
-what varies in the study: d, N and the seed first, as `N256 s3 GM`, then what departs from the
-study's usual value, `N64 s3 m2048 GM`, and the law last.
+what varies in the study: d, N and the seed first, as `N256 s3 GM`, then the law where there are
+several, `N64 s3 GM#6` (its seed after the #), and what departs from the study's usual value,
+`N64 s3 GM m2048`. A law that is the only one stands last.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class Naming:
         return self._name(row, [])
 
     def law(self, law_id: str, label: str) -> str:
-        """A law in a few characters: `GM`, or `GM seed6` beside others of its kind."""
+        """A law in a few characters: `GM`, or `GM#6` with its seed beside others of its kind."""
         return self.laws.get(law_id) or short_laws({law_id: label})[law_id]
 
     def _name(self, row: Mapping[str, Any], seed: list[str]) -> str:
@@ -104,8 +105,9 @@ class Naming:
             and not (limit and axis in _OF_THE_LIMIT)
             and not _equal(row[axis], self.usual.get(axis))
         ]
-        law = self.law(str(row["law_id"]), str(row["law_label"]))
-        return " ".join([*first, *seed, *rest, law])
+        law = [self.law(str(row["law_id"]), str(row["law_label"]))]
+        last = [*law, *rest] if len(set(self.laws.values())) > 1 else [*rest, *law]
+        return " ".join([*first, *seed, *last])
 
 
 def naming_of(spec: StudySpec) -> Naming:
@@ -148,7 +150,8 @@ def short_laws(labels: Mapping[str, str], plain: Collection[str] = ()) -> dict[s
         told = [] if law_id in plain else told
         words = kind.split("_")
         initials = "".join(word[:1].upper() for word in words) if len(words) > 1 else kind
-        short[law_id] = " ".join([initials, *(f"{k}{mine[k]}" for k in told)])
+        seed = f"#{mine['seed']}" if "seed" in told else ""
+        short[law_id] = " ".join([initials + seed, *(f"{k}{mine[k]}" for k in told if k != "seed")])
     of_name = defaultdict(set)
     for law_id, name in short.items():
         of_name[name].add(labels[law_id])

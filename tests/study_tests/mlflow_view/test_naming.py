@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from study.mlflow_view.contents import _distinct_names
 from study.mlflow_view.naming import Naming, naming_of, short_laws
 from study.spec.sections import StudySpec
 from trainers.trial import TrialConfig
@@ -60,6 +62,32 @@ def test_the_axes_that_vary_come_first_and_what_is_usual_goes_unsaid() -> None:
     assert naming_of(spec).point(point) == "N64 GM"
 
 
+def test_a_law_stands_before_what_is_unusual_where_there_are_several() -> None:
+    law = {"kind": "gaussian_mixture", "dimension": 2, "components": 2, "std": 0.1}
+    spec = spec_of(
+        law=[{**law, "seed": seed} for seed in (5, 6)],
+        base={"samples": 512, "width": 1024, "step_size": 2.0},
+        sweeps=[{"samples": [64, 256, 512]}, {"width": [64, 1024, 32768]}],
+    )
+    told = names(spec)
+    assert {"N256 s2 GM#5", "N512 s0 GM#6 m64"} <= set(told)
+
+
+def test_metrics_of_verdicts_name_no_more_than_tells_them_apart() -> None:
+    limit = {"width": math.inf, "precision": "float64", "trainer": "kernel_limit", "steps": None}
+    network = {"width": 1024, "precision": "float32", "trainer": "descent", "steps": 1000}
+    other = {**network, "steps": 2000}
+    told = [
+        name.partition("/")[2]
+        for name in _distinct_names([("a by b", "GM-d2", one) for one in (limit, network, other)])
+    ]
+    assert told == ["GM-d2 width inf", "GM-d2 steps 1000", "GM-d2 steps 2000"]
+    assert (
+        _distinct_names([("a by b", "GM-d2", one) for one in (network, dict(network))])
+        == ["a by b/GM-d2"] * 2
+    )
+
+
 def test_a_factorial_names_all_its_axes() -> None:
     spec = spec_of(base={"step_size": 1.0}, sweeps=[{"samples": [64, 128], "width": [8, 16]}])
     assert names(spec, 1) == ["N64 s0 m8 GM", "N64 s0 m16 GM", "N128 s0 m8 GM", "N128 s0 m16 GM"]
@@ -85,7 +113,7 @@ def test_a_search_names_what_it_chooses() -> None:
 def test_laws_are_told_apart_by_what_they_differ_in() -> None:
     mixture = "gaussian_mixture[components=8,std=0.1,seed={}]"
     laws = {"aaaa1": mixture.format(5), "bbbb2": mixture.format(6), "cccc3": "cube"}
-    assert short_laws(laws) == {"aaaa1": "GM seed5", "bbbb2": "GM seed6", "cccc3": "cube"}
+    assert short_laws(laws) == {"aaaa1": "GM#5", "bbbb2": "GM#6", "cccc3": "cube"}
     assert short_laws(laws, ["aaaa1"])["aaaa1"] == "GM"
     inner = "subspace[dimension=2,seed={}]/cube"
     nested = "subspace[dimension=2,seed={}]/gaussian_mixture[seed=1]"

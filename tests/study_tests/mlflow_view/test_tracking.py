@@ -479,7 +479,7 @@ def test_a_point_has_the_mean_over_its_seeds_and_a_curve_the_means(
     assert (of["point/seeds"], of["point/not_completed"]) == (3, 1)
     client = MlflowClient(uri)
     (curve,) = runs(uri, "curve")
-    assert curve.info.run_name == "by N m8 GM d2"
+    assert curve.info.run_name == "by N GM m8 d2"
     history = client.get_metric_history(
         curve.info.run_id, "curve/log2 best_score_error by log2 samples"
     )
