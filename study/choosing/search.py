@@ -368,9 +368,11 @@ def _label_beside(label: str, space: str) -> str:
 
 
 @told_of_the_database()
-def evaluations_done(storage: RDBStorage, study: str, where: Where, section: SearchSection) -> int:
-    """How many evaluations a search has behind it. Writes nothing: `Search` makes what is not
-    there."""
+def evaluated(
+    storage: RDBStorage, study: str, where: Where, section: SearchSection
+) -> list[TrialConfig]:
+    """The trials of the evaluations that a search has behind it. Writes nothing: `Search` makes
+    what is not there."""
     label, space = where.label(study), _space_id(section)
     for name in (label, _label_beside(label, space)):
         try:
@@ -378,9 +380,12 @@ def evaluations_done(storage: RDBStorage, study: str, where: Where, section: Sea
         except KeyError:
             continue
         if found.user_attrs.get(SPACE, space) == space:
-            trials = found.get_trials(deepcopy=False)
-            return sum(t.state.is_finished() and TRIAL in t.user_attrs for t in trials)
-    return 0
+            return [
+                TrialConfig.model_validate_json(trial.user_attrs[CONFIG])
+                for trial in found.get_trials(deepcopy=False)
+                if trial.state.is_finished() and TRIAL in trial.user_attrs
+            ]
+    return []
 
 
 def drawn(where: Where, section: SearchSection, count: int) -> list[TrialConfig]:

@@ -20,7 +20,7 @@ from study.choosing.search import (
     DATABASE,
     Where,
     drawn,
-    evaluations_done,
+    evaluated,
     open_storage,
     stages,
 )
@@ -33,6 +33,7 @@ from study.planning.memory import memory_of
 from study.planning.plan import Plan, local_slots
 from study.running.packing import Packing, packing_for
 from study.running.progress import duration_text, rate_text
+from study.spec.messages import SpecError
 from study.spec.search import SearchSection
 from study.spec.sections import StudySpec
 from study.storage.store import Store
@@ -40,6 +41,16 @@ from trainers.trial import TrialConfig
 
 DRAWN = 64
 """Trials drawn at each point, used again and again: their mean is within a tenth or two."""
+
+
+def folder_of(store: Store) -> Path:
+    """Where a search keeps Optuna's database. Raises SpecError for a store that is no directory."""
+    if store.local is None:
+        raise SpecError(
+            f"--storage {store.place}: a search keeps Optuna's database ({DATABASE}) beside its "
+            "results, and needs a directory for it"
+        )
+    return store.local
 
 
 def searches_of(spec: StudySpec, section: SearchSection) -> list[Where]:
@@ -147,7 +158,7 @@ class Lacking:
         parts = ["sizes spread evenly over the space, where samplers may come to prefer some"]
         if self.unknown:
             choices = f"{counted(self.unknown, 'trial')} at theory's choice"
-            parts.append(f"nothing for {choices}, whose size the pilots will say")
+            parts.append(f"no time for {choices}, whose size the pilots will say")
         return "; ".join(parts)
 
 
@@ -264,13 +275,17 @@ def plan_search(
     Raises SpecError where the study is no search, and StoreError."""
     section = spec.searched()
     store = store_of(spec, storage)
+    folder = folder_of(store)
     store.check_owner(spec.name)
     ledger = store.ledger()
     guided = guided_of(spec, section)
     for one in guided:
         _advance(one, Outcomes(store, ledger.entries))
-    lacking = Lacking.of(section, _done(spec, section, store), guided, ledger.entries.keys())
-    known = [t for one in guided for t in [*one.pilots, one.trial] if t is not None]
+    found = _evaluated(spec, section, folder)
+    counts = [(where, len(trials)) for where, trials in found]
+    lacking = Lacking.of(section, counts, guided, ledger.entries.keys())
+    asked = [t for one in guided for t in [*one.pilots, one.trial] if t is not None]
+    known = [*asked, *(trial for _, trials in found for trial in trials)]
     corners, resources = spec.search_corners(), spec.resources
     slots = local_slots(
         spec.device,
@@ -288,7 +303,7 @@ def plan_search(
         store.place,
         lacking,
         packing,
-        sum(trial.trial_id in ledger.entries for trial in known),
+        sum(trial.trial_id in ledger.entries for trial in asked),
         _largest(packing, corners, lacking),
     )
 
@@ -299,13 +314,15 @@ def _advance(guided: TheoryGuided, outcomes: Outcomes) -> None:
         pass
 
 
-def _done(spec: StudySpec, section: SearchSection, store: Store) -> list[tuple[Where, int]]:
-    """Each search with its evaluations so far."""
+def _evaluated(
+    spec: StudySpec, section: SearchSection, folder: Path
+) -> list[tuple[Where, list[TrialConfig]]]:
+    """Each search with the trials of its evaluations so far."""
     searches = searches_of(spec, section)
-    if store.local is None or not (store.local / DATABASE).is_file():
-        return [(where, 0) for where in searches]
-    with open_storage(store.local) as database:
-        return [(w, evaluations_done(database, spec.name, w, section)) for w in searches]
+    if not (folder / DATABASE).is_file():
+        return [(where, []) for where in searches]
+    with open_storage(folder) as database:
+        return [(w, evaluated(database, spec.name, w, section)) for w in searches]
 
 
 def _largest(packing: Packing, corners: Sequence[TrialConfig], lacking: Lacking) -> int:

@@ -21,11 +21,10 @@ from study.choosing.participant import Outcomes, Participant
 from study.choosing.search import DATABASE, Search, Where, open_storage
 from study.commands.analyze import conclude_search, report_folder
 from study.commands.located import store_of
-from study.commands.plan_search import Lacking, guided_of, searches_of
+from study.commands.plan_search import Lacking, folder_of, guided_of, searches_of
 from study.running.packing import Packing
 from study.running.session import DEFAULT_TRACKING_URI, Session, session_on
 from study.running.worker import TrainPack
-from study.spec.messages import SpecError
 from study.spec.search import SearchSection
 from study.spec.sections import StudySpec
 from study.terminal import literal
@@ -66,14 +65,10 @@ def search(
     """
     section = spec.searched()
     store = store_of(spec, storage)
-    if store.local is None:
-        raise SpecError(
-            f"--storage {storage}: a search keeps Optuna's database ({DATABASE}) beside its "
-            "results, and needs a directory for it"
-        )
+    folder = folder_of(store)
     with (
         session_on(spec, store, tracking_uri, console or Console()) as session,
-        open_storage(store.local) as database,
+        open_storage(folder) as database,
     ):
         work = _Work(session, section)
         with session.until_interrupted():
@@ -115,7 +110,7 @@ class _Work:
         searches = [(search.where, len(search.finished_trials())) for search in self._searches]
         done = self._session.ledger.entries.keys()
         lacking = Lacking.of(self._section, searches, self._guided, done)
-        return f"all of it {lacking.time(packing)}: {lacking.assumed()}"
+        return f"all of it {lacking.time(packing)}\n  assumed: {lacking.assumed()}"
 
     def _count(self) -> tuple[int, int]:
         """Evaluations done, and wanted."""

@@ -66,7 +66,7 @@ def test_it_counts_searches_evaluations_and_pilots(tmp_path: Path) -> None:
     assert rows["evaluations"] == "240, 20 of each search (0 done)"
     assert rows["theory"] == "24 pilots, then 6 trials at its choice (0 done)"
     assert rows["to train"].startswith("240 evaluations and 24 trials of theory's in some ")
-    assert "nothing for 6 trials at theory's choice" in rows["assumed"]
+    assert "no time for 6 trials at theory's choice" in rows["assumed"]
     assert not place.exists()
     assert "theory" not in dict(planned(study(), place).rows())
 
@@ -167,9 +167,10 @@ def test_wrong_input_is_answered_as_of_a_grid(
         return "".join(capsys.readouterr())
 
     assert "12 (2 points x 2 samplers x 3 repetitions)" in " ".join(told(0).split())
+    assert "must be auto, cpu, cuda or mixed" in told(2, "--device", "tpu")
+    assert "needs a directory for it" in told(2, "--storage", "memory://somewhere")
     wide = {"width": {"low": 64, "high": 2**24}, "step_size": 1.0}
     monkeypatch.setattr("study.planning.memory.machine_bytes", lambda: 2.0**30)
     assert "and this machine has 1 GiB: lower width" in told(2, space=wide)
-    assert "must be auto, cpu, cuda or mixed" in told(2, "--device", "tpu")
     with pytest.raises(SpecError, match="no `search` section"):
         planned(StudySpec.from_mapping({**STUDY, "base": {"samples": 64, **ONE_SIZE}}), tmp_path)
