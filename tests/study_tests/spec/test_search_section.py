@@ -74,3 +74,14 @@ def test_a_search_that_cannot_be_run_is_answered_with_key_and_remedy(
     assert old in SEARCH
     with pytest.raises(SpecError, match=re.escape(said)):
         StudySpec.from_text(SEARCH.replace(old, new))
+
+
+def test_pilots_need_no_more_rows_than_a_table_has(tmp_path: Path) -> None:
+    rows = "".join(f"{i},{i * i}\n" for i in range(40))
+    (tmp_path / "rows.csv").write_text(f"a,b\n{rows}")
+    law = "{kind: table, file: rows.csv}"
+    text = SEARCH.replace("{kind: gaussian_mixture, dimension: 2}", law)
+    text = text.replace("samples: [64, 128]", "samples: 8")
+    StudySpec.from_text(text, tmp_path)
+    with pytest.raises(SpecError, match=r"search\.theory\.samples = 64, but .* rows to train on"):
+        StudySpec.from_text(f"{text}  theory: {{}}\n", tmp_path)
