@@ -121,6 +121,12 @@ def plan(
     from study.planning.stability import stability_warnings
 
     spec = _overridden(_loaded(study), device, workers)
+    if spec.search is not None:
+        from study.commands.plan_search import plan_search
+
+        searched = plan_search(spec, storage, calibrate, lambda message: _warn([message], ""))
+        _print_rows(searched.rows())
+        return
     found = plan_study(spec, storage, calibrate, lambda message: _warn([message], ""))
     _print_rows(found.rows())
     decides = found.decides()
@@ -198,7 +204,7 @@ def best(
         typer.Option(help="Of this sampler, or theory; by default the least held-out loss."),
     ] = None,
 ) -> None:
-    """Print what a search found as a section `base:` of a study, in YAML."""
+    """Print what a search found as sections `base:` and `steps:` of a study, in YAML."""
     from study.commands.best import best as best_of
     from study.commands.located import located
 
@@ -334,7 +340,8 @@ def _overridden(
     if device is not None and device not in ("auto", "cpu", "cuda", "mixed"):
         raise SpecError(f"--device {device}: must be auto, cpu, cuda or mixed")
     if address is None and "RAY_ADDRESS" not in os.environ:
-        refuse_what_does_not_fit(spec.points(), machine_bytes())
+        sizes = spec.points() if spec.search is None else spec.search_corners()
+        refuse_what_does_not_fit(sizes, machine_bytes())
     return spec.on(device, workers)
 
 

@@ -17,6 +17,7 @@ seed of its own, so the answers are those of a driver that was never killed.
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -40,7 +41,6 @@ from study.spec.search import SearchSection, Space, StepRange, WidthRange
 from study.storage.files import StoreError
 from trainers.errors import first_line
 from trainers.methods.custom import trainer_fields
-from trainers.registry import facts_of
 from trainers.trial import TrialConfig, TrialStatus, content_id, recorded_steps
 
 DATABASE = "optuna.db"
@@ -52,6 +52,9 @@ SPACE = "space"
 
 OBJECTIVE = "held-out loss"
 """What Optuna's views call the value of a trial."""
+
+GOLDEN = (math.sqrt(5) - 1) / 2
+"""Multiples of it, modulo 1, are spread evenly, however many there are (Weyl's sequence)."""
 
 LOG2_WIDTH = "log2_width"
 """The parameter of earlier searches, which go on with it."""
@@ -65,23 +68,31 @@ CONFIG, TRIAL, SCORE, STEP, OPERATIONS = (
 @contextmanager
 def open_storage(folder: Path) -> Iterator[RDBStorage]:
     """Optuna's database in `folder`, and Optuna quiet."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def connect() -> sqlite3.Connection:
         # By its path: in an address, a `?` in the folder's name would begin the options.
         return sqlite3.connect(folder / DATABASE, LOCK_SECONDS, check_same_thread=False)
 
-    with told_of_the_database():
+    with _quiet(), told_of_the_database():
         storage = RDBStorage(f"sqlite:///{DATABASE}", engine_kwargs={"creator": connect})
     try:
-        with warnings.catch_warnings():
+        with _quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             yield storage
     finally:
-        optuna.logging.set_verbosity(level)
         storage.remove_session()
         storage.engine.dispose()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Optuna, but for its errors."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(level)
 
 
 @contextmanager
@@ -161,11 +172,11 @@ class Search(Participant):
     ) -> None:
         self.where = where
         self._section, self._label = section, where.label(study)
-        space = content_id([one.model_dump(mode="json") for one in section.space])
+        space = _space_id(section)
         self._study = _optuna_study(storage, self._label)
         if self._study.user_attrs.get(SPACE, space) != space:
             # Samplers cannot learn from another space: it keeps its study, this one gets its own.
-            self._label = f"{self._label} space={space[:6]}"
+            self._label = _label_beside(self._label, space)
             self._study = _optuna_study(storage, self._label)
         attributes = {SPACE: space, "objective": "holdout_loss, least along the trajectory"}
         for name, value in attributes.items():
@@ -259,8 +270,7 @@ class Search(Participant):
         return self._as_asked(trial.number, config)
 
     def _as_asked(self, number: int, config: TrialConfig) -> _Asked:
-        hyperband = self._section.pruner is not None and self._section.pruner.kind == "hyperband"
-        return _Asked(number, config, number % len(self._rungs) if hyperband else 0)
+        return _Asked(number, config, _bracket(number, self._rungs, self._section))
 
     # --- telling ---------------------------------------------------------------------------------
 
@@ -346,6 +356,65 @@ def _optuna_study(storage: RDBStorage, name: str) -> optuna.Study:
     )
 
 
+def _space_id(section: SearchSection) -> str:
+    return content_id([one.model_dump(mode="json") for one in section.space])
+
+
+def _label_beside(label: str, space: str) -> str:
+    return f"{label} space={space[:6]}"
+
+
+# --- without a search -----------------------------------------------------------------------------
+
+
+@told_of_the_database()
+def evaluated(
+    storage: RDBStorage, study: str, where: Where, section: SearchSection
+) -> list[TrialConfig]:
+    """The trials of the evaluations that a search has behind it. Writes nothing: `Search` makes
+    what is not there."""
+    label, space = where.label(study), _space_id(section)
+    for name in (label, _label_beside(label, space)):
+        try:
+            found = optuna.load_study(study_name=name, storage=storage)
+        except KeyError:
+            continue
+        if found.user_attrs.get(SPACE, space) == space:
+            return [
+                TrialConfig.model_validate_json(trial.user_attrs[CONFIG])
+                for trial in found.get_trials(deepcopy=False)
+                if trial.state.is_finished() and TRIAL in trial.user_attrs
+            ]
+    return []
+
+
+def drawn(where: Where, section: SearchSection, count: int) -> list[TrialConfig]:
+    """Trials that a random search at `where` may ask for, always the same; any few of them one
+    after another are spread over all sizes, as the whole is."""
+    with _quiet():
+        study = optuna.create_study(sampler=sampler_of("random", "drawn", 0))
+        found = [configure(study.ask(), section.space, where) for _ in range(count)]
+    found.sort(key=lambda trial: trial.training_operations)
+    places = sorted(range(count), key=lambda i: i * GOLDEN % 1)
+    at = dict(zip(places, found, strict=True))
+    return [at[i] for i in range(count)]
+
+
+def stages(
+    round_: Sequence[TrialConfig], section: SearchSection
+) -> Iterator[tuple[list[TrialConfig], int]]:
+    """Of the trials of a round those that are trained to each rung, and its step, where the pruner
+    lets 1/factor of them go on."""
+    rungs = rungs_of(round_[0], section)
+    going: list[TrialConfig] = []
+    for stage, rung in enumerate(rungs):
+        going += [t for i, t in enumerate(round_) if _bracket(i, rungs, section) == stage]
+        if going:
+            yield going, rung
+        if section.pruner is not None:
+            going = going[: max(1, len(going) // section.pruner.factor)]
+
+
 # --- the pieces -----------------------------------------------------------------------------------
 
 
@@ -368,6 +437,12 @@ def rungs_of(point: TrialConfig, section: SearchSection) -> list[int]:
     wanted = [point.steps / section.pruner.factor**k for k in range(section.pruner.rungs, 0, -1)]
     nearest = {min(grid, key=lambda step: abs(np.log(step / w))) for w in wanted}
     return [*sorted(nearest - {point.steps}), point.steps]
+
+
+def _bracket(number: int, rungs: Sequence[int], section: SearchSection) -> int:
+    """The rung that a trial is first judged at."""
+    hyperband = section.pruner is not None and section.pruner.kind == "hyperband"
+    return number % len(rungs) if hyperband else 0
 
 
 def sampler_of(kind: str, label: str, number: int) -> BaseSampler:
@@ -429,8 +504,6 @@ def configure(
         fields["step_size"] = trial.suggest_float(f"step_size{suffix}", slow, fast, log=True)
     else:
         fields["step_size"] = choose("step_size", space.step_size)
-    # They are of the paper's network: of another they would only be two names for one trial.
-    for name in ("initialisation", "bias"):
-        values = getattr(space, name)
-        fields[name] = choose(name, values) if facts_of(trainer).paper_network else values[0]
+    for name, values in space.networks(trainer).items():
+        fields[name] = choose(name, values)
     return where.point.changed(**fields)

@@ -143,7 +143,7 @@ def plan_study(
     tell: Callable[[str], None],
 ) -> StudyPlan:
     """The plan of what is missing, on this machine. calibrate, tell: as of `speeds_of`. Raises
-    SpecError where the trials are a search's, and StoreError."""
+    SpecError where the trials are a search's (`plan_search`), and StoreError."""
     store = store_of(spec, storage)
     if spec.design is None:
         spec.trials()  # says so where there are none to plan

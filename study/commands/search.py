@@ -17,14 +17,14 @@ from analysis.data.sweeps import PLAIN
 from analysis.figures.tuning import choice_rows
 from analysis.verdicts.best import HYPERPARAMETERS, IMPORTANCE, chosen
 from analysis.verdicts.tuning import COLUMNS, FILE, GUIDED, PILOT, POINT
-from study.choosing.guided import TheoryGuided
 from study.choosing.participant import Outcomes, Participant
 from study.choosing.search import DATABASE, Search, Where, open_storage
 from study.commands.analyze import conclude_search, report_folder
 from study.commands.located import store_of
+from study.commands.plan_search import Lacking, folder_of, guided_of, searches_of
+from study.running.packing import Packing
 from study.running.session import DEFAULT_TRACKING_URI, Session, session_on
 from study.running.worker import TrainPack
-from study.spec.messages import SpecError
 from study.spec.search import SearchSection
 from study.spec.sections import StudySpec
 from study.terminal import literal
@@ -63,21 +63,16 @@ def search(
     Arguments as of `study.run`; storage must be a directory, where Optuna's database is kept.
     Raises SpecError, StoreError and StorageLockedError. SIGINT and SIGTERM end it cleanly.
     """
-    if spec.search is None:
-        raise SpecError("search is missing: say what to search over, see study/spec/search.py")
+    section = spec.searched()
     store = store_of(spec, storage)
-    if store.local is None:
-        raise SpecError(
-            f"--storage {storage}: a search keeps Optuna's database ({DATABASE}) beside its "
-            "results, and needs a directory for it"
-        )
+    folder = folder_of(store)
     with (
         session_on(spec, store, tracking_uri, console or Console()) as session,
-        open_storage(store.local) as database,
+        open_storage(folder) as database,
     ):
-        work = _Work(session, spec.search)
+        work = _Work(session, section)
         with session.until_interrupted():
-            work.begin(partial(Search, database, spec.name, section=spec.search))
+            work.begin(partial(Search, database, spec.name, section=section))
             work.train(address, trainer)
         return work.end()
 
@@ -87,19 +82,8 @@ class _Work:
 
     def __init__(self, session: Session, section: SearchSection) -> None:
         self._session, self._section = session, section
-        points = session.spec.search_points()
-        self._wheres = [
-            Where(point, sampler, repetition)
-            for point in points
-            for sampler in section.samplers
-            for repetition in range(section.repetitions)
-        ]
-        self._guided = [
-            TheoryGuided(point, repetition, section.theory)
-            for point in points
-            for repetition in range(section.repetitions)
-            if section.theory is not None
-        ]
+        self._wheres = searches_of(session.spec, section)
+        self._guided = guided_of(session.spec, section)
         self._searches: list[Search] = []
         self._outcomes = Outcomes(session.store, {})
 
@@ -117,7 +101,16 @@ class _Work:
             f"{len(self._searches)} searches of {self._section.evaluations} evaluations"
         )
         participants: list[Participant] = [*self._guided, *self._searches]
-        self._session.train(participants, self._outcomes, address, trainer, self._count)
+        self._session.train(
+            participants, self._outcomes, address, trainer, self._count, self._foreseen
+        )
+
+    def _foreseen(self, packing: Packing) -> str:
+        """How long all of it will take."""
+        searches = [(search.where, len(search.finished_trials())) for search in self._searches]
+        done = self._session.ledger.entries.keys()
+        lacking = Lacking.of(self._section, searches, self._guided, done)
+        return f"all of it {lacking.time(packing)}\n  assumed: {lacking.assumed()}"
 
     def _count(self) -> tuple[int, int]:
         """Evaluations done, and wanted."""

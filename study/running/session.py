@@ -24,7 +24,7 @@ from study.running import engine
 from study.running.audits import audits_at_once, missing_audits
 from study.running.cluster import check_stays, ray_here
 from study.running.interruption import Interrupted, Interruption, interruptible
-from study.running.packing import packing_for
+from study.running.packing import Packing, packing_for
 from study.running.progress import ProgressDisplay, Tally, duration_text
 from study.running.scheduler import Scheduler
 from study.running.watch import Trouble, Watch
@@ -126,11 +126,13 @@ class Session:
         address: str | None,
         trainer: TrainPack | None,
         count: Count | None = None,
+        foresee: Callable[[Packing], str] | None = None,
     ) -> None:
         """Trains what `participants` ask for until they are done, then measures the assumptions.
 
         outcomes: what counts as done. address, trainer: as of `study.run`. count: how many trials
-        are done, and of how many; by default those asked for so far.
+        are done, and of how many; by default those asked for so far. foresee: a line on how long
+        all will take, of participants that do not ask for all at once.
         """
         scheduler = Scheduler(participants, outcomes, self._final)
         count = count or (lambda: (scheduler.final, len(scheduler.asked)))
@@ -147,7 +149,7 @@ class Session:
             self.interruption.install()
             atoms = engine.held_atoms(self.spec)
             if not idle:
-                self._train(scheduler, slots, atoms, trainer, count)
+                self._train(scheduler, slots, atoms, trainer, count, foresee)
             if self._settings:
                 self._audit(slots, atoms)
 
@@ -158,6 +160,7 @@ class Session:
         atoms: Any,
         trainer: TrainPack | None,
         count: Count,
+        foresee: Callable[[Packing], str] | None,
     ) -> None:
         spec = self.spec
         speeds = speeds_of(slots, calibrate=False)
@@ -169,6 +172,8 @@ class Session:
             after = self._seconds_after(scheduler.asked.values(), slots, speeds)
             how_long = f"about {duration_text(plan.seconds)}, and {duration_text(after)} after them"
         self.say(f"{plan.trials} trials in {len(plan.packs)} packs, {slots.text}, {how_long}")
+        if foresee is not None:
+            self.say(foresee(packing))
         files = spec.trainer_files()
         device, kept = slots.device, spec.kept()
         job = Job(spec.name, self.store, device, slots.cpus, trainer, keep=kept, sources=files)

@@ -25,18 +25,21 @@ MAXIMUM_LENGTH = 600
 
 
 class SpecError(UserError, ValueError):
-    """A study that cannot be run as written. `problems` has one message each."""
+    """A study that cannot be run as written. `problems` has one message each; `example`: lines of
+    YAML below them, what to write."""
 
-    def __init__(self, *problems: str, source: str = "") -> None:
+    def __init__(self, *problems: str, source: str = "", example: str = "") -> None:
         self.problems = tuple(dict.fromkeys(map(on_one_line, problems)))
         shown = list(self.problems[:MAXIMUM_SHOWN])
         if len(self.problems) > MAXIMUM_SHOWN:
             shown.append(f"and {len(self.problems) - MAXIMUM_SHOWN} more")
         head = f"{on_one_line(source)}: " if source else ""
+        below = f"\n{example}" if example else ""
         if len(shown) == 1:
-            super().__init__(head + shown[0])
+            super().__init__(head + shown[0] + below)
         else:
-            super().__init__(head + "\n".join([f"{len(self.problems)} problems", *_listed(shown)]))
+            lines = [f"{len(self.problems)} problems", *_listed(shown)]
+            super().__init__(head + "\n".join(lines) + below)
 
 
 def on_one_line(text: str) -> str:

@@ -34,7 +34,8 @@ DESCRIPTIONS: dict[str, str] = {
     "law": "The law of X_0: a mapping, or a list of them. See [Laws](#laws)",
     "diffusion": "The forward process. See [diffusion](#diffusion)",
     "steps": "Gradient steps; the whole trajectory is recorded, so stopping time costs nothing",
-    "seeds": "Independent data and weights: `8` is seeds 0 to 7, or a list. See [seeds](#seeds)",
+    "seeds": "Independent data and weights: `8` is seeds 0 to 7, or a list; refused beside "
+    "`search` and `design`. See [seeds](#seeds)",
     "study_seed": "Shifts all random streams: another one is the whole study on other data",
     "base": "Values of axes wherever a sweep does not set them. See [base](#base)",
     "sweeps": "A list of factorials over axes; without it, the factorial of `base`",
@@ -143,6 +144,14 @@ LAW_DESCRIPTIONS: dict[str, str] = {
 }
 """Key of a law -> what it says."""
 
+_REQUIRED = {
+    "samples": "required, here or in every sweep",
+    **dict.fromkeys(
+        ("width", "step_size"), "required, here or in every sweep; refused beside `search`"
+    ),
+}
+"""When a study needs an axis that has no default."""
+
 _FILLED_IN = ("kind", "sha256")
 _HEAD = """# Every key of a study
 
@@ -210,7 +219,7 @@ def _default(model: type[BaseModel], key: str) -> str:
     if model is Axes and key in TrialConfig.model_fields:
         field = TrialConfig.model_fields[key]
     if field.is_required():
-        return "required"
+        return _REQUIRED.get(key, "required") if model is Axes else "required"
     value = field.get_default(call_default_factory=True)
     if value is None or value == () or isinstance(value, BaseModel):
         return ""

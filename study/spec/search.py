@@ -19,16 +19,26 @@ their own: `space` may be a list of them. The stopping time is free: it is read 
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from study.spec.axes import MAXIMUM_TRIALS, Section, Values
+from study.spec.axes import Section, Values
 from trainers.ranges import MAXIMUM_SIZE, MAXIMUM_STEP_SIZE, MINIMUM_STEP_SIZE, Size, StepSize
+from trainers.registry import facts_of
 
 Sampler = Literal["tpe", "gp", "cmaes", "random", "qmc"]
 SPACE_AXES = ("width", "step_size", "initialisation", "bias", "trainer")
+
+
+EXAMPLE = """\
+    base: {samples: 256}
+    search: {evaluations: 32, space: {width: [64, 256, 1024], step_size: {low: 0.1, high: 2}}}
+"""
+"""The least that makes a study a search."""
 
 
 def _as_tuple(value: Any) -> Any:
@@ -73,6 +83,30 @@ class Space(Section):
     initialisation: Values[Literal["symmetric", "plain"]] = ("symmetric",)
     bias: Values[bool] = (True,)
     trainer: Values[str] = ("descent",)
+
+    def corners(self) -> Iterator[dict[str, Any]]:
+        """Values of all axes: every trainer and network with the least and the largest width."""
+        if isinstance(self.width, WidthRange):
+            widths = {2**exponent for exponent in self.width.exponents()}
+        else:
+            widths = set(self.width)
+        step_size = (
+            self.step_size.low if isinstance(self.step_size, StepRange) else self.step_size[0]
+        )
+        for trainer in self.trainer:
+            networks = itertools.product(*self.networks(trainer).values())
+            for width, (initialisation, bias) in itertools.product(
+                sorted({min(widths), max(widths)}), networks
+            ):
+                values = (width, step_size, initialisation, bias, trainer)
+                yield dict(zip(SPACE_AXES, values, strict=True))
+
+    def networks(self, trainer: str) -> dict[str, tuple[Any, ...]]:
+        """What there is to choose of the paper's network: of another trainer's the names would
+        only be two for one trial."""
+        free = facts_of(trainer).paper_network
+        values = {"initialisation": self.initialisation, "bias": self.bias}
+        return {name: of if free else of[:1] for name, of in values.items()}
 
     @field_validator("width", mode="before")
     @classmethod
@@ -136,6 +170,13 @@ class Guided(Section):
     step_size: StepSize = 1.0
     seeds: Annotated[int, Field(ge=1, le=1000)] = 4
 
+    @field_validator("width")
+    @classmethod
+    def _even(cls, value: int) -> int:
+        if value % 2:
+            raise ValueError("must be even: the pilots' networks are symmetric pairs of neurons")
+        return value
+
 
 class SearchSection(Section):
     """See the module."""
@@ -148,12 +189,8 @@ class SearchSection(Section):
     pruner: Pruner | None = None
     theory: Guided | None = None
 
-    @model_validator(mode="after")
-    def _bounded(self) -> SearchSection:
-        asked = self.evaluations * self.repetitions * len(self.samplers)
-        if asked > MAXIMUM_TRIALS:
-            raise ValueError(
-                f"asks for {asked:,} evaluations in all, more than {MAXIMUM_TRIALS:,}: lower "
-                "evaluations or repetitions"
-            )
-        return self
+    @property
+    def trials(self) -> int:
+        """Trials at each point: evaluations of all searches, theory's pilots and its choices."""
+        guided = 0 if self.theory is None else self.theory.seeds + 1
+        return self.repetitions * (len(self.samplers) * self.evaluations + guided)

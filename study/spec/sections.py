@@ -36,6 +36,7 @@ from study.spec.keep import KeepSection, QualitySection
 from study.spec.laws import draws_of, read_laws
 from study.spec.messages import SpecError, keys_of, problems_of, without_empty
 from study.spec.search import (
+    EXAMPLE,
     SPACE_AXES,
     Guided,
     Pruner,
@@ -217,6 +218,26 @@ class StudySpec(Section):
         a kernel; its width, step size, network and seed are the search's to fill in."""
         return tuple(point.changed(kernel=False) for point in self.points())
 
+    def searched(self) -> SearchSection:
+        """The section search. Raises SpecError where there is none."""
+        if self.search is None:
+            raise SpecError(
+                f"study {self.name!r} has no `search` section: it says what to search over, in "
+                "place of sweeps, seeds, base.width and base.step_size (docs/search.md), such as",
+                example=EXAMPLE.rstrip(),
+            )
+        return self.search
+
+    def search_corners(self) -> tuple[TrialConfig, ...]:
+        """The ends of what a search may choose, at each of its points: every trainer and network
+        with the least and the largest width. Step sizes cost nothing: one stands for all."""
+        return tuple(
+            point.changed(**self._trainer_fields(one.pop("trainer")), **one)
+            for point in self.search_points()
+            for space in self.searched().space
+            for one in space.corners()
+        )
+
     def kept(self) -> Keep | None:
         """Which networks are kept and sampled: those of the first seeds of every sweep."""
         if self.keep is None and self.quality is None:
@@ -379,10 +400,14 @@ class StudySpec(Section):
         if problems:
             raise SpecError(*problems)
         size = sum(b.seeds.most(b.axes) * b.draws for b in blocks) * len(self.law)
+        fewer = "seeds"
+        if self.search is not None:
+            size *= self.search.trials
+            fewer = "search.evaluations, search.repetitions"
         if size > MAXIMUM_TRIALS:
             raise SpecError(
                 f"the study asks for {size:,} trials, more than {MAXIMUM_TRIALS:,}: give fewer "
-                "seeds or shorter lists, or make it several studies"
+                f"{fewer} or shorter lists, or make it several studies"
             )
         _ = self._points
 
@@ -404,6 +429,13 @@ class StudySpec(Section):
         ]
         if self.decomposition.norms:
             problems.append("decomposition is of no use beside search: remove it")
+        pilots = 0 if search.theory is None else search.theory.samples
+        problems += [
+            f"search.theory.samples = {pilots}, but {law.label} has {law.most_samples} rows to "
+            "train on: use at most as many"
+            for law in self.law
+            if law.most_samples is not None and pilots > law.most_samples
+        ]
         for name in {name for space in search.space for name in space.trainer}:
             try:
                 self._trainer_fields(name)

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from study import StudySpec, cli
+from study.spec.messages import SpecError
 from trainers.conformance import check_trainer
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +87,19 @@ def test_the_example_of_a_trainer_passes_the_suite(
     (tmp_path / "small_of_the_docs.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     check_trainer("small_of_the_docs:Small")
+
+
+def test_the_study_of_a_search_is_one() -> None:
+    page = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^    name: my_search\n(?:    .*\n)+", page, re.M)
+    spec = StudySpec.from_text(dedent(text))
+    assert [point.samples for point in spec.search_points()] == [128, 512]
+    section = spec.searched()
+    # The page's example of `best` gives the seeds after these.
+    assert f"seeds: {list(range(section.repetitions, section.repetitions + 8))}" in page
+    for key in ("seeds: 4", "sweeps: [{t_min: [0.1, 0.2]}]"):
+        with pytest.raises(SpecError):
+            StudySpec.from_text(f"{dedent(text)}{key}\n")
 
 
 def test_the_study_of_an_own_trainer_on_own_data_is_one(tmp_path: Path) -> None:

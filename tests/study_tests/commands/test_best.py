@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from study.choosing.guided import TheoryGuided
 from study.choosing.participant import Outcomes, Participant
 from study.choosing.search import Search, Where, open_storage
 from study.cli import main
+from study.commands.plan_search import plan_search
 from study.commands.search import search
 from study.planning.cost import DEFAULT_SPEEDS
 from study.planning.plan import Slots
 from study.running.packing import Packing
 from study.running.scheduler import Scheduler
+from study.spec.messages import SpecError
 from study.spec.sections import StudySpec
 from study.storage.store import Store
 
@@ -144,9 +147,8 @@ def test_the_printed_section_is_a_study_that_plan_accepts(
 ) -> None:
     folder, _ = said
     text = printed(capsys, "best", str(folder / "results"), "--samples", "128", *method)
-    rest = {k: v for k, v in SPEC.items() if k not in ("base", "search")}
     study = tmp_path / "tuned.yaml"
-    study.write_text(yaml.safe_dump(rest) + text)
+    study.write_text(pasted(SPEC, text))
     (trial,) = StudySpec.load(study).trials()
     rows = json.loads((folder / "results/search.json").read_text())["best"]
     wanted = method[-1] if method else "random"
@@ -155,8 +157,69 @@ def test_the_printed_section_is_a_study_that_plan_accepts(
     assert (trial.samples, trial.width, trial.step_size) == (128, row["width"], row["step_size"])
     assert (trial.initialisation, trial.bias) == (row["initialisation"], row["bias"])
     assert trial.copies == StudySpec.from_mapping(SPEC).search_points()[0].copies
+    assert trial.steps == row["step"]
     main_exits("plan", str(study), "--no-calibrate")
     assert "trials" in capsys.readouterr().out
+    # With what stands in comments, and with sweeps or more seeds beside it, it is a study too.
+    whole = pasted(SPEC, re.sub(r"^# (seeds|audit):", r"\1:", text, flags=re.M))
+    spec = StudySpec.from_text(whole + "sweeps: [{samples: [64, 128]}]\n")
+    assert not spec.audit
+    assert {t.seed for t in spec.trials()} == set(range(2, 10))
+    assert {t.samples for t in spec.trials()} == {64, 128}
+    with pytest.raises(SpecError, match="'steps' is given twice"):
+        StudySpec.from_text(pasted(SPEC, text) + "steps: 256\n")
+
+
+def pasted(study: dict[str, Any], text: str) -> str:
+    """The search's study, with `text` in place of what it says it takes the place of."""
+    replaced = ("base", "steps", "search")
+    assert "# In place of base, steps and search of the study" in text
+    return yaml.safe_dump({k: v for k, v in study.items() if k not in replaced}) + text
+
+
+@pytest.mark.slow
+def test_steps_that_are_an_axis_stay_one(
+    said: tuple[Path, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The search is the same: `steps` may stand in base."""
+    folder, _ = said
+    axis = {k: v for k, v in SPEC.items() if k != "steps"}
+    axis["base"] = {**SPEC["base"], "steps": 256}
+    axis["audit"] = False
+    study = tmp_path / "axis.yaml"
+    study.write_text(yaml.safe_dump(axis))
+    place = str(folder / "results")
+    text = printed(capsys, "best", str(study), "--storage", place, "--samples", "64")
+    assert "audit" not in text
+    assert "documents" not in text
+    (trial,) = StudySpec.from_text(pasted(axis, text)).trials()
+    assert f"# Stop at step {trial.steps} " in text
+
+
+@pytest.mark.slow
+def test_plan_counts_what_is_done_and_writes_nothing(
+    said: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = said
+    place = folder / "results"
+    before = {file: file.stat().st_mtime_ns for file in place.rglob("*")}
+
+    def rows(**search: Any) -> dict[str, str]:
+        spec = StudySpec.from_mapping({**SPEC, "search": {**SPEC["search"], **search}})
+        return dict(plan_search(spec, place, False, print).rows())
+
+    done = rows()
+    assert done["evaluations"] == "96, 24 of each search (96 done)"
+    assert done["theory"] == "4 pilots, then 4 trials at its choice (8 done)"
+    assert done["to train"] == "0 evaluations in some 0 packs"
+    assert "theory" not in done["assumed"]
+    more = rows(evaluations=30, repetitions=3)
+    assert more["evaluations"] == "180, 30 of each search (96 done)"
+    assert more["theory"] == "6 pilots, then 6 trials at its choice (8 done)"
+    assert more["to train"].startswith("84 evaluations and 2 trials of theory's in some ")
+    space = {**SPEC["search"]["space"], "bias": True}
+    assert rows(space=space)["evaluations"] == "96, 24 of each search (0 done)"
+    assert {file: file.stat().st_mtime_ns for file in place.rglob("*")} == before
 
 
 @pytest.mark.slow
@@ -165,7 +228,9 @@ def test_every_point_is_a_document_and_what_is_not_there_is_named(
 ) -> None:
     folder, _ = said
     place = str(folder / "results")
-    documents = list(yaml.safe_load_all(printed(capsys, "best", place)))
+    text = printed(capsys, "best", place)
+    assert text.startswith("# 2 documents, one for each law and N: a study takes one of them.")
+    documents = list(yaml.safe_load_all(text))
     assert [d["base"]["samples"] for d in documents] == [64, 128]
     assert {d["base"]["copies"] for d in documents} == {"fresh"}
     main_exits("best", place, "--samples", "77", code=2)
@@ -181,4 +246,13 @@ def test_every_point_is_a_document_and_what_is_not_there_is_named(
     base = {"samples": 64, "width": 8, "step_size": 1.0}
     other.write_text(yaml.safe_dump({"name": "grid", "law": SPEC["law"], "base": base}))
     main_exits("best", str(other), "--storage", str(tmp_path / "none"), code=2)
+    assert "study 'grid' has no `search` section" in capsys.readouterr().err
+    alone = tmp_path / "alone.yaml"
+    section = {key: value for key, value in SPEC["search"].items() if key != "theory"}
+    alone.write_text(yaml.safe_dump({**SPEC, "search": section}))
+    main_exits("best", str(alone), "--storage", place, "--method", "theory", code=2)
+    assert "--method theory needs search.theory" in capsys.readouterr().err
+    main_exits("best", str(alone), "--storage", str(tmp_path / "none"), code=2)
     assert "start it with `scorerates search` first" in capsys.readouterr().err
+    section = {**section, "theory": {}}  # as the message says
+    assert StudySpec.from_mapping({**SPEC, "search": section}).searched().theory is not None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -103,10 +105,14 @@ def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(
     assert any(before.values())
     assert 0 < sum(t.state.is_finished() for ts in killed.values() for t in ts) < 32
     (workers.folder / "sleep").unlink()
-    lines = Console(quiet=True)
+    printed = io.StringIO()
+    lines = Console(file=printed, width=300)
     spec = StudySpec.load("study.yaml")
     result = search(spec, "results", uri, trainer=train, console=lines)
     assert (result.exit_code, result.evaluations, result.wanted) == (0, 32, 32)
+    assert re.search(
+        r"^all of it about .* on 1 cpu workers if asha lets ", printed.getvalue(), re.M
+    )
     after = trials_in(folder)
     assert len(after) == 4
     for name, trials in after.items():
@@ -170,15 +176,22 @@ def test_what_a_search_cannot_do_is_said(folder: Path, capsys: pytest.CaptureFix
     spec = StudySpec.from_mapping({**SPEC})
     with pytest.raises(SpecError, match="needs a directory"):
         search(spec, "memory://somewhere", None)
-    for command in ("run", "plan"):
-        with pytest.raises(SystemExit) as code:
-            main([command, "study.yaml"])
-        assert code.value.code == 2
-        assert "scorerates search" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as code:
+        main(["run", "study.yaml"])
+    assert code.value.code == 2
+    assert "scorerates search" in capsys.readouterr().err
     grid = {k: v for k, v in SPEC.items() if k != "search"}
     grid["base"] = {"samples": 64, "width": 8, "step_size": 1.0}
     (folder / "grid.yaml").write_text(yaml.safe_dump(grid))
-    with pytest.raises(SystemExit) as code:
-        main(["search", "grid.yaml"])
-    assert code.value.code == 2
-    assert "search is missing" in capsys.readouterr().err
+    for command in ("search", "best"):
+        with pytest.raises(SystemExit) as code:
+            main([command, "grid.yaml"])
+        assert code.value.code == 2
+        said = capsys.readouterr().err
+        assert "study 'tuned' has no `search` section" in said
+        assert "(docs/search.md)" in said
+        # What it says to write is a study.
+        rest = {key: value for key, value in grid.items() if key != "base"}
+        example = yaml.safe_load(said.split("such as\n")[1])
+        assert set(example) == {"base", "search"}
+        assert StudySpec.from_mapping({**rest, **example}).searched().evaluations == 32
