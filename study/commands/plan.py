@@ -114,7 +114,10 @@ class StudyPlan:
         drawn = Counter((family(law.label), law.dimension) for law in laws)
         many = any(name and n >= MINIMUM_DRAWS for (name, _d), n in drawn.items())
         draws = "; those over draws of the law are wider, as draws scatter too" if many else ""
-        return f"if curves are power laws and scatter as {whose} did{draws}"
+        return (
+            "if every trial reaches its best step, and curves are power laws and scatter as "
+            f"{whose} did{draws}"
+        )
 
     @property
     def _dimensions(self) -> int:
