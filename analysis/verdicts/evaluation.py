@@ -8,7 +8,7 @@ study cannot be asked stands beside the verdicts (`asking`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from statistics import fmean
@@ -174,11 +174,13 @@ def evaluate(
     pool_of = {id(curve): one for one in over_draws for curve in one.draws}
     every = (*over_draws, *single)
     arrays = cache(lambda: trials(table))
+    # most draws of a law have no audit, and finding one among all takes longer than a fit
+    audits = {} if audit is None else {str(law): own for law, own in audit.groupby("law_id")}
     found: list[tuple[Prediction, Verdict]] = []
     for curve in every:
         if curve.quantity in OF_THE_KERNEL and limit_of(curve, every) is not None:
             continue  # judged on the limit's own curve, on the same data and more
-        fitted, summed = _of_the_audit(audit, curve)
+        fitted, summed = _of_the_audit(audits, curve)
         known = predictions(curve.dimension, *fitted, summed, keys)
         pool = pool_of.get(id(curve))
         # what is judged over the draws of its law is not judged on one; what needs an audit may be
@@ -213,18 +215,19 @@ def evaluate(
 
 
 def _of_the_audit(
-    audit: pd.DataFrame | None, curve: Curve
+    audits: Mapping[str, pd.DataFrame], curve: Curve
 ) -> tuple[Exponents, dict[Quantity, tuple[float, Growth]]]:
     """Capacity and source, and the spectrum's rates, of a curve's setting: means over the draws of
-    its law where it pools them, and nothing where one of them is unknown."""
+    its law where it pools them, and nothing where one of them is unknown. audits: by law_id."""
     if not curve.draws:
+        audit = audits.get(curve.law_id)
         return exponents_for(audit, curve), spectral_rates(audit, curve)
-    known = [exponents_for(audit, one) for one in curve.draws]
+    known = [exponents_for(audits.get(one.law_id), one) for one in curve.draws]
     capacities = [b for b, _s in known if b is not None]
     sources = [s for _b, s in known if s is not None]
     complete = len(capacities) == len(sources) == len(known)
     fitted = (fmean(capacities), fmean(sources)) if complete else (None, None)
-    rates = [spectral_rates(audit, replace(one, x=curve.x)) for one in curve.draws]
+    rates = [spectral_rates(audits.get(one.law_id), replace(one, x=curve.x)) for one in curve.draws]
     shared = [q for q in rates[0] if all(q in rate for rate in rates)]
     return fitted, {q: _mean_rate([rate[q] for rate in rates]) for q in shared}
 
