@@ -53,7 +53,7 @@ def test_what_a_process_does_not_draw_is_drawn_here(
         return real([sys.executable, "-c", code], **options)
 
     real = subprocess.Popen
-    monkeypatch.setattr(together.subprocess, "Popen", dies)
+    monkeypatch.setattr("subprocess.Popen", dies)
     assert [drawn.svg for drawn in render_all(PLOTS, 2)] == [render(p).svg for p in PLOTS]
     assert len(started) == 1
 
