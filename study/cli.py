@@ -117,12 +117,12 @@ def plan(
     ] = None,
 ) -> None:
     """Say what a study costs: trials, packs, arithmetic, memory, time. Trains nothing of it."""
-    from study.commands.plan import plan_study
+    from study.commands.plans.of_study import plan_study
     from study.planning.stability import stability_warnings
 
     spec = _overridden(_loaded(study), device, workers)
     if spec.search is not None:
-        from study.commands.plan_search import plan_search
+        from study.commands.plans.of_search import plan_search
 
         searched = plan_search(spec, storage, calibrate, lambda message: _warn([message], ""))
         _print_rows(searched.rows())

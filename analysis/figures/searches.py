@@ -1,5 +1,5 @@
 """Figures of what searches did: how the best loss fell, which hyperparameters decided, and where
-the best evaluations lie. The numbers are those of `analysis.verdicts.best`."""
+the best evaluations lie. The numbers are those of `analysis.searches.best`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pandas as pd
 from analysis.data.table import Table
 from analysis.drawing.plot import Panel, Plot, Series, Topic
 from analysis.levels.intervals import Array
-from analysis.verdicts.best import HYPERPARAMETERS, with_hyperparameters
-from analysis.verdicts.tuning import NOT_SEARCHED, Comparison, budgets, median_interval
+from analysis.searches.best import HYPERPARAMETERS, with_hyperparameters
+from analysis.searches.tuning import NOT_SEARCHED, Comparison, budgets, median_interval
 
 BEST_SHARE = 0.1
 """Evaluations that are drawn as lines, of each search: as many as PED-ANOVA calls the best."""

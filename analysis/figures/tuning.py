@@ -1,5 +1,5 @@
 """Figures and table of tuned against theory-guided; the numbers are those of
-`analysis.verdicts.tuning`."""
+`analysis.searches.tuning`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import pandas as pd
 from analysis.data.table import Table
 from analysis.drawing.plot import Panel, Plot, Series, Topic, positive
 from analysis.figures.searches import search_plots
-from analysis.text import minus
-from analysis.verdicts.best import HYPERPARAMETERS, no_importance
-from analysis.verdicts.tuning import (
+from analysis.searches.best import HYPERPARAMETERS, no_importance
+from analysis.searches.tuning import (
     GUIDED_RULES,
     Comparison,
     budgets,
@@ -22,6 +21,7 @@ from analysis.verdicts.tuning import (
     median_interval,
     summary,
 )
+from analysis.text import minus
 
 
 def tuning_plots(
@@ -137,7 +137,7 @@ def tuning_rows(one: Comparison) -> dict[str, Any]:
 
 
 def choice_rows(choices: pd.DataFrame) -> list[tuple[str, tuple[str, ...], str, str, str]]:
-    """Rows of `analysis.verdicts.best.chosen` as cells: who chose, the hyperparameters in the order
+    """Rows of `analysis.searches.best.chosen` as cells: who chose, the hyperparameters in the order
     of HYPERPARAMETERS, where to stop, the held-out loss, the score error."""
     return [
         (

@@ -48,13 +48,13 @@ from analysis.report.assumptions import assumption_rows
 from analysis.report.overview import FINE, SOFTWARE, facts, trial_table, trouble, versions
 from analysis.report.theories import matrix
 from analysis.report.typeset import typeset
+from analysis.searches.best import HYPERPARAMETERS, chosen, winners
+from analysis.searches.tuning import comparisons
 from analysis.theory import KEYS, THEORIES
 from analysis.theory.papers import PAPERS, Paper
 from analysis.verdicts.asking import lines
-from analysis.verdicts.best import HYPERPARAMETERS, chosen, winners
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import Verdict
-from analysis.verdicts.tuning import comparisons
 
 _STYLE = re.compile(r' style="([^"]*)"')
 _INLINE = 2**15  # bytes of a download that the page itself holds

@@ -12,9 +12,9 @@ from analysis.data.results import load_results
 from analysis.drawing.figure import draw, save
 from analysis.figures.study import study_plots
 from analysis.figures.tuning import tuning_plots
-from analysis.verdicts.best import load_importance
+from analysis.searches.best import load_importance
+from analysis.searches.tuning import load_evaluations
 from analysis.verdicts.evaluation import evaluate
-from analysis.verdicts.tuning import load_evaluations
 
 
 def redraw(

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.results import load_results
-from analysis.verdicts.tuning import GUIDED, NOT_SEARCHED, load_evaluations, median_interval
+from analysis.searches.tuning import GUIDED, NOT_SEARCHED, load_evaluations, median_interval
 from study import StudySpec
 from trainers import train_pack
 from trainers.kept.keep import Keep, Sampling

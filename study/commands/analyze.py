@@ -17,13 +17,13 @@ from analysis.data.audit import audit_beside
 from analysis.data.results import load_results
 from analysis.data.table import Table, load_table
 from analysis.report.wording import flat
+from analysis.searches.best import FILE as BEST
+from analysis.searches.best import chosen, described, load_importance
+from analysis.searches.tuning import load_evaluations
 from analysis.theory import Kind
 from analysis.theory.record import compared
 from analysis.verdicts.asking import lines
-from analysis.verdicts.best import FILE as BEST
-from analysis.verdicts.best import chosen, described, load_importance
 from analysis.verdicts.evaluation import Evaluation, evaluate
-from analysis.verdicts.tuning import load_evaluations
 from study.choosing.adaptive import replayed
 from study.commands.located import known_trials, owned
 from study.running import audits

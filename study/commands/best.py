@@ -10,8 +10,8 @@ import yaml
 
 from analysis.data.schema import ResultsError
 from analysis.data.table import load_table
-from analysis.verdicts.best import HYPERPARAMETERS, chosen, winners
-from analysis.verdicts.tuning import GUIDED, load_evaluations
+from analysis.searches.best import HYPERPARAMETERS, chosen, winners
+from analysis.searches.tuning import GUIDED, load_evaluations
 from study.commands.located import owned
 from study.spec.axes import AXES
 from study.spec.messages import SpecError

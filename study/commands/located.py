@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analysis.verdicts.tuning import load_evaluations
+from analysis.searches.tuning import load_evaluations
 from study.choosing.adaptive import replayed
 from study.spec.contents import Contents
 from study.spec.messages import SpecError

@@ -15,13 +15,13 @@ from rich.table import Table
 
 from analysis.data.sweeps import PLAIN
 from analysis.figures.tuning import choice_rows
-from analysis.verdicts.best import HYPERPARAMETERS, IMPORTANCE, chosen
-from analysis.verdicts.tuning import COLUMNS, FILE, GUIDED, PILOT, POINT
+from analysis.searches.best import HYPERPARAMETERS, IMPORTANCE, chosen
+from analysis.searches.tuning import COLUMNS, FILE, GUIDED, PILOT, POINT
 from study.choosing.participant import Outcomes, Participant
 from study.choosing.search import DATABASE, Search, Where, open_storage
 from study.commands.analyze import conclude_search, report_folder
 from study.commands.located import store_of
-from study.commands.plan_search import Lacking, folder_of, guided_of, searches_of
+from study.commands.plans.of_search import Lacking, folder_of, guided_of, searches_of
 from study.running.packing import Packing
 from study.running.session import DEFAULT_TRACKING_URI, Session, session_on
 from study.running.worker import TrainPack

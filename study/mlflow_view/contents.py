@@ -33,7 +33,7 @@ from analysis.data.mlflow_view import CHOSEN, LOGGED_SERIES, MAX_PARAM
 from analysis.data.sweeps import level_means
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
-from analysis.verdicts.tuning import NOT_SEARCHED
+from analysis.searches.tuning import NOT_SEARCHED
 from study.mlflow_view.naming import Naming, law_parameters
 from trainers.columns import UNTRAINED_ERRORS
 from trainers.trial import TrialStatus
@@ -349,7 +349,7 @@ def search_metrics(
 ) -> tuple[Values, dict[str, str]]:
     """The best so far of every search, and tags with its winners.
 
-    evaluations: of `analysis.verdicts.tuning`; trials: what the results table has once a trial.
+    evaluations: of `analysis.searches.tuning`; trials: what the results table has once a trial.
     Metrics `best/tpe N512 GM-d2/holdout_loss`, with the score error, width, step size and stopping
     step beside it, step by evaluations n, where a better one was found and at the last n. Of
     repetitions, each on data of its own, every one has its own. Tags name the hyperparameters that

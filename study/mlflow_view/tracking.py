@@ -49,9 +49,9 @@ from analysis.data.mlflow_view import (
     values_as_tags,
     what_failed,
 )
+from analysis.searches.tuning import load_evaluations
 from analysis.text import shown
 from analysis.verdicts.evaluation import Evaluation
-from analysis.verdicts.tuning import load_evaluations
 from study.mlflow_view import contents
 from study.mlflow_view.contents import Values
 from study.mlflow_view.models import Read, log_networks

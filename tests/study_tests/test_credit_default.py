@@ -14,7 +14,7 @@ import pytest
 import yaml
 from sklearn.datasets import load_breast_cancer
 
-from analysis.verdicts.tuning import load_evaluations
+from analysis.searches.tuning import load_evaluations
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "credit_default"

@@ -12,8 +12,8 @@ from analysis.data.results import tidy
 from analysis.data.schema import table_from
 from analysis.drawing.plot import Plot
 from analysis.figures.tuning import tuning_plots
-from analysis.verdicts.best import IMPORTANCE
-from analysis.verdicts.tuning import COLUMNS, POINT
+from analysis.searches.best import IMPORTANCE
+from analysis.searches.tuning import COLUMNS, POINT
 from trainers.trial import Trajectory, TrialConfig
 
 EVALUATIONS, REPETITIONS = 20, 3

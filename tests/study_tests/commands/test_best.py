@@ -14,12 +14,12 @@ from rich.console import Console
 
 from analysis.data.results import load_results
 from analysis.data.schema import table_from
-from analysis.verdicts.best import load_importance
+from analysis.searches.best import load_importance
 from study.choosing.guided import TheoryGuided
 from study.choosing.participant import Outcomes, Participant
 from study.choosing.search import Search, Where, open_storage
 from study.cli import main
-from study.commands.plan_search import plan_search
+from study.commands.plans.of_search import plan_search
 from study.commands.search import search
 from study.planning.cost import DEFAULT_SPEEDS
 from study.planning.plan import Slots

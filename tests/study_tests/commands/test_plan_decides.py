@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from study.commands.plan import StudyPlan, plan_study, scales_of
+from study.commands.plans.of_study import StudyPlan, plan_study, scales_of
 from study.spec.sections import StudySpec
 from study.storage.store import Store
 

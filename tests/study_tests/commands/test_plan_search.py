@@ -11,7 +11,7 @@ import yaml
 
 from study.choosing.search import drawn, stages
 from study.cli import main
-from study.commands.plan_search import Lacking, SearchPlan, plan_search, searches_of
+from study.commands.plans.of_search import Lacking, SearchPlan, plan_search, searches_of
 from study.planning.cost import DEFAULT_SPEEDS, seconds_of
 from study.planning.plan import Slots
 from study.running.packing import Packing

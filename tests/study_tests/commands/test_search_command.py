@@ -24,7 +24,7 @@ from search_trainer import train
 from sessions import Workers
 
 from analysis.data.results import load_results
-from analysis.verdicts.tuning import load_evaluations
+from analysis.searches.tuning import load_evaluations
 from study.cli import main
 from study.commands.search import search
 from study.spec.messages import SpecError

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from study import StudySpec
-from study.commands.plan import plan_study
+from study.commands.plans.of_study import plan_study
 from study.planning.concluding import audit_seconds, audits_seconds, page_seconds
 from study.planning.cost import DEFAULT_SPEEDS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from study.commands.plan import plan_study
+from study.commands.plans.of_study import plan_study
 from study.commands.status import status
 from study.running.worker import Job, train_into_store
 from study.spec.sections import SpecError, StudySpec

@@ -13,9 +13,8 @@ from analysis.data.results import tidy
 from analysis.data.schema import SCHEMA, ResultsError, table_from
 from analysis.figures.tuning import tuning_plots, tuning_rows
 from analysis.report.page import write_report
-from analysis.verdicts.best import chosen, described, load_importance, winners
-from analysis.verdicts.evaluation import Evaluation
-from analysis.verdicts.tuning import (
+from analysis.searches.best import chosen, described, load_importance, winners
+from analysis.searches.tuning import (
     COLUMNS,
     FILE,
     budgets,
@@ -27,6 +26,7 @@ from analysis.verdicts.tuning import (
     summary,
     worth,
 )
+from analysis.verdicts.evaluation import Evaluation
 from trainers.trial import Trajectory, TrialConfig, recorded_steps
 
 LAW = {"kind": "gaussian_mixture", "dimension": 2}

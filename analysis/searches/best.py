@@ -21,7 +21,7 @@ import pandas as pd
 
 from analysis.data.schema import ResultsError, opened
 from analysis.data.table import Table
-from analysis.verdicts.tuning import GUIDED, NOT_SEARCHED, POINT, guided
+from analysis.searches.tuning import GUIDED, NOT_SEARCHED, POINT, guided
 
 FILE = "search.json"
 

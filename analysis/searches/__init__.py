@@ -1,0 +1,1 @@
+"""What searches found, beside one another and beside theory's choice."""
