@@ -1,5 +1,5 @@
 """The numbers of the figure that spans dimensions: the exponent in N against d, with theory's bound
-and that of the empirical Bayes formula on the same points."""
+and what it gives the empirical Bayes formula."""
 
 from __future__ import annotations
 
@@ -28,40 +28,34 @@ def across_dimensions(evaluation: Evaluation) -> Iterator[Plot]:
     the bound is about."""
     names = law_names(evaluation.table)
     by_law: dict[str, list[Verdict]] = {}
-    formula: dict[str, list[Verdict]] = {}
-    kept: dict[str, dict[str, list[Verdict]]] = {
-        Quantity.BEST_ERROR: by_law,
-        Quantity.EMPIRICAL_BAYES: formula,
-    }
     for verdict in evaluation:
-        own = kept.get(verdict.quantity) if verdict.axis == "samples" else None
-        if own is not None and math.isfinite(verdict.exponent) and usual_noise(verdict.fixed):
-            own.setdefault(names.get(verdict.law_id, verdict.law), []).append(verdict)
+        rate = verdict.quantity == Quantity.BEST_ERROR and verdict.axis == "samples"
+        if rate and math.isfinite(verdict.exponent) and usual_noise(verdict.fixed):
+            by_law.setdefault(names.get(verdict.law_id, verdict.law), []).append(verdict)
     for number, (law, verdicts) in enumerate(sorted(by_law.items())):
         if len({v.dimension for v in verdicts}) >= MINIMUM_DIMENSIONS:
-            yield _rates(law, verdicts, formula.get(law, []), number)
+            yield _rates(law, verdicts, number)
 
 
-def _rates(law: str, verdicts: list[Verdict], formula: list[Verdict], number: int) -> Plot:
+def _rates(law: str, verdicts: list[Verdict], number: int) -> Plot:
     dimensions = sorted({v.dimension for v in verdicts})
     d = np.array(dimensions, dtype=float)
-    networks = [v for v in verdicts if v.fixed.get("width") != math.inf]
-    limits = [v for v in verdicts if v.fixed.get("width") == math.inf]
     series = []
-    for hue, (label, own) in enumerate(
-        (("networks", networks), ("infinite width", limits), ("empirical Bayes", formula))
-    ):
+    for hue, (label, infinite) in enumerate((("networks", False), ("infinite width", True))):
+        own = sorted(
+            (v for v in verdicts if (v.fixed.get("width") == math.inf) is infinite),
+            key=lambda v: v.dimension,
+        )
         if own:
-            ordered = sorted(own, key=lambda v: v.dimension)
-            columns = np.array([[v.dimension, v.exponent, v.ci_low, v.ci_high] for v in ordered]).T
+            columns = np.array([[v.dimension, v.exponent, v.ci_low, v.ci_high] for v in own]).T
             at, b, low, high = columns
             # side by side, where intervals would hide each other
-            at = at * (0.97, 1.03, 1.0)[hue]
+            at = at * (0.97, 1.03)[hue]
             series.append(Series(label, at, b, low, high, role="points", hue=hue))
     grid = np.geomspace(d[0], d[-1], 60)
     series.append(Series("bound 2/(d + 3)", grid, minimax_exponent(grid), role="theory"))
     flat = np.full(2, POSSIBLE)
-    series.append(Series("empirical Bayes in theory", grid[[0, -1]], flat, hue=2))
+    series.append(Series("empirical Bayes, in theory", grid[[0, -1]], flat, hue=2))
     ranges = sorted({v.range for v in verdicts})
     spans = " and ".join(f"{low:g} to {high:g}" for low, high in ranges)
     level = percent(verdicts[0].level)

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.curves.quantity import Quantity
 from analysis.drawing.figure import draw
 from analysis.drawing.plot import Topic
 from analysis.figures.rates.dimensions import across_dimensions
@@ -53,25 +52,9 @@ def test_exponents_stand_at_their_dimensions_with_their_intervals(evaluation: Ev
         assert shown.high.tolist() == [v.ci_high for v in own]
     bound = series["bound 2/(d + 3)"]
     assert bound.y == pytest.approx(2 / (bound.x + 3))
-    assert (series["empirical Bayes in theory"].y == 1).all()
-    assert "empirical Bayes" not in series  # of which this table has none
+    assert (series["empirical Bayes, in theory"].y == 1).all()
     assert "95 %" in plot.note
     assert draw(plot).axes
-
-
-def test_what_empirical_bayes_has_stands_beside_its_theory(evaluation: Evaluation) -> None:
-    own = [v for v in evaluation if v.quantity == Quantity.BEST_ERROR and v.axis == "samples"]
-    made = [
-        replace(v, quantity=Quantity.EMPIRICAL_BAYES, exponent=0.9, ci_low=0.8, ci_high=0.95)
-        for v in own
-        if np.isinf(v.fixed["width"])
-    ]
-    (plot,) = across_dimensions(replace(evaluation, verdicts=(*evaluation.verdicts, *made)))
-    (shown,) = [s for s in plot.panels[0].series if s.label == "empirical Bayes"]
-    assert shown.x.tolist() == [v.dimension for v in made]
-    assert shown.y.tolist() == [0.9] * 3
-    assert shown.low is not None
-    assert shown.low.tolist() == [0.8] * 3
 
 
 @pytest.mark.slow
