@@ -125,9 +125,16 @@ def packs_id(names: Iterable[str]) -> str:
 def _files(filesystem: fsspec.AbstractFileSystem, path: str, source: str) -> Iterator[str]:
     filesystem.invalidate_cache()
     if filesystem.isfile(path):
+        if not path.endswith(".parquet"):
+            raise ResultsError(
+                f"{source} is no results table: name a results directory, such as results/STUDY, "
+                "or a .parquet file"
+            )
         return iter([path])
     if not filesystem.exists(path):
-        raise ResultsError(f"{source}: no such file or directory")
+        inside = "results/" + source
+        hint = f"; did you mean {inside}?" if Path(inside).is_dir() else ""
+        raise ResultsError(f"{source}: no such file or directory{hint}")
     trials = parquet_files(filesystem, f"{path.rstrip('/')}/trials")
     whole = f"{path.rstrip('/')}/results.parquet"
     if filesystem.isfile(whole) and (not trials or _compiled_of(filesystem, whole, trials)):

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+import numpy as np
+
 from analysis.data.curves.quantity import Quantity
 from analysis.fits.growth import Growth
 
@@ -66,7 +68,8 @@ class Prediction:
     what the quantity must not pass. needs: names
     that `applies` wants in its conditions. growth: the law in which b stands, None a plain power.
     theory: the argument in a few words; theory_key: the `Theory` that says it, empty where none of
-    the registry does. assumptions: of that theory too. Raises ValueError for a kind that is none.
+    the registry does. assumptions: of that theory too. Raises ValueError for a kind that is none,
+    for what is no number, and for a margin that is no share.
     """
 
     name: str
@@ -74,9 +77,9 @@ class Prediction:
     axis: str
     exponent: float
     kind: Kind
-    margin: float
-    source: str
-    statement: str
+    margin: float = MARGIN
+    source: str = ""
+    statement: str = ""
     threshold: float = math.nan
     needs: tuple[str, ...] = ()
     growth: Growth | None = None
@@ -89,13 +92,25 @@ class Prediction:
         if self.kind not in list(Kind):
             raise ValueError(f"kind = {self.kind!r}: choose among {', '.join(Kind)}")
         object.__setattr__(self, "kind", Kind(self.kind))
+        for key in ("exponent", "margin", "threshold"):
+            value = getattr(self, key)
+            if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+                raise ValueError(f"{key} = {value!r}: must be a number")
+        if not 0 <= self.margin < 1:
+            raise ValueError(f"margin = {self.margin:g}: a share from 0 to 1, such as {MARGIN:g}")
 
     def applies(self, conditions: Mapping[str, object] | None = None) -> bool:
         """Whether the prediction says anything under `conditions` (a curve's fixed values and
         measured constants): what it says is known, and each of `needs` is there and not zero."""
         given = conditions or {}
-        said = self.threshold if self.kind is Kind.CEILING else self.exponent
-        return math.isfinite(said) and all(given.get(name) for name in self.needs)
+        return not self.unsaid and all(given.get(name) for name in self.needs)
+
+    @property
+    def unsaid(self) -> list[str]:
+        """The numbers that its kind wants and that it does not have: exponent, threshold."""
+        limited = self.kind in (Kind.CEILING, Kind.QUALITATIVE)
+        key = "threshold" if limited else "exponent"
+        return [] if math.isfinite(getattr(self, key)) else [key]
 
 
 Spectral = Mapping[Quantity, tuple[float, Growth]]

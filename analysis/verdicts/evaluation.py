@@ -55,7 +55,7 @@ _BEST_ERRORS = {
 
 
 FRAME_COLUMNS = (
-    *("law", "dimension", "prediction", "quantity", "axis", "kind"),
+    *("law", "dimension", "held", "prediction", "quantity", "axis", "kind"),
     *("theory", "exponent", "ci_low", "ci_high", "large_low", "large_high"),
     *("verdict", "adjusted_verdict", "theory_key", "reason"),
 )
@@ -106,15 +106,16 @@ class Evaluation(Sequence[Verdict]):
         return tuple(row.verdict for row in self.not_asked if row.verdict is not None)
 
     def to_frame(self) -> pd.DataFrame:
-        """A row a verdict, in FRAME_COLUMNS: theory's exponent b of error ~ axis^-b, or what b or
-        the quantity must not pass, as the kind says; the exponent with its interval over the range,
-        that at large values (NaN where it is not known), and what was decided."""
+        """A row a verdict, in FRAME_COLUMNS: what of N, m and eta its curve holds fixed; theory's
+        exponent b of error ~ axis^-b, or what b or the quantity must not pass, as the kind says;
+        the exponent with its interval over the range, that at large values (NaN where it is not
+        known), and what was decided."""
         rows = []
         for v in self:
             large = v.at_large
             rows.append(
                 (
-                    *(v.law, v.dimension, v.prediction, str(v.quantity), v.axis, v.kind),
+                    *(v.law, v.dimension, v.held, v.prediction, str(v.quantity), v.axis, v.kind),
                     *(v.said, v.exponent, v.ci_low, v.ci_high),
                     *((large.low, large.high) if large else (math.nan, math.nan)),
                     *(str(v.verdict), str(v.adjusted_verdict), v.theory_key, v.reason),

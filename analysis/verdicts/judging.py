@@ -17,7 +17,7 @@ import numpy as np
 from analysis.data.curves.quantities import Curve
 from analysis.data.curves.quantity import SAMPLED, Quantity
 from analysis.data.curves.trajectories import INTERPOLATED
-from analysis.data.sweeps import PLAIN
+from analysis.data.sweeps import PLAIN, SYMBOLS, held
 from analysis.fits.asymptotic import Asymptotic
 from analysis.fits.diagnostics import LocalSlope
 from analysis.fits.growth import Growth
@@ -92,11 +92,17 @@ class Verdict:
 
     def __repr__(self) -> str:
         at = f", {self.law}, d = {self.dimension}" if self.law else ""
+        at += f", {self.held}" if self.held else ""
         value, low, high = self.measured
         name = "largest" if self.kind == Kind.CEILING else "b"
         measured = f"{name} = {value:.3g} [{low:.3g}, {high:.3g}]"
         theory = f"theory {self.relation}{self.said:.3g}"
         return f"Verdict({self.prediction}{at}: {measured}, {theory}: {self.verdict})"
+
+    @property
+    def held(self) -> str:
+        """What of N, m and eta its curve holds fixed: `m = 256, η = 2`."""
+        return held({name: self.fixed[name] for name in SYMBOLS if name in self.fixed})
 
     @property
     def relation(self) -> str:
@@ -218,6 +224,8 @@ _CENSORED: dict[str, str] = {
 }
 """What censored trials of a quantity are."""
 
+_REMEDY = "train with more steps, or with a smaller step size where the first one is the best"
+
 
 def usable(curve: Curve) -> tuple[Curve, str]:
     """The curve without the levels that selection spoils, and a note of what was left out.
@@ -236,7 +244,7 @@ def usable(curve: Curve) -> tuple[Curve, str]:
         every = spoilt.issuperset(curve.x.tolist())
         levels = f"every {axis}" if every else f"{axis} = {levels_listed(spoilt)}"
         count = _trials((curve.censored & ~kept).sum())
-        remedy = "draw more samples" if curve.quantity in SAMPLED else "train with more steps"
+        remedy = "draw more samples" if curve.quantity in SAMPLED else _REMEDY
         notes.append(f"{count} {what}: {levels} left out ({remedy})")
     if kept.any():
         levels = f"{axis} = {levels_listed(set(curve.x[kept].tolist()))}"

@@ -5,14 +5,14 @@ one. A prediction that nothing was judged of must say so, and never vanish.
 from __future__ import annotations
 
 import difflib
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from analysis.data.curves.quantities import Curve
-from analysis.data.curves.quantity import Quantity
+from analysis.data.curves.quantity import CLOCKS, OF_THE_KERNEL, SAMPLED, Quantity
 from analysis.data.sweeps import PLAIN
-from analysis.theory import Kind, Prediction, predictions
+from analysis.theory import Prediction, predictions
 from analysis.verdicts.asking import NotAsked
+from analysis.verdicts.rules import wanted_range
 
 
 def check_own(own: Sequence[Prediction]) -> None:
@@ -50,16 +50,31 @@ def unanswered(
     return [NotAsked(row.name, _lacking(row, curves)) for row in own if row.name not in seen]
 
 
+_MEASURED_BY: dict[Collection[str], str] = {
+    SAMPLED: " (samples: `quality` in the study)",
+    CLOCKS: " (several noisy copies of each point: `copies`)",
+    (*OF_THE_KERNEL, Quantity.COUPLING_AT_TIME): " (the kernel beside networks: `kernel: true`)",
+    (Quantity.APPROXIMATION, Quantity.NTK_EIGENVALUE): " (the audit: `audit: true`)",
+    (Quantity.TWINS_BEST, Quantity.TWINS_LAST): " (seeds 2k and 2k + 1 of networks)",
+}
+"""What a study that measures a quantity has."""
+
+
 def _lacking(row: Prediction, curves: Sequence[Curve]) -> str:
-    key = "threshold" if row.kind is Kind.CEILING else "exponent"
-    if not math.isfinite(getattr(row, key)):
+    for key in row.unsaid:
         return f"a number for its {key}, which is {getattr(row, key)}"
     along = [curve for curve in curves if curve.axis == row.axis]
     axis = PLAIN.get(row.axis, row.axis)
     if not along:
-        return f"at least 3 values of {axis} with all else fixed, and the study has no such sweep"
+        least, decades = wanted_range(row)
+        return (
+            f"{least} values of {row.axis} ({axis}) or more over a factor of {10**decades:.3g}, "
+            "all else held fixed, and the study has no such sweep"
+        )
     if all(curve.quantity != row.quantity for curve in along):
         there = ", ".join(sorted({str(curve.quantity) for curve in along}))
-        return f"{row.quantity} against {axis}, and the study measures against it: {there}"
+        what = f"{row.quantity} against {row.axis}"
+        wants = next((text for own, text in _MEASURED_BY.items() if row.quantity in own), "")
+        return f"{what}{wants}; what the study has against it: {there}"
     wanted = ", ".join(row.needs)
     return f"a curve on which {wanted} is given and not 0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -211,6 +212,7 @@ def _printed(evaluation: Evaluation) -> Printed:
         "verdict",
     ):
         table.add_column(name, justify="right" if name in ("d", "theory", "measured") else "left")
+    alike = Counter((v.prediction, v.law_id) for v in evaluation)
     for v in sorted(evaluation, key=lambda v: (v.law, v.dimension)):
         large = None if flat(v) else v.at_large
         value, low, high = v.measured
@@ -219,7 +221,7 @@ def _printed(evaluation: Evaluation) -> Printed:
             v.law,
             str(v.dimension),
             str(v.quantity).replace("_", " "),
-            str(v.axis),
+            f"{v.axis}\n{v.held}" if alike[v.prediction, v.law_id] > 1 else str(v.axis),
             v.relation + said,
             f"{value:.2f}" if pd.notna(value) else "-",
             _interval(low, high),

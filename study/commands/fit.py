@@ -136,6 +136,8 @@ def fit(
         from analysis.figures.rates.curves import of_a_table  # with it, what pages are made of
 
         _draw(plot, of_a_table((x, y), xs, ys, found, verdict, csv.name))
+        if not as_json:
+            typer.echo(f"figure: {plot}")
 
 
 def _draw(path: Path, figure: Plot) -> None:
@@ -355,6 +357,8 @@ def _print(
         table.add_row(*map(literal, row))
     if verdict is not None:
         table.add_row("verdict", literal(f"{verdict.verdict}: {verdict.reason}"))
+    else:
+        table.add_row("verdict", "none without a theory: --theory B, with --kind bound or sharp")
     say(console, f"{y} = {fit.growth.form} with x = {x}, from {csv}")
     console.print(table)
 

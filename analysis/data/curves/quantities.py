@@ -124,6 +124,11 @@ class Curve:
     def levels(self) -> int:
         return len(np.unique(self.x))
 
+    def __repr__(self) -> str:
+        at = f"{self.law}, d = {self.dimension}, width {self.fixed.get('width', 'swept')}"
+        number = f"{len(self.x)} values at {self.levels} of {self.axis}"
+        return f"Curve({self.quantity} against {self.axis}: {at}: {number})"
+
     def to_frame(self) -> pd.DataFrame:
         """A row a trial: x under its axis' name, y under its quantity's, seed and censored."""
         columns = {

@@ -193,6 +193,7 @@ class SearchPlan:
         """As names and values for a reader."""
         plan, slots = self.lacking.packs(self.packing).plan, self.packing.slots
         size = self.memory / 2**20
+        rate = f"{rate_text(plan.rate)} a worker ({plan.speeds.source})"
         most = " at most" if self.section.pruner is not None else ""
         return [
             ("study", self.spec.name),
@@ -209,7 +210,7 @@ class SearchPlan:
             ),
             ("time", self._time(plan)),
             ("assumed", self.lacking.assumed()),
-            ("rate", f"{rate_text(plan.rate)} a worker ({plan.speeds.source})"),
+            *([("rate", rate)] if plan.rate else []),
             ("results", self.place),
         ]
 

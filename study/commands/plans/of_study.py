@@ -44,6 +44,7 @@ class StudyPlan:
     def rows(self) -> list[tuple[str, str]]:
         """As names and values for a reader."""
         plan, trials, slots = self.plan, self.trials, self.plan.slots
+        rate = f"{rate_text(plan.rate)} a worker ({plan.speeds.source})"
         done = len(trials) - plan.trials
         return [
             ("study", self.spec.name),
@@ -56,7 +57,7 @@ class StudyPlan:
                 f"{plan.memory / 2**20:,.0f} MiB at most, {slots.workers} packs at once",
             ),
             ("time", self._time()),
-            ("rate", f"{rate_text(plan.rate)} a worker ({plan.speeds.source})"),
+            *([("rate", rate)] if plan.rate else []),
             *self._networks(),
             ("results", self.place),
         ]

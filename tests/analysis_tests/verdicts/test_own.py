@@ -51,14 +51,26 @@ def test_a_kind_that_is_none_lists_those_that_are() -> None:
     assert Prediction(**{**vars(MINE), "kind": "sharp"}).kind is Kind.SHARP
 
 
+def test_numbers_are_numbers_and_a_margin_is_a_share() -> None:
+    with pytest.raises(ValueError, match=r"exponent = '0\.5': must be a number"):
+        replace(MINE, exponent="0.5")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="margin = 15: a share from 0 to 1, such as 0.15"):
+        replace(MINE, margin=15)
+    assert Prediction("own", "best_score_error", "samples", 0.5, Kind.SHARP).margin == 0.15
+
+
 @pytest.mark.parametrize(
     ("change", "needs"),
     [
-        ({"quantity": "memorization_time"}, "memorization_time against N, and the study measures"),
-        ({"axis": "inverse_t_min"}, "at least 3 values of 1/T₀ with all else fixed"),
+        ({"quantity": "memorization_time"}, "(several noisy copies of each point: `copies`); what"),
+        (
+            {"axis": "inverse_t_min"},
+            "5 values of inverse_t_min (1/T₀) or more over a factor of 15.8",
+        ),
         ({"needs": ("rkhs_norm",)}, "a curve on which rkhs_norm is given"),
         ({"exponent": math.nan}, "a number for its exponent, which is nan"),
         ({"kind": Kind.CEILING}, "a number for its threshold, which is nan"),
+        ({"kind": Kind.QUALITATIVE}, "a number for its threshold, which is nan"),
     ],
 )
 def test_one_that_no_curve_answers_says_what_it_needs(
