@@ -134,6 +134,9 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, make, words: str) -> None:
 def test_missing_places_and_studies_are_named(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="no such file"):
         load_results(tmp_path / "nowhere")
+    (tmp_path / "study.yaml").write_text("name: a\n")
+    with pytest.raises(ResultsError, match="is no results table: name a results directory"):
+        load_results(tmp_path / "study.yaml")
     write(tmp_path, "results.parquet", trajectory())
     assert len(load_results(tmp_path, study="mine")) == 3
     with pytest.raises(ResultsError, match="it holds mine"):

@@ -54,7 +54,7 @@ def test_a_kind_that_is_none_lists_those_that_are() -> None:
 def test_numbers_are_numbers_and_a_margin_is_a_share() -> None:
     with pytest.raises(ValueError, match=r"exponent = '0\.5': must be a number"):
         replace(MINE, exponent="0.5")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="margin = 15: a share from 0 to 1, such as 0.15"):
+    with pytest.raises(ValueError, match=r"margin = 15: a share from 0 to 1, such as 0\.15"):
         replace(MINE, margin=15)
     assert Prediction("own", "best_score_error", "samples", 0.5, Kind.SHARP).margin == 0.15
 
