@@ -117,10 +117,12 @@ def plan(
     ] = None,
 ) -> None:
     """Say what a study costs: trials, packs, arithmetic, memory, time. Trains nothing of it."""
+    from study.commands.analyze import NO_RATE
     from study.commands.plans.of_study import plan_study
     from study.planning.stability import stability_warnings
 
     spec = _overridden(_loaded(study), device, workers)
+    _warn(spec.unseen_imports())
     if spec.search is not None:
         from study.commands.plans.of_search import plan_search
 
@@ -130,6 +132,8 @@ def plan(
     found = plan_study(spec, storage, calibrate, lambda message: _warn([message], ""))
     _print_rows(found.rows())
     decides = found.decides()
+    if not any(trial.law.known for trial in found.trials):
+        say(Console(), f"\n{NO_RATE}")
     if decides:
         print()
         say(Console(), f"exponents and verdicts to expect, {found.basis}:")

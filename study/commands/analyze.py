@@ -16,6 +16,7 @@ from rich.table import Table as Printed
 
 from analysis.data.audit import audit_beside
 from analysis.data.results import load_results
+from analysis.data.sweeps import settings
 from analysis.data.table import Table, load_table
 from analysis.report.wording import flat
 from analysis.searches.best import FILE as BEST
@@ -32,6 +33,11 @@ from study.spec.sections import StudySpec
 from study.storage.store import Ledger, Store, StoreError
 from study.terminal import literal, say
 from trainers.trial import TrialConfig, TrialStatus
+
+NO_RATE = (
+    "no rate to judge: of a law of kind table f* is not known, so what is measured is the held-out "
+    "loss, whose least value is not 0 (and samples, with `quality`)"
+)
 
 
 class ReportError(StoreError):
@@ -201,6 +207,8 @@ def print_verdicts(console: Console, evaluation: Evaluation) -> None:
         console.print(table)
     for line in lines(evaluation.not_asked):
         say(console, f"not asked: {line}")
+    if not any(setting.known for setting in settings(evaluation.table)):
+        say(console, NO_RATE)
 
 
 def _printed(evaluation: Evaluation) -> Printed:

@@ -140,6 +140,9 @@ def _tell_failures(session: Session, trial_ids: Sequence[str], ledger: Ledger) -
     session.warn(f"{len(wanted)} trials failed; running the same command tries them again")
     for message, count in messages.most_common(FAILURES_SHOWN):
         session.warn(f"  {count} x {message}")
+    own = sorted({t.trainer for t in session.spec.points() if ":" in t.trainer})
+    if own:
+        session.warn(f"  `python -m trainers.conformance {own[0]}` says what a trainer breaks")
 
 
 def _tell_rate(session: Session, trial_ids: Sequence[str], ledger: Ledger) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 from analysis.data.sweeps import NOISE, usual_noise
 from analysis.verdicts.expected import Planned
+from trainers.methods.custom import says_kernel_limit
+from trainers.registry import facts_of
 from trainers.trial import TrialConfig
 
 AXES = ("samples", "width", "step_size")
@@ -56,6 +58,11 @@ def _setting(point: TrialConfig) -> tuple[Any, ...]:
     return (point.law_id, point.diffusion, point.bias, point.study_seed, *network, *noise)
 
 
+def follows_descent(trainer: str) -> bool:
+    """Whether kernel descent is the limit of a trainer, one of the user's own by what it says."""
+    return says_kernel_limit(trainer) if ":" in trainer else facts_of(trainer).kernel_limit
+
+
 def _noise(trial: TrialConfig) -> dict[str, Any]:
     return {name: getattr(trial, name) for name in NOISE}
 
@@ -73,6 +80,7 @@ def _planned(
     limits: dict[tuple[Any, ...], int],
 ) -> Planned:
     first = members[0]
+    follows = first.infinite or follows_descent(first.trainer)
     alone = axis != "samples" or first.infinite
     return Planned(
         axis,
@@ -81,7 +89,8 @@ def _planned(
         tuple(float(point.samples) for point in members),
         tuple(counts),
         tuple(0 if alone else limits.get(_data(point), 0) for point in members),
-        tuple(math.ceil(point.steps * point.step_size) for point in members),
+        # a clock that tells nothing of other trainers
+        tuple(math.ceil(p.steps * p.step_size) if follows else math.inf for p in members),
         first.infinite,
-        first.kernel,
+        first.kernel and follows,
     )

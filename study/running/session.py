@@ -105,6 +105,8 @@ class Session:
 
     def begin(self, audited: Iterable[TrialConfig] = ()) -> None:
         """Reads what is there, and opens MLflow. audited: trials whose settings want an audit."""
+        for unseen in self.spec.unseen_imports():
+            self.warn(f"warning: {unseen}")
         self.ledger = self.store.ledger(repair=True)
         for name in self.ledger.corrupt:
             self.warn(

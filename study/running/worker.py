@@ -25,7 +25,7 @@ from study.planning.plan import pack_id_of
 from study.storage.store import Store, StoreError
 from trainers.kept.keep import Keep
 from trainers.laws import Points
-from trainers.methods.custom import place
+from trainers.methods.custom import place, place_of
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed
 
 Atoms = Points
@@ -166,7 +166,8 @@ def _trained(
     except Exception as error:
         if len(configs) == 1:
             log.exception("trial %s failed", configs[0].trial_id)
-            return [failed(configs[0], f"{type(error).__name__}: {error}")]
+            where = f" ({at})" if (at := place_of(error)) else ""
+            return [failed(configs[0], f"{type(error).__name__}: {error}{where}")]
         parts = 2 if _out_of_memory(error) else len(configs)
         log.warning(
             "a pack of %d trials failed, training it in %d parts: %s", len(configs), parts, error

@@ -51,7 +51,12 @@ from trainers.audit.columns import SPECTRUM_SAMPLES
 from trainers.errors import LawError, TrainerError, unreadable
 from trainers.kept.keep import Keep, Sampling
 from trainers.laws import DataFile
-from trainers.methods.custom import make_importable, source_files, trainer_fields
+from trainers.methods.custom import (
+    imported_beside,
+    make_importable,
+    source_files,
+    trainer_fields,
+)
 from trainers.ranges import AuditPoints, HoldoutPoints, Recorded, Seed, Steps, TestPoints
 from trainers.registry import DESCENT
 from trainers.trial import Diffusion, Law, TrialConfig
@@ -265,6 +270,17 @@ class StudySpec(Section):
     def trainer_files(self) -> tuple[tuple[str, bytes], ...]:
         """(module, source) of the trainers of your own that the study names."""
         return source_files(self._own_trainers())
+
+    def unseen_imports(self) -> list[str]:
+        """A warning for each trainer of your own that imports files beside its own: results are
+        known by that one file alone."""
+        found = {name: imported_beside(name) for name in sorted(self._own_trainers())}
+        return [
+            f"trainer {name} imports {', '.join(files)}: results are known by its own file alone, "
+            "so an edit there trains nothing anew; keep what decides its numbers in the one file"
+            for name, files in found.items()
+            if files
+        ]
 
     def contents(self) -> Contents:
         """What the study's files hold: with it, `from_text` needs none of them."""

@@ -45,6 +45,56 @@ def trainer_fields(name: str) -> dict[str, str]:
     return {"trainer": name, "trainer_sha256": _sha256(source)}
 
 
+def imported_beside(name: str) -> list[str]:
+    """The files beside a trainer's own that it imports, whose changes its hash does not see; none
+    where its file is not here."""
+    path = next(_files_of(name), None)
+    if path is None:
+        return []
+    modules = set()
+    for node in ast.walk(ast.parse(_read(name, path))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules.add(node.module or "")
+            modules |= {alias.name for alias in node.names} if node.level else set()
+    found = set()
+    for module in filter(None, modules):
+        beside = path.parent / module.partition(".")[0]
+        found |= {f for f in (beside.with_suffix(".py"), beside / "__init__.py") if f.is_file()}
+    return sorted(str(file.relative_to(path.parent)) for file in found - {path})
+
+
+def says_kernel_limit(name: str) -> bool:
+    """Whether the class of a trainer of your own sets `kernel_limit = True`: read, not run."""
+    path = next(_files_of(name), None)
+    if path is None:
+        return False
+    wanted = name.partition(":")[2]
+    for node in ast.parse(_read(name, path)).body:
+        if isinstance(node, ast.ClassDef) and node.name == wanted:
+            return any(map(_sets_kernel_limit, node.body))
+    return False
+
+
+def _sets_kernel_limit(statement: ast.stmt) -> bool:
+    if not isinstance(statement, ast.Assign | ast.AnnAssign):
+        return False
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    named = any(isinstance(one, ast.Name) and one.id == "kernel_limit" for one in targets)
+    return named and isinstance(statement.value, ast.Constant) and statement.value.value is True
+
+
+def place_of(error: BaseException) -> str:
+    """`small.py, line 57`: where in a trainer of your own an error arose; empty where in none."""
+    frame, place = error.__traceback__, ""
+    while frame is not None:
+        if "@" in frame.tb_frame.f_globals.get("__name__", ""):  # as `_module` names it
+            place = f"{Path(frame.tb_frame.f_code.co_filename).name}, line {frame.tb_lineno}"
+        frame = frame.tb_next
+    return place
+
+
 def make_importable(folder: Path) -> None:
     """Trainers of your own are looked for in `folder` first. What they import is found there too,
     at the end of the import path."""

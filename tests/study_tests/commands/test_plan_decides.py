@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from study import cli
 from study.commands.plans.of_study import StudyPlan, plan_study, scales_of
 from study.spec.sections import StudySpec
 from study.storage.store import Store
@@ -82,3 +83,39 @@ def test_the_studys_own_trials_say_how_they_scatter(synthetic: ModuleType, tmp_p
     assert scales["best_score_error", 2] > 2
     (tmp_path / "results.parquet").write_bytes(b"damaged")
     assert scales_of(Store(tmp_path)) == {}
+
+
+@pytest.mark.slow
+def test_a_trainer_without_a_kernel_limit_is_asked_nothing_of_kernels(tmp_path: Path) -> None:
+    """Nor is its best time expected at that of gradient descent, which was the pilots' trainer."""
+    text = SPEC.replace("SEEDS", "seeds: 8").replace("steps: 1000", "steps: 100")
+    short = text.replace("step_size: 1.0", "step_size: 0.01, trainer: TRAINER")
+    told = {
+        trainer: dict(
+            plan_study(
+                StudySpec.from_text(short.replace("TRAINER", trainer)), tmp_path, False, print
+            ).decides()
+        )
+        for trainer in ("descent", "adam")
+    }
+    assert "kernel's best error against samples" in told["descent"]
+    assert not any("kernel" in name or "coupling" in name for name in told["adam"])
+    assert "steps" in told["descent"]["best error against samples"]
+    assert "cannot" not in told["adam"]["best error against samples"]
+
+
+def test_a_plan_says_that_a_table_has_no_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(f"{i % 7}.5,{i % 5}.25\n" for i in range(100))
+    (tmp_path / "rows.csv").write_text("x,y\n" + rows)
+    study = tmp_path / "rows.yaml"
+    study.write_text(
+        "name: rows\nlaw: {kind: table, file: rows.csv}\nsteps: 20\n"
+        "base: {samples: [16, 32], width: 16, step_size: 0.1}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["plan", str(study), "--no-calibrate"])
+    assert not ended.value.code
+    assert "no rate to judge: of a law of kind table f*" in capsys.readouterr().out

@@ -9,7 +9,15 @@ import pytest
 
 from trainers.errors import TrainerError
 from trainers.methods import custom
-from trainers.methods.custom import load_custom, make_importable, source_files, trainer_fields
+from trainers.methods.custom import (
+    imported_beside,
+    load_custom,
+    make_importable,
+    place_of,
+    says_kernel_limit,
+    source_files,
+    trainer_fields,
+)
 
 EMPTY = "class Mine:\n    pass\n"
 
@@ -91,3 +99,41 @@ def test_what_no_module_is_called_is_told(name: str, beside: Path) -> None:
     (beside.parent / "mine.py").write_text(EMPTY)
     with pytest.raises(TrainerError, match="there is no file of a module"):
         trainer_fields(name)
+
+
+def test_files_beside_it_that_it_imports_are_named(beside: Path) -> None:
+    (beside / "nets.py").write_text("")
+    (beside / "tools").mkdir()
+    (beside / "tools" / "__init__.py").write_text("")
+    (beside / "mine.py").write_text(
+        f"import math\nimport tools.deep\nfrom nets import Net\n{EMPTY}"
+    )
+    assert imported_beside("mine:Mine") == ["nets.py", "tools/__init__.py"]
+    (beside / "mine.py").write_text(f"import math, numpy\nfrom trainers import protocol\n{EMPTY}")
+    assert imported_beside("mine:Mine") == []
+    assert imported_beside("gone:Mine") == []
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("kernel_limit = True", True),
+        ("kernel_limit: bool = True", True),
+        ("kernel_limit = False", False),
+        ("handles = ()", False),
+    ],
+)
+def test_whether_it_has_a_kernel_limit_is_read_off_its_class(
+    line: str, says: bool, beside: Path
+) -> None:
+    (beside / "mine.py").write_text(f"class Mine:\n    {line}\n")
+    assert says_kernel_limit("mine:Mine") is says
+
+
+def test_where_an_error_arose_is_told(beside: Path) -> None:
+    (beside / "mine.py").write_text("class Mine:\n    def run(self):\n        return len(3)\n")
+    made = load_custom("mine:Mine", trainer_fields("mine:Mine")["trainer_sha256"])
+    with pytest.raises(TypeError) as raised:
+        made.run()
+    assert place_of(raised.value) == "mine.py, line 3"
+    assert place_of(ValueError()) == ""
