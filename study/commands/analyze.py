@@ -203,8 +203,8 @@ def print_verdicts(console: Console, evaluation: Evaluation) -> None:
         )
         return
     if len(evaluation):
-        table = _printed(evaluation)
-        console.print(table)
+        console.print(_printed(evaluation))
+        say(console, "why, and what each theory assumes: the page, and `reason` in verdicts.json")
     for line in lines(evaluation.not_asked):
         say(console, f"not asked: {line}")
     if not any(setting.known for setting in settings(evaluation.table)):

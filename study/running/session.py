@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from analysis.text import counted
 from analysis.theory.record import record
 from study.choosing.participant import Outcomes, Participant
 from study.mlflow_view.publisher import Publisher
@@ -173,7 +174,8 @@ class Session:
         if once:
             after = self._seconds_after(scheduler.asked.values(), slots, speeds)
             how_long = f"about {duration_text(plan.seconds)}, and {duration_text(after)} after them"
-        self.say(f"{plan.trials} trials in {len(plan.packs)} packs, {slots.text}, {how_long}")
+        many = f"{counted(plan.trials, 'trial')} in {counted(len(plan.packs), 'pack')}"
+        self.say(f"{many}, {slots.text}, {how_long}")
         if foresee is not None:
             self.say(foresee(packing))
         files = spec.trainer_files()

@@ -1,7 +1,9 @@
 """Every key of a study with what it may be, its default and its unit: docs/keys.md.
 
     python -m study.spec.reference > docs/keys.md
+    python -m study.spec.reference columns > docs/columns.md
 
+The second makes the page of the columns of results.parquet.
 Types and defaults are read off the models; a test says when a key has no description, or the page
 is not what this makes.
 """
@@ -9,6 +11,8 @@ is not what this makes.
 from __future__ import annotations
 
 import math
+import re
+import sys
 import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -21,6 +25,7 @@ from analysis.theory import KEYS
 from study.spec import sections
 from study.spec.axes import Axes
 from study.spec.sections import StudySpec
+from trainers.columns import IDENTITY_COLUMNS, STEP_COLUMNS, TRIAL_COLUMNS
 from trainers.laws import LAWS
 from trainers.ranges import Copies, Width
 from trainers.trial import TrialConfig
@@ -187,6 +192,34 @@ def page() -> str:
     return "\n".join(parts)
 
 
+_COLUMNS_HEAD = """# Every column of results.parquet
+
+A row is a trial and a recorded step; what a trial has once is on each of its rows. x is the unit of
+the data (of a file's columns, which are standardised, none). Null means not asked for, or after
+divergence; never 0. This page is made from `trainers/columns.py`:
+`python -m study.spec.reference columns > docs/columns.md`.
+"""
+
+
+def columns_page() -> str:
+    """docs/columns.md."""
+    parts = [_COLUMNS_HEAD]
+    for title, columns in (
+        ("Which trial", IDENTITY_COLUMNS),
+        ("Of a trial", TRIAL_COLUMNS),
+        ("At a step", STEP_COLUMNS),
+    ):
+        rows = (f"| `{c.name}` | {c.type} | {c.unit} | {_cell(c.meaning)} |" for c in columns)
+        head = "| column | type | unit | meaning |\n|---|---|---|---|"
+        parts.append(f"## {title}\n\n" + "\n".join([head, *rows]) + "\n")
+    return "\n".join(parts)
+
+
+def _cell(text: str) -> str:
+    """Text that a cell of Markdown shows as it is."""
+    return re.sub(r"([|*_<\[\]])", r"\\\1", text)
+
+
 def keys() -> set[str]:
     """The paths of all keys of a study but those of laws."""
     own = {
@@ -296,4 +329,4 @@ def _flat(limits: tuple[Any, ...]) -> Iterator[Any]:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    print(columns_page() if sys.argv[1:] == ["columns"] else page(), end="")

@@ -28,7 +28,7 @@ from pydantic import Field, ValidationError, model_validator
 from scipy import special
 
 from trainers.errors import LawError
-from trainers.laws.csv_file import bytes_of_law
+from trainers.laws.csv_file import bytes_of_law, number
 from trainers.laws.law import Distribution, FloatArray, LawBase, Part, Points, parameter_stream
 from trainers.laws.mixture_noise import Signal
 from trainers.laws.table_file import KEY, Cells, TableFile, checked_cells, read_table
@@ -36,6 +36,9 @@ from trainers.ranges import Seed, Size
 
 MOST_CATEGORIES = 50
 """Of a column of text that was not declared: a column of more is rather a name than a category."""
+
+FEW_ODD = 0.1
+"""Share of cells that are no numbers up to which a column is of numbers, and these are errors."""
 
 Share = Annotated[float, Field(ge=0.001, le=0.5, allow_inf_nan=False)]
 
@@ -229,10 +232,7 @@ class Codec:
             if _categorical(law, name, values):
                 column = Categorical.fitted(name, values[rows])
                 if column.width > MOST_CATEGORIES and name not in law.categorical:
-                    raise LawError(
-                        f"{name} holds {column.width} different texts, rather names than "
-                        "categories: add it to law.drop, or to law.categorical"
-                    )
+                    raise LawError(_why_not_categories(name, column.width, values))
                 columns.append(column)
             else:
                 columns.append(Numeric.fitted(name, np.asarray(values, float)[rows], law.numeric))
@@ -399,6 +399,21 @@ def _categorical(law: Table, name: str, values: NDArray[Any]) -> bool:
         return True
     numbers = values.astype(float)
     return len(np.unique(numbers[np.isfinite(numbers)])) == 2
+
+
+def _why_not_categories(name: str, width: int, values: NDArray[Any]) -> str:
+    """Of a column of many different texts: most of them may be numbers."""
+    odd = [str(v) for v in values if v is not None and number(str(v)) is None]
+    if len(odd) <= FEW_ODD * len(values):
+        more = f" ({len(odd)} such cells)" if len(odd) > 1 else ""
+        return (
+            f"{name} holds numbers but for {odd[0]!r}{more}: correct it, or leave the cell empty "
+            "and set law.missing: impute"
+        )
+    return (
+        f"{name} holds {width} different texts, rather names than categories: add it to law.drop, "
+        "or to law.categorical"
+    )
 
 
 def _refuse_unknown(law: Table, cells: Cells) -> None:

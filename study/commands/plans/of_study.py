@@ -12,6 +12,7 @@ from analysis.data.curves.quantities import curves
 from analysis.data.schema import ResultsError
 from analysis.data.sweeps import MINIMUM_DRAWS, family
 from analysis.data.table import load_table
+from analysis.text import counted
 from analysis.verdicts.expected import Scales, expected, measured_scales
 from study.commands.located import store_of, trials_of
 from study.planning.asked import planned_curves
@@ -50,7 +51,7 @@ class StudyPlan:
             ("study", self.spec.name),
             ("trials", f"{len(trials):,} ({done:,} done)"),
             ("points", self._points()),
-            ("to train", f"{plan.trials:,} trials in {len(plan.packs):,} packs"),
+            ("to train", f"{plan.trials:,} trials in {counted(len(plan.packs), 'pack')}"),
             ("arithmetic", f"{plan.operations:.3g} floating-point operations"),
             (
                 "memory",
@@ -135,8 +136,8 @@ class StudyPlan:
             counts = [seeds[p.point_id] for p in points if p.infinite is infinite]
             if counts:
                 few, many = min(counts), max(counts)
-                each = f"{few}" if few == many else f"{few} to {many}"
-                told.append(f"{len(counts):,}{where} of {each} seeds")
+                each = counted(few, "seed") if few == many else f"{few} to {many} seeds"
+                told.append(f"{len(counts):,}{where} of {each}")
         return ", and ".join(told)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from study.spec import reference
 from study.spec.sections import _sections
+from trainers.columns import COLUMNS
 from trainers.laws import LAWS
 
 PAGE = Path(__file__).parents[3] / "docs" / "keys.md"
@@ -24,6 +25,12 @@ def test_every_section_that_messages_know_is_on_the_page() -> None:
 def test_the_page_is_up_to_date() -> None:
     """python -m study.spec.reference > docs/keys.md"""
     assert PAGE.read_text(encoding="utf-8") == reference.page()
+
+
+def test_the_page_of_columns_is_up_to_date() -> None:
+    """python -m study.spec.reference columns > docs/columns.md"""
+    assert PAGE.with_name("columns.md").read_text(encoding="utf-8") == reference.columns_page()
+    assert all(f"| `{column.name}` |" in reference.columns_page() for column in COLUMNS)
 
 
 def test_ranges_and_defaults_are_those_of_the_models() -> None:

@@ -199,6 +199,9 @@ def test_columns_that_are_refused(law: Callable[..., Table], tmp_path: Path) -> 
     named = frame().assign(town=[f"no. {i}" for i in range(ROWS)])
     with pytest.raises(LawError, match="210 different texts, rather names than categories"):
         law(named)
+    odd = frame().assign(odd=[f"{i}.5" for i in range(ROWS - 1)] + ["n/a?"])
+    with pytest.raises(LawError, match="odd holds numbers but for 'n/a\\?': correct it, or leave"):
+        law(odd)
     (tmp_path / "bare.csv").write_text("1,a\n2,b\n")
     with pytest.raises(LawError, match="put a line of names above the rows"):
         read_table(tmp_path / "bare.csv")
