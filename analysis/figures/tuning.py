@@ -21,7 +21,7 @@ from analysis.searches.tuning import (
     median_interval,
     summary,
 )
-from analysis.text import minus
+from analysis.text import counted, minus
 
 
 def tuning_plots(
@@ -133,6 +133,10 @@ def tuning_rows(one: Comparison) -> dict[str, Any]:
             )
         )
     told = {"label": one.label, "stem": one.stem, "measure": one.measure, "known": one.known}
+    many = one.found["repetition"].nunique()
+    told["over"] = f"Over {counted(many, 'repetition')}"
+    if one.left_out:
+        told["over"] += f" (in {one.left_out} more theory made no choice: left out here)"
     return {**told, "rows": rows, "numbers": table}
 
 

@@ -200,7 +200,8 @@ def budgets(most: int) -> list[int]:
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """One point: its label, the values of POINT, `incumbents` and `guided` there, each with the
-    column `error`: the score error, or the held-out loss where f* is not known."""
+    column `error`: the score error, or the held-out loss where f* is not known. left_out: the
+    repetitions, in neither, in which theory made no choice."""
 
     label: str
     stem: str
@@ -208,6 +209,7 @@ class Comparison:
     point: pd.Series[Any]
     found: pd.DataFrame
     stopped: pd.DataFrame
+    left_out: int = 0
 
     @property
     def known(self) -> bool:
@@ -224,6 +226,16 @@ class Comparison:
         return table[(table[POINT] == self.point).all(axis=1)] if len(table) else table
 
 
+def _shared(one: Comparison) -> Comparison:
+    """With the repetitions alone in which theory made its choice, where it made any: medians of
+    searches over more of them, on other data, are no measure of it."""
+    if one.stopped.empty:
+        return one
+    chose = one.found["repetition"].isin(set(one.stopped["repetition"]))
+    left = one.found[~chose]["repetition"].nunique()
+    return replace(one, found=one.found[chose], left_out=left) if chose.any() else one
+
+
 def comparisons(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> list[Comparison]:
     """The comparison at every point, by law, dimension and N."""
     found, stopped = incumbents(evaluations), guided(evaluations, frame)
@@ -235,6 +247,7 @@ def comparisons(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> list[
         stem = f"tuning_{place}_N{point['samples']}"
         one = Comparison(label, stem, int(point["samples"]), point, found, stopped)
         one = replace(one, found=one.own(found), stopped=one.own(stopped))
+        one = _shared(one)
         of_search, of_theory = ("score_error",) * 2 if one.known else ("value", "holdout_loss")
         own = one.found.assign(error=one.found[of_search])
         rules = (

@@ -159,6 +159,24 @@ def test_theory_is_worth_the_planted_number_of_evaluations(reach: int) -> None:
     assert cells["theory, oracle"].startswith(expected)
 
 
+def test_repetitions_without_a_choice_of_theory_measure_nothing_of_it() -> None:
+    """The third one, on data of its own, had searches of a third of the error."""
+    evaluations, frame = table(3)
+    last = evaluations["repetition"] == 2
+    lucky = last & (evaluations["method"] == "tpe")
+    evaluations.loc[lucky, "score_error"] /= 3
+    gone = evaluations[~(last & (evaluations["method"] == "theory"))]
+    (one,), (without,) = comparisons(gone, frame), comparisons(evaluations[~last], frame)
+    assert summary(one).equals(summary(without))
+    assert tuning_rows(one)["over"] == (
+        "Over 2 repetitions (in 1 more theory made no choice: left out here)"
+    )
+    assert tuning_rows(without)["over"] == "Over 2 repetitions"
+    searched = gone[gone["method"] == "tpe"]
+    (alone,) = comparisons(searched, frame)  # no theory: every repetition counts
+    assert alone.found["repetition"].nunique() == 3
+
+
 def test_points_are_kept_apart() -> None:
     small, frame = table(2)
     other = small.assign(samples=128)
