@@ -132,11 +132,11 @@ def tuning_rows(one: Comparison) -> dict[str, Any]:
                 "" if searched else _worth_words(row),
             )
         )
-    told = {"label": one.label, "stem": one.stem, "measure": one.measure, "known": one.known}
-    many = one.found["repetition"].nunique()
-    told["over"] = f"Over {counted(many, 'repetition')}"
+    over = f"Over {counted(one.found['repetition'].nunique(), 'repetition')}"
     if one.left_out:
-        told["over"] += f" (in {one.left_out} more theory made no choice: left out here)"
+        over += f" (in {one.left_out} more theory made no choice: left out here)"
+    told = {"label": one.label, "stem": one.stem, "measure": one.measure, "known": one.known}
+    told["over"] = over
     return {**told, "rows": rows, "numbers": table}
 
 
