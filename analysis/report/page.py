@@ -22,6 +22,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from analysis import text
+from analysis.data.curves.point_means import point_means
 from analysis.data.files import write_whole
 from analysis.data.sweeps import (
     PLAIN,
@@ -57,6 +58,7 @@ from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import Verdict
 
 _STYLE = re.compile(r' style="([^"]*)"')
+MEANS_SHOWN = 50  # points, of a study without a rate
 _INLINE = 2**15  # bytes of a download that the page itself holds
 REDRAW = '''"""Redraws the figures of this folder from ../results.parquet. Needs scorerates.
 
@@ -241,6 +243,8 @@ def _content(
         "spec": spec_text,
         "command": "run" if tuning is None else "search",
         "found_best": found_best(tuning, frame),
+        "means": _means(frame) if tuning is None and not verdicts else [],
+        "mean_heads": wording.MEAN_HEADS,
         "versions": versions(),
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "downloads": [
@@ -465,6 +469,11 @@ def found_best(tuning: pd.DataFrame | None, frame: Table) -> list[tuple[str, str
             errors = f"held-out loss {loss}" + (f", score error {error}" if one.known else "")
             made.append((one.label, f"{words}: {errors} ({who})"))
     return made
+
+
+def _means(frame: Table) -> list[tuple[str, ...]]:
+    """Of a study without a rate the means of its points."""
+    return wording.mean_cells(point_means(frame).head(MEANS_SHOWN))
 
 
 def _verdict_csv(entries: Sequence[dict[str, Any]]) -> bytes:

@@ -331,3 +331,36 @@ def _tail(verdict: Verdict) -> tuple[str, Markup]:
     if flat(verdict):
         return str(word), Markup(" with theory’s “no change”: {}").format(typeset(verdict.reason))
     return str(word), Markup(" with theory’s ") + b
+
+
+MEAN_HEADS = (
+    *("law", "d", "N", "m", "η", "trainer", "seeds", "score error", "best ητ"),
+    "least held-out loss",
+)
+"""Heads of `mean_cells`."""
+
+
+def mean_cells(means: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Rows of `point_means` as cells: means over seeds with their 95 % intervals."""
+    return [
+        (
+            str(row["law_label"]),
+            f"{row['dimension']}",
+            f"{row['samples']:,}",
+            "∞" if math.isinf(row["width"]) else f"{row['width']:,.0f}",
+            f"{row['step_size']:g}",
+            str(row["trainer"]).partition("@")[0],
+            f"{row['seeds']}",
+            _with_ends(row["score_error"], row["error_low"], row["error_high"]),
+            "–" if math.isnan(row["effective_time"]) else f"{row['effective_time']:.3g}",
+            _with_ends(row["holdout_loss"], row["loss_low"], row["loss_high"]),
+        )
+        for _, row in means.iterrows()
+    ]
+
+
+def _with_ends(value: float, low: float, high: float) -> str:
+    if math.isnan(value):
+        return "–"
+    ends = "" if math.isnan(low) else f" ({low:.3g} to {high:.3g})"
+    return f"{value:.3g}{ends}"

@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.table import Table as Printed
 
 from analysis.data.audit import audit_beside
+from analysis.data.curves.point_means import point_means
 from analysis.data.results import load_results
 from analysis.data.sweeps import settings
 from analysis.data.table import Table, load_table
-from analysis.report.wording import flat
+from analysis.report.wording import MEAN_HEADS, flat, mean_cells
 from analysis.searches.best import FILE as BEST
 from analysis.searches.best import chosen, described, load_importance
 from analysis.searches.tuning import load_evaluations
@@ -38,6 +39,10 @@ NO_RATE = (
     "no rate to judge: of a law of kind table f* is not known, so what is measured is the held-out "
     "loss, whose least value is not 0 (and samples, with `quality`)"
 )
+
+
+MEANS_SHOWN = 20
+"""Points of a study without a rate that are printed."""
 
 
 class ReportError(StoreError):
@@ -205,10 +210,25 @@ def print_verdicts(console: Console, evaluation: Evaluation) -> None:
     if len(evaluation):
         console.print(_printed(evaluation))
         say(console, "why, and what each theory assumes: the page, and `reason` in verdicts.json")
+    else:
+        _print_means(console, point_means(evaluation.table))
     for line in lines(evaluation.not_asked):
         say(console, f"not asked: {line}")
     if not any(setting.known for setting in settings(evaluation.table)):
         say(console, NO_RATE)
+
+
+def _print_means(console: Console, means: pd.DataFrame) -> None:
+    """What there is without a rate, a row a point."""
+    table = Printed(pad_edge=False)
+    for name in MEAN_HEADS:
+        table.add_column(name, justify="left" if name in ("law", "trainer") else "right")
+    for cells in mean_cells(means.head(MEANS_SHOWN)):
+        table.add_row(*map(literal, cells))
+    console.print(table)
+    left = len(means) - MEANS_SHOWN
+    more = f"; {left} more points in results.parquet" if left > 0 else ""
+    say(console, f"no rate: an axis with three values or more has one{more}")
 
 
 def _printed(evaluation: Evaluation) -> Printed:

@@ -1,0 +1,59 @@
+"""The means of points, trials that differ in their seed alone: what a study says that varies no
+axis, and so has no rate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.data.curves.trajectories import best, trials
+from analysis.data.sweeps import level_means
+from analysis.data.table import Table
+from analysis.levels.intervals import Array
+from trainers.trial import TrialStatus
+
+POINT_COLUMNS = (
+    *("law_label", "dimension", "samples", "width", "step_size", "trainer", "seeds"),
+    *("score_error", "error_low", "error_high", "effective_time"),
+    *("holdout_loss", "loss_low", "loss_high"),
+)
+
+
+def point_means(frame: pd.DataFrame | Table) -> pd.DataFrame:
+    """A row a point, in POINT_COLUMNS: over its completed trials the mean score error at the best
+    step and the mean of the least held-out loss along the trajectory, each with the 95 % interval
+    over seeds (NaN with one), and the geometric mean of the best effective time. NaN where not
+    known; the least of a trajectory is taken on the points that measure it, so it is biased low."""
+    every = trials(Table.of(frame), ("score_error", "holdout_loss"))
+    rows = every.rows
+    moment, error, _censored = best(every.time, every.series["score_error"])
+    loss = np.nanmin(np.where(np.isfinite(h := every.series["holdout_loss"]), h, np.inf), axis=1)
+    completed = (rows["status"] == TrialStatus.COMPLETED).to_numpy()
+    found = []
+    for _, own in rows.groupby("point_id", sort=False):
+        where = own.index.to_numpy()
+        done = where[completed[where]]
+        if not len(done):
+            continue
+        first = own.iloc[0]
+        known = done[np.isfinite(error[done])]
+        time = float(np.exp(np.log(moment[known]).mean())) if len(known) else np.nan
+        found.append(
+            (
+                *(first[name] for name in POINT_COLUMNS[:6]),
+                len(done),
+                *_mean(error[known]),
+                time,
+                *_mean(loss[done][np.isfinite(loss[done])]),
+            )
+        )
+    table = pd.DataFrame(found, columns=list(POINT_COLUMNS))
+    return table.sort_values(list(POINT_COLUMNS[:6]), ignore_index=True)
+
+
+def _mean(values: Array) -> tuple[float, float, float]:
+    """The mean and the ends of its interval."""
+    if not len(values) or values.min() <= 0:
+        return (np.nan,) * 3
+    _, (mean,), (low,), (high,) = level_means(np.zeros(len(values)), values)
+    return float(mean), float(low), float(high)
