@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from study.commands.located import known_trials, owned, trials_of
+from study.commands.plans.of_search import evaluations_so_far
 from study.running.progress import bytes_text
+from study.spec.search import SearchSection
 from study.spec.sections import StudySpec
 from study.storage.store import Ledger, Store
 
@@ -15,6 +18,8 @@ def status(store: Store, spec: StudySpec | None) -> tuple[str, dict[str, int], l
     StoreError."""
     spec = owned(store, spec)
     ledger = store.ledger()
+    if spec.search is not None and store.local is not None:
+        return spec.name, _of_search(store.local, spec, spec.search, ledger), []
     trial_ids = known_trials(store, spec, ledger)
     counts = {"trials": len(trial_ids), **ledger.counts(trial_ids)}
     others = ledger.entries.keys() - set(trial_ids)
@@ -40,6 +45,18 @@ def status(store: Store, spec: StudySpec | None) -> tuple[str, dict[str, int], l
     if others:
         counts["stored, but not of this study file"] = len(others)
     return spec.name, counts, notes
+
+
+def _of_search(
+    folder: Path, spec: StudySpec, section: SearchSection, ledger: Ledger
+) -> dict[str, int]:
+    """Evaluations wanted, and those done until now by the status of their trials; what is left is
+    missing. A pruned one is completed up to the step at which it was ended."""
+    found = evaluations_so_far(spec, section, folder)
+    asked = [trial.trial_id for _, trials in found for trial in trials]
+    wanted = len(found) * section.evaluations
+    counts = ledger.counts(asked)
+    return {"evaluations": wanted, **counts, "missing": wanted - len(asked)}
 
 
 def _networks(spec: StudySpec, ledger: Ledger, trial_ids: Sequence[str]) -> list[str]:

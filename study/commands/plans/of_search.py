@@ -282,7 +282,7 @@ def plan_search(
     guided = guided_of(spec, section)
     for one in guided:
         _advance(one, Outcomes(store, ledger.entries))
-    found = _evaluated(spec, section, folder)
+    found = evaluations_so_far(spec, section, folder)
     counts = [(where, len(trials)) for where, trials in found]
     lacking = Lacking.of(section, counts, guided, ledger.entries.keys())
     asked = [t for one in guided for t in [*one.pilots, one.trial] if t is not None]
@@ -315,7 +315,7 @@ def _advance(guided: TheoryGuided, outcomes: Outcomes) -> None:
         pass
 
 
-def _evaluated(
+def evaluations_so_far(
     spec: StudySpec, section: SearchSection, folder: Path
 ) -> list[tuple[Where, list[TrialConfig]]]:
     """Each search with the trials of its evaluations so far."""

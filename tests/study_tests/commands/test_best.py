@@ -21,6 +21,7 @@ from study.choosing.search import Search, Where, open_storage
 from study.cli import main
 from study.commands.plans.of_search import plan_search
 from study.commands.search import search
+from study.commands.status import status
 from study.planning.cost import DEFAULT_SPEEDS
 from study.planning.plan import Slots
 from study.running.packing import Packing
@@ -219,6 +220,12 @@ def test_plan_counts_what_is_done_and_writes_nothing(
     assert more["to train"].startswith("84 evaluations and 2 trials of theory's in some ")
     space = {**SPEC["search"]["space"], "bias": True}
     assert rows(space=space)["evaluations"] == "96, 24 of each search (0 done)"
+    _, counts, _ = status(Store(place), StudySpec.from_mapping(SPEC))
+    assert (counts["evaluations"], counts["missing"]) == (96, 0)
+    assert sum(counts.values()) == 2 * 96
+    grown = {**SPEC["search"], "evaluations": 30, "repetitions": 3}
+    _, counts, _ = status(Store(place), StudySpec.from_mapping({**SPEC, "search": grown}))
+    assert (counts["evaluations"], counts["missing"]) == (180, 84)
     assert {file: file.stat().st_mtime_ns for file in place.rglob("*")} == before
 
 
