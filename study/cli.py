@@ -93,12 +93,31 @@ def options(
 @app.command()
 def init(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The study's name.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="On the rows of a file of your own."),
+    ] = None,
+    trainer: Annotated[
+        bool,
+        typer.Option(
+            "--trainer", help="With a trainer of your own, in a file that you fill in: NAME.py."
+        ),
+    ] = False,
+    search: Annotated[
+        bool, typer.Option("--search", help="To find the best hyperparameters, not a rate.")
+    ] = False,
 ) -> None:
     """Write NAME.yaml, a study to start from, with a comment on each key."""
     from study.commands.init import init as write_study
 
-    file = write_study(name)
-    print(f"wrote {file}: scorerates plan {file} says what it costs, scorerates run {file} runs it")
+    *others, file = write_study(name, data, trainer, search)
+    for own in others:
+        print(
+            f"wrote {own}: your network and how it learns are its first two functions; "
+            f"python -m trainers.conformance {own.stem}:Mine checks it (a minute or two)"
+        )
+    then = f"scorerates {'search' if search else 'run'} {file}"
+    print(f"wrote {file}: scorerates plan {file} says what it costs, {then} runs it")
 
 
 @app.command()

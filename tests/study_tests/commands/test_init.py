@@ -10,6 +10,7 @@ import pytest
 from study.cli import main
 from study.spec.sections import StudySpec
 from study.spec.seeds import SeedsSection
+from trainers.conformance import check_trainer
 
 
 def code_of(*arguments: str) -> int | str | None:
@@ -45,6 +46,64 @@ def test_a_name_that_no_study_may_have_is_refused(name: str, tmp_path: Path) -> 
     assert code_of("init", name) == 2
     assert not list(tmp_path.parent.glob("*.yaml"))
     assert not list(tmp_path.glob("*.yaml"))
+
+
+ROWS = "x,y\n" + "".join(f"{i % 17}.5,{i * i % 23}.25\n" for i in range(300))
+
+
+@pytest.mark.parametrize("options", [(), ("--data", "rows of mine.csv")])
+@pytest.mark.parametrize("trainer", [(), ("--trainer",)])
+@pytest.mark.parametrize("search", [(), ("--search",)])
+def test_every_kind_of_study_loads_as_it_is_written(
+    options: tuple[str, ...], trainer: tuple[str, ...], search: tuple[str, ...]
+) -> None:
+    Path("rows of mine.csv").write_text(ROWS)
+    assert code_of("init", "a-study", *options, *trainer, *search) == 0
+    spec = StudySpec.load("a-study.yaml")
+    assert (spec.search is not None) is bool(search)
+    assert Path("a_study.py").exists() is bool(trainer)
+    points = spec.search_points() if search else spec.points()
+    assert {p.law.kind for p in points} == {"atoms" if options else "gaussian_mixture"}
+    if search:
+        asked = {t.trainer for t in spec.search_corners()}
+        assert asked == ({"a_study:Mine"} if trainer else {"descent", "sgd"})
+        return
+    levels = sorted({p.samples for p in points if not p.infinite})
+    assert len(levels) == 5
+    assert levels[-1] == 16 * levels[0] == (256 if options else 1024)
+    if trainer:
+        assert {p.trainer for p in points} == {"a_study:Mine"}
+
+
+def test_data_that_cannot_be_a_law_are_refused_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("few.csv").write_text(ROWS[: ROWS.index("9.5")])
+    Path("words.csv").write_text("x,y\n" + "1.5,no number\n" * 50)
+    for file, said in (
+        ("gone.csv", "--data: cannot read gone.csv: No such file"),
+        ("few.csv", "rows, and a rate wants 32"),
+        ("words.csv", "'no number' is not a number"),
+    ):
+        assert code_of("init", "mine", "--data", file, "--trainer") == 2
+        assert said in capsys.readouterr().err
+    assert not list(tmp_path.glob("mine*"))
+
+
+def test_neither_file_is_written_where_one_is_there() -> None:
+    Path("mine.py").write_text("precious")
+    assert code_of("init", "mine", "--trainer") == 2
+    assert Path("mine.py").read_text() == "precious"
+    assert not Path("mine.yaml").exists()
+
+
+@pytest.mark.slow
+def test_the_trainer_passes_the_suite_before_a_line_of_it_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert code_of("init", "skeleton_of_a_study", "--trainer") == 0
+    monkeypatch.syspath_prepend(str(tmp_path))
+    check_trainer("skeleton_of_a_study:Mine")
 
 
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,108 @@
+"""A trainer of your own: the network and how it learns are the two functions at the top.
+
+It gets noisy inputs and clean labels, and its network f(z) learns E[X_0 | X_t], the denoiser. A
+study names it as `trainer: MODULE:Mine`; keep all that decides its numbers in this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+
+from trainers.problem.regression import stream
+from trainers.protocol import Record, Task
+from trainers.trial import TrialConfig
+
+
+def network(features: int, outputs: int, width: int) -> torch.nn.Module:
+    """From z [n, features], which is (x, t - T_0, 1), to f [n, outputs]."""
+    return torch.nn.Sequential(
+        torch.nn.Linear(features, width),
+        torch.nn.SiLU(),
+        torch.nn.Linear(width, width),
+        torch.nn.SiLU(),
+        torch.nn.Linear(width, outputs),
+    )
+
+
+def optimiser(weights: Iterable[torch.nn.Parameter], step_size: float) -> torch.optim.Optimizer:
+    """How it learns, at the step size that the study gives."""
+    return torch.optim.Adam(weights, lr=step_size)
+
+
+class Mine:
+    """Trains a network for each task, on all its rows at every step."""
+
+    kernel_limit = False
+
+    def operations(self, config: TrialConfig) -> float:
+        """Floating-point operations of a step, about: 6 for each weight and row."""
+        width = config.width
+        return 6.0 * config.rows * width * (width + config.features + config.dimension)
+
+    def train(
+        self,
+        tasks: Sequence[Task],
+        recorded: Sequence[int],
+        device: torch.device,
+        tick: Callable[[], None],
+    ) -> Iterator[Record]:
+        """A record at each step of `recorded`, the first of which is 0. tick: called every step."""
+        runs = [_Run(task, device) for task in tasks]
+        for step in range(recorded[-1] + 1):
+            tick()
+            if step in recorded:
+                yield Record(
+                    step,
+                    predictions=torch.stack([run.predictions() for run in runs]),
+                    train_loss=torch.stack([run.loss().detach() for run in runs]),
+                    diverged_step=torch.tensor([run.diverged for run in runs]),
+                )
+            for run in runs:
+                run.step(step)
+
+
+class _Run:
+    """One task's network while it trains. diverged: the step at which its loss was lost, or -1."""
+
+    def __init__(self, task: Task, device: torch.device) -> None:
+        config = task.config
+        self.z, self.x0, self.z_eval = (
+            torch.as_tensor(array, dtype=torch.float64, device=device)
+            for array in (task.z, task.x0, task.z_eval)
+        )
+        # Weights from the trial's own seed: a trial's numbers depend on the trial alone.
+        rng = stream("mine", config.study_seed, config.seed, config.width)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**62)))
+            made = network(self.z.shape[1], self.x0.shape[1], config.width)
+        self.network = made.to(device, torch.float64)
+        self.optimiser = optimiser(self.network.parameters(), config.step_size)
+        self.diverged = -1
+
+    def predictions(self) -> torch.Tensor:
+        """f [d, n_eval] at the points where it is evaluated."""
+        with torch.no_grad():
+            f: torch.Tensor = self.network(self.z_eval)
+        return f.T
+
+    def loss(self) -> torch.Tensor:
+        """1/(2n) sum ||f(z_j) - X_0,j||^2."""
+        f: torch.Tensor = self.network(self.z)
+        return (f - self.x0).square().sum(1).mean() / 2
+
+    def step(self, step: int) -> None:
+        """One update; from divergence on all its numbers are NaN."""
+        if self.diverged >= 0:
+            return
+        loss = self.loss()
+        if not bool(loss < 1e6):
+            self.diverged = step
+            with torch.no_grad():
+                for weight in self.network.parameters():
+                    weight.fill_(float("nan"))
+            return
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
