@@ -220,6 +220,8 @@ def print_verdicts(console: Console, evaluation: Evaluation) -> None:
 
 def _print_means(console: Console, means: pd.DataFrame) -> None:
     """What there is without a rate, a row a point."""
+    if means.empty:
+        return
     table = Printed(pad_edge=False)
     for name in MEAN_HEADS:
         table.add_column(name, justify="left" if name in ("law", "trainer") else "right")
