@@ -69,7 +69,7 @@ class Prediction:
     that `applies` wants in its conditions. growth: the law in which b stands, None a plain power.
     theory: the argument in a few words; theory_key: the `Theory` that says it, empty where none of
     the registry does. assumptions: of that theory too. Raises ValueError for a kind that is none,
-    for what is no number, and for a margin that is no share.
+    and for what is no number.
     """
 
     name: str
@@ -96,8 +96,6 @@ class Prediction:
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int | float | np.number):
                 raise ValueError(f"{key} = {value!r}: must be a number")
-        if not 0 <= self.margin < 1:
-            raise ValueError(f"margin = {self.margin:g}: a share from 0 to 1, such as {MARGIN:g}")
 
     def applies(self, conditions: Mapping[str, object] | None = None) -> bool:
         """Whether the prediction says anything under `conditions` (a curve's fixed values and

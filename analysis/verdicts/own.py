@@ -10,14 +10,14 @@ from collections.abc import Collection, Iterable, Sequence
 from analysis.data.curves.quantities import Curve
 from analysis.data.curves.quantity import CLOCKS, OF_THE_KERNEL, SAMPLED, Quantity
 from analysis.data.sweeps import PLAIN
-from analysis.theory import Prediction, predictions
+from analysis.theory import MARGIN, Prediction, predictions
 from analysis.verdicts.asking import NotAsked
 from analysis.verdicts.rules import wanted_range
 
 
 def check_own(own: Sequence[Prediction]) -> None:
-    """Raises ValueError for a quantity or an axis that no curve has, and for a name that another
-    prediction has, of theory or among `own`."""
+    """Raises ValueError for a quantity or an axis that no curve has, for a margin that is no share,
+    and for a name that another prediction has, of theory or among `own`."""
     taken = {row.name for row in predictions(1)}
     for row in own:
         for key, value, known in (
@@ -28,6 +28,11 @@ def check_own(own: Sequence[Prediction]) -> None:
                 raise ValueError(
                     f"prediction {row.name!r}: {key} = {value!r}: {_near(value, known)}"
                 )
+        if not 0 <= row.margin < 1:
+            raise ValueError(
+                f"prediction {row.name!r}: margin = {row.margin:g}: a share of the exponent from 0 "
+                f"to 1, such as {MARGIN:g}"
+            )
         if row.name in taken:
             raise ValueError(
                 f"prediction {row.name!r}: another one has this name, and verdicts are told apart "

@@ -208,7 +208,8 @@ def print_verdicts(console: Console, evaluation: Evaluation) -> None:
         )
         return
     if len(evaluation):
-        console.print(_printed(evaluation))
+        table = _printed(evaluation)
+        console.print(table)
         say(console, "why, and what each theory assumes: the page, and `reason` in verdicts.json")
     else:
         _print_means(console, point_means(evaluation.table))
