@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from study.commands.located import known_trials, owned, trials_of
-from study.commands.plans.of_search import evaluations_so_far
 from study.running.progress import bytes_text
 from study.spec.search import SearchSection
 from study.spec.sections import StudySpec
@@ -52,6 +51,8 @@ def _of_search(
 ) -> dict[str, int]:
     """Evaluations wanted, and those done until now by the status of their trials; what is left is
     missing. A pruned one is completed up to the step at which it was ended."""
+    from study.commands.plans.of_search import evaluations_so_far  # loads optuna
+
     found = evaluations_so_far(spec, section, folder)
     asked = [trial.trial_id for _, trials in found for trial in trials]
     wanted = len(found) * section.evaluations

@@ -26,6 +26,8 @@ def point_means(frame: pd.DataFrame | Table) -> pd.DataFrame:
     known; the least of a trajectory is taken on the points that measure it, so it is biased low."""
     every = trials(Table.of(frame), ("score_error", "holdout_loss"))
     rows = every.rows
+    if not every.time.size:  # nothing was recorded, of any trial
+        return pd.DataFrame(columns=list(POINT_COLUMNS))
     moment, error, _censored = best(every.time, every.series["score_error"])
     loss = np.nanmin(np.where(np.isfinite(h := every.series["holdout_loss"]), h, np.inf), axis=1)
     completed = (rows["status"] == TrialStatus.COMPLETED).to_numpy()

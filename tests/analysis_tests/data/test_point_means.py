@@ -60,6 +60,7 @@ def test_one_seed_has_no_interval_and_what_is_not_known_no_number(alone: pd.Data
     assert cells[MEAN_HEADS.index("score error")] == "–"
     lost = point_means(alone.assign(status="diverged"))
     assert lost.empty
+    assert point_means(alone.head(0)).empty
 
 
 def test_a_study_without_a_rate_prints_them_and_shows_them(
