@@ -36,6 +36,10 @@ class Kind(StrEnum):
     CEILING = "ceiling"
 
 
+LIMITED = (Kind.CEILING, Kind.QUALITATIVE)
+"""Kinds that speak of `threshold`, not of `exponent`."""
+
+
 class Assumption(StrEnum):
     """What a theory assumes, where a study can find out whether it holds
     (`analysis.verdicts.assumed`)."""
@@ -106,8 +110,7 @@ class Prediction:
     @property
     def unsaid(self) -> list[str]:
         """The numbers that its kind wants and that it does not have: exponent, threshold."""
-        limited = self.kind in (Kind.CEILING, Kind.QUALITATIVE)
-        key = "threshold" if limited else "exponent"
+        key = "threshold" if self.kind in LIMITED else "exponent"
         return [] if math.isfinite(getattr(self, key)) else [key]
 
 

@@ -24,6 +24,7 @@ from analysis.fits.growth import Growth
 from analysis.fits.power_law import PowerLawFit, fit_power_law
 from analysis.text import counted, percent
 from analysis.theory import Kind, Prediction
+from analysis.theory.prediction import LIMITED
 from analysis.verdicts.assumed import Finding
 from analysis.verdicts.infinite_width import InfiniteWidth
 from analysis.verdicts.rules import Word, decide
@@ -112,8 +113,7 @@ class Verdict:
     @property
     def said(self) -> float:
         """Theory's number: an exponent, or the threshold that `measured` must not pass."""
-        limited = self.kind in (Kind.CEILING, Kind.QUALITATIVE)
-        return self.threshold if limited else self.theory_exponent
+        return self.threshold if self.kind in LIMITED else self.theory_exponent
 
     @property
     def measured(self) -> tuple[float, float, float]:

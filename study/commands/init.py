@@ -118,10 +118,8 @@ def init(
     for file in made:
         if file.exists():
             raise SpecError(f"{file} is there already: choose another name")
-    if not trainer:  # whose file is not there yet
-        StudySpec.from_text(text)
-    else:
-        StudySpec.from_text(text.replace(f'"{module}:Mine"', "adam"))
+    # the trainer's own file is not there yet
+    StudySpec.from_text(text.replace(f'"{module}:Mine"', "adam"))
     for file, content in made.items():
         _write(file, content)
     return list(made)

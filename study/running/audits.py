@@ -19,6 +19,8 @@ from analysis.data.audit import audit_table, read_audits
 from analysis.data.files import NotAFileError
 from analysis.data.schema import ResultsError
 from analysis.data.sweeps import family
+from study.planning.concluding import audits_seconds
+from study.planning.cost import Speeds
 from study.planning.plan import Slots
 from study.storage.store import Store
 from trainers.audit.columns import AUDIT_VERSION, SPECTRUM_SAMPLES, audit_bytes, audit_id
@@ -60,6 +62,13 @@ def audits_at_once(slots: Slots, samples: int) -> int:
     says nothing of the machine's: there one for each worker."""
     workers_each = math.ceil(audit_bytes(samples) / slots.memory) if slots.device == "cpu" else 1
     return max(1, slots.workers // max(1, workers_each))
+
+
+def seconds_of_audits(
+    settings: Iterable[TrialConfig], samples: int, slots: Slots, speeds: Speeds
+) -> float:
+    """Until the last of them ends on these slots."""
+    return audits_seconds(settings, samples, audits_at_once(slots, samples), speeds)
 
 
 def missing_audits(

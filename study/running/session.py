@@ -18,11 +18,11 @@ from study.choosing.participant import Outcomes, Participant
 from study.mlflow_view.publisher import Publisher
 from study.planning.calibration import speeds_of
 from study.planning.cards import share_of_a_card
-from study.planning.concluding import audits_seconds, page_seconds
+from study.planning.concluding import page_seconds
 from study.planning.cost import Speeds
 from study.planning.plan import Slots
 from study.running import engine
-from study.running.audits import audits_at_once, missing_audits
+from study.running.audits import missing_audits, seconds_of_audits
 from study.running.cluster import check_stays, ray_here
 from study.running.interruption import Interrupted, Interruption, interruptible
 from study.running.packing import Packing, packing_for
@@ -192,10 +192,8 @@ class Session:
         self, trials: Collection[TrialConfig], slots: Slots, speeds: Speeds
     ) -> float:
         """Of the audits that are missing, the verdicts and the page."""
-        samples = self.spec.audit_points
-        at_once = audits_at_once(slots, samples)
-        audits = audits_seconds(self._settings.values(), samples, at_once, speeds)
-        return audits + page_seconds(trials)
+        settings, samples = self._settings.values(), self.spec.audit_points
+        return seconds_of_audits(settings, samples, slots, speeds) + page_seconds(trials)
 
     def _final(self, pack_id: str, trial_ids: list[str]) -> None:
         """These trials of a pack are as they will stay: on to MLflow."""

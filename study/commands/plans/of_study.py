@@ -18,10 +18,10 @@ from study.commands.located import store_of, trials_of
 from study.planning.asked import planned_curves
 from study.planning.calibration import speeds_of
 from study.planning.cards import share_of_a_card
-from study.planning.concluding import audits_seconds, page_seconds
+from study.planning.concluding import page_seconds
 from study.planning.cost import DEFAULT_SPEEDS
 from study.planning.plan import Plan, local_slots
-from study.running.audits import audits_at_once, missing_audits
+from study.running.audits import missing_audits, seconds_of_audits
 from study.running.packing import packing_for
 from study.running.progress import bytes_text, duration_text, rate_text
 from study.spec.sections import StudySpec
@@ -170,8 +170,7 @@ def plan_study(
     scales = scales_of(store) if len(missing) < len(trials) else {}
     audits = 0.0
     if spec.audit and (wanted := missing_audits(store, trials, spec.audit_points)):
-        at_once = audits_at_once(slots, spec.audit_points)
-        audits = audits_seconds(wanted.values(), spec.audit_points, at_once, speeds)
+        audits = seconds_of_audits(wanted.values(), spec.audit_points, slots, speeds)
     return StudyPlan(spec, store.place, trials, packing.plan(missing), scales, audits)
 
 
