@@ -310,6 +310,15 @@ def level_means(
     return means.x, means.mean, ends[0], ends[1]
 
 
+def mean_with_ends(values: Array, geometric: bool = False) -> tuple[float, float, float]:
+    """Of one level [n] its mean and the ends of its interval, as `level_means` makes them; NaN
+    where there is no value, or one that is not positive."""
+    if not len(values) or values.min() <= 0:
+        return (np.nan,) * 3
+    _, (mean,), (low,), (high,) = level_means(np.zeros(len(values)), values, geometric=geometric)
+    return float(mean), float(low), float(high)
+
+
 def at_best(frame: pd.DataFrame | Table, *columns: str, least: str = "score_error") -> pd.DataFrame:
     """trial_id, `least` and `columns` of each trial, by trial_id, at the recorded step with the
     smallest `least` (oracle stopping, no interpolation between recorded steps)."""

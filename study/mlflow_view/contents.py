@@ -30,7 +30,7 @@ from analysis.data.curves.quantity import Quantity
 from analysis.data.curves.trajectories import best
 from analysis.data.curves.trajectories import trials as per_trial_series
 from analysis.data.mlflow_view import CHOSEN, LOGGED_SERIES, MAX_PARAM
-from analysis.data.sweeps import level_means
+from analysis.data.sweeps import level_means, mean_with_ends
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from analysis.searches.tuning import NOT_SEARCHED
@@ -193,13 +193,9 @@ def points(table: Table) -> Iterator[Point]:
 
 def _mean(name: str, values: Array, geometric: bool) -> Values:
     """The mean of positive values, its log2, and the ends of its interval where it has one."""
-    if not len(values) or values.min() <= 0:
-        return []
-    _, (mean,), (low,), (high,) = level_means(np.zeros(len(values)), values, geometric=geometric)
+    mean, low, high = mean_with_ends(values, geometric)
     parts = {"": mean, "_low": low, "_high": high, "_log2": _log2(mean)}
-    return [
-        (f"point/{name}{part}", float(v), 0) for part, v in parts.items() if math.isfinite(float(v))
-    ]
+    return [(f"point/{name}{part}", v, 0) for part, v in parts.items() if math.isfinite(v)]
 
 
 # --- the study ------------------------------------------------------------------------------------

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.curves.trajectories import best, trials
-from analysis.data.sweeps import level_means
+from analysis.data.sweeps import mean_with_ends
 from analysis.data.table import Table
-from analysis.levels.intervals import Array
 from trainers.trial import TrialStatus
 
 POINT_COLUMNS = (
@@ -39,23 +38,14 @@ def point_means(frame: pd.DataFrame | Table) -> pd.DataFrame:
             continue
         first = own.iloc[0]
         known = done[np.isfinite(error[done])]
-        time = float(np.exp(np.log(moment[known]).mean())) if len(known) else np.nan
         found.append(
             (
                 *(first[name] for name in POINT_COLUMNS[:6]),
                 len(done),
-                *_mean(error[known]),
-                time,
-                *_mean(loss[done][np.isfinite(loss[done])]),
+                *mean_with_ends(error[known]),
+                mean_with_ends(moment[known], geometric=True)[0],
+                *mean_with_ends(loss[done][np.isfinite(loss[done])]),
             )
         )
     table = pd.DataFrame(found, columns=list(POINT_COLUMNS))
     return table.sort_values(list(POINT_COLUMNS[:6]), ignore_index=True)
-
-
-def _mean(values: Array) -> tuple[float, float, float]:
-    """The mean and the ends of its interval."""
-    if not len(values) or values.min() <= 0:
-        return (np.nan,) * 3
-    _, (mean,), (low,), (high,) = level_means(np.zeros(len(values)), values)
-    return float(mean), float(low), float(high)
