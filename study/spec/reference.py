@@ -128,7 +128,7 @@ DESCRIPTIONS: dict[str, str] = {
 """Path -> what the key says. `sweeps` has the keys of `base`, and seeds and draws."""
 
 LAW_DESCRIPTIONS: dict[str, str] = {
-    "dimension": "d; left out where it is an axis or a file gives it",
+    "dimension": "d, of X_0",
     "seed": "For what is drawn once; `draws: n` in its place counts seeds up, a law each",
     "components": "Normals, of equal weight",
     "std": "Standard deviation, in x",
@@ -157,6 +157,9 @@ _REQUIRED = {
 }
 """When a study needs an axis that has no default."""
 
+SEEDS = "a number, a list or a mapping"
+"""What `seeds` may be: `sections` reads all three into one model."""
+
 _FILLED_IN = ("kind", "sha256")
 _HEAD = """# Every key of a study
 
@@ -179,7 +182,7 @@ def page() -> str:
         parts.append(_table(_rows(model, f"{path}." if path else "", DESCRIPTIONS)))
         if path == "base":
             more = {
-                "seeds": ("a number, a list or a mapping", "the study's"),
+                "seeds": (SEEDS, "the study's"),
                 "draws": ("1 to 10,000", "1"),
             }
             rows = [(key, *said, DESCRIPTIONS[f"base.{key}"]) for key, said in more.items()]
@@ -237,7 +240,12 @@ def _rows(model: type[BaseModel], prefix: str, said: dict[str, str]) -> Iterator
     for key, field in model.model_fields.items():
         if key in _FILLED_IN and prefix == "" and model is not StudySpec:
             continue
-        yield key, _kind(field), _default(model, key), said[f"{prefix}{key}"]
+        default = _default(model, key)
+        if model in LAWS.values() and key == "dimension" and default == "required":
+            file = "file" in model.model_fields
+            default = "required, here or as an axis" + (", unless a file gives it" if file else "")
+        kind = SEEDS if model is StudySpec and key == "seeds" else _kind(field)
+        yield key, kind, default, said[f"{prefix}{key}"]
 
 
 def _table(rows: Iterator[_Row] | list[_Row]) -> str:
