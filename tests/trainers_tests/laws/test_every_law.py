@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from trainers.laws import KINDS, Distribution, Law, make_distribution, mixture
+from trainers.problem.evaluation import NOISE_POINTS
 from trainers.trial import Atoms, Cube, GaussianMixture, Sphere, Subspace
 
 FloatArray = NDArray[np.float64]
@@ -104,6 +105,31 @@ def test_posterior_mean_and_error_in_simulation(law: Law, t: float) -> None:
     # E||X_0 - f*||^2 in two ways: itself, and E||X_0||^2 - E||f*||^2
     squares = ((x0 - f) ** 2).sum(axis=1) + (f**2).sum(axis=1) - distribution.second_moment
     assert np.abs(z_scores(squares[:, None])).max() < Z_MAX
+
+
+@pytest.mark.slow
+@EVERY_LAW
+def test_mean_posterior_variance(law: Law) -> None:
+    """sigma^2 d, of which every study's noise level is made: the same from other points, and the
+    simulated mean of ||X_0 - f*||^2."""
+
+    def signal(u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        t = 0.01 + 0.99 * u
+        return np.exp(-t / 2), -np.expm1(-t)
+
+    distribution = make_distribution(law)
+    found = [
+        distribution.mean_posterior_variance(signal, NOISE_POINTS, np.random.default_rng(seed))
+        for seed in range(2)
+    ]
+    assert max(found) - min(found) <= 0.01 * max(found)
+    rng = np.random.default_rng(27)
+    x0 = distribution.sample(20_000, rng)
+    alpha, h = signal(rng.uniform(size=len(x0)))
+    x = alpha[:, None] * x0 + np.sqrt(h)[:, None] * rng.standard_normal(x0.shape)
+    square = ((x0 - distribution.posterior_mean(x, alpha, h)) ** 2).sum(axis=1)
+    error = square.std() / math.sqrt(len(square))
+    assert abs(square.mean() - found[0]) < Z_MAX * error + 0.01 * found[0]
 
 
 @EVERY_LAW
