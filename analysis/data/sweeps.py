@@ -194,6 +194,12 @@ def follows_kernel(trials: pd.DataFrame) -> pd.Series[bool]:
     return known | np.isinf(trials["width"].astype(float)) | measured
 
 
+def descending(trials: pd.DataFrame) -> frozenset[str]:
+    """The names of the trainers of networks that `follows_kernel`."""
+    networks = trials[follows_kernel(trials) & np.isfinite(trials["width"].astype(float))]
+    return frozenset(networks["trainer"].astype("string").fillna(DESCENT))
+
+
 def _families(rows: pd.DataFrame) -> dict[str, list[str]]:
     """law_id -> the law_ids of its draws, itself included, the one with the most trials first;
     where there are MINIMUM_DRAWS or more."""

@@ -9,13 +9,14 @@ asked, and its verdict `undetermined`: losing more must never look better.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from analysis.data.curves.quantities import Curve
-from analysis.data.curves.quantity import Quantity
+from analysis.data.curves.quantity import OF_DESCENT, Quantity
 from analysis.data.curves.trajectories import INTERPOLATED
 from analysis.data.sweeps import PLAIN
 from analysis.levels.intervals import distinct
@@ -23,6 +24,7 @@ from analysis.text import percent
 from analysis.theory import Prediction
 from analysis.verdicts.judging import Verdict, levels_listed
 from analysis.verdicts.rules import short_range, wanted_range
+from trainers.registry import DESCENT
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,15 @@ def lines(rows: Iterable[NotAsked]) -> list[str]:
     return list(dict.fromkeys(row.told for row in rows))
 
 
-def needed(prediction: Prediction, curve: Curve) -> str:
+OF_NO_OTHER = "a trainer of gradient descent: of no other is step size times steps a time"
+
+
+def needed(prediction: Prediction, curve: Curve, descending: Collection[str] = (DESCENT,)) -> str:
     """What the study would have to do before the prediction could be judged on the curve; empty
-    where it does it."""
+    where it does it. descending: the trainers that descend the gradient; what a theory says of
+    their clock is asked of no other."""
+    if prediction.theory_key and curve.quantity in OF_DESCENT and _other(curve, descending):
+        return OF_NO_OTHER
     tried = [*curve.x.tolist(), *curve.diverged, *curve.failed, *curve.missing]
     if short_range(_levels(tried), prediction):
         return range_needed(prediction, curve.axis, _levels(tried))
@@ -58,6 +66,12 @@ def needed(prediction: Prediction, curve: Curve) -> str:
     if not short_range(_levels(x for x in tried if x not in stopped), prediction):
         return ""
     return _steps_needed(curve, _levels(stopped))
+
+
+def _other(curve: Curve, descending: Collection[str]) -> bool:
+    """Whether its trials are of networks, trained by something else than gradient descent."""
+    infinite = curve.fixed.get("width") == math.inf
+    return not infinite and curve.fixed.get("trainer", DESCENT) not in descending
 
 
 def _levels(values: Iterable[float]) -> list[float]:

@@ -8,7 +8,7 @@ study cannot be asked stands beside the verdicts (`asking`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from statistics import fmean
@@ -29,7 +29,7 @@ from analysis.data.curves.quantities import Curve, curves
 from analysis.data.curves.quantity import OF_THE_KERNEL, Quantity
 from analysis.data.curves.sampled import sampled_curves
 from analysis.data.curves.trajectories import trials
-from analysis.data.sweeps import PLAIN, follows_kernel
+from analysis.data.sweeps import PLAIN, descending, follows_kernel
 from analysis.data.table import Table
 from analysis.fits.growth import POWER, Growth
 from analysis.fits.multiplicity import adjusted_level
@@ -199,7 +199,7 @@ def evaluate(
             if verdict.fitted.growth == POWER:
                 verdict = replace(verdict, infinite_width=wide)
             found.append((prediction, verdict))
-    asked, not_asked = _divided(followed(found), level)
+    asked, not_asked = _divided(followed(found), level, descending(table.trials))
     share = adjusted_level([partial(_decided_at, *entry) for entry in asked], level)
     seen = Evidence(audit, every, lambda curve: fits.of(curve, None))
     verdicts = []
@@ -242,13 +242,15 @@ def _mean_rate(rates: Sequence[tuple[float, Growth]]) -> tuple[float, Growth]:
     return fmean(b for b, _growth in rates), Growth("g(x)", factor, within=True)
 
 
-def _divided(found: Iterable[Judged], level: float) -> tuple[list[Judged], tuple[NotAsked, ...]]:
+def _divided(
+    found: Iterable[Judged], level: float, descend: Collection[str]
+) -> tuple[list[Judged], tuple[NotAsked, ...]]:
     """The verdicts, and what the study cannot be asked. Design alone tells them apart, so those
     not asked count in no adjustment."""
     asked, others = [], []
     for prediction, verdict in found:
         assert verdict.curve is not None
-        needs = needed(prediction, verdict.curve)
+        needs = needed(prediction, verdict.curve, descend)
         if not needs:
             asked.append((prediction, verdict))
             continue

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.curves.quantities import Curve
-from analysis.data.curves.quantity import GEOMETRIC, OF_THE_KERNEL, Quantity
+from analysis.data.curves.quantity import GEOMETRIC, OF_DESCENT, OF_THE_KERNEL, Quantity
 from analysis.fits.power_law import PowerLawFit, fit_power_law
 from analysis.levels.intervals import Array, summarise
 from analysis.levels.two_levels import Control
@@ -59,7 +59,8 @@ class Planned:
     """A curve that a study will have. levels: values of the axis, rising. samples: N at each.
     seeds: trials at each. limits: those of the kernel limit beside a network's, the same data
     among them; 0 where there are none. times: the effective time at which each level ends.
-    infinite: whether it is the limit itself. kernel: whether the kernel's columns are asked for."""
+    infinite: whether it is the limit itself. kernel: whether the kernel's columns are asked for.
+    descends: whether eta tau is the trainer's clock."""
 
     axis: str
     dimension: int
@@ -70,6 +71,7 @@ class Planned:
     times: tuple[float, ...]
     infinite: bool = False
     kernel: bool = True
+    descends: bool = True
 
     @property
     def linked(self) -> bool:
@@ -84,6 +86,7 @@ class Planned:
             for p in own
             if p.quantity in PILOTS
             and (self.kernel or p.quantity not in _WITH_KERNEL)
+            and (self.descends or p.quantity not in OF_DESCENT)
             and not (self.infinite and p.quantity == Quantity.COUPLING_AT_TIME)
         ]
 

@@ -93,4 +93,5 @@ def _planned(
         tuple(math.ceil(p.steps * p.step_size) if follows else math.inf for p in members),
         first.infinite,
         first.kernel and follows,
+        follows,
     )

@@ -44,6 +44,9 @@ OF_THE_KERNEL = (
 )
 """Quantities of the kernel limit alone, whatever the width."""
 
+OF_DESCENT = (Quantity.BEST_TIME, Quantity.ERROR_AT_TIME)
+"""Quantities of the clock eta tau of gradient descent, which tells nothing of other trainers."""
+
 UNTRAINED = (
     Quantity.MEMORIZER,
     Quantity.EMPIRICAL_BAYES,

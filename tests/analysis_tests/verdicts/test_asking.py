@@ -64,6 +64,18 @@ def test_levels_lost_by_a_fault_stay_a_verdict(synthetic: ModuleType, status: st
     assert status in verdict.reason
 
 
+def test_step_size_times_steps_is_a_time_of_descent_alone(synthetic: ModuleType) -> None:
+    time = "best stopping time against samples"
+    table = synthetic.synthetic_table(synthetic.Grid(seeds=2)).assign(largest_step_size=float("nan"))
+    assert time in words(evaluate(table))
+    for name in ("adam", "mine:Mine"):
+        evaluation = evaluate(table.assign(trainer=name))
+        assert time not in words(evaluation)
+        assert BEST in words(evaluation)
+        needs = {row.prediction: row.needs for row in evaluation.not_asked}
+        assert needs[time].startswith("a trainer of gradient descent")
+
+
 def test_losing_all_levels_looks_no_better_than_losing_some(synthetic: ModuleType) -> None:
     """Steps too few for the best one: the question was asked, and the study fell short of it."""
     table = synthetic.synthetic_table(synthetic.Grid(seeds=2, steps=8))

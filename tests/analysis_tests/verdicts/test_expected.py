@@ -202,6 +202,7 @@ def test_what_is_not_measured_is_not_promised() -> None:
     without = by_quantity(replace(ALONG, kernel=False))
     assert "interpolation_error" not in without
     assert "best_score_error" in without
+    assert "best_effective_time" not in by_quantity(replace(ALONG, descends=False))
 
 
 # --- the pilots -----------------------------------------------------------------------------------
