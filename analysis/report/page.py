@@ -12,7 +12,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ from analysis.report.typeset import typeset
 from analysis.searches.best import HYPERPARAMETERS, chosen, winners
 from analysis.searches.tuning import comparisons
 from analysis.theory import KEYS, THEORIES
+from analysis.theory.own import Stated
 from analysis.theory.papers import PAPERS, Paper
 from analysis.verdicts.asking import lines
 from analysis.verdicts.evaluation import Evaluation
@@ -122,6 +123,8 @@ def write_report(
         shown.append(Shown(plot, drawn.inline, drawn.glyphs))
     shown, css = _styled(shown)
     chosen = "" if evaluation.theories == KEYS else f", theories={list(evaluation.theories)}"
+    if stated := [asdict(one) for one in evaluation.own if isinstance(one, Stated)]:
+        chosen += f", own={stated}"
     write_whole(place / "redraw.py", REDRAW.replace("THEORIES", chosen).encode())
     page = (
         _environment()

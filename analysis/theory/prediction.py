@@ -99,7 +99,10 @@ class Prediction:
         for key in ("exponent", "margin", "threshold"):
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-                raise ValueError(f"{key} = {value!r}: must be a number")
+                raise ValueError(
+                    f"{key} = {value!r}: must be a number; where it depends on d, give `evaluate` "
+                    "a function from d to a Prediction"
+                )
 
     def applies(self, conditions: Mapping[str, object] | None = None) -> bool:
         """Whether the prediction says anything under `conditions` (a curve's fixed values and

@@ -36,6 +36,7 @@ from analysis.fits.multiplicity import adjusted_level
 from analysis.fits.power_law import PowerLawFit
 from analysis.levels.intervals import Array
 from analysis.theory import KEYS, Kind, Prediction, check_theories, predictions
+from analysis.theory.own import Own, at
 from analysis.verdicts import draws
 from analysis.verdicts.asking import NotAsked, needed
 from analysis.verdicts.assumed import Evidence, findings
@@ -72,7 +73,7 @@ class Evaluation(Sequence[Verdict]):
     curves: of trials, of data sets, of samples, then of the audit; all of them, judged or not.
     audit: as `load_audit` gives it, None where there is none. level: of the intervals. stopping:
     the stopping rules to compare. not_asked: what the study's design forbids to judge. theories:
-    the keys of those that were judged.
+    the keys of those that were judged. own: the predictions of the user's own.
     """
 
     table: Table = field(repr=False)
@@ -83,6 +84,7 @@ class Evaluation(Sequence[Verdict]):
     stopping: tuple[str, ...] = RULES
     not_asked: tuple[NotAsked, ...] = ()
     theories: tuple[str, ...] = KEYS
+    own: tuple[Own, ...] = field(default=(), repr=False)
 
     @classmethod
     def unjudged(cls, frame: pd.DataFrame | Table) -> Evaluation:
@@ -140,14 +142,15 @@ class Evaluation(Sequence[Verdict]):
 def evaluate(
     frame: pd.DataFrame | Table,
     level: float = 0.95,
-    extra: Sequence[Prediction] = (),
+    extra: Sequence[Own] = (),
     audit: pd.DataFrame | None = None,
     stopping: Sequence[str] | None = None,
     theories: Sequence[str] | None = None,
 ) -> Evaluation:
     """Every prediction that applies, judged on every curve of the results table.
 
-    `extra`: predictions of the user's own, judged beside the registry's. `audit`: as `load_audit`
+    `extra`: predictions of the user's own, judged beside the registry's: each is a Prediction, the
+    same in every dimension, or a function from d to one. `audit`: as `load_audit`
     gives it: its curves are judged too, and its spectrum predicts the kernel's exponent. A frame of
     `load_results` brings the audit that is stored beside its results. `stopping`: the stopping
     rules to compare with the oracle, default all. `theories`: the keys of those to judge, default
@@ -164,6 +167,7 @@ def evaluate(
     """
     rules, keys = check_rules(stopping), check_theories(theories)
     check_own(extra)
+    own_at = cache(lambda d: [at(one, d) for one in extra])
     if audit is None and isinstance(frame, pd.DataFrame):
         audit = audit_beside(frame)
     table = Table.of(frame)
@@ -187,7 +191,8 @@ def evaluate(
         # what is judged over the draws of its law is not judged on one; what needs an audit may be
         # known of one draw alone
         over_all = {p.name for p, v in found if pool is not None and v.curve is pool}
-        applied = (p for p in (*known, *extra) if _applies(p, curve))
+        mine = own_at(curve.dimension)
+        applied = (p for p in (*known, *mine) if _applies(p, curve))
         chosen = [p for p in applied if p.name not in over_all]
         stopped_over_n = (curve.quantity, curve.axis) == (Quantity.BEST_ERROR, "samples")
         wide = infinite_width(arrays(), curve, level) if chosen and stopped_over_n else None
@@ -210,9 +215,12 @@ def evaluate(
         told = _told(prediction, verdict, share, assessed)
         each = draws.rates(verdict.curve, partial(fits.of, growth=None))
         verdicts.append(replace(told, assumptions=assumptions, draws=each))
-    left = unanswered(extra, (prediction.name for prediction, _verdict in found), every)
+    dimension = every[0].dimension if every else 1
+    left = unanswered(own_at(dimension), (prediction.name for prediction, _verdict in found), every)
     others = (*not_asked, *left)
-    return Evaluation(table, tuple(verdicts), every, audit, level, rules, others, keys)
+    return Evaluation(
+        table, tuple(verdicts), every, audit, level, rules, others, keys, tuple(extra)
+    )
 
 
 def _of_the_audit(

@@ -26,6 +26,8 @@ from analysis.levels.intervals import Array, summarise
 from analysis.levels.two_levels import Control
 from analysis.text import number
 from analysis.theory import Kind, Prediction, predictions
+from analysis.theory.own import Own
+from analysis.theory.own import at as own_at
 from analysis.verdicts.asking import range_needed
 from analysis.verdicts.judging import usable
 from analysis.verdicts.pilots import FITTED_AT, PILOTS, best_time, noise_is_fitted
@@ -78,13 +80,15 @@ class Planned:
         """Whether the trials of one seed share their data along the axis."""
         return self.axis != "samples"
 
-    def asked(self) -> list[Prediction]:
-        """The predictions for such a curve; those of the audit's quantities are none of them."""
-        own = [p for p in predictions(self.dimension) if p.axis == self.axis]
+    def asked(self, own: Sequence[Own] = ()) -> list[Prediction]:
+        """The predictions for such a curve, and those of the user's `own`; those of the audit's
+        quantities are none of them."""
+        known = [*predictions(self.dimension), *(own_at(one, self.dimension) for one in own)]
         return [
             p
-            for p in own
-            if p.quantity in PILOTS
+            for p in known
+            if p.axis == self.axis
+            and p.quantity in PILOTS
             and (self.kernel or p.quantity not in _WITH_KERNEL)
             and (self.descends or p.quantity not in OF_DESCENT)
             and not (self.infinite and p.quantity == Quantity.COUPLING_AT_TIME)
@@ -139,9 +143,12 @@ def _theory(prediction: Prediction) -> str:
     return ("≥ " if prediction.kind is Kind.BOUND else "") + number(prediction.exponent)
 
 
-def expected(planned: Planned, scales: Scales | None = None) -> list[Expected]:
-    """What a curve will say of each prediction for it. scales: as of `measured_scales`."""
-    return [_expected(prediction, planned, scales or {}) for prediction in planned.asked()]
+def expected(
+    planned: Planned, scales: Scales | None = None, own: Sequence[Own] = ()
+) -> list[Expected]:
+    """What a curve will say of each prediction for it. scales: as of `measured_scales`. own: of the
+    user's own."""
+    return [_expected(prediction, planned, scales or {}) for prediction in planned.asked(own)]
 
 
 def _expected(prediction: Prediction, planned: Planned, scales: Scales) -> Expected:

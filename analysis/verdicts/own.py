@@ -11,15 +11,16 @@ from analysis.data.curves.quantities import Curve
 from analysis.data.curves.quantity import CLOCKS, OF_THE_KERNEL, SAMPLED, Quantity
 from analysis.data.sweeps import PLAIN
 from analysis.theory import MARGIN, Prediction, predictions
+from analysis.theory.own import Own, at
 from analysis.verdicts.asking import NotAsked
 from analysis.verdicts.rules import wanted_range
 
 
-def check_own(own: Sequence[Prediction]) -> None:
+def check_own(own: Sequence[Own]) -> None:
     """Raises ValueError for a quantity or an axis that no curve has, for a margin that is no share,
     and for a name that another prediction has, of theory or among `own`."""
     taken = {row.name for row in predictions(1)}
-    for row in own:
+    for row in (at(one, 1) for one in own):
         for key, value, known in (
             ("quantity", row.quantity, [str(quantity) for quantity in Quantity]),
             ("axis", row.axis, list(PLAIN)),

@@ -24,6 +24,7 @@ from analysis.searches.best import FILE as BEST
 from analysis.searches.best import chosen, described, load_importance
 from analysis.searches.tuning import load_evaluations
 from analysis.theory import Kind
+from analysis.theory.own import Stated
 from analysis.theory.record import compared
 from analysis.verdicts.asking import lines
 from analysis.verdicts.evaluation import Evaluation, evaluate
@@ -76,7 +77,7 @@ def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Eva
     audit = audits.load_latest(store, trials, spec.audit_points, earlier=bool(earlier))
     return judge_table(
         store, table, spec.text, folder, spec.stopping, audit, notes, spec.theories,
-        spec.description,
+        spec.description, spec.own_predictions(),
     )  # fmt: skip
 
 
@@ -146,14 +147,15 @@ def judge_table(
     notes: Sequence[tuple[str, str]] = (),
     theories: Sequence[str] | None = None,
     description: str = "",
+    own: Sequence[Stated] = (),
 ) -> Evaluation:
     """Verdicts of a results table to verdicts.json; figures and report to `folder`. stopping: the
     rules to compare, None for all. audit: the assumptions, measured, where they were. notes: more
     to say of the study, as term and description. theories: those to judge, None for all.
-    description: the study's own."""
+    description, own: the study's own, and its predictions."""
     from analysis.report.page import write_report  # loads matplotlib
 
-    evaluation = evaluate(table, audit=audit, stopping=stopping, theories=theories)
+    evaluation = evaluate(table, extra=own, audit=audit, stopping=stopping, theories=theories)
     described = [verdict.to_dict() for verdict in evaluation]
     store.write_text("verdicts.json", json.dumps(described, indent=2, allow_nan=False) + "\n")
     registered = compared(store.registered(), theories)

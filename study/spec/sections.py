@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, ValidationError
 
 from analysis.text import counted
 from analysis.theory import KEYS, check_theories
+from analysis.theory.own import Stated
 from study.spec.axes import (
     AXES,
     MAXIMUM_TRIALS,
@@ -35,6 +36,7 @@ from study.spec.design import Budget, DesignSection
 from study.spec.keep import KeepSection, QualitySection
 from study.spec.laws import draws_of, read_laws
 from study.spec.messages import SpecError, keys_of, problems_of, without_empty
+from study.spec.predictions import Predictions, PredictionSection
 from study.spec.search import (
     EXAMPLE,
     SPACE_AXES,
@@ -108,6 +110,7 @@ class StudySpec(Section):
     keep: KeepSection | None = None
     quality: QualitySection | None = None
     theories: Annotated[Values[str], AfterValidator(_theories)] = KEYS
+    predictions: Predictions = ()
     audit: bool = True
     audit_points: AuditPoints = SPECTRUM_SAMPLES
     resources: Resources = Resources()
@@ -242,6 +245,10 @@ class StudySpec(Section):
             for space in self.searched().space
             for one in space.corners()
         )
+
+    def own_predictions(self) -> list[Stated]:
+        """The study's own predictions, as `evaluate` takes them."""
+        return [section.stated for section in self.predictions]
 
     def kept(self) -> Keep | None:
         """Which networks are kept and sampled: those of the first seeds of every sweep."""
@@ -510,6 +517,7 @@ SECTIONS: dict[str, type[Section]] = {
     "quality": QualitySection,
     "design": DesignSection,
     "design.budget": Budget,
+    "predictions": PredictionSection,
     "search": SearchSection,
     "search.space": Space,
     "search.space.width": WidthRange,

@@ -102,8 +102,8 @@ class StudyPlan:
                 continue  # the same questions, on the kernel that stands beside the networks
             where = f", d = {curve.dimension}" if self._dimensions > 1 else ""
             where += ", at infinite width" if curve.infinite else ""
-            for one in expected(curve, self.scales):
-                if one.prediction.theory_key not in self.spec.theories:
+            for one in expected(curve, self.scales, self.spec.own_predictions()):
+                if one.prediction.theory_key not in ("", *self.spec.theories):
                     continue
                 found.setdefault((f"{one.prediction.name}{where}", one.told))
         return list(found)

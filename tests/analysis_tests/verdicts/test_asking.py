@@ -66,7 +66,9 @@ def test_levels_lost_by_a_fault_stay_a_verdict(synthetic: ModuleType, status: st
 
 def test_step_size_times_steps_is_a_time_of_descent_alone(synthetic: ModuleType) -> None:
     time = "best stopping time against samples"
-    table = synthetic.synthetic_table(synthetic.Grid(seeds=2)).assign(largest_step_size=float("nan"))
+    table = synthetic.synthetic_table(synthetic.Grid(seeds=2)).assign(
+        largest_step_size=float("nan")
+    )
     assert time in words(evaluate(table))
     for name in ("adam", "mine:Mine"):
         evaluation = evaluate(table.assign(trainer=name))

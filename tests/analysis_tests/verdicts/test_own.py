@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis.theory import Kind, Prediction
+from analysis.theory.own import Own, Stated, formula
 from analysis.verdicts.asking import lines
 from analysis.verdicts.evaluation import evaluate
 
@@ -40,6 +41,38 @@ def test_what_is_wrong_is_named(table: pd.DataFrame, change: dict[str, Any], mes
     own = replace(MINE, **change)
     with pytest.raises(ValueError, match=f"^prediction {own.name!r}: .*{message}"):
         evaluate(table, extra=[own])
+
+
+def test_an_exponent_may_depend_on_d(synthetic: ModuleType) -> None:
+    both = synthetic.synthetic_table(synthetic.Grid(seeds=2, dimensions=(2, 4)))
+    functions: list[Own] = [
+        lambda d: replace(MINE, exponent=1 / (1 + d / 4)),
+        Stated("mine", "bound", "1/(1 + d/4)"),
+    ]
+    for own in functions:
+        found = [v for v in evaluate(both, extra=[own]) if v.prediction == "mine"]
+        assert {(v.dimension, round(v.theory_exponent, 9)) for v in found} == {
+            (2, round(2 / 3, 9)), (4, 0.5),
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0.4", 0.4), ("2/(d + 3)", 0.4), ("-(d+2)/(d+3)", -0.8), ("min(d, 8)**0.5", math.sqrt(2)),
+     ("sqrt(d - 3)", math.nan), ("1/(d-2)", math.nan), ("(2-d*2)**0.5", math.nan),
+     ("9**9**9**9", math.nan)],
+)  # fmt: skip
+def test_formulas(text: str, value: float) -> None:
+    assert formula(text, 2) == pytest.approx(value, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "e", "d.real", "__import__('os')", "d if d else 1", "[d]", "d;d", "True", "1j", "d()"],
+)
+def test_what_is_no_formula(text: str) -> None:
+    with pytest.raises(ValueError, match="or a formula in d of"):
+        formula(text, 2)
 
 
 def test_two_of_one_name_are_refused(table: pd.DataFrame) -> None:

@@ -426,6 +426,7 @@ def test_suggestions_know_every_section() -> None:
         "design",
         "keep",
         "quality",
+        "predictions",
         "search",
     }
     assert top == {name for name in _sections() if "." not in name}
