@@ -106,14 +106,21 @@ def init(
     search: Annotated[
         bool, typer.Option("--search", help="To find the best hyperparameters, not a rate.")
     ] = False,
+    law: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="Of this law; by default gaussian_mixture."),
+    ] = None,
+    dimension: Annotated[
+        str, typer.Option(metavar="D", help="In dimension D, or in several: 1,2,4,8.")
+    ] = "2",
 ) -> None:
     """Write NAME.yaml, a study to start from, with a comment on each key."""
     from study.commands.init import init as write_study
 
-    *others, file = write_study(name, data, trainer, search)
+    *others, file = write_study(name, data, trainer, search, law, dimension)
     for own in others:
         print(
-            f"wrote {own}: your network and how it learns are its first two functions; "
+            f"wrote {own}: put your network and optimiser in place of those at its top; "
             f"python -m trainers.conformance {own.stem}:Mine checks it (a minute or two)"
         )
     then = f"scorerates {'search' if search else 'run'} {file}"

@@ -89,6 +89,7 @@ class Planned:
             for p in known
             if p.axis == self.axis
             and p.quantity in PILOTS
+            and p.kind is not Kind.CEILING
             and (self.kernel or p.quantity not in _WITH_KERNEL)
             and (self.descends or p.quantity not in OF_DESCENT)
             and not (self.infinite and p.quantity == Quantity.COUPLING_AT_TIME)
@@ -133,8 +134,8 @@ class Expected:
             return f"{width}, will decide"
         bands = " or ".join(f"{number(low)} to {number(high)}" for low, high in self.undecided)
         if self.will_decide:
-            return f"{width}, will decide (not b = {bands}; pilots had {number(self.pilots)})"
-        return f"{width}, decides unless b = {bands} (theory {_theory(self.prediction)})"
+            return f"{width}, will decide: pilots had b = {number(self.pilots)}, open is {bands}"
+        return f"{width}, open if b is {bands} (theory {_theory(self.prediction)})"
 
 
 def _theory(prediction: Prediction) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import keyword
 import math
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -27,18 +29,29 @@ name: {name}
 description: {description}
 
 """
-_MIXTURE = """\
+_LAW = """\
 # The law of the data: gaussian_mixture, atoms, cube, sphere, gaussian, scale_mixture, subspace
 # or table.
-# The rows of a CSV file: {kind: atoms, file: points.csv}.
-law: {kind: gaussian_mixture, dimension: 2, components: 8, std: 0.1, seed: 5}
+# The rows of a CSV file: {{kind: atoms, file: points.csv}}.
+law: {{{keys}}}
 """
 _POINTS = """\
-# The law of the data is uniform on the rows of your file, standardised: so f* and every error are
-# exact, and N is how many of them are drawn, with replacement. Where the rows are samples of a law
-# that nobody knows, kind: table holds some out, and gives held-out losses in place of a rate.
+# How fast are the rows of your file learned? The law is uniform on them, each column standardised,
+# and N is how many are drawn, with replacement: so f* and every error are exact. Keep it, unless
+# you ask about the law that the rows were drawn from: kind: table holds some of them out, and
+# gives held-out losses in place of a rate.
 law: {{kind: atoms, file: {data}}}
 """
+LAWS = {
+    "gaussian_mixture": "components: 8, std: 0.1, seed: 5",
+    "atoms": "count: 16, seed: 5",
+    "cube": "",
+    "sphere": "radius: 1.0",
+    "gaussian": "power: 1.0",
+    "scale_mixture": "components: 8",
+    "subspace": "inner: {kind: cube, dimension: 1}, seed: 5",
+}
+"""Kinds of laws that need no file, with keys to start from."""
 _TIMES = """
 # Times t ~ U[t_min, t_max]. A smaller t_min makes the target rougher, and rates slower.
 diffusion: {t_min: 0.05, t_max: 1.0}
@@ -58,6 +71,16 @@ sweeps:
   - samples: [{levels}]
   - {{samples: {least}, width: [256, 512, 1024, 2048, 4096], steps: 100}}
 """
+_DIMENSIONS = """
+# Few networks, and beside each its kernel limit, on many more seeds: cheap, and intervals shrink.
+seeds: {{network: 3, kernel: 48}}
+
+# A list here is crossed with everything: each N at each dimension.
+base: {{{dimensions}width: 512, step_size: 2.0, samples: [{levels}]}}
+
+# Whether the theory's assumptions hold is not measured: that takes longer than all else here.
+audit: false
+"""
 _OWN = """
 # Independent data and weights.
 seeds: 8
@@ -65,14 +88,16 @@ seeds: 8
 # Your trainer, the class Mine of {module}.py, which never sees f*. A list makes an axis of it:
 # trainer: [descent, "{module}:Mine"] holds it against the paper's. Five values of N over a factor
 # of 16 make a rate.
-base: {{trainer: "{module}:Mine", width: 64, step_size: 0.003, samples: [{levels}]}}
+base:
+  {{{dimensions}trainer: "{module}:Mine", width: 64, step_size: 0.003,
+   samples: [{levels}]}}
 
 # What theory assumes is of gradient descent on the paper's network: it is not measured.
 audit: false
 """
 _SEARCH = """
 # What the search chooses is in its space; all else is here. A list of N makes a search of each.
-base: {{samples: {middle}}}
+base: {{{dimensions}samples: {middle}}}
 
 search:
   samplers: [tpe, random]          # Optuna's; also gp, cmaes, qmc
@@ -98,18 +123,27 @@ _THEORY = """\
 
 
 def init(
-    name: str, data: Path | None = None, trainer: bool = False, search: bool = False
+    name: str,
+    data: Path | None = None,
+    trainer: bool = False,
+    search: bool = False,
+    law: str | None = None,
+    dimension: str = "2",
 ) -> list[Path]:
     """Writes NAME.yaml in the working directory and, for a trainer of the user's own, its file; and
     gives their paths.
 
-    data: a CSV file whose rows are the law. search: tunes in place of sweeping. Raises SpecError
-    for a name that no study may have, a data file that is none, and where a file is there already.
+    data: a CSV file whose rows are the law. search: tunes in place of sweeping. law: one of LAWS.
+    dimension: d, or several with commas between. Raises SpecError for a name that no study may
+    have, a data file, law or dimension that is none, and where a file is there already.
     """
     from study.spec.sections import StudySpec
 
     module = _module(name)
-    text = _text(name, module if trainer else "", data, search)
+    if data is not None and (law is not None or dimension != "2"):
+        raise SpecError("--data: the file says the law and its dimension: leave out the others")
+    chosen = _Chosen(module if trainer else "", data, search, _law(law), _whole(dimension))
+    text = _text(name, chosen)
     made = {Path(f"{name}.yaml"): text}
     if trainer:
         skeleton = files("trainers.methods") / "skeleton.py"
@@ -141,10 +175,52 @@ def _module(name: str) -> str:
     return plain if plain.isidentifier() and not keyword.iskeyword(plain) else f"own_{plain}"
 
 
-def _text(name: str, module: str, data: Path | None, search: bool) -> str:
-    """The study. module: of the trainer, empty for the paper's."""
+@dataclass(frozen=True)
+class _Chosen:
+    """What a study is written for. module: of the trainer, empty for the paper's."""
+
+    module: str
+    data: Path | None
+    search: bool
+    law: str
+    dimensions: tuple[int, ...]
+
+
+def _law(kind: str | None) -> str:
+    kind = kind or "gaussian_mixture"
+    if kind not in LAWS:
+        near = difflib.get_close_matches(kind, LAWS, n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"choose among {', '.join(LAWS)}"
+        raise SpecError(f"--law {kind}: {remedy}")
+    return kind
+
+
+def _whole(text: str) -> tuple[int, ...]:
+    """The dimensions of `1,2,4,8`."""
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 1:
+        raise SpecError(f"--dimension {text}: must be whole numbers from 1, such as 2 or 1,2,4,8")
+    return found
+
+
+def _law_lines(chosen: _Chosen) -> str:
+    if chosen.data is not None:
+        return _POINTS.format(data=_quoted(str(chosen.data)))
+    several = len(chosen.dimensions) > 1  # then an axis
+    keys = [f"kind: {chosen.law}", "" if several else f"dimension: {chosen.dimensions[0]}"]
+    return _LAW.format(keys=", ".join(filter(None, [*keys, LAWS[chosen.law]])))
+
+
+def _text(name: str, chosen: _Chosen) -> str:
+    module, data, search = chosen.module, chosen.data, chosen.search
     levels = _levels(data)
-    where = "Gaussian mixture, d = 2" if data is None else f"the rows of {data.name}"
+    dimensions = ", ".join(map(str, chosen.dimensions))
+    several = len(chosen.dimensions) > 1
+    law = chosen.law.replace("_", " ").capitalize()
+    where = f"{law}, d = {dimensions}" if data is None else f"the rows of {data.name}"
     whose = "a trainer of one's own" if module else "the paper's network"
     head = _HEAD.format(
         name=name,
@@ -152,6 +228,8 @@ def _text(name: str, module: str, data: Path | None, search: bool) -> str:
         question=(
             "which hyperparameters are best?"
             if search
+            else "how does the rate in samples depend on the dimension?"
+            if several
             else "how fast does the error of a score network fall with samples?"
         ),
         decides="" if search else " and what it will decide",
@@ -159,19 +237,19 @@ def _text(name: str, module: str, data: Path | None, search: bool) -> str:
         does="tunes, then compares" if search else "trains what is missing, then judges the rates",
         description=f"{'A search' if search else 'Samples'}, {where}, {whose}.",
     )
-    law = _MIXTURE if data is None else _POINTS.format(data=_quoted(str(data)))
     numbers = {
         "levels": ", ".join(map(str, levels)),
         "least": levels[0],
         "middle": levels[-2],
         "module": module,
+        "dimensions": f"dimension: [{dimensions}], " if several else "",
     }
     if search:
         space = _SPACE_OWN.format(**numbers) if module else _SPACE
         body = _SEARCH.format(theory="" if module else _THEORY, space=space, **numbers)
     else:
-        body = (_OWN if module else _PAPER).format(**numbers)
-    return head + law + _TIMES + body
+        body = (_OWN if module else _DIMENSIONS if several else _PAPER).format(**numbers)
+    return head + _law_lines(chosen) + _TIMES + body
 
 
 def _quoted(text: str) -> str:

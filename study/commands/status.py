@@ -9,6 +9,7 @@ from study.commands.located import known_trials, owned, trials_of
 from study.running.progress import bytes_text
 from study.spec.search import SearchSection
 from study.spec.sections import StudySpec
+from study.storage.earlier import changed_trainers
 from study.storage.store import Ledger, Store
 
 
@@ -43,6 +44,7 @@ def status(store: Store, spec: StudySpec | None) -> tuple[str, dict[str, int], l
         others -= earlier.keys()
     if others:
         counts["stored, but not of this study file"] = len(others)
+        notes += changed_trainers(spec, store)
     return spec.name, counts, notes
 
 

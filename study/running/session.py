@@ -31,6 +31,7 @@ from study.running.scheduler import Scheduler
 from study.running.watch import Trouble, Watch
 from study.running.worker import Job, TrainPack
 from study.spec.sections import StudySpec
+from study.storage.earlier import changed_trainers, check_kind
 from study.storage.lock import StorageLock
 from study.storage.store import Ledger, Store
 from study.terminal import say
@@ -54,6 +55,9 @@ def session_on(
     check_stays(store.local, spec.name)
     session = Session(spec, store, tracking_uri, console)
     with store.lock(session.warn) as session.lock, interruptible() as session.interruption:
+        check_kind(spec, store)
+        for changed in changed_trainers(spec, store):
+            session.warn(f"note: {changed}")
         contents = spec.contents().model_dump(mode="json")
         store.claim(spec.name, spec.text, spec.folder, contents)
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")

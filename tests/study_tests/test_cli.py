@@ -80,7 +80,7 @@ def test_plan_says_what_a_study_costs(study: Path, capsys: Capture) -> None:
     assert command("plan", study, "--workers", 2, "--device", "cpu", "--no-calibrate") == 0
     out = capsys.readouterr().out
     assert "18 (0 done)" in out
-    assert "6 of 3 seeds" in out
+    assert "6, 3 seeds each" in out
     operations = sum(t.training_operations for t in StudySpec.load(study).trials())
     assert f"{operations:.3g} floating-point operations" in out
     assert "recorded default" in out
@@ -97,7 +97,9 @@ def test_plan_counts_networks_and_kernels(study: Path, capsys: Capture) -> None:
     points = len({trial.point_id for trial in limits})
     assert len(limits) == 20 * points
     assert f"{len(trials)} (0 done)" in out
-    assert f"6 of 3 seeds, and {points} at infinite width of 20 seeds" in " ".join(out.split())
+    assert f"6, 3 seeds each, and {points} at infinite width, 20 seeds each" in " ".join(
+        out.split()
+    )
 
 
 @pytest.mark.slow
@@ -106,7 +108,7 @@ def test_plan_counts_the_seeds_of_sweeps(study: Path, capsys: Capture) -> None:
     limits = "{samples: 8, width: .inf, seeds: 9}, {samples: 16, width: .inf, seeds: 4}"
     study.write_text(STUDY.replace(grid, f"[{grid}, {limits}]"))
     assert command("plan", study, "--workers", 2, "--device", "cpu", "--no-calibrate") == 0
-    assert "6 of 3 seeds, and 2 at infinite width of 4 to 9 seeds" in capsys.readouterr().out
+    assert "6, 3 seeds each, and 2 at infinite width, 4 to 9 seeds each" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from trainers.errors import TrainerError, unreadable
 from trainers.registry import TRAINERS
 
 _PYTHON = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")}
+_OURS = ("trainers", "scorerates")
 _folders: list[Path] = []  # of studies, the latest first
 
 
@@ -47,7 +48,7 @@ def trainer_fields(name: str) -> dict[str, str]:
 
 def imported_beside(name: str) -> list[str]:
     """The files beside a trainer's own that it imports, whose changes its hash does not see; none
-    where its file is not here."""
+    where its file is not here. This project's own modules, beside it in a clone, count as none."""
     path = next(_files_of(name), None)
     if path is None:
         return []
@@ -59,7 +60,9 @@ def imported_beside(name: str) -> list[str]:
             modules.add(node.module or "")
             modules |= {alias.name for alias in node.names} if node.level else set()
     found = set()
-    for module in filter(None, modules):
+    for module in modules - {""}:
+        if module.partition(".")[0] in _OURS:
+            continue
         beside = path.parent / module.partition(".")[0]
         found |= {f for f in (beside.with_suffix(".py"), beside / "__init__.py") if f.is_file()}
     return sorted(str(file.relative_to(path.parent)) for file in found - {path})

@@ -1,7 +1,8 @@
-"""A trainer of your own: the network and how it learns are the two functions at the top.
+"""A trainer of your own: your network and how it learns are at the top, the rest may stay.
 
-It gets noisy inputs and clean labels, and its network f(z) learns E[X_0 | X_t], the denoiser. A
-study names it as `trainer: MODULE:Mine`; keep all that decides its numbers in this file.
+It gets noisy points x at times t and clean labels, and its network f(x, t) learns E[X_0 | X_t = x],
+the denoiser. A study names it as `trainer: MODULE:Mine`; keep all that decides its numbers in this
+file.
 """
 
 from __future__ import annotations
@@ -15,15 +16,28 @@ from trainers.protocol import Record, Task
 from trainers.trial import TrialConfig
 
 
-def network(features: int, outputs: int, width: int) -> torch.nn.Module:
-    """From z [n, features], which is (x, t - T_0, 1), to f [n, outputs]."""
-    return torch.nn.Sequential(
-        torch.nn.Linear(features, width),
-        torch.nn.SiLU(),
-        torch.nn.Linear(width, width),
-        torch.nn.SiLU(),
-        torch.nn.Linear(width, outputs),
-    )
+class Network(torch.nn.Module):
+    """f(x, t) [n, d], of noisy points x [n, d] and their times t [n].
+
+    A network that predicts the noise eps, or the score, returns (x - sqrt(h) eps) / alpha, or
+    (x + h score) / alpha, where alpha = exp(-t/2) and h = 1 - alpha^2 (of a constant g = 1).
+    """
+
+    def __init__(self, dimension: int, width: int) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Linear(dimension + 8, width),
+            torch.nn.SiLU(),
+            torch.nn.Linear(width, width),
+            torch.nn.SiLU(),
+            torch.nn.Linear(width, dimension),
+        )
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """f [n, d]; the time comes in as four sines and cosines."""
+        angles = t[:, None] * 2.0 ** torch.arange(4, device=t.device)
+        f: torch.Tensor = self.layers(torch.cat([x, angles.sin(), angles.cos()], dim=1))
+        return f
 
 
 def optimiser(weights: Iterable[torch.nn.Parameter], step_size: float) -> torch.optim.Optimizer:
@@ -39,7 +53,7 @@ class Mine:
     def operations(self, config: TrialConfig) -> float:
         """Floating-point operations of a step, about: 6 for each weight and row."""
         width = config.width
-        return 6.0 * config.rows * width * (width + config.features + config.dimension)
+        return 6.0 * config.rows * width * (width + 2 * config.dimension + 8)
 
     def train(
         self,
@@ -68,15 +82,18 @@ class _Run:
 
     def __init__(self, task: Task, device: torch.device) -> None:
         config = task.config
-        self.z, self.x0, self.z_eval = (
+        # z is (x, t - T_0, 1): the points, their times, and the constant of the paper's network.
+        d, start = task.x0.shape[1], config.diffusion.t_min
+        z, self.x0, evaluated = (
             torch.as_tensor(array, dtype=torch.float64, device=device)
             for array in (task.z, task.x0, task.z_eval)
         )
+        self.data, self.evaluated = ((a[:, :d], a[:, d] + start) for a in (z, evaluated))
         # Weights from the trial's own seed: a trial's numbers depend on the trial alone.
         rng = stream("mine", config.study_seed, config.seed, config.width)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**62)))
-            made = network(self.z.shape[1], self.x0.shape[1], config.width)
+            made = Network(d, config.width)
         self.network = made.to(device, torch.float64)
         self.optimiser = optimiser(self.network.parameters(), config.step_size)
         self.diverged = -1
@@ -84,12 +101,12 @@ class _Run:
     def predictions(self) -> torch.Tensor:
         """f [d, n_eval] at the points where it is evaluated."""
         with torch.no_grad():
-            f: torch.Tensor = self.network(self.z_eval)
+            f: torch.Tensor = self.network(*self.evaluated)
         return f.T
 
     def loss(self) -> torch.Tensor:
-        """1/(2n) sum ||f(z_j) - X_0,j||^2."""
-        f: torch.Tensor = self.network(self.z)
+        """1/(2n) sum ||f(x_j, t_j) - X_0,j||^2."""
+        f: torch.Tensor = self.network(*self.data)
         return (f - self.x0).square().sum(1).mean() / 2
 
     def step(self, step: int) -> None:

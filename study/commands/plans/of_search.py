@@ -36,6 +36,7 @@ from study.running.progress import duration_text, rate_text
 from study.spec.messages import SpecError
 from study.spec.search import SearchSection
 from study.spec.sections import StudySpec
+from study.storage.earlier import check_kind
 from study.storage.store import Store
 from trainers.trial import TrialConfig
 
@@ -278,6 +279,7 @@ def plan_search(
     store = store_of(spec, storage)
     folder = folder_of(store)
     store.check_owner(spec.name)
+    check_kind(spec, store)
     ledger = store.ledger()
     guided = guided_of(spec, section)
     for one in guided:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from study.running.audits import missing_audits, seconds_of_audits
 from study.running.packing import packing_for
 from study.running.progress import bytes_text, duration_text, rate_text
 from study.spec.sections import StudySpec
+from study.storage.earlier import changed_trainers, check_kind
 from study.storage.store import Store
 from trainers.trial import TrialConfig
 
@@ -52,7 +54,7 @@ class StudyPlan:
             ("trials", f"{len(trials):,} ({done:,} done)"),
             ("points", self._points()),
             ("to train", f"{plan.trials:,} trials in {counted(len(plan.packs), 'pack')}"),
-            ("arithmetic", f"{plan.operations:.3g} floating-point operations"),
+            ("arithmetic", f"{plan.operations:.3g} floating-point operations{self._guessed()}"),
             (
                 "memory",
                 f"{plan.memory / 2**20:,.0f} MiB at most, {slots.workers} packs at once",
@@ -63,11 +65,18 @@ class StudyPlan:
             ("results", self.place),
         ]
 
+    def _guessed(self) -> str:
+        """Which trainers it is not known of before they are loaded."""
+        own = sorted({t.trainer for p in self.plan.packs for t in p.trials if ":" in t.trainer})
+        return f" ({', '.join(own)} counted as the paper's network: a guess)" if own else ""
+
     def _time(self) -> str:
         """All of it, and its parts after the training."""
         slots, page = self.plan.slots, page_seconds(self.trials)
         whole = duration_text(self.plan.seconds + self.audits + page)
         parts = [f"{duration_text(self.audits)} of it the audit"] if self.audits else []
+        if self.audits > self.plan.seconds:  # nobody expects that
+            parts = [f"{parts[0]}, which `audit: false` leaves out"]
         parts.append(f"{duration_text(page)} {'' if parts else 'of it '}verdicts and page")
         where = f"on {slots.workers} {slots.device} workers"
         return f"about {whole} {where} ({', '.join(parts)})"
@@ -91,10 +100,11 @@ class StudyPlan:
 
     def decides(self) -> list[tuple[str, str]]:
         """What the study will decide, a line a prediction; nothing where trials do not tell, as
-        those of a design do not, which asks for seeds until its own half-widths are reached."""
+        those of a design do not, which asks for seeds until its own half-widths are reached, nor of
+        what comes from an audit that there will be none of."""
         if self.spec.design is not None:
             return []
-        found: dict[tuple[str, str], None] = {}
+        found: dict[tuple[str, str], tuple[str, int]] = {}
         made = planned_curves(self.trials)
         of_networks = {(c.axis, c.dimension) for c in made if not c.infinite}
         for curve in made:
@@ -103,10 +113,13 @@ class StudyPlan:
             where = f", d = {curve.dimension}" if self._dimensions > 1 else ""
             where += ", at infinite width" if curve.infinite else ""
             for one in expected(curve, self.scales, self.spec.own_predictions()):
-                if one.prediction.theory_key not in ("", *self.spec.theories):
-                    continue
-                found.setdefault((f"{one.prediction.name}{where}", one.told))
-        return list(found)
+                known = self.spec.audit or one.needs or math.isfinite(one.prediction.exponent)
+                if one.prediction.theory_key in ("", *self.spec.theories) and known:
+                    name = one.prediction.name
+                    found.setdefault((f"{name}{where}", one.told), (name, curve.dimension))
+        # one prediction in every dimension, then the next
+        names = list(dict.fromkeys(name for name, _d in found.values()))
+        return sorted(found, key=lambda row: names.index(found[row][0]))
 
     @property
     def basis(self) -> str:
@@ -129,7 +142,7 @@ class StudyPlan:
         """How many, of how many seeds each; those of infinite width apart."""
         points = {trial.point_id: trial for trial in self.trials}.values()
         if self.spec.design:
-            return f"{len(points):,} of seeds as the design asks, so far"
+            return f"{len(points):,}, seeds as the design asks, so far"
         seeds = Counter(trial.point_id for trial in self.trials)
         told = []
         for infinite, where in ((False, ""), (True, " at infinite width")):
@@ -137,7 +150,7 @@ class StudyPlan:
             if counts:
                 few, many = min(counts), max(counts)
                 each = counted(few, "seed") if few == many else f"{few} to {many} seeds"
-                told.append(f"{len(counts):,}{where} of {each}")
+                told.append(f"{len(counts):,}{where}, {each} each")
         return ", and ".join(told)
 
 
@@ -153,6 +166,9 @@ def plan_study(
     if spec.design is None:
         spec.trials()  # says so where there are none to plan
     store.check_owner(spec.name)
+    check_kind(spec, store)
+    for changed in changed_trainers(spec, store):
+        tell(f"note: {changed}")
     ledger = store.ledger()
     trials = trials_of(store, spec, ledger)
     keep = spec.kept()

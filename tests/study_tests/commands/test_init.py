@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from study.cli import main
+from study.commands.init import LAWS
 from study.spec.sections import StudySpec
 from study.spec.seeds import SeedsSection
 from trainers.conformance import check_trainer
@@ -73,6 +74,44 @@ def test_every_kind_of_study_loads_as_it_is_written(
     assert levels[-1] == 16 * levels[0] == (256 if options else 1024)
     if trainer:
         assert {p.trainer for p in points} == {"a_study:Mine"}
+
+
+@pytest.mark.parametrize("kind", sorted(LAWS))
+def test_every_law_loads_in_one_dimension_and_in_several(kind: str) -> None:
+    assert code_of("init", "one", "--law", kind, "--dimension", "3") == 0
+    assert code_of("init", "many", "--law", kind, "--dimension", "1,2,4") == 0
+    assert {(p.law.kind, p.dimension) for p in StudySpec.load("one.yaml").points()} == {(kind, 3)}
+    many = StudySpec.load("many.yaml")
+    assert {(p.law.kind, p.dimension) for p in many.points()} == {(kind, d) for d in (1, 2, 4)}
+    assert {t.infinite for t in many.trials()} == {True, False}
+
+
+@pytest.mark.parametrize("option", ["--trainer", "--search"])
+def test_several_dimensions_go_with_every_kind_of_study(option: str) -> None:
+    assert code_of("init", "many", "--dimension", "1,2", option) == 0
+    spec = StudySpec.load("many.yaml")
+    points = spec.search_points() if option == "--search" else spec.points()
+    assert {p.dimension for p in points} == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--law", "cub"), "--law cub: did you mean cube?"),
+        (("--law", "table"), "--law table: choose among gaussian_mixture, atoms"),
+        (("--dimension", "2,x"), "--dimension 2,x: must be whole numbers from 1"),
+        (("--dimension", "0"), "--dimension 0: must be whole numbers"),
+        (("--data", "rows.csv", "--law", "cube"), "--data: the file says the law"),
+        (("--dimension", "9999999"), "law.dimension = 9999999: must be at most"),
+    ],
+)
+def test_a_law_that_is_none_is_refused(
+    options: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("rows.csv").write_text(ROWS)
+    assert code_of("init", "mine", *options) == 2
+    assert said in capsys.readouterr().err
+    assert not Path("mine.yaml").exists()
 
 
 def test_data_that_cannot_be_a_law_are_refused_and_nothing_is_written(

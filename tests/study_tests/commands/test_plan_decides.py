@@ -51,6 +51,15 @@ def test_the_kernel_beside_the_networks_adds_no_lines_and_narrows_theirs(tmp_pat
     assert half[1] < 0.5 * half[0]
 
 
+def test_what_needs_an_audit_is_not_promised_without_one(tmp_path: Path) -> None:
+    lines = [
+        list(dict(planned(f"seeds: 3\naudit: {audit}", tmp_path).decides()).values())
+        for audit in ("true", "false")
+    ]
+    said = [any("comes from the audit" in line for line in told) for told in lines]
+    assert said == [True, False]
+
+
 @pytest.mark.slow
 def test_that_draws_of_the_law_scatter_is_said(tmp_path: Path) -> None:
     alone = planned("seeds: 8", tmp_path)

@@ -112,6 +112,9 @@ def test_files_beside_it_that_it_imports_are_named(beside: Path) -> None:
     (beside / "mine.py").write_text(f"import math, numpy\nfrom trainers import protocol\n{EMPTY}")
     assert imported_beside("mine:Mine") == []
     assert imported_beside("gone:Mine") == []
+    (beside / "trainers").mkdir()  # a clone of this project
+    (beside / "trainers" / "__init__.py").write_text("")
+    assert imported_beside("mine:Mine") == []
 
 
 @pytest.mark.parametrize(
