@@ -388,6 +388,23 @@ def search_metrics(
     return [value for value in metrics if math.isfinite(value[1])], tags
 
 
+def roles(evaluations: pd.DataFrame) -> dict[str, tuple[str, dict[str, str]]]:
+    """What each trial of a search was for, by its id: in a word, `tpe12 r0` (evaluation 12 of
+    repetition 0), `theory r0`, to begin its run's name with; and as tags, to filter and group runs
+    by."""
+    repeated = evaluations["repetition"].nunique() > 1
+    found: dict[str, tuple[str, dict[str, str]]] = {}
+    for one in evaluations.drop_duplicates("trial_id").to_dict("records"):
+        searched = one["method"] not in NOT_SEARCHED
+        word = f"{one['method']}{one['number'] if searched else ''}"
+        text = f"{word} r{one['repetition']}" if repeated else word
+        tags = {"method": one["method"], "repetition": one["repetition"]}
+        if searched:
+            tags |= {"evaluation": one["number"], "state": one["state"]}
+        found[one["trial_id"]] = text, {f"search/{k}": str(v) for k, v in tags.items()}
+    return found
+
+
 def _won(row: Mapping[str, Any], winner: pd.Series) -> str:
     chosen = ("width", "step_size", "initialisation", "feature_bias", "trainer", "seed")
     told = ", ".join(f"{k} {v}" for k, v in parameters({k: row[k] for k in chosen}, chosen).items())

@@ -145,6 +145,8 @@ class Tracker:
                 if key.startswith(("verdict/", "best/")) and key not in tags:
                     self._client.delete_tag(self._parent, key)
             self._log(self._parent, _news(metrics, parent), {}, tags)
+            if found is not None:
+                self._name_trials(found, evaluation)
             if not self._search:
                 self._log_points(evaluation)
                 self._log_curves(evaluation)
@@ -391,6 +393,23 @@ class Tracker:
             self._log(run_id, news, {}, {})
             self._points[point.point_id] = run_id, {name: v for name, v, _ in point.metrics}
 
+    def _name_trials(self, evaluations: pd.DataFrame, evaluation: Evaluation) -> None:
+        """A search's trials get names and tags that say what each was for."""
+        roles = contents.roles(evaluations)
+        rows = evaluation.table.trials.drop_duplicates("trial_id").set_index("trial_id")
+        for run in list(self._runs(f"tags.`{TAG_KIND}` = 'trial'")):
+            trial_id = run.data.tags[TAG_TRIAL]
+            if trial_id not in roles or trial_id not in rows.index:
+                continue
+            word, tags = roles[trial_id]
+            row = contents.record(rows.loc[trial_id])
+            pilot = rows["samples"].nunique() > 1 and "samples" not in self._naming.varying
+            size = f"N{row['samples']} " if pilot else ""
+            name = f"{word} {size}{self._naming.trial(row)}"
+            if run.info.run_name != name:
+                self._client.update_run(run.info.run_id, name=name)
+            self._log(run.info.run_id, [], {}, _other(tags, run.data.tags))
+
     def _log_curves(self, evaluation: Evaluation) -> None:
         """A run for each curve. One that changed is written anew: a step written again would be a
         second point."""
@@ -469,6 +488,10 @@ def _news(metrics: Values, run: Any) -> Values:
         or step > there[name].step
         or (step == 0 and there[name].step == 0 and value != there[name].value)
     ]
+
+
+def _other(tags: Mapping[str, str], there: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in tags.items() if there.get(key) != value}
 
 
 def _tags_of_the_user(run: Any) -> dict[str, str]:

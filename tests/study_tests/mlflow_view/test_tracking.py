@@ -664,3 +664,12 @@ def test_a_searchs_run_has_the_best_so_far_and_what_won(uri: str, tmp_path: Path
     assert "seed 2, stopped at step 3" in won
     assert {r.data.tags[PARENT] for r in runs(uri)} == {parent.info.run_id}
     assert runs(uri, "point") == []
+    of_trials = {r.data.tags[TAG_TRIAL]: r for r in runs(uri)}
+    for number, trial_id in enumerate(ids):
+        run = of_trials[trial_id]
+        assert run.info.run_name.startswith(f"tpe{number} ")
+        told = {k: v for k, v in run.data.tags.items() if k.startswith("search/")}
+        assert told == {
+            "search/method": "tpe", "search/repetition": "0",
+            "search/evaluation": str(number), "search/state": "COMPLETE",
+        }  # fmt: skip
