@@ -20,7 +20,7 @@ from analysis.data.curves.quantity import OF_DESCENT, Quantity
 from analysis.data.curves.trajectories import INTERPOLATED
 from analysis.data.sweeps import PLAIN
 from analysis.levels.intervals import distinct
-from analysis.text import percent
+from analysis.text import counted, percent
 from analysis.theory import Prediction
 from analysis.verdicts.judging import Verdict, levels_listed
 from analysis.verdicts.rules import short_range, wanted_range
@@ -44,8 +44,17 @@ class NotAsked:
 
 
 def lines(rows: Iterable[NotAsked]) -> list[str]:
-    """What each says, once for all curves of which it is the same."""
-    return list(dict.fromkeys(row.told for row in rows))
+    """A line a prediction: what the first curve needs, and on how many others it is alike."""
+    told: dict[str, list[str]] = {}
+    for row in rows:
+        told.setdefault(row.prediction, []).append(row.told)
+    return [_with_others(each[0], len(set(each)) - 1) for each in told.values()]
+
+
+def _with_others(line: str, count: int) -> str:
+    if not count:
+        return line
+    return f"{line}, and the like on {counted(count, 'other curve')}"
 
 
 OF_NO_OTHER = "a trainer of gradient descent: of no other is step size times steps a time"

@@ -122,6 +122,8 @@ def test_lines_are_said_once_and_stand_on_the_page(synthetic: ModuleType, tmp_pa
     rows = [row for row in evaluation.not_asked if row.prediction == BEST]
     assert len(rows) == 2
     assert len(lines(rows)) == 1
+    other = [replace(rows[0], needs=f"{n} more") for n in range(2)]
+    assert lines([*rows, *other]) == [f"{rows[0].told}, and the like on 2 other curves"]
     page = write_report(tmp_path, evaluation).read_text()
     assert "Not asked" in page
     assert page.count("best error against samples: needs 5 values") == 1
