@@ -149,10 +149,14 @@ def tally(verdicts: Sequence[Verdict]) -> list[tuple[Badge, int]]:
 
 
 def broken(verdict: Verdict) -> str:
-    """The assumptions of the verdict's theory that do not hold: `does not hold here: bounded
-    support`; empty where there are none."""
-    names = [one.name for one in verdict.assumptions if one.holds is Holds.NO]
-    return f"does not hold here: {', '.join(names)}" if names else ""
+    """What the verdict's theory assumes and the study does not meet: `the theory assumes bounded
+    support; here infinite radius (gaussian_mixture)`; empty where there is nothing."""
+    told = [
+        f"{one.name}; here {one.finding}" if one.finding else f"{one.name}, which is not so here"
+        for one in verdict.assumptions
+        if one.holds is Holds.NO
+    ]
+    return f"the theory assumes {'. It assumes '.join(told)}" if told else ""
 
 
 def assumed(verdict: Verdict) -> str:

@@ -159,7 +159,9 @@ def _descent(curve: Curve, _seen: Evidence) -> _Found:
     trainer = curve.fixed.get("trainer")
     if curve.fixed.get("width") == np.inf:
         return Holds.YES, "its limit at infinite width"
-    return None if trainer is None else (Holds.of(trainer == DESCENT), str(trainer))
+    if trainer is None or trainer == DESCENT:
+        return None if trainer is None else (Holds.YES, str(trainer))
+    return Holds.NO, f"{str(trainer).partition('@')[0]} trains"
 
 
 def _lazy(curve: Curve, seen: Evidence) -> _Found:

@@ -119,7 +119,7 @@ def test_lazy_is_judged_by_coupling_over_error(table: pd.DataFrame, synthetic: M
 
 def test_other_trainers_are_not_the_theorys(table: pd.DataFrame) -> None:
     one = found(table.assign(trainer="adam"), {})[BEST][Assumption.DESCENT]
-    assert (one.holds, one.finding) == (Holds.NO, "adam")
+    assert (one.holds, one.finding) == (Holds.NO, "adam trains")
 
 
 def test_the_noise_of_training_is_held_against_each_theorys_own(table: pd.DataFrame) -> None:
@@ -152,7 +152,9 @@ def test_a_spectrum_that_bends_is_no_power(table: pd.DataFrame, late: float, hol
 def test_words_and_json(table: pd.DataFrame) -> None:
     audit = audit_of(table, {"support_radius": {np.nan: np.nan}})
     verdict: Verdict = next(v for v in evaluate(table, audit=audit) if v.prediction == BEST)
-    assert broken(verdict) == "does not hold here: bounded support"
+    assert broken(verdict) == (
+        "the theory assumes bounded support; here infinite radius (gaussian_mixture)"
+    )
     assert "bounded support: no, infinite radius (gaussian_mixture)" in assumed(verdict)
     entry = verdict.to_dict()
     assert entry["theory"] == "minimax regression"
