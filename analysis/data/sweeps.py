@@ -7,7 +7,7 @@ steps. Within one, a **sweep** along N, m or eta holds the other two fixed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,6 +40,9 @@ _NOISE_WORDS = {"time_law": "times", "weight": "weight"}
 _OF_THE_LIMIT = ("precision", "steps", "trainer")
 """What infinite width decides: trials of that width are a setting of their own."""
 
+
+_OF_A_FILE = re.compile(r"(atoms|table)\[file=(.*),data=[0-9a-f]{8},count=(\d+).*\]$")
+"""Label of a law whose rows come from a data file: kind, file, rows."""
 
 MINIMUM_DRAWS = 3
 """Draws of a law, which differ in its seed alone, that a verdict over draws takes."""
@@ -133,8 +136,20 @@ def apart(fixed: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
             continue
         others = [one for one in every if not (limit and one.get("width") == np.inf)]
         if len({str(one[name]) for one in others if name in one}) > 1:
-            told.append(_noise_word(name, fixed) or f"{_NAMES[name]} = {fixed[name]}")
+            shown = _shown(name, fixed[name], [one[name] for one in others if name in one])
+            told.append(_noise_word(name, fixed) or f"{_NAMES[name]} = {shown}")
     return ", ".join(told)
+
+
+def told_apart(fixed: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
+    """What tells the trials held at `fixed` from those of `every`, N, m and eta among it, in words:
+    `m = 32, trainer = adam`; empty where nothing does."""
+    axes = {
+        name: fixed[name]
+        for name in SYMBOLS
+        if name in fixed and len({one[name] for one in every if name in one}) > 1
+    }
+    return ", ".join(filter(None, (held(axes), apart(fixed, every))))
 
 
 def held(fixed: dict[str, float]) -> str:
@@ -169,8 +184,15 @@ def law_names(frame: pd.DataFrame | Table) -> dict[str, str]:
 def data_file(label: str) -> str:
     """The name of the data file that a law's rows come from, by its label; empty where they come
     from none, or the label does not say."""
-    found = re.match(r"(?:atoms|table)\[file=(.*),data=[0-9a-f]{8},count=\d+.*\]$", label)
-    return found[1] if found else ""
+    found = _OF_A_FILE.match(label)
+    return found[2] if found else ""
+
+
+def rows_of(label: str) -> str:
+    """What a law is uniform on, by its label: `the 800 rows of points.csv`; empty where that is not
+    the rows of a file."""
+    found = _OF_A_FILE.match(label)
+    return f"the {found[3]} rows of {found[2]}" if found and found[1] == "atoms" else ""
 
 
 def standardised(label: str) -> bool:
@@ -234,7 +256,7 @@ def settings(frame: pd.DataFrame | Table) -> list[Setting]:
         law, d, law_id = str(first["law"]), int(first["dimension"]), str(first["law_id"])
         limit = bool(np.isinf(first["width"]))
         extra = "".join(
-            f", {_NAMES[v]} = {_shown(v, first[v])}"
+            f", {_NAMES[v]} = {_shown(v, first[v], done[v].unique())}"
             for v in varying
             if not (limit and v in _OF_THE_LIMIT)
         )
@@ -251,8 +273,15 @@ def settings(frame: pd.DataFrame | Table) -> list[Setting]:
     return [replace(s, audited_in=_audited_in(s, found)) for s in found]
 
 
-def _shown(name: str, value: object) -> str:
-    return "fresh" if name == "copies" and value == 0 else str(value)
+def _shown(name: str, value: object, every: Iterable[object]) -> str:
+    """A value in words; a trainer of the user's own with its version where `every` has several."""
+    if name == "copies" and value == 0:
+        return "fresh"
+    if name == "trainer":
+        short = str(value).partition("@")[0]
+        alike = {str(other) for other in every if str(other).partition("@")[0] == short}
+        return short if len(alike) < 2 else str(value)
+    return str(value)
 
 
 def _audited_in(setting: Setting, all_settings: Sequence[Setting]) -> str:

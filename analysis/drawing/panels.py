@@ -6,8 +6,7 @@ Sizes are those of a two-column paper: a panel is 3.4 in wide, a plot of several
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -23,7 +22,7 @@ from matplotlib.ticker import (
 )
 
 from analysis.drawing.marks import DRAWERS, area
-from analysis.drawing.plot import Panel, Series, plain
+from analysis.drawing.plot import Panel, in_view, plain
 from analysis.drawing.style import GROUND
 from analysis.text import minus
 
@@ -31,8 +30,6 @@ SINGLE, DOUBLE = 3.4, 7.0
 """Widths of a column and of a page, inches."""
 ROWS = 5.2
 """Width of a panel of rows, which have names at their left."""
-
-_FURTHEST = 3  # of a band from the values that it belongs to
 
 # Margins in inches: fixed, so that the axes of two figures line up in a paper.
 _LEFT, _RIGHT, _BOTTOM, _TOP, _GAP, _ROW = 0.66, 0.12, 0.42, 0.08, 0.76, 0.16
@@ -128,11 +125,13 @@ def _fill(axes: Axes, panel: Panel) -> None:
         axes.set_yscale("log")
     axes.set_ylabel(panel.y_label)
     base: np.ndarray | None = None
-    for series in _in_view(panel):
+    for series in in_view(panel):
         if series.role == "area":
             base = area(axes, series, base)
         else:
             DRAWERS[series.role](axes, series)
+    if panel.y_span is not None:
+        axes.update_datalim([(1.0, end) for end in panel.y_span], updatex=False)
     axes.margins(x=0.04, y=0.06)
     if panel.rows:
         _name_rows(axes, panel)
@@ -168,30 +167,6 @@ def _name_rows(axes: Axes, panel: Panel) -> None:
     axes.set_yticklabels(list(panel.rows))
     axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(_decimal))
-
-
-def _in_view(panel: Panel) -> Iterator[Series]:
-    """The panel's series, their bands no further from its values than _FURTHEST times what those
-    span, in decades on a logarithmic axis: intervals from two seeds may end where floats do."""
-    if panel.rows:
-        yield from panel.series
-        return
-    known = [s.y[np.isfinite(s.y) & ((s.y > 0) | (not panel.y_log))] for s in panel.series]
-    values = np.concatenate([*known, np.zeros(0)])
-    if not len(values):
-        yield from panel.series
-        return
-    if panel.y_log:
-        reach = max(float(values.max() / values.min()), 10.0) ** _FURTHEST
-        low, high = values.min() / reach, values.max() * reach
-    else:
-        reach = _FURTHEST * max(float(np.ptp(values)), float(np.abs(values).max()))
-        low, high = values.min() - reach, values.max() + reach
-    for s in panel.series:
-        if s.low is None or s.high is None:
-            yield s
-        else:
-            yield replace(s, low=np.clip(s.low, low, high), high=np.clip(s.high, low, high))
 
 
 def _widen(axes: Axes, log: bool) -> None:

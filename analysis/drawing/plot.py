@@ -9,8 +9,8 @@ exactly what is drawn, so a file of it is enough to draw the figure again.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -18,6 +18,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.levels.intervals import Array
+
+_FURTHEST = 3  # of a band from the values that it belongs to
 
 Role = Literal[
     "points", "hollow", "trials", "left_out", "line", "theory", "mark", "area",
@@ -72,7 +74,8 @@ class Series:
 @dataclass(frozen=True, eq=False)
 class Panel:
     """One pair of axes. `ticks`: positions on x that get a label; empty: chosen by the axis.
-    `rows`: names of y = 0, -1, -2, ..., top down, in place of numbers."""
+    `rows`: names of y = 0, -1, -2, ..., top down, in place of numbers. `y_span`: values of y that
+    it has room for beside its own, None for none."""
 
     x_label: str
     y_label: str
@@ -83,6 +86,7 @@ class Panel:
     ticks: tuple[float, ...] = ()
     rows: tuple[str, ...] = ()
     below: Panel | None = None
+    y_span: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +157,60 @@ def plain(label: str) -> str:
     for command, letter in _GREEK.items():
         label = label.replace(command, letter)
     return re.sub(r"[${}^\\]", lambda m: "^" if m.group() == "^" else "", label).strip()
+
+
+def in_view(panel: Panel) -> Iterator[Series]:
+    """The panel's series, their bands no further from its values than _FURTHEST times what those
+    span, in decades on a logarithmic axis: intervals from two seeds may end where floats do."""
+    if panel.rows:
+        yield from panel.series
+        return
+    known = [s.y[np.isfinite(s.y) & ((s.y > 0) | (not panel.y_log))] for s in panel.series]
+    values = np.concatenate([*known, np.zeros(0)])
+    if not len(values):
+        yield from panel.series
+        return
+    if panel.y_log:
+        reach = max(float(values.max() / values.min()), 10.0) ** _FURTHEST
+        low, high = values.min() / reach, values.max() * reach
+    else:
+        reach = _FURTHEST * max(float(np.ptp(values)), float(np.abs(values).max()))
+        low, high = values.min() - reach, values.max() + reach
+    for s in panel.series:
+        if s.low is None or s.high is None:
+            yield s
+        else:
+            yield replace(s, low=np.clip(s.low, low, high), high=np.clip(s.high, low, high))
+
+
+def on_one_scale(plots: Sequence[Plot]) -> list[Plot]:
+    """The plots, each with room for the values of all, panel by panel: they are to be compared.
+    As they are where they have not the same logarithmic axes."""
+    labels = {tuple(p.y_label for p in plot.panels) for plot in plots}
+    if len(labels) > 1 or not all(p.y_log for plot in plots for p in plot.panels):
+        return list(plots)
+    spans = [_span(panels) for panels in zip(*(plot.panels for plot in plots), strict=True)]
+    return [
+        replace(
+            plot,
+            panels=tuple(replace(p, y_span=s) for p, s in zip(plot.panels, spans, strict=True)),
+        )
+        for plot in plots
+    ]
+
+
+def _span(panels: Sequence[Panel]) -> tuple[float, float] | None:
+    """The least and the largest value in view on any of them; None where there is none."""
+    drawn = [
+        values
+        for panel in panels
+        for s in in_view(panel)
+        for values in (s.y, s.low, s.high)
+        if values is not None
+    ]
+    values = np.concatenate([*drawn, np.zeros(0)])
+    values = values[np.isfinite(values) & (values > 0)]
+    return (float(values.min()), float(values.max())) if len(values) else None
 
 
 def positive(series: Sequence[Series]) -> tuple[Series, ...]:

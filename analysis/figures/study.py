@@ -23,7 +23,7 @@ from analysis.data.sweeps import (
     settings,
     sweep,
 )
-from analysis.drawing.plot import Panel, Plot, Series, Topic, positive
+from analysis.drawing.plot import Panel, Plot, Series, Topic, on_one_scale, positive
 from analysis.figures import audit as audit_figures
 from analysis.figures import stops as stop_figures
 from analysis.figures import terms as term_figures
@@ -73,6 +73,7 @@ def study_plots(
     over = {p.group for p in pooled}
     plots += noise_plots(evaluation)
     met: set[tuple[object, ...]] = set()
+    beside: dict[tuple[object, ...], list[int]] = {}  # places of figures that are to be compared
     found = settings(evaluation.table)
     networks = {s.law_id for s in found if not s.infinite}
     for setting in found:
@@ -93,9 +94,16 @@ def study_plots(
         for item in items:
             if isinstance(item, Plot):
                 supports = setting.infinite and setting.law_id in networks
+                key = (setting.law_id, setting.dimension, setting.infinite, item.title)
+                beside.setdefault(key, []).append(len(plots))
                 plots.append(replace(item, aside=True) if supports else item)
             else:
                 omitted.append(Omitted(setting.label, *item))
+    for places in beside.values():
+        if len(places) > 1:
+            made = on_one_scale([plots[place] for place in places])
+            for place, plot in zip(places, made, strict=True):
+                plots[place] = plot
     # Where networks show it, the limit over draws of the law supports them.
     shown = {p.title for p in plots if p.group and not p.aside and p.group not in over}
     plots = [replace(p, aside=True) if p.group in over and p.title in shown else p for p in plots]

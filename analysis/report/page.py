@@ -235,6 +235,7 @@ def _content(
         "level": text.share(verdicts[0].level) if verdicts else "",
         "adjustment": wording.adjustment(verdicts),
         "sections": sections,
+        "of_files": wording.of_files(frame.trials["law_label"].astype(str).unique()),
         "standardised": any(map(standardised, frame.trials["law_label"].astype(str).unique())),
         "omitted": _omitted(omitted),
         "status": trials["status"].value_counts().to_dict(),

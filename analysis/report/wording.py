@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -23,9 +23,10 @@ from analysis.data.sweeps import (
     family,
     held,
     noise_label,
+    rows_of,
     usual_noise,
 )
-from analysis.figures.rates.answer import Group, over_draws_of, primary
+from analysis.figures.rates.answer import Group, answers, over_draws_of
 from analysis.report.typeset import typeset
 from analysis.text import counted, digits, interval, minus, number, percent, share
 from analysis.theory import Kind
@@ -200,37 +201,59 @@ def seeds(verdict: Verdict) -> str:
 
 
 EACH = 4
-"""Laws of which each has a sentence; of more the study has one."""
+"""Laws of which each has a sentence, and settings of a law; of more there is one on all."""
 
 
 def leads(own: Mapping[Group, Sequence[Verdict]]) -> list[tuple[Badge, Markup]]:
-    """What the study says first, each with its badge: a sentence a law, or one on all of them."""
-    chosen = {group: primary(verdicts) for group, verdicts in own.items()}
-    if len(chosen) <= EACH:
-        return [
-            (badge(v), lead(group, v, over_draws_of(own[group]))) for group, v in chosen.items()
+    """What the study says first, each with its badge: a sentence a law and setting, or one on all
+    settings of a law, or on all laws."""
+    chosen = {group: answers(verdicts) for group, verdicts in own.items()}
+    if len(chosen) > EACH:
+        named = [
+            (f"{_of(group)}, {told}".strip(", "), v)
+            for group, found in chosen.items()
+            for told, v in found.items()
         ]
-    words = Counter(v.verdict for v in chosen.values())
+        settings = ", dimensions and settings" if len(named) > len(chosen) else " and dimensions"
+        return [_over(f"{len(named)} laws{settings}", named)]
+    made = []
+    for group, found in chosen.items():
+        pooled = over_draws_of(own[group])
+        if len(found) > EACH:
+            made.append(_over(f"{len(found)} settings of {_of(group)}", list(found.items())))
+            continue
+        *others, last = found.items()
+        made += [(badge(v), lead(group, v, None, told)) for told, v in others]
+        beside = None if pooled in found.values() else pooled
+        made.append((badge(last[1]), lead(group, last[1], beside, last[0])))
+    return made
+
+
+def _over(many: str, named: Sequence[tuple[str, Verdict]]) -> tuple[Badge, Markup]:
+    """One sentence on many verdicts, by their names."""
+    words = Counter(v.verdict for _name, v in named)
     most = words.most_common(1)[0][0]
-    known = sorted((v.exponent, group) for group, v in chosen.items() if not math.isnan(v.exponent))
+    known = sorted((v.exponent, name) for name, v in named if not math.isnan(v.exponent))
     told = Markup("")
     if known:
         (low, first), (high, last) = known[0], known[-1]
         told = Markup(" with b from {} ({}) to {} ({})").format(
-            number(low), _of(first), number(high), _of(last)
+            number(low), typeset(first), number(high), typeset(last)
         )
-    name = QUANTITIES.get(next(iter(chosen.values())).quantity, "quantity")
+    quantity, axis = named[0][1].quantity, PLAIN.get(named[0][1].axis, named[0][1].axis)
     counts = ", ".join(f"{_BADGES[word].words} {count} times" for word, count in words.items())
-    text = Markup("Over {} laws and dimensions the {} falls as N<sup>−b</sup>{}: {}.")
-    return [(_BADGES[most], text.format(len(chosen), name, told, counts))]
+    text = Markup("Over {} the {} falls as {}<sup>−b</sup>{}: {}.")
+    name = QUANTITIES.get(quantity, "quantity")
+    return _BADGES[most], text.format(typeset(many), name, typeset(axis), told, counts)
 
 
-def _of(group: Group) -> Markup:
-    return typeset(f"{group[0]}, d = {group[1]}")
+def _of(group: Group) -> str:
+    return f"{group[0]}, d = {group[1]}"
 
 
-def lead(group: Group, verdict: Verdict, pooled: Verdict | None = None) -> Markup:
-    """The verdict in one sentence, beside that over draws of the law; reasons are in the table."""
+def lead(group: Group, verdict: Verdict, pooled: Verdict | None = None, told: str = "") -> Markup:
+    """The verdict in one sentence, beside that over draws of the law; reasons are in the table.
+    told: what tells its setting from others."""
     name = QUANTITIES.get(verdict.quantity, verdict.quantity.replace("_", " "))
     if verdict.fixed.get("width") == math.inf and verdict.quantity not in OF_THE_KERNEL:
         name += " at infinite width"
@@ -239,13 +262,24 @@ def lead(group: Group, verdict: Verdict, pooled: Verdict | None = None) -> Marku
     words, rest = _tail(verdict)
     if verdict.verdict is Word.UNDETERMINED:
         rest = Markup(", theory says {}").format(theory(verdict))
-    if pooled is not None and pooled is not verdict:
+    if pooled is not None:
         rest += Markup("; over {} draws of the law {}, {}").format(
             len(pooled.draws), power("samples", pooled.exponent), badge(pooled).words
         )
+    where = f"{_of(group)}, {told}" if told else _of(group)
     return Markup("On {} the {} {}: <strong>{}</strong>{}.").format(
-        _of(group), name, _told(verdict), words, rest
+        typeset(where), name, _told(verdict), words, rest
     )
+
+
+def of_files(labels: Iterable[str]) -> str:
+    """What the laws are and N counts where they are the rows of files, by their labels; empty where
+    none is."""
+    rows = list(dict.fromkeys(filter(None, map(rows_of, labels))))
+    if not rows:
+        return ""
+    law = "The law is" if len(rows) == 1 else "Laws are"
+    return f"{law} uniform on {' and '.join(rows)}: N of them are drawn, with replacement."
 
 
 def uncovered(verdicts: Sequence[Verdict], trials: pd.DataFrame) -> str:

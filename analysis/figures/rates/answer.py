@@ -4,15 +4,16 @@ best error against samples, all laws together."""
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from analysis.data.curves.quantity import Quantity
-from analysis.data.sweeps import law_names, level_means, usual_noise
+from analysis.data.sweeps import MATH, SYMBOLS, law_names, level_means, told_apart, usual_noise
 from analysis.drawing.plot import Panel, Plot, Series, Topic
-from analysis.figures.rates.curves import AXES, NAMES, VARIABLES, fitted, theory_line
+from analysis.figures.rates.curves import AXES, NAMES, VARIABLES, fitted, in_order, theory_line
 from analysis.theory import Kind
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import Verdict, usable
@@ -22,7 +23,8 @@ EXPONENTS, HEADLINE = "exponents", "best_error"
 
 MOST = 4
 """Laws in the second figure: of more, the exponents are its answer."""
-_HUES = 6
+_HUES, _SHADES = 6, 12
+"""Curves that colours tell apart, and shades."""
 
 _ROWS: dict[str, str] = {
     Quantity.BEST_ERROR: "best error",
@@ -40,6 +42,8 @@ _ROWS: dict[str, str] = {
 
 Group = tuple[str, int]
 """A law's name and its dimension."""
+_Key = tuple[Group, str]
+"""A group, and what tells a setting from its others, in words."""
 
 
 def infinite(verdict: Verdict) -> bool:
@@ -49,13 +53,13 @@ def infinite(verdict: Verdict) -> bool:
 
 def groups(verdicts: Sequence[Verdict], names: dict[str, str]) -> dict[Group, list[Verdict]]:
     """The verdicts of each law and dimension, in order: those over draws of a law with those on the
-    draw that stands for it. names: as of `law_names`."""
+    draw that stands for it, settings by N, m, eta and T_0. names: as of `law_names`."""
     found: dict[Group, list[Verdict]] = {}
     for verdict in verdicts:
         known = [names[d.law_id] for d in verdict.draws if d.law_id in names]
         name = min(known, key=len) if known else names.get(verdict.law_id, verdict.law)
         found.setdefault((name, verdict.dimension), []).append(verdict)
-    return {key: found[key] for key in sorted(found)}
+    return {key: in_order(found[key]) for key in sorted(found)}
 
 
 def primary(verdicts: Sequence[Verdict]) -> Verdict:
@@ -69,6 +73,29 @@ def primary(verdicts: Sequence[Verdict]) -> Verdict:
         return not _answers(verdict), unknown, infinite(verdict), other, not verdict.draws
 
     return min(verdicts, key=rank)
+
+
+def answers(verdicts: Sequence[Verdict]) -> dict[str, Verdict]:
+    """The primary verdict of each setting of a law and dimension, by what tells it from the others:
+    `m = 32`; empty for the only one."""
+    first = primary(verdicts)
+
+    def kind(verdict: Verdict) -> tuple[object, ...]:
+        fixed = verdict.fixed
+        return verdict.prediction, infinite(verdict), usual_noise(fixed), bool(verdict.draws)
+
+    alike = [v for v in verdicts if kind(v) == kind(first)]
+    found: dict[str, Verdict] = {}
+    for verdict in alike:
+        found.setdefault(told_apart(verdict.fixed, [v.fixed for v in alike]), verdict)
+    return found if len(found) > 1 else {"": first}
+
+
+def setting_of(verdict: Verdict, beside: Sequence[Verdict], every: Sequence[Verdict]) -> str:
+    """What tells the setting of a verdict from those `beside` it, else from those that answer
+    first, in words; every: the verdicts of its law and dimension."""
+    told = told_apart(verdict.fixed, [v.fixed for v in beside])
+    return told or told_apart(verdict.fixed, [v.fixed for v in answers(every).values()])
 
 
 def _answers(verdict: Verdict) -> bool:
@@ -87,9 +114,9 @@ def answer_plots(evaluation: Evaluation) -> Iterator[Plot]:
     known = {g: vs for g, vs in known.items() if vs}
     if known:
         yield _exponents(known)
-    chosen = {g: primary(vs) for g, vs in own.items()}
-    curves = {g: v for g, v in chosen.items() if v.quantity == Quantity.BEST_ERROR and v.curve}
-    if 0 < len(curves) <= MOST:
+    chosen = {(g, told): v for g, vs in own.items() for told, v in answers(vs).items()}
+    curves = {k: v for k, v in chosen.items() if v.quantity == Quantity.BEST_ERROR and v.curve}
+    if curves and len({group for group, _told in curves}) <= MOST and len(curves) <= _SHADES:
         yield _headline(curves)
 
 
@@ -107,14 +134,48 @@ def _called(group: Group, every: Sequence[Group]) -> str:
     return f"{law}, $d$ = {d}" if len({d for _law, d in every}) > 1 else law
 
 
+def _legend(key: _Key, every: Sequence[_Key]) -> str:
+    """A setting in a legend: its group where there are several, and what tells it from others."""
+    group, told = key
+    groups = list(dict.fromkeys(group for group, _told in every))
+    settings = len({told for one, told in every if one == group})
+    if settings == 1 and not told:
+        return _called(group, groups)
+    told = in_math(told) or "all settings"
+    return told if len(groups) == 1 else f"{_called(group, groups)}, {told}"
+
+
+def in_math(told: str) -> str:
+    """What tells a setting apart as the label of a figure: `$m$ = 32`."""
+    letters = {SYMBOLS[axis]: MATH[axis] for axis in SYMBOLS} | {"T₀": "$T_0$"}
+    named = rf"(?<![^ ])({'|'.join(letters)})(?= = )"
+    return re.sub(named, lambda found: letters[found[1]], told.replace("$", r"\$"))
+
+
+def _by_setting(own: dict[Group, list[Verdict]]) -> dict[_Key, list[Verdict]]:
+    """The verdicts by what tells them from others of their row: settings that answer first, then
+    the rest of each group."""
+    found: dict[_Key, list[Verdict]] = {
+        (g, told): [] for g, vs in own.items() for told in answers(vs)
+    }
+    for group, verdicts in own.items():
+        for verdict in verdicts:
+            key = (verdict.prediction, infinite(verdict))
+            row = [v for v in verdicts if (v.prediction, infinite(v)) == key]
+            told = setting_of(verdict, row, verdicts)
+            found.setdefault((group, told), []).append(verdict)
+    return {key: verdicts for key, verdicts in found.items() if verdicts}
+
+
 def _exponents(own: dict[Group, list[Verdict]]) -> Plot:
     every = [v for vs in own.values() for v in vs]
     rows = list(dict.fromkeys((v.quantity, v.axis) for v in every))
     series = list(_targets(rows, every))
-    last = max(len(own) - 1, 1)
-    for place, (group, verdicts) in enumerate(own.items()):
-        style = {"hue": place} if len(own) <= _HUES else {"hue": 0, "shade": place / last}
-        label = _called(group, list(own))
+    found = _by_setting(own)
+    last = max(len(found) - 1, 1)
+    for place, (key, verdicts) in enumerate(found.items()):
+        style = {"hue": place} if len(found) <= _HUES else {"hue": 0, "shade": place / last}
+        label = _legend(key, list(found))
         for open_, role in ((False, "interval"), (True, "hollow_interval")):
             mine = [v for v in verdicts if infinite(v) is open_]
             if not mine:
@@ -180,29 +241,41 @@ def _targets(rows: Sequence[tuple[str, str]], every: Sequence[Verdict]) -> Itera
         label = ""
 
 
-def _headline(chosen: dict[Group, Verdict]) -> Plot:
-    series = []
-    for hue, (group, verdict) in enumerate(chosen.items()):
+def _headline(chosen: dict[_Key, Verdict]) -> Plot:
+    few = len(chosen) <= _HUES
+    same = len({v.dimension for v in chosen.values()}) == 1
+    series: list[Series] = []
+    ticks: set[float] = set()
+    for hue, (key, verdict) in enumerate(chosen.items()):
         assert verdict.curve is not None
         kept = usable(verdict.curve)[0]
         if not len(kept.x):
             continue
         means = level_means(kept.x, kept.y, geometric=kept.geometric)
-        label = _called(group, list(chosen)) if len(chosen) > 1 else "mean over seeds"
-        series.append(Series(label, *means, role="points", hue=hue))
-        fit = fitted(kept, verdict.fitted, "samples", hue)
-        series += [replace(s, label="" if len(chosen) > 1 else s.label) for s in fit]
+        ticks.update(means[0].tolist())
+        label = _legend(key, list(chosen)) if len(chosen) > 1 else "mean over seeds"
+        if few:
+            series.append(Series(label, *means, role="points", hue=hue))
+            fit = fitted(kept, verdict.fitted, "samples", hue)
+            series += [replace(s, label="" if len(chosen) > 1 else s.label) for s in fit]
+        else:  # fits and intervals would hide each other
+            series.append(Series(label, *means[:2], shade=hue / (len(chosen) - 1)))
         line = theory_line(verdict, kept)
-        if line is not None:
-            first = not any(s.role == "theory" for s in series)
-            same = len({v.dimension for v in chosen.values()}) == 1
+        first = not any(s.role == "theory" for s in series)
+        if line is not None and (few or first):
             series.append(replace(line, label=line.label if first and same else ""))
-    ticks = tuple(np.unique(np.concatenate([s.x for s in series if s.role == "points"])))
+    drawn = (
+        "Means over seeds with 95 % intervals, their fit, and" if few else "Means over seeds and"
+    )
     return Plot(
         name=HEADLINE,
         title="Best-stopped score error",
-        caption="Means over seeds with 95 % intervals, their fit, and theory's bound, dashed, "
-        "below which a curve falls faster.",
-        panels=(Panel(AXES["samples"], NAMES[Quantity.BEST_ERROR][1], tuple(series), ticks=ticks),),
+        caption=f"{drawn} theory's bound, dashed, below which a curve falls faster.",
+        panels=(
+            Panel(
+                AXES["samples"], NAMES[Quantity.BEST_ERROR][1], tuple(series),
+                ticks=tuple(sorted(ticks)),
+            ),
+        ),
         topic=Topic.ANSWER,
-    )
+    )  # fmt: skip

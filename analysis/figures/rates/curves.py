@@ -10,7 +10,17 @@ import pandas as pd
 
 from analysis.data.curves.quantities import INVERSE_T_MIN, Curve
 from analysis.data.curves.quantity import CLOCKS, OF_THE_KERNEL, SAMPLED, UNTRAINED, Quantity
-from analysis.data.sweeps import MATH, PLAIN, SETTING, Setting, has, held, level_means
+from analysis.data.sweeps import (
+    MATH,
+    PLAIN,
+    SETTING,
+    SYMBOLS,
+    Setting,
+    has,
+    held,
+    level_means,
+    told_apart,
+)
 from analysis.drawing.plot import Panel, Plot, Series, Topic
 from analysis.figures.rates.possible import estimates, possible
 from analysis.fits.power_law import PowerLawFit
@@ -169,7 +179,7 @@ def rates(
     own = [v for v in whole if v.curve and owns(setting, v.curve)]
     if not data_sets:
         own = [v for v in own if v.quantity not in UNTRAINED]
-    yield from rates_of(setting, own, mine)
+    yield from rates_of(setting, in_order(own), mine)
     have = {(str(c.quantity), c.axis) for c in mine}
     for prediction in predictions(setting.dimension):
         if (str(prediction.quantity), prediction.axis) in have or not prediction.applies():
@@ -184,10 +194,25 @@ def rates(
     yield width(setting, mine)
 
 
+def in_order(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts, those of one prediction by N, m, eta and T_0 in the places that they have."""
+    places: dict[tuple[object, ...], list[int]] = {}
+    for place, v in enumerate(verdicts):
+        key = (v.prediction, v.fixed.get("width") == np.inf, bool(v.draws))
+        places.setdefault(key, []).append(place)
+    made = list(verdicts)
+    for own in places.values():
+        sizes = [tuple(verdicts[i].fixed.get(k, 0.0) for k in (*SYMBOLS, "t_min")) for i in own]
+        ordered = [i for _size, i in sorted(zip(sizes, own, strict=True))]
+        for place, i in zip(own, ordered, strict=True):
+            made[place] = verdicts[i]
+    return made
+
+
 def rates_of(
     setting: Setting, verdicts: Sequence[Verdict], curves: Sequence[Curve]
 ) -> Iterator[Plot]:
-    """A figure for each verdict, named apart where two are of one quantity and axis."""
+    """A figure for each verdict, named and titled apart where two are of one quantity and axis."""
     names: dict[str, int] = {}
     for verdict in verdicts:
         assert verdict.curve is not None
@@ -195,7 +220,11 @@ def rates_of(
         names[plot.name] = names.get(plot.name, 0) + 1
         if names[plot.name] > 1:
             plot = replace(plot, name=f"{plot.name}_{names[plot.name]}")
-        yield plot
+        about = (verdict.quantity, verdict.axis)
+        told = told_apart(
+            verdict.fixed, [v.fixed for v in verdicts if (v.quantity, v.axis) == about]
+        )
+        yield replace(plot, group=f"{plot.group}, {told}") if told else plot
 
 
 def _absent(setting: Setting, quantity: str, axis: str) -> str:

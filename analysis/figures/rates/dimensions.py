@@ -9,8 +9,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from analysis.data.curves.quantity import Quantity
-from analysis.data.sweeps import law_names, usual_noise
+from analysis.data.sweeps import law_names, told_apart, usual_noise
 from analysis.drawing.plot import Panel, Plot, Series, Topic
+from analysis.figures.rates.answer import in_math, infinite
+from analysis.figures.rates.curves import in_order
 from analysis.text import percent
 from analysis.theory import minimax_exponent
 from analysis.verdicts.evaluation import Evaluation
@@ -37,25 +39,38 @@ def across_dimensions(evaluation: Evaluation) -> Iterator[Plot]:
             yield _rates(law, verdicts, number)
 
 
+def _by_setting(verdicts: list[Verdict]) -> dict[str, list[Verdict]]:
+    """The verdicts by dimension, networks then their limits, each setting of one dimension by what
+    tells it from the others; networks are there, if without any."""
+    found: dict[str, list[Verdict]] = {"networks": []}
+    for verdict in sorted(in_order(verdicts), key=lambda v: (infinite(v), v.dimension)):
+        wide = infinite(verdict)
+        beside = [
+            v.fixed for v in verdicts if (v.dimension, infinite(v)) == (verdict.dimension, wide)
+        ]
+        told = told_apart(verdict.fixed, beside)
+        label = ", ".join(filter(None, ("infinite width" * wide, in_math(told))))
+        found.setdefault(label or "networks", []).append(verdict)
+    return found
+
+
 def _rates(law: str, verdicts: list[Verdict], number: int) -> Plot:
     dimensions = sorted({v.dimension for v in verdicts})
     d = np.array(dimensions, dtype=float)
     series = []
-    for hue, (label, infinite) in enumerate((("networks", False), ("infinite width", True))):
-        own = sorted(
-            (v for v in verdicts if (v.fixed.get("width") == math.inf) is infinite),
-            key=lambda v: v.dimension,
-        )
-        if own:
-            columns = np.array([[v.dimension, v.exponent, v.ci_low, v.ci_high] for v in own]).T
-            at, b, low, high = columns
-            # side by side, where intervals would hide each other
-            at = at * (0.97, 1.03)[hue]
-            series.append(Series(label, at, b, low, high, role="points", hue=hue))
+    found = _by_setting(verdicts)
+    for hue, (label, own) in enumerate(found.items()):
+        if not own:
+            continue
+        columns = np.array([[v.dimension, v.exponent, v.ci_low, v.ci_high] for v in own]).T
+        at, b, low, high = columns
+        # side by side, where intervals would hide each other
+        at = at * np.linspace(0.97, 1.03, max(len(found), 2))[hue]
+        series.append(Series(label, at, b, low, high, role="points", hue=hue))
     grid = np.geomspace(d[0], d[-1], 60)
     series.append(Series("bound 2/(d + 3)", grid, minimax_exponent(grid), role="theory"))
     flat = np.full(2, POSSIBLE)
-    series.append(Series("empirical Bayes, in theory", grid[[0, -1]], flat, hue=2))
+    series.append(Series("empirical Bayes, in theory", grid[[0, -1]], flat, hue=max(2, len(found))))
     ranges = sorted({v.range for v in verdicts})
     spans = " and ".join(f"{low:g} to {high:g}" for low, high in ranges)
     level = percent(verdicts[0].level)
