@@ -5,21 +5,21 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table as Printed
 
 from analysis.data.audit import audit_beside
 from analysis.data.curves.point_means import point_means
 from analysis.data.results import load_results
-from analysis.data.sweeps import settings
+from analysis.data.sweeps import PLAIN, data_file, law_names, settings
 from analysis.data.table import Table, load_table
-from analysis.report.wording import MEAN_HEADS, flat, mean_cells
+from analysis.figures.rates.answer import Group, groups, setting_of
+from analysis.report.wording import MEAN_HEADS, flat, mean_cells, of_files
 from analysis.searches.best import FILE as BEST
 from analysis.searches.best import chosen, described, load_importance
 from analysis.searches.tuning import load_evaluations
@@ -28,6 +28,7 @@ from analysis.theory.own import Stated
 from analysis.theory.record import compared
 from analysis.verdicts.asking import lines
 from analysis.verdicts.evaluation import Evaluation, evaluate
+from analysis.verdicts.judging import Verdict
 from study.choosing.adaptive import replayed
 from study.commands.located import known_trials, owned
 from study.running import audits
@@ -210,7 +211,10 @@ def print_verdicts(console: Console, evaluation: Evaluation) -> None:
         )
         return
     if len(evaluation):
-        table = _printed(evaluation)
+        own = groups(evaluation.verdicts, law_names(evaluation.table))
+        for line in _alike(evaluation, own):
+            say(console, line)
+        table = _printed(own)
         console.print(table)
         say(console, "why, and what each theory assumes: the page, and `reason` in verdicts.json")
     else:
@@ -236,33 +240,65 @@ def _print_means(console: Console, means: pd.DataFrame) -> None:
     say(console, f"no rate: an axis with three values or more has one{more}")
 
 
-def _printed(evaluation: Evaluation) -> Printed:
-    """The verdict table; at large values are the limits of b by which a verdict is reached. Of a
-    ceiling the largest level mean stands in place of b."""
+def _alike(evaluation: Evaluation, own: Mapping[Group, Sequence[Verdict]]) -> list[str]:
+    """What all rows of the verdict table have in common, said above it: law and dimension; and what
+    the laws of files are."""
+    laws, dimensions = ({group[i] for group in own} for i in (0, 1))
+    labels = {v.law for v in evaluation}
+    told = []
+    if len(laws) == 1:
+        (law,) = laws if len(labels) > 1 or any(map(data_file, labels)) else labels
+        told.append(f"law: {law}")
+    if len(dimensions) == 1:
+        told.append(f"d = {min(dimensions)}")
+    files = of_files(evaluation.table.trials["law_label"].astype(str).unique())
+    return list(filter(None, (", ".join(told), files)))
+
+
+def _printed(own: Mapping[Group, Sequence[Verdict]]) -> Printed:
+    """The verdict table, what differs between its rows alone; at large values are the limits of b
+    by which a verdict is reached. Of a ceiling the largest level mean stands in place of b."""
+    rows = [row for group, verdicts in own.items() for row in _rows(group, verdicts)]
+    names = (
+        *("law", "d", "quantity", "axis", "setting", "theory", "measured", "interval"),
+        *("at large values", "verdict"),
+    )
+    laws, dimensions = ({group[i] for group in own} for i in (0, 1))
+    shown = dict.fromkeys(names, True) | {"law": len(laws) > 1, "d": len(dimensions) > 1}
+    shown["setting"] = any(row[names.index("setting")] for row in rows)
     table = Printed(pad_edge=False)
-    for name in (
-        *("law", "d", "quantity", "axis", "theory", "measured", "interval", "at large values"),
-        "verdict",
-    ):
-        table.add_column(name, justify="right" if name in ("d", "theory", "measured") else "left")
-    alike = Counter((v.prediction, v.law_id) for v in evaluation)
-    for v in sorted(evaluation, key=lambda v: (v.law, v.dimension)):
+    for name in filter(shown.get, names):
+        justify: JustifyMethod = "right" if name in ("d", "theory", "measured") else "left"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=name == "verdict")
+    for row in rows:
+        seen = (cell for name, cell in zip(names, row, strict=True) if shown[name])
+        table.add_row(*map(literal, seen))
+    return table
+
+
+def _rows(group: Group, verdicts: Sequence[Verdict]) -> Iterator[tuple[str, ...]]:
+    """The cells of a law and dimension, the settings of a prediction below each other."""
+    asked: dict[str, list[Verdict]] = {}
+    for v in verdicts:
+        asked.setdefault(v.prediction, []).append(v)
+    for v in (v for alike in asked.values() for v in alike):
         large = None if flat(v) else v.at_large
         value, low, high = v.measured
         said = f"{v.said:g}" if v.kind == Kind.CEILING else f"{v.said:.2f}"
-        row = (
-            v.law,
-            str(v.dimension),
+        told = setting_of(v, asked[v.prediction], verdicts)
+        draws = f"{len(v.draws)} draws" if v.draws else ""
+        yield (
+            group[0],
+            str(group[1]),
             str(v.quantity).replace("_", " "),
-            f"{v.axis}\n{v.held}" if alike[v.prediction, v.law_id] > 1 else str(v.axis),
+            PLAIN.get(v.axis, v.axis),
+            ", ".join(filter(None, (told, draws))),
             v.relation + said,
             f"{value:.2f}" if pd.notna(value) else "-",
             _interval(low, high),
             "-" if large is None else _interval(large.low, large.high),
             str(v.verdict),
         )
-        table.add_row(*map(literal, row))
-    return table
 
 
 def _interval(low: float, high: float) -> str:

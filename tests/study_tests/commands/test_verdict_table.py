@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from types import ModuleType
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -12,10 +13,16 @@ from analysis.verdicts.evaluation import Evaluation, evaluate
 from study.commands.analyze import print_verdicts
 
 
-def printed(evaluation: Evaluation) -> str:
+def printed(evaluation: Evaluation, width: int = 200) -> str:
     text = io.StringIO()
-    print_verdicts(Console(file=text, width=200), evaluation)
+    print_verdicts(Console(file=text, width=width), evaluation)
     return text.getvalue()
+
+
+def cells(said: str) -> list[list[str]]:
+    """The rows of the table, without its heads."""
+    rows = [line for line in said.splitlines() if line.startswith("│")]
+    return [[cell.strip() for cell in row.strip("│").split("│")] for row in rows]
 
 
 @pytest.mark.slow
@@ -38,3 +45,36 @@ def test_a_study_without_verdicts_prints_no_empty_table(synthetic: ModuleType) -
     said = printed(evaluate(synthetic.synthetic_table(grid)))
     assert "verdict" not in said
     assert "not asked: coupling against width: needs 5 values of m" in " ".join(said.split())
+
+
+def test_settings_of_a_quantity_stand_together_on_one_line_each(synthetic: ModuleType) -> None:
+    grid = synthetic.Grid(
+        samples=(64, 128, 256, 512, 1024), widths=(), step_sizes=(), seeds=3, recorded=16,
+        own=0.05, kernel=False,
+    )  # fmt: skip
+    base = synthetic.synthetic_table(grid)
+    parts = []
+    for m in (128, 32):
+        renamed = {name: base[name] + f"-{m}" for name in ("trial_id", "point_id")}
+        parts.append(base.assign(width=m, **renamed))
+    table = pd.concat(parts).assign(law_label="atoms[file=points.csv,data=27b3298d,count=800]")
+    said = printed(evaluate(table.reset_index(drop=True)), width=120)
+    assert "\\n" not in said
+    assert said.startswith("law: points.csv, d = 2\n")
+    assert "uniform on the 800 rows of points.csv" in said
+    assert "atoms[" not in said
+    rows = [row[:3] for row in cells(said)]
+    assert rows[:2] == [["best score error", "N", m] for m in ("m = 32", "m = 128")]
+    names = [name for name, _axis, _setting in rows]
+    assert names == sorted(names, key=names.index), "rows of one quantity are scattered"
+
+
+def test_laws_and_dimensions_have_columns_where_they_differ(synthetic: ModuleType) -> None:
+    grid = synthetic.Grid(
+        laws=("atoms", "gaussian_mixture"), samples=(64, 128, 256, 512, 1024), widths=(),
+        step_sizes=(), seeds=3, recorded=16, kernel=False,
+    )  # fmt: skip
+    said = printed(evaluate(synthetic.synthetic_table(grid)))
+    assert said.startswith("d = 2\n")
+    assert {row[0] for row in cells(said)} == {"atoms", "gaussian_mixture"}
+    assert "setting" not in said.splitlines()[2]
