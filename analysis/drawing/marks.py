@@ -84,6 +84,15 @@ def _reach(axes: Axes, series: Series) -> None:
     )  # fmt: skip
 
 
+def _far(axes: Axes, series: Series) -> None:
+    assert series.low is not None
+    assert series.high is not None
+    axes.vlines(
+        series.x, series.low, series.high, color=colour(series), lw=0.7, zorder=2,
+        label=series.label,
+    )  # fmt: skip
+
+
 def _target(axes: Axes, series: Series) -> None:
     axes.vlines(
         series.x, series.y - 0.45, series.y + 0.45, color=INK, lw=1.0, zorder=2,
@@ -112,6 +121,7 @@ DRAWERS = {
     "interval": _interval,
     "hollow_interval": _interval,
     "reach": _reach,
+    "far": _far,
     "target": _target,
 }
 """For each role but `area` what draws a series of it."""

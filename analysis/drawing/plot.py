@@ -23,7 +23,7 @@ _FURTHEST = 3  # of a band from the values that it belongs to
 
 Role = Literal[
     "points", "hollow", "trials", "left_out", "line", "theory", "mark", "area",
-    "interval", "hollow_interval", "reach", "target",
+    "interval", "hollow_interval", "reach", "far", "target",
 ]  # fmt: skip
 
 
@@ -53,10 +53,10 @@ class Series:
         low, high: [n], ends of the band or of the error bars, or None; along x on a panel of rows.
         role: `points`: markers with error bars; `hollow`: the same, not filled. `trials`: small
             faint markers, one a trial. `left_out`: crosses, values that a fit does not use. `line`:
-            with its band. `theory`: a dashed line. `mark`: stars. `area`: a layer. On a panel of
-            rows, y being the row: `interval`, `hollow_interval`: markers with bars along x;
-            `reach`: thin bars alone; `target`: a stroke at x across the row, and a tint from low to
-            high, as far as the axis goes where these are infinite.
+            with its band. `far`: thin upright bars alone. `theory`: a dashed line. `mark`: stars.
+            `area`: a layer. On a panel of rows, y being the row: `interval`, `hollow_interval`:
+            markers with bars along x; `reach`: thin bars alone; `target`: a stroke at x across the
+            row, and a tint from low to high, as far as the axis goes where these are infinite.
         hue: Place in the categorical palette.
         shade: Place on the ordered palette, 0 to 1; None: categorical.
     """

@@ -31,6 +31,7 @@ from analysis.report.typeset import typeset
 from analysis.text import counted, digits, interval, minus, number, percent, share
 from analysis.theory import Kind
 from analysis.verdicts.assumed import Holds
+from analysis.verdicts.infinite_width import at_least
 from analysis.verdicts.judging import Verdict, Word
 
 QUANTITIES: dict[str, str] = {
@@ -185,7 +186,7 @@ def data(verdict: Verdict) -> str:
     """What the fit stands on: `8 seeds at 7 values, 64 to 4096`; and what the kernel limit adds."""
     if not verdict.points:
         return "none that can be used"
-    each = seeds(verdict) if verdict.draws else counted(verdict.seeds, "seed")
+    each = seeds(verdict) if verdict.draws else at_least(verdict.fitted)
     told = f"{each} at {counted(verdict.points, 'value')}, {_range(verdict)}"
     both = verdict.fitted.two_levels
     return told if both is None else f"{told}; {both.told}"

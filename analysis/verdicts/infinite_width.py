@@ -87,6 +87,12 @@ def _shared(curve: Curve) -> tuple[object, ...]:
     return curve.quantity, curve.axis, curve.law_id, curve.dimension, held
 
 
+def at_least(fit: PowerLawFit) -> str:
+    """The seeds of a level: `8 seeds`, or `8 seeds or more` where levels have different numbers."""
+    more = " or more" * (fit.trials > fit.seeds * fit.points)
+    return f"{counted(fit.seeds, 'seed')}{more}"
+
+
 def measured(fit: PowerLawFit, joint: InfiniteWidth | None) -> InfiniteWidth | None:
     """The rate of a fit at infinite width, with the joint fit's exponent of the width where there
     is one; `joint` where the fit has no rate."""
@@ -94,7 +100,7 @@ def measured(fit: PowerLawFit, joint: InfiniteWidth | None) -> InfiniteWidth | N
         return joint
     return InfiniteWidth(
         str(fit.status),
-        f"measured, {counted(fit.seeds, 'seed')} at each of {fit.points} N",
+        f"measured, {at_least(fit)} at each of {fit.points} N",
         fit.exponent,
         *fit.ci,
         math.nan if joint is None else joint.width_exponent,

@@ -13,12 +13,16 @@ from analysis.data.sweeps import law_names, told_apart, usual_noise
 from analysis.drawing.plot import Panel, Plot, Series, Topic
 from analysis.figures.rates.answer import in_math, infinite
 from analysis.figures.rates.curves import in_order
+from analysis.levels.intervals import Array
 from analysis.text import percent
 from analysis.theory import minimax_exponent
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import Verdict
 
 MINIMUM_DIMENSIONS = 2
+
+REACH = 1.0
+"""How far from b its limits at large N are drawn."""
 
 POSSIBLE = 1.0
 """Exponent in N, at fixed T_0 and up to logarithms, of a formula without training: docs/theory.md,
@@ -54,6 +58,17 @@ def _by_setting(verdicts: list[Verdict]) -> dict[str, list[Verdict]]:
     return found
 
 
+def _far(own: list[Verdict], at: Array, hue: int) -> Iterator[Series]:
+    """The limits of b at large N, by which verdicts are reached, where data give others than the
+    interval."""
+    bent = [(v, v.at_large, x) for v, x in zip(own, at, strict=True) if v.at_large is not None]
+    if bent:
+        ends = np.array([[far.low, far.high] for _v, far, _x in bent]).T
+        b, x = np.array([[v.exponent, x] for v, _far, x in bent]).T
+        low, high = np.clip(ends, b - REACH, b + REACH)
+        yield Series("", x, (low + high) / 2, low, high, role="far", hue=hue)
+
+
 def _rates(law: str, verdicts: list[Verdict], number: int) -> Plot:
     dimensions = sorted({v.dimension for v in verdicts})
     d = np.array(dimensions, dtype=float)
@@ -67,6 +82,7 @@ def _rates(law: str, verdicts: list[Verdict], number: int) -> Plot:
         # side by side, where intervals would hide each other
         at = at * np.linspace(0.97, 1.03, max(len(found), 2))[hue]
         series.append(Series(label, at, b, low, high, role="points", hue=hue))
+        series += _far(own, at, hue)
     grid = np.geomspace(d[0], d[-1], 60)
     series.append(Series("bound 2/(d + 3)", grid, minimax_exponent(grid), role="theory"))
     flat = np.full(2, POSSIBLE)
@@ -77,9 +93,10 @@ def _rates(law: str, verdicts: list[Verdict], number: int) -> Plot:
     return Plot(
         name=f"rates_against_dimension{'' if number == 0 else f'_{number + 1}'}",
         title=f"How fast the error falls with N, by dimension: {law}",
-        caption="Exponent b of the best-stopped score error in N by dimension d, with theory's "
-        "bound 2/(d + 3); and of empirical Bayes, a formula without training, to which theory "
-        "gives 1, up to logarithms, while many points lie within reach of the noise at T₀.",
+        caption="Exponent b of the best-stopped score error in N by dimension d (thin: at large N, "
+        "which decides), with theory's bound 2/(d + 3); and of empirical Bayes, a formula without "
+        "training, to which theory gives 1, up to logarithms, while many points lie within reach "
+        "of the noise at T₀.",
         panels=(
             Panel("dimension $d$", "exponent $b$", tuple(series), y_log=False, ticks=tuple(d)),
         ),

@@ -50,6 +50,9 @@ def test_exponents_stand_at_their_dimensions_with_their_intervals(evaluation: Ev
         assert shown.high is not None
         assert shown.low.tolist() == [v.ci_low for v in own]
         assert shown.high.tolist() == [v.ci_high for v in own]
+    bent = [v for v in evaluation if v.quantity == "best_score_error" and v.at_large is not None]
+    thin = [s for s in plot.panels[0].series if s.role == "far"]
+    assert sum(len(s.x) for s in thin) == len(bent) > 0
     bound = series["bound 2/(d + 3)"]
     assert bound.y == pytest.approx(2 / (bound.x + 3))
     assert (series["empirical Bayes, in theory"].y == 1).all()
