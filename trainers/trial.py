@@ -21,7 +21,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -37,6 +36,7 @@ from trainers.laws.kinds.cube import Cube as Cube
 from trainers.laws.kinds.gaussian_mixture import GaussianMixture as GaussianMixture
 from trainers.laws.kinds.sphere import Sphere as Sphere
 from trainers.laws.subspace import Subspace as Subspace
+from trainers.own_files import OWN
 from trainers.ranges import (
     MAXIMUM_STEPS,
     Copies,
@@ -123,9 +123,6 @@ def time_bin_edges(diffusion: Diffusion) -> list[float]:
 
 # --- the trial ----------------------------------------------------------------------------------
 
-_CUSTOM = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
-
-
 LIMIT_TIME = 1e4
 """Effective time at which trials of infinite width end, or N M where that is more: best times grow
 more slowly than N (docs/theory.md, section 7)."""
@@ -202,7 +199,7 @@ class TrialConfig(_Frozen):
             )
         if self.norms and not self.kernel:
             raise ValueError("decomposition.norms needs kernel: true")
-        if self.trainer not in TRAINERS and not _CUSTOM.match(self.trainer):
+        if self.trainer not in TRAINERS and not OWN.match(self.trainer):
             raise ValueError(
                 f"trainer = {self.trainer!r} is unknown: use one of {', '.join(TRAINERS)}, or your "
                 "own as module:Class"

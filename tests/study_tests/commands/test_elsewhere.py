@@ -15,7 +15,7 @@ from fake_trainer import trajectory
 from analysis.data.schema import table_from
 from study import StudySpec, cli
 from study.storage.store import Store
-from trainers.methods import custom
+from trainers import own_files
 
 STUDY = """
 name: elsewhere
@@ -36,7 +36,7 @@ TRIALS = 3 * 5 * 2
 def original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a study with files, and its results."""
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(custom, "_folders", [])
+    monkeypatch.setattr(own_files, "_folders", [])
     folder = tmp_path / "original"
     folder.mkdir()
     rng = np.random.default_rng(0)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from trainers import own_files
 from trainers.errors import TrainerError
-from trainers.methods import custom
 from trainers.methods.custom import (
     imported_beside,
     load_custom,
@@ -26,7 +26,7 @@ EMPTY = "class Mine:\n    pass\n"
 def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a study."""
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(custom, "_folders", [])
+    monkeypatch.setattr(own_files, "_folders", [])
     folder = tmp_path / "study"
     folder.mkdir()
     make_importable(folder)
