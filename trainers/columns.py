@@ -159,7 +159,8 @@ TRIAL_COLUMNS: tuple[Column, ...] = tuple(
                 "noise_source",
                 "string",
                 "",
-                "exact: from the law's own f*, not estimated",
+                "exact: from the law's own f*, not estimated; simulated: the mean of "
+                "||X_0 - f*||^2 over draws, of a law of your own",
             ),
             ("target_norm", "float", "x^2", "E||f*||^2 on the test set"),
             (

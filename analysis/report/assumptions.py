@@ -72,7 +72,7 @@ def assumption_rows(setting: Setting, audit: pd.DataFrame | None = None) -> list
 
 def _law(setting: Setting, own: pd.DataFrame | None) -> list[AuditRow]:
     radius = NOT_MEASURED
-    if own is not None:
+    if own is not None and (own["quantity"] == "support_radius").any():
         known = values_of(own, "support_radius")["value"]
         radius = f"{known.iloc[0]:.4g} (exact)" if len(known) else "infinite (exact)"
     tail = values_of(own, "tail").groupby("x")["value"].mean()

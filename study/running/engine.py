@@ -32,6 +32,7 @@ from study.spec.sections import StudySpec
 from study.storage.store import Store, StoreError
 from trainers.audit.columns import SPECTRUM_SAMPLES
 from trainers.laws import checked_data
+from trainers.own_files import place
 from trainers.trial import TrialConfig
 
 REPORT_SECONDS = 1.0
@@ -183,9 +184,11 @@ def audit_settings(
     atoms: Mapping[str, Any],
     samples: int = SPECTRUM_SAMPLES,
     tell: Callable[[int], None] = lambda done: None,
+    sources: tuple[tuple[str, bytes], ...] = (),
 ) -> list[tuple[TrialConfig, str]]:
     """Measures the assumptions of `settings`, as many side by side as memory allows; returns those
-    that failed, and why. samples: N of the spectrum. tell: is told how many ended, after each."""
+    that failed, and why. samples: N of the spectrum. tell: is told how many ended, after each.
+    sources: files of laws of your own, as of a `Job`."""
     options = ray.remote(num_cpus=slots.cpus, max_retries=ATTEMPTS_AFTER_A_CRASH)
     measure = options(_measure_assumptions)
     held, wanted = dict(atoms), list(settings.values())
@@ -193,7 +196,7 @@ def audit_settings(
     failed, ended = [], 0
     for start in range(0, len(wanted), at_once):
         batch = wanted[start : start + at_once]
-        running = [(c, measure.remote(store, c, held, slots.cpus, samples)) for c in batch]
+        running = [(c, measure.remote(store, c, held, slots.cpus, samples, sources)) for c in batch]
         for config, result in running:
             try:
                 ray.get(result)
@@ -206,6 +209,13 @@ def audit_settings(
 
 
 def _measure_assumptions(
-    store: Store, config: TrialConfig, atoms: Mapping[str, Any], threads: int, samples: int
+    store: Store,
+    config: TrialConfig,
+    atoms: Mapping[str, Any],
+    threads: int,
+    samples: int,
+    sources: tuple[tuple[str, bytes], ...],
 ) -> None:
+    if sources:
+        place(sources)
     audit_into_store(store, config, _checked(atoms), threads, samples)

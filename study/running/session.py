@@ -20,6 +20,7 @@ from study.planning.calibration import speeds_of
 from study.planning.cards import share_of_a_card
 from study.planning.concluding import page_seconds
 from study.planning.cost import Speeds
+from study.planning.own_laws import check_own_laws
 from study.planning.plan import Slots
 from study.running import engine
 from study.running.audits import missing_audits, seconds_of_audits
@@ -51,8 +52,10 @@ def session_on(
     spec: StudySpec, store: Store, tracking_uri: str | None, console: Console
 ) -> Iterator[Session]:
     """A session on a store that it locks and claims. Raises SpecError for one that will not stay,
+    or a law of the user's own that is not what it says,
     StoreError and StorageLockedError."""
     check_stays(store.local, spec.name)
+    check_own_laws(spec.points())
     session = Session(spec, store, tracking_uri, console)
     with store.lock(session.warn) as session.lock, interruptible() as session.interruption:
         check_kind(spec, store)
@@ -182,7 +185,7 @@ class Session:
         self.say(f"{many}, {slots.text}, {how_long}")
         if foresee is not None:
             self.say(foresee(packing))
-        files = spec.trainer_files()
+        files = spec.own_files()
         device, kept = slots.device, spec.kept()
         job = Job(spec.name, self.store, device, slots.cpus, trainer, keep=kept, sources=files)
         tally = Tally(0, work=plan.cost)
@@ -224,7 +227,7 @@ class Session:
                 self.say(f"  {ended} of {count} settings measured")
 
         for config, reason in engine.audit_settings(
-            self.store, self._settings, slots, atoms, samples, tell
+            self.store, self._settings, slots, atoms, samples, tell, self.spec.own_files()
         ):
             self.warn(
                 f"warning: the assumptions were not measured for {config.law.label}: {reason}; "

@@ -25,7 +25,7 @@ from study.planning.plan import pack_id_of
 from study.storage.store import Store, StoreError
 from trainers.kept.keep import Keep
 from trainers.laws import Points
-from trainers.methods.custom import place, place_of
+from trainers.own_files import place, place_of
 from trainers.trial import Trajectory, TrialConfig, TrialStatus, failed
 
 Atoms = Points
@@ -81,8 +81,8 @@ class References:
 @dataclass(frozen=True)
 class Job:
     """What all packs of a run have in common. until: where to stop, and keep: which networks to
-    keep, as `train_pack` takes them. sources: files of trainers of your own, which workers need not
-    have."""
+    keep, as `train_pack` takes them. sources: files of trainers and laws of your own, which workers
+    need not have."""
 
     study: str
     store: Store

@@ -10,8 +10,8 @@ from trainers.trial import Law
 
 
 class Contents(BaseModel):
-    """The laws of a study that has CSV files, complete, and the hashes of its own trainers' files:
-    a trial is known by these, and not by where a file is."""
+    """The laws of a study that has CSV files or laws of its own, complete, and the hashes of the
+    files of its own trainers: a trial is known by these, and not by where a file is."""
 
     laws: tuple[Law, ...] = ()
     trainers: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = {}

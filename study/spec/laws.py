@@ -4,6 +4,7 @@ law: {kind: gaussian_mixture, dimension: 2, std: [0.05, 0.1]}     # two laws
 law: {kind: atoms, file: points.csv}                              # the rows of a CSV file
 law: {kind: atoms, dimension: 2, seed: 5, draws: 8}               # eight laws, seeds 5 to 12
 law: {kind: table, file: t.csv, target: y, drop: [ID]}            # one law: `drop` is a list itself
+law: {kind: "mine:Law", dimension: 2, radius: [1, 2]}             # two of your own, of mine.py
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from pydantic import TypeAdapter, ValidationError
 from study.spec.axes import MAXIMUM_LAWS
 from study.spec.messages import problems_of, unknown_key
 from trainers.errors import LawError
-from trainers.laws import LAWS, DataFile, resolve_files
+from trainers.laws import LAWS, DataFile, OwnLaw, own_class, resolve_files
+from trainers.laws.own import FILLED_IN, wrong_parameters
+from trainers.own_files import OWN, make_importable
 from trainers.ranges import MAXIMUM_SEED
 from trainers.trial import Cube, Law
 
 _LAW: TypeAdapter[Any] = TypeAdapter(Law)
+_OWN_LAW: TypeAdapter[Any] = TypeAdapter(OwnLaw)
 _RESOLVED = "sha256"
 """Filled in from the file, never written by hand."""
 
@@ -65,7 +69,7 @@ def _with_draws(law: Mapping[str, Any], path: str, problems: list[str]) -> Mappi
         return law
     rest = {key: value for key, value in law.items() if key != "draws"}
     count, seed = law["draws"], law.get("seed", 0)
-    if "seed" not in _known_keys(law) or "file" in law:
+    if not _is_own(law) and ("seed" not in _known_keys(law) or "file" in law):
         problems.append(
             f"{path}.draws: {law.get('kind')} has no seed that it could be drawn from again: "
             f"remove {path}.draws"
@@ -88,7 +92,7 @@ def draws_of(law: Any, count: int) -> Iterator[Any]:
     LawError, at once, where it has no seed to be drawn again from, or where no seeds follow."""
     if count == 1:
         return iter([law])
-    if not hasattr(law, "seed") or getattr(law, "sha256", None) is not None:
+    if type(getattr(law, "seed", None)) is not int or getattr(law, "sha256", None) is not None:
         raise LawError(
             f"draws: {law.label} has no seed that it could be drawn from again: remove draws, or "
             "make it a study of its own"
@@ -129,6 +133,8 @@ def _read_law(
     problems: list[str],
     held: dict[str, DataFile],
 ) -> Any:
+    if _is_own(law):
+        return _read_own(law, path, data, folder, problems)
     known = _known_keys(law)
     wrong = [key for key in law if known and key not in known]
     if wrong:
@@ -139,12 +145,48 @@ def _read_law(
     except LawError as error:
         problems.append(str(error).replace("law.", f"{path}.", 1))
         return None
+    return _validated(_LAW, law, path, data, problems)
+
+
+def _read_own(
+    law: dict[str, Any], path: str, data: Mapping[str, Any], folder: Path, problems: list[str]
+) -> Any:
+    """A law of the user's own, found as trainers of their own are. Its file is read, not run."""
+    kind = law["kind"]
+    if not OWN.match(kind):
+        problems.append(
+            f"{path}.kind = {kind!r:.60}: a law of your own is module:Class, the names of its file "
+            "without .py and of the class in it"
+        )
+        return None
+    own = {key: value for key, value in law.items() if key not in ("kind", "dimension")}
+    wrong = [f"{path}.{problem}" for problem in wrong_parameters(own)]
+    wrong += [f"{path}.{key} is read off the file: remove it" for key in FILLED_IN if key in own]
+    if wrong:
+        problems += wrong
+        return None
+    make_importable(folder.absolute())
+    try:
+        found = {"source_sha256": own_class(kind).sha256()}
+    except LawError as error:
+        problems.append(str(error).replace("law.", f"{path}.", 1))
+        return None
+    return _validated(_OWN_LAW, {**law, **found}, path, data, problems)
+
+
+def _validated(
+    model: TypeAdapter[Any],
+    law: dict[str, Any],
+    path: str,
+    data: Mapping[str, Any],
+    problems: list[str],
+) -> Any:
     base = data.get("base")
     axis = base.get("dimension") if isinstance(base, Mapping) else None
     if "dimension" not in law and axis:
         law["dimension"] = axis[0] if isinstance(axis, list) else axis
     try:
-        return _LAW.validate_python(law, strict=True)
+        return model.validate_python(law, strict=True)
     except ValidationError as error:
         for item in problems_of(error, prefix=path):
             item = item.replace(f"{path}.{law.get('kind')}", path, 1)
@@ -152,6 +194,11 @@ def _read_law(
                 item += f": give {path}.dimension, or base.dimension"
             problems.append(item)
         return None
+
+
+def _is_own(law: Mapping[str, Any]) -> bool:
+    kind = law.get("kind")
+    return isinstance(kind, str) and ":" in kind
 
 
 def _lists(law: Mapping[str, Any]) -> frozenset[str]:

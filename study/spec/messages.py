@@ -192,8 +192,7 @@ def _remedy(item: ErrorDetails) -> str:
         known = str(context.get("expected") or context.get("expected_tags"))
         return _closest(item, known)
     if kind == "union_tag_not_found":
-        *most, last = LAWS
-        return f"lacks its kind: {', '.join(most)} or {last}"
+        return f"lacks its kind: {', '.join(LAWS)}, or your own as module:Class"
     if kind == "string_pattern_mismatch":
         return (
             "must start with a letter or digit and hold only letters, digits, '.', '_' and '-', "

@@ -52,13 +52,14 @@ from study.spec.strict_yaml import MAXIMUM_BYTES, TOO_LONG, YamlError, read_yaml
 from trainers.audit.columns import SPECTRUM_SAMPLES
 from trainers.errors import LawError, TrainerError, unreadable
 from trainers.kept.keep import Keep, Sampling
-from trainers.laws import DataFile
+from trainers.laws import DataFile, OwnLaw, own_class
 from trainers.methods.custom import (
     imported_beside,
     make_importable,
     source_files,
     trainer_fields,
 )
+from trainers.own_files import sources_of
 from trainers.ranges import AuditPoints, HoldoutPoints, Recorded, Seed, Steps, TestPoints
 from trainers.registry import DESCENT
 from trainers.trial import Diffusion, Law, TrialConfig
@@ -274,16 +275,19 @@ class StudySpec(Section):
         they hold by now."""
         return dict(self._atoms)
 
-    def trainer_files(self) -> tuple[tuple[str, bytes], ...]:
-        """(module, source) of the trainers of your own that the study names."""
-        return source_files(self._own_trainers())
+    def own_files(self) -> tuple[tuple[str, bytes], ...]:
+        """(module, source) of the trainers and laws of your own that the study names."""
+        laws = sources_of(own_class(kind) for kind in self._own_laws())
+        return tuple(sorted({*source_files(self._own_trainers()), *laws}))
 
     def unseen_imports(self) -> list[str]:
-        """A warning for each trainer of your own that imports files beside its own: results are
-        known by that one file alone."""
-        found = {name: imported_beside(name) for name in sorted(self._own_trainers())}
+        """A warning for each trainer and law of your own that imports files beside its own: results
+        are known by that one file alone."""
+        found = {f"trainer {name}": imported_beside(name) for name in sorted(self._own_trainers())}
+        for kind in sorted(self._own_laws()):
+            found[f"law.kind {kind}"] = own_class(kind).imported_beside()
         return [
-            f"trainer {name} imports {', '.join(files)}: results are known by its own file alone, "
+            f"{name} imports {', '.join(files)}: results are known by its own file alone, "
             "so an edit there trains nothing anew; keep what decides its numbers in the one file"
             for name, files in found.items()
             if files
@@ -293,9 +297,12 @@ class StudySpec(Section):
         """What the study's files hold: with it, `from_text` needs none of them."""
         fields = {name: self._trainer_fields(name) for name in self._own_trainers()}
         return Contents(
-            laws=self.law if self._atoms or self._contents.laws else (),
+            laws=self.law if self._atoms or self._contents.laws or self._own_laws() else (),
             trainers={name: field["trainer_sha256"] for name, field in fields.items()},
         )
+
+    def _own_laws(self) -> set[str]:
+        return {law.kind for law in self.law if isinstance(law, OwnLaw)}
 
     def _own_trainers(self) -> set[str]:
         spaces = self.search.space if self.search is not None else ()

@@ -1,4 +1,5 @@
-"""Laws of X_0 (docs/theory.md, section 8): a file of `kinds` is a law, and is known everywhere."""
+"""Laws of X_0 (docs/theory.md, section 8): a file of `kinds` is a law, and is known everywhere.
+One of your own is in a file beside the study (trainers.laws.own)."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from trainers.errors import LawError
 from trainers.laws.atoms_file import AtomsFile, checked_points, load_atoms, resolve_atoms
-from trainers.laws.found import KINDS, any_of
+from trainers.laws.found import KINDS, OWN_KIND, any_or_own
 from trainers.laws.law import Distribution, FloatArray, LawBase, Points
+from trainers.laws.own import OwnLaw, own_class
 from trainers.laws.subspace import Subspace
 from trainers.laws.table import Table, resolve_table
 from trainers.laws.table_file import KEY, Cells, TableFile, checked_cells
@@ -17,15 +19,18 @@ from trainers.laws.table_file import KEY, Cells, TableFile, checked_cells
 __all__ = [
     "KINDS",
     "LAWS",
+    "OWN_KIND",
     "DataFile",
     "Distribution",
     "Law",
     "LawBase",
     "LawError",
+    "OwnLaw",
     "Points",
     "checked_data",
     "load_atoms",
     "make_distribution",
+    "own_class",
     "resolve_atoms",
     "resolve_files",
 ]
@@ -36,7 +41,7 @@ LAWS: dict[str, type[LawBase]] = {**KINDS, "subspace": Subspace, "table": Table}
 if TYPE_CHECKING:
     Law = LawBase
 else:
-    Law = any_of(LAWS.values())
+    Law = any_or_own(LAWS)
 
 
 DataFile = AtomsFile | TableFile

@@ -6,13 +6,14 @@ import functools
 import importlib
 import operator
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from trainers.laws import kinds
 from trainers.laws.law import LawBase
+from trainers.laws.own import OwnLaw
 
 
 def _found() -> dict[str, type[LawBase]]:
@@ -30,6 +31,23 @@ def any_of(laws: Iterable[type[LawBase]]) -> Any:
     """A field that takes each of the laws, told apart by `kind`."""
     return Annotated[functools.reduce(operator.or_, laws), Field(discriminator="kind")]
 
+
+def any_or_own(laws: Mapping[str, type[LawBase]]) -> Any:
+    """The same, by their kinds, and laws of your own."""
+    known = [Annotated[law, Tag(kind)] for kind, law in laws.items()]
+    every = [*known, Annotated[OwnLaw, Tag(OWN_KIND)]]
+    return Annotated[functools.reduce(operator.or_, every), Discriminator(_kind_of)]
+
+
+def _kind_of(law: Any) -> str | None:
+    kind = law.get("kind") if isinstance(law, Mapping) else getattr(law, "kind", None)
+    if kind is None:
+        return None
+    return OWN_KIND if ":" in str(kind) else str(kind)
+
+
+OWN_KIND = "module:Class"
+"""What stands for the kinds of laws of your own."""
 
 KINDS = _found()
 """kind -> configuration, of every law that can be embedded in a subspace."""

@@ -113,6 +113,8 @@ class Distribution(ABC):
     """Operations of one posterior variance, roughly."""
     known: bool = True
     """Whether f* and the density are known; where they are not, they are NaN."""
+    noise_source: str = "exact"
+    """Where `mean_posterior_variance` comes from, as the results table says it."""
 
     def part(self, name: Part) -> Distribution:
         """What draws for that purpose are taken from."""

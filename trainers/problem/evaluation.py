@@ -118,7 +118,7 @@ class EvaluationSet:
         return {
             "posterior_variance": self.noise_variance * self.config.dimension,
             "noise_variance": self.weighted_noise_variance,
-            "noise_source": "exact" if self.distribution.known else None,
+            "noise_source": self.distribution.noise_source if self.distribution.known else None,
             "target_norm": float(self.mean_square(self.test.fstar)),
             **self.effective_points,
         }
