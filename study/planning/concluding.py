@@ -15,7 +15,14 @@ from collections.abc import Collection, Iterable
 from analysis.data.sweeps import family
 from study.planning.cost import Speeds
 from study.planning.plan import makespan
-from trainers.audit.columns import PARTS, REPLICATES, leading_count
+from trainers.audit.columns import (
+    PARTS,
+    REPLICATES,
+    SEARCH_STARTS,
+    leading_count,
+    noise_draws,
+    search_starts,
+)
 from trainers.limits import BASIS
 from trainers.trial import TrialConfig
 
@@ -26,6 +33,8 @@ UNEVEN = 1.2
 SLOPE_POINTS, VALUE_SECONDS = 8e5, 1e-8
 """Points and times at which a replicate asks for f* and its slopes; seconds of a coordinate of a
 term of it."""
+AUDIT_TIMES, TERM_SECONDS = 14, 5.5e-9
+"""Times at which f* is measured; seconds of a term of f*, where there are very many."""
 
 PAGE_SECONDS, PAGE_SECONDS_A_SETTING, PAGE_SECONDS_A_TRIAL = 4.0, 8.0, 0.004
 
@@ -35,9 +44,19 @@ def audit_seconds(config: TrialConfig, samples: int, speeds: Speeds) -> float:
     basis = BASIS * leading_count(samples)
     lanczos = 2 * samples**2 * basis + 6 * samples * basis**2
     parts = 4 / 3 * PARTS * (samples / PARTS) ** 3
-    slopes = SLOPE_POINTS * config.dimension**2 * config.law.terms * VALUE_SECONDS
-    each = REPLICATE_SECONDS + UNEVEN * (lanczos + parts) / speeds.products + slopes
+    each = REPLICATE_SECONDS + UNEVEN * (lanczos + parts) / speeds.products + _asking(config)
     return AUDIT_START + REPLICATES * each
+
+
+def _asking(config: TrialConfig) -> float:
+    """Seconds in which a replicate asks for f* and its slopes."""
+    d, terms = config.dimension, config.law.terms
+    starts = search_starts(terms, d)
+    if starts == SEARCH_STARTS:
+        return SLOPE_POINTS * d**2 * terms * VALUE_SECONDS
+    # a law of very many terms is asked at fewer points
+    slopes = 2 * (d + 1) * (4 * starts + 128 * min(32, 3 * starts // 8))
+    return AUDIT_TIMES * (slopes + noise_draws(terms, d)) * terms * TERM_SECONDS
 
 
 def audits_seconds(

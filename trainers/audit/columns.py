@@ -25,6 +25,24 @@ PARTS = 4
 """Parts of such a sample, whose spectra show the sampling bias: see `window`."""
 
 
+SEARCH_STARTS, NOISE_DRAWS = 512, 4096
+"""Points from which the largest slopes of f* are looked for, and at which noise is measured."""
+
+COMPONENT_BUDGET = 2e8
+"""Products of points, coordinates and components that one measurement of f* may take: laws of very
+many atoms are measured on fewer points."""
+
+
+def search_starts(terms: int, d: int, most: int = SEARCH_STARTS) -> int:
+    """Of a law whose f* is a sum of so many terms."""
+    return max(16, min(most, int(COMPONENT_BUDGET / (100 * terms * d * d))))
+
+
+def noise_draws(terms: int, d: int, most: int = NOISE_DRAWS) -> int:
+    """The same, of the noise."""
+    return max(256, min(most, int(COMPONENT_BUDGET / (terms * d))))
+
+
 def leading_count(samples: int) -> int:
     """How many eigenpairs of a sample of N points are computed: 327 at N = 8192."""
     return samples // 25

@@ -32,12 +32,16 @@ from trainers.audit.columns import (
     APPROXIMATION_SAMPLES,
     AUDIT_COLUMNS,
     AUDIT_QUANTITIES,
+    NOISE_DRAWS,
     PARTS,
     REPLICATES,
+    SEARCH_STARTS,
     SPECTRUM_SAMPLES,
     audit_id,
     audit_identity,
     leading_count,
+    noise_draws,
+    search_starts,
 )
 from trainers.audit.learning_curve import Spectrum, learning_time
 from trainers.audit.window import less_bias, window
@@ -58,14 +62,8 @@ TIMES = 13
 """Log-spaced times from T_0/10 to T; T_0 itself is added."""
 
 TAIL_DRAWS = 50_000
-NOISE_DRAWS = 4096
-SEARCH_STARTS = 512
 CLIMBERS, PROPOSALS, ROUNDS = 32, 8, 16
 """The search for a largest slope: the best starts each take the best of so many random moves."""
-
-COMPONENT_BUDGET = 2e8
-"""Products of points, coordinates and components that one measurement of f* may take: laws of very
-many atoms are measured on fewer points."""
 
 KERNEL_SIZES = (64, 128, 256, 512, 1024)
 INDICES = 48
@@ -163,8 +161,7 @@ def tail(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Measured
 def noise(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Measured]:
     """E||X_0 - f*||^2 and the same per coordinate, by simulation, at each of the `times`."""
     rng = _stream("noise", config, seed)
-    budget = int(COMPONENT_BUDGET / (config.law.terms * law.dimension))
-    n = max(256, min(NOISE_DRAWS, budget))
+    n = noise_draws(config.law.terms, law.dimension, NOISE_DRAWS)
     for t in times(config):
         x0 = law.sample(n, rng)
         x = forward.forward_sample(config.diffusion, x0, np.full(n, t), rng)
@@ -215,8 +212,7 @@ def slopes(config: TrialConfig, law: Distribution, seed: int) -> Iterator[Measur
     """
     rng = _stream("slopes", config, seed)
     d = law.dimension
-    budget = int(COMPONENT_BUDGET / (100 * config.law.terms * d * d))
-    n = max(16, min(SEARCH_STARTS, budget))
+    n = search_starts(config.law.terms, d, SEARCH_STARTS)
     for t in times(config):
         a = float(forward.alpha(config.diffusion, t))
         lengths = np.linalg.norm(
