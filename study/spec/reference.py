@@ -26,7 +26,7 @@ from study.spec import sections
 from study.spec.axes import Axes
 from study.spec.sections import StudySpec
 from trainers.columns import IDENTITY_COLUMNS, STEP_COLUMNS, TRIAL_COLUMNS
-from trainers.laws import LAWS
+from trainers.laws import LAWS, OWN_KIND, LawBase, OwnLaw
 from trainers.ranges import Copies, Width
 from trainers.trial import TrialConfig
 
@@ -172,7 +172,7 @@ _REQUIRED = {
 SEEDS = "a number, a list or a mapping"
 """What `seeds` may be: `sections` reads all three into one model."""
 
-_FILLED_IN = ("kind", "sha256")
+_FILLED_IN = ("kind", "sha256", "source_sha256")
 _HEAD = """# Every key of a study
 
 A study is a YAML file. Where a list is allowed a single value stands for a list of one. Unknown
@@ -204,6 +204,13 @@ def page() -> str:
         first = (law.__doc__ or "").strip().split("\n\n")[0]
         parts.append(f"### {kind}\n\n{' '.join(first.split())}\n")
         parts.append(_table(_rows(law, "", LAW_DESCRIPTIONS)))
+    own = " ".join((OwnLaw.__doc__ or "").strip().split("\n\n")[0].split())
+    parts.append(
+        f"### {OWN_KIND}\n\n{own} See [a law of your own](studies.md#a-law-of-your-own).\n"
+    )
+    named = [row for row in _rows(OwnLaw, "", LAW_DESCRIPTIONS) if row[0] == "dimension"]
+    rest = ("any other", "number, text, true, false", "", "Handed to the class as it is")
+    parts.append(_table([*named, ("seed", "whole, from 0", "", LAW_DESCRIPTIONS["seed"]), rest]))
     return "\n".join(parts)
 
 
@@ -253,7 +260,7 @@ def _rows(model: type[BaseModel], prefix: str, said: dict[str, str]) -> Iterator
         if key in _FILLED_IN and prefix == "" and model is not StudySpec:
             continue
         default = _default(model, key)
-        if model in LAWS.values() and key == "dimension" and default == "required":
+        if issubclass(model, LawBase) and key == "dimension" and default == "required":
             file = "file" in model.model_fields
             default = "required, here or as an axis" + (", unless a file gives it" if file else "")
         kind = SEEDS if model is StudySpec and key == "seeds" else _kind(field)

@@ -11,8 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from study import StudySpec, cli
+from study.planning.own_laws import check_own_laws
 from study.spec.messages import SpecError
 from trainers.conformance import check_trainer
+from trainers.laws.own import DRAWN
+from trainers.laws.own_check import DRAWS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -114,3 +117,18 @@ def test_the_study_of_an_own_trainer_on_own_data_is_one(tmp_path: Path) -> None:
     assert {t.samples for t in trials} == {64, 128, 256, 512, 1024}
     assert {t.trainer for t in trials} == {"small:Small"}
     assert all(t.law.known for t in trials)
+
+
+def test_the_example_of_a_law_of_ones_own_is_a_law(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    (tmp_path / "mylaw.py").write_text(code)
+    (law,) = re.findall(r'`law: (\{kind: "mylaw:NoisySphere".*?\})`', text)
+    study = f"name: mine\nlaw: {law}\nbase: {{samples: 16, width: 8, step_size: 1.0}}\n"
+    spec = StudySpec.from_text(study, tmp_path)
+    assert [one.label for one in spec.law] == [
+        "mylaw:NoisySphere[radius=1]", "mylaw:NoisySphere[radius=2]",
+    ]  # fmt: skip
+    check_own_laws(spec.trials())
+    assert f"{DRAWN:,} draws" in text
+    assert f"{DRAWS:,} draws" in text

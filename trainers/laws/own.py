@@ -49,7 +49,8 @@ Parameter = bool | int | float | str
 
 
 class OwnLaw(LawBase):
-    """A law of your own, as a study states it: all its keys but these are handed to the class.
+    """A law of your own: a class in a file beside the study, to which all its keys are handed but
+    `kind`, the names of the file and of the class.
 
     It is known by the SHA-256 of its file and by its keys, never by where the file is.
     """
