@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from own_laws import TEXT
@@ -44,7 +45,7 @@ def test_all_other_keys_are_its_own(own_laws: Path) -> None:
         "mine:Normal[power=0,std=0.5]",
         "mine:Normal[power=1,std=0.5]",
     ]
-    drawn = read(own_laws, '{kind: "mine:Centres", dimension: 3, seed: 5, draws: 3}')
+    drawn: Any = read(own_laws, '{kind: "mine:Centres", dimension: 3, seed: 5, draws: 3}')
     assert [law.parameters["seed"] for law in drawn.law] == [5, 6, 7]
     text = STUDY.replace("dimension: 3", "seed: 5").replace(
         "step_size", "dimension: [2, 3], step_size"
