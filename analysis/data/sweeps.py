@@ -197,7 +197,8 @@ def rows_of(label: str) -> str:
 
 def standardised(label: str) -> bool:
     """Whether a law's rows come from a file whose columns were standardised, by its label."""
-    return bool(data_file(label)) and ",numeric=" not in label
+    told = any(key in label for key in (",numeric=", ",standardise=false"))
+    return bool(data_file(label)) and not told
 
 
 def family(label: str) -> str | None:

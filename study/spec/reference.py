@@ -146,6 +146,7 @@ LAW_DESCRIPTIONS: dict[str, str] = {
     "std": "Standard deviation, in x",
     "count": "Atoms, uniform in the cube; of a file its rows",
     "file": "A CSV file, relative to the study",
+    "standardise": "Of a file: columns of mean 0 and variance 1; false: the rows as they are",
     "radius": "Radius, in x",
     "power": "a of the variances std^2 i^-a",
     "std_min": "Least standard deviation, in x",

@@ -29,11 +29,30 @@ YEARS = range(1900, 2101)
 _CHECKED = 100
 """Rows that a header of numbers is told from."""
 
+LARGEST = 1e6
+"""Size of an entry that is taken as it is: float32 squares it, and sums over d."""
+
+AS_THEY_ARE = "rows:"
+"""Before the SHA-256 under which rows are held that are not standardised."""
+
 FloatArray = NDArray[np.float64]
 
 
 class AtomsFile(ReadFile[FloatArray]):
     """Its points [count, d] are the rows, standardised."""
+
+    prefix = ""
+
+    @property
+    def key(self) -> str:
+        """Under which it is held."""
+        return self.prefix + self.sha256
+
+
+class RowsFile(AtomsFile):
+    """Its points [count, d] are the rows as they are."""
+
+    prefix = AS_THEY_ARE
 
 
 def load_atoms(path: str | Path) -> FloatArray:
@@ -49,22 +68,26 @@ def load_atoms(path: str | Path) -> FloatArray:
     return read_atoms(path).points
 
 
-def read_atoms(path: str | Path) -> AtomsFile:
-    """A data file, read once. Raises LawError as `load_atoms` does."""
+def read_atoms(path: str | Path, standardise: bool = True, data: bytes | None = None) -> AtomsFile:
+    """A data file, read once, or of its bytes. Raises LawError as `load_atoms` does; rows that are
+    not standardised may have constant columns, and no entry above LARGEST."""
     path = Path(path)
-    data = read_bytes(path, regular=True)
-    return AtomsFile(path, data, *_points(path, data))
+    data = read_bytes(path, regular=True) if data is None else data
+    made = AtomsFile if standardise else RowsFile
+    return made(path, data, *_points(path, data, standardise))
 
 
-def checked_points(data: bytes, sha256: str, path: str | Path) -> FloatArray:
-    """The points in the bytes of a file that is known by this SHA-256. Raises LawError where the
+def checked_points(data: bytes, key: str, path: str | Path) -> FloatArray:
+    """The points in the bytes of a file that is held under this key. Raises LawError where the
     bytes are others. path: for messages."""
-    check_unchanged(data, sha256, path)
-    return _points(Path(path), data)[0]
+    check_unchanged(data, key.removeprefix(AS_THEY_ARE), path)
+    return _points(Path(path), data, not key.startswith(AS_THEY_ARE))[0]
 
 
-def _points(path: Path, data: bytes) -> tuple[FloatArray, tuple[str, ...]]:
+def _points(path: Path, data: bytes, standardise: bool) -> tuple[FloatArray, tuple[str, ...]]:
     values, names, notes = _numbers(parse_csv(path, data))
+    if not standardise:
+        return _as_they_are(path, values, names), (*notes, *_indices(values, names))
     # shifted by its first row and scaled by its largest entry, a column neither overflows nor
     # loses its variance to cancellation
     largest = np.abs(values).max(axis=0)
@@ -81,13 +104,30 @@ def _points(path: Path, data: bytes) -> tuple[FloatArray, tuple[str, ...]]:
                 f"{path}, {name} varies in its last digits only (by {size:.2g} of {held:.6g}), "
                 "where rounding is: subtract its offset where the data are made, or remove it"
             )
-    for index, name in enumerate(names):
-        if len(values) > 2 and (np.diff(values[:, index]) == 1).all():
-            notes = (*notes, f"{name} counts the rows (remove it if it is an index)")
+    notes = (*notes, *_indices(values, names))
     values /= scale
     values -= values.mean(axis=0)
     values /= values.std(axis=0)
     return values, notes
+
+
+def _as_they_are(path: Path, values: FloatArray, names: list[str]) -> FloatArray:
+    for name, largest in zip(names, np.abs(values).max(axis=0), strict=True):
+        if largest > LARGEST:
+            raise LawError(
+                f"{path}, {name} has an entry of size {largest:.3g}, above {LARGEST:,.0f}: rescale "
+                "it, or leave out standardise: false"
+            )
+    return values.copy()
+
+
+def _indices(values: FloatArray, names: list[str]) -> tuple[str, ...]:
+    """A note for each column that counts the rows."""
+    return tuple(
+        f"{name} counts the rows (remove it if it is an index)"
+        for index, name in enumerate(names)
+        if len(values) > 2 and (np.diff(values[:, index]) == 1).all()
+    )
 
 
 def _numbers(table: CsvFile) -> tuple[FloatArray, list[str], tuple[str, ...]]:
@@ -217,15 +257,19 @@ def _resolve(
         return resolved
     if not isinstance(resolved["file"], str | Path):
         raise LawError(f"{key}.file = {resolved['file']!r} must be the path of a CSV file")
+    standardise = resolved.get("standardise", True) is not False
     try:
         path = (folder / resolved["file"]).resolve()
         # two laws of one file are of one moment
-        file = next((f for f in held.values() if f.path == path), None) or read_atoms(path)
+        read = [f for f in held.values() if f.path == path]
+        same = (f for f in read if type(f) is (AtomsFile if standardise else RowsFile))
+        data = read[0].data if read else None
+        file = next(same, None) or read_atoms(path, standardise, data)
     except (LawError, OSError, ValueError, RuntimeError) as error:
         raise LawError(f"{key}.file: {error}") from error
     count, dimension = file.points.shape
     filled = {"dimension": dimension, "count": count, "sha256": file.sha256}
-    held[file.sha256] = file
+    held[file.key] = file
     for name, value in filled.items():
         given = resolved.get(name)
         if given is not None and given != value:

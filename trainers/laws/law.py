@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 Points = Mapping[str, "FloatArray | Cells"]
-"""Of data files: by their SHA-256 the standardised rows (`load_atoms`), by `table:` and that the
-cells of a table."""
+"""Of data files: by their SHA-256 the standardised rows (`load_atoms`), by `rows:` and that the
+rows as they are, by `table:` and that the cells of a table."""
 
 Part = Literal["train", "holdout", "test"]
 """What a draw is for. A law that is known has no parts: all draws are of it."""

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from analysis.data.sweeps import data_file, standardised
 from trainers.errors import LawError
-from trainers.laws import make_distribution
+from trainers.laws import checked_data, make_distribution
 from trainers.laws.atoms_file import checked_points, load_atoms, read_atoms, resolve_atoms
 from trainers.trial import Atoms, Subspace
 
@@ -257,3 +259,42 @@ def test_the_law_of_a_file(tmp_path: Path) -> None:
         make_distribution(law)
     with pytest.raises(LawError, match=r"law\.file does not say where"):
         make_distribution(law.model_copy(update={"file": None}))
+
+
+def test_rows_may_be_taken_as_they_are(write: Callable[..., Path]) -> None:
+    path = write("x,y\n1,7\n3,7\n4.5,7\n")
+    held: dict[str, Any] = {}
+    mapping = {"kind": "atoms", "file": str(path), "standardise": False}
+    law = Atoms(**resolve_atoms(mapping, "/", held))
+    (key,) = held
+    assert key == f"rows:{law.sha256}"
+    rows = [[1, 7], [3, 7], [4.5, 7]]
+    made: list[Any] = [make_distribution(law, {key: held[key].points}), make_distribution(law)]
+    for one in made:
+        np.testing.assert_array_equal(one.means, rows)
+    np.testing.assert_array_equal(checked_data(held[key].data, key, "a"), rows)
+    assert law.label == f"atoms[file={path.name},data={law.sha256[:8]},count=3,standardise=false]"
+    assert data_file(law.label) == path.name
+    assert not standardised(law.label)
+    scaled = law.model_copy(update={"standardise": True})
+    assert standardised(scaled.label)
+    assert "standardise" not in scaled.identity()
+    assert law.identity() == {**scaled.identity(), "standardise": False}
+    with pytest.raises(LawError, match=r"column 2 \(y\) is constant"):
+        resolve_atoms({**mapping, "standardise": True}, "/", held)
+
+
+def test_one_file_both_ways_is_read_once(write: Callable[..., Path]) -> None:
+    path = write("x,y\n1,2\n3,5\n4,4\n")
+    held: dict[str, Any] = {}
+    resolve_atoms({"kind": "atoms", "file": str(path)}, "/", held)
+    path.write_text("x,y\n1,2\n3,5\n4,5\n")
+    resolve_atoms({"kind": "atoms", "file": str(path), "standardise": False}, "/", held)
+    assert len({file.sha256 for file in held.values()}) == 1 < len(held)
+
+
+def test_rows_as_they_are_that_no_network_takes(write: Callable[..., Path]) -> None:
+    with pytest.raises(LawError, match=r"column 1 \(x\) has an entry of size 2e\+09, above 1,000"):
+        read_atoms(write("x,y\n1,2\n-2e9,5\n"), standardise=False)
+    with pytest.raises(ValidationError, match=r"law\.standardise is of the rows of a law\.file"):
+        Atoms(dimension=2, standardise=False)

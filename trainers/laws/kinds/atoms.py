@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from trainers.errors import LawError
-from trainers.laws.atoms_file import checked_points
+from trainers.laws.atoms_file import AS_THEY_ARE, checked_points
 from trainers.laws.csv_file import bytes_of_law
 from trainers.laws.law import Distribution, FloatArray, LawBase, Points, parameter_stream
 from trainers.laws.mixture import MixtureOfNormals
@@ -18,7 +18,7 @@ from trainers.ranges import Seed, Size
 
 class Atoms(LawBase):
     """Uniform on finitely many points: `count` points uniform on [-1, 1]^d drawn from `seed`, or,
-    where `file` names a numeric CSV file, its rows, standardised column by column.
+    where `file` names a numeric CSV file, its rows, standardised column by column, or as they are.
 
     A law from a file is known by the file's SHA-256, never by its path. `dimension` and `count`
     are then the file's columns and rows: `resolve_atoms` fills them in.
@@ -30,25 +30,31 @@ class Atoms(LawBase):
     seed: Seed = 0
     file: str | None = None
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    standardise: bool = True
 
     @model_validator(mode="after")
     def _file_has_hash(self) -> Atoms:
         if self.file is not None and self.sha256 is None:
             raise ValueError("law.file needs law.sha256: load the spec, or call resolve_atoms")
+        if self.sha256 is None and not self.standardise:
+            raise ValueError("law.standardise is of the rows of a law.file: name one, or remove it")
         return self
 
     def identity(self) -> dict[str, Any]:
         full = self.model_dump(mode="json", exclude={"file"})
         if self.sha256 is not None:
             del full["seed"]
+        if self.standardise:  # ids are older than the choice
+            del full["standardise"]
         return full
 
     @property
     def label(self) -> str:
         if self.sha256 is not None:
             name = f"file={Path(self.file).name}," if self.file else ""
-            return f"atoms[{name}data={self.sha256[:8]},count={self.count}]"
-        return super().label
+            how = "" if self.standardise else ",standardise=false"
+            return f"atoms[{name}data={self.sha256[:8]},count={self.count}{how}]"
+        return f"atoms[count={self.count},seed={self.seed}]"
 
     @property
     def terms(self) -> int:
@@ -69,10 +75,11 @@ class Atoms(LawBase):
 def _file_atoms(law: Atoms, held: Points) -> FloatArray:
     """The points of a law from a file: from `held`, else from the file itself if unchanged."""
     assert law.sha256 is not None
-    points: object = held.get(law.sha256)
+    key = law.sha256 if law.standardise else AS_THEY_ARE + law.sha256
+    points: object = held.get(key)
     if points is None:
         data = bytes_of_law(law.file, law.sha256)
-        points = checked_points(data, law.sha256, law.file or "")
+        points = checked_points(data, key, law.file or "")
     points = np.asarray(points, dtype=np.float64)
     if points.shape != (law.count, law.dimension):
         raise LawError(
