@@ -108,7 +108,10 @@ def init(
     ] = False,
     law: Annotated[
         str | None,
-        typer.Option(metavar="KIND", help="Of this law; by default gaussian_mixture."),
+        typer.Option(
+            metavar="KIND",
+            help="Of this law (default gaussian_mixture); own: in a file that you fill in.",
+        ),
     ] = None,
     dimension: Annotated[
         str, typer.Option(metavar="D", help="In dimension D, or in several: 1,2,4,8.")
@@ -119,10 +122,11 @@ def init(
 
     *others, file = write_study(name, data, trainer, search, law, dimension)
     for own in others:
-        print(
-            f"wrote {own}: put your network and optimiser in place of those at its top; "
-            f"python -m trainers.conformance {own.stem}:Mine checks it (a minute or two)"
-        )
+        fill = "put your network and optimiser in place of those at its top; "
+        check = f"python -m trainers.conformance {own.stem}:Mine checks it (a minute or two)"
+        if own.stem.endswith("_law"):
+            fill, check = "write `sample` for your law; ", f"scorerates plan {file} checks it"
+        print(f"wrote {own}: {fill}{check}")
     then = f"scorerates {'search' if search else 'run'} {file}"
     print(f"wrote {file}: scorerates plan {file} says what it costs, {then} runs it")
 

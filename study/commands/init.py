@@ -35,6 +35,10 @@ _LAW = """\
 # The rows of a CSV file: {{kind: atoms, file: points.csv}}.
 law: {{{keys}}}
 """
+_OWN_LAW = """\
+# The law of the data is the class in its file; other keys here are handed to it.
+law: {{{keys}}}
+"""
 _POINTS = """\
 # How fast are the rows of your file learned? The law is uniform on them, each column standardised,
 # and N is how many are drawn, with replacement: so f* and every error are exact. Keep it, unless
@@ -52,6 +56,8 @@ LAWS = {
     "subspace": "inner: {kind: cube, dimension: 1}, seed: 5",
 }
 """Kinds of laws that need no file, with keys to start from."""
+OWN = "own"
+"""In place of a kind: a law of the user's own, in a file to fill in."""
 _TIMES = """
 # Times t ~ U[t_min, t_max]. A smaller t_min makes the target rougher, and rates slower.
 diffusion: {t_min: 0.05, t_max: 1.0}
@@ -133,8 +139,8 @@ def init(
     """Writes NAME.yaml in the working directory and, for a trainer of the user's own, its file; and
     gives their paths.
 
-    data: a CSV file whose rows are the law. search: tunes in place of sweeping. law: one of LAWS.
-    dimension: d, or several with commas between. Raises SpecError for a name that no study may
+    data: a CSV file whose rows are the law. search: tunes in place of sweeping. law: one of LAWS,
+    or OWN, whose file is written too. dimension: d, or several with commas between. Raises SpecError for a name that no study may
     have, a data file, law or dimension that is none, and where a file is there already.
     """
     from study.spec.sections import StudySpec
@@ -142,21 +148,30 @@ def init(
     module = _module(name)
     if data is not None and (law is not None or dimension != "2"):
         raise SpecError("--data: the file says the law and its dimension: leave out the others")
-    chosen = _Chosen(module if trainer else "", data, search, _law(law), _whole(dimension))
+    own = f'"{module}_law:Mine"' if law == OWN else ""
+    kind = own or _law(law)
+    chosen = _Chosen(module if trainer else "", data, search, kind, _whole(dimension))
     text = _text(name, chosen)
-    made = {Path(f"{name}.yaml"): text}
+    made = {}
     if trainer:
-        skeleton = files("trainers.methods") / "skeleton.py"
-        source = skeleton.read_text(encoding="utf-8").replace("MODULE", module)
-        made = {Path(f"{module}.py"): source, **made}
+        made[Path(f"{module}.py")] = _skeleton("trainers.methods", module)
+    if law == OWN:
+        made[Path(f"{module}_law.py")] = _skeleton("trainers.laws", f"{module}_law")
+    made[Path(f"{name}.yaml")] = text
     for file in made:
         if file.exists():
             raise SpecError(f"{file} is there already: choose another name")
-    # the trainer's own file is not there yet
-    StudySpec.from_text(text.replace(f'"{module}:Mine"', "adam"))
+    # files of the user's own are not there yet
+    bare = text.replace(f'"{module}:Mine"', "adam").replace(f'"{module}_law:Mine"', "cube")
+    StudySpec.from_text(bare)
     for file, content in made.items():
         _write(file, content)
     return list(made)
+
+
+def _skeleton(package: str, module: str) -> str:
+    source = (files(package) / "skeleton.py").read_text(encoding="utf-8")
+    return source.replace("MODULE", module)
 
 
 def _write(file: Path, content: str) -> None:
@@ -190,7 +205,7 @@ def _law(kind: str | None) -> str:
     kind = kind or "gaussian_mixture"
     if kind not in LAWS:
         near = difflib.get_close_matches(kind, LAWS, n=1)
-        remedy = f"did you mean {near[0]}?" if near else f"choose among {', '.join(LAWS)}"
+        remedy = f"did you mean {near[0]}?" if near else f"choose among {', '.join(LAWS)}, {OWN}"
         raise SpecError(f"--law {kind}: {remedy}")
     return kind
 
@@ -211,7 +226,9 @@ def _law_lines(chosen: _Chosen) -> str:
         return _POINTS.format(data=_quoted(str(chosen.data)))
     several = len(chosen.dimensions) > 1  # then an axis
     keys = [f"kind: {chosen.law}", "" if several else f"dimension: {chosen.dimensions[0]}"]
-    return _LAW.format(keys=", ".join(filter(None, [*keys, LAWS[chosen.law]])))
+    more = LAWS.get(chosen.law, "")
+    lines = _LAW if chosen.law in LAWS else _OWN_LAW
+    return lines.format(keys=", ".join(filter(None, [*keys, more])))
 
 
 def _text(name: str, chosen: _Chosen) -> str:
@@ -219,7 +236,7 @@ def _text(name: str, chosen: _Chosen) -> str:
     levels = _levels(data)
     dimensions = ", ".join(map(str, chosen.dimensions))
     several = len(chosen.dimensions) > 1
-    law = chosen.law.replace("_", " ").capitalize()
+    law = chosen.law.replace("_", " ").capitalize() if chosen.law in LAWS else "A law of one's own"
     where = f"{law}, d = {dimensions}" if data is None else f"the rows of {data.name}"
     whose = "a trainer of one's own" if module else "the paper's network"
     head = _HEAD.format(

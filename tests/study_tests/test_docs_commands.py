@@ -39,7 +39,7 @@ SEARCH = (
 )
 
 
-SMALLER = {**dict.fromkeys(("first", "mine", "cube", "cubes"), GRID), "my_search": SEARCH}
+SMALLER = {**dict.fromkeys(("first", "mine", "cube", "cubes", "noisy"), GRID), "my_search": SEARCH}
 """In place of the studies that `init` writes."""
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from study.cli import main
 from study.commands.init import LAWS
+from study.planning.own_laws import check_own_laws
 from study.spec.sections import StudySpec
 from study.spec.seeds import SeedsSection
 from trainers.conformance import check_trainer
@@ -84,6 +85,16 @@ def test_every_law_loads_in_one_dimension_and_in_several(kind: str) -> None:
     many = StudySpec.load("many.yaml")
     assert {(p.law.kind, p.dimension) for p in many.points()} == {(kind, d) for d in (1, 2, 4)}
     assert {t.infinite for t in many.trials()} == {True, False}
+
+
+@pytest.mark.parametrize("others", [(), ("--trainer",), ("--search",), ("--dimension", "2,3")])
+def test_a_law_of_ones_own_loads_with_its_file(others: tuple[str, ...]) -> None:
+    assert code_of("init", "a-law", "--law", "own", *others) == 0
+    assert Path("a_law_law.py").exists()
+    spec = StudySpec.load("a-law.yaml")
+    points = spec.search_points() if "--search" in others else spec.points()
+    assert {p.law.kind for p in points} == {"a_law_law:Mine"}
+    check_own_laws(points)
 
 
 @pytest.mark.parametrize("option", ["--trainer", "--search"])
