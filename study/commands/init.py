@@ -140,8 +140,9 @@ def init(
     gives their paths.
 
     data: a CSV file whose rows are the law. search: tunes in place of sweeping. law: one of LAWS,
-    or OWN, whose file is written too. dimension: d, or several with commas between. Raises SpecError for a name that no study may
-    have, a data file, law or dimension that is none, and where a file is there already.
+    or OWN, whose file is written too. dimension: d, or several with commas between. Raises
+    SpecError for a name that no study may have, a data file, law or dimension that is none, and
+    where a file is there already.
     """
     from study.spec.sections import StudySpec
 
@@ -236,7 +237,7 @@ def _text(name: str, chosen: _Chosen) -> str:
     levels = _levels(data)
     dimensions = ", ".join(map(str, chosen.dimensions))
     several = len(chosen.dimensions) > 1
-    law = chosen.law.replace("_", " ").capitalize() if chosen.law in LAWS else "A law of one's own"
+    law = chosen.law.replace("_", " ") if chosen.law in LAWS else "a law of one's own"
     where = f"{law}, d = {dimensions}" if data is None else f"the rows of {data.name}"
     whose = "a trainer of one's own" if module else "the paper's network"
     head = _HEAD.format(
