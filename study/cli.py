@@ -359,12 +359,12 @@ def _warn(messages: Sequence[str], prefix: str = "warning: ") -> None:
 def _loaded(study: Path) -> StudySpec:
     """The study, with a line on how each of its data files was read. Raises SpecError where a law
     of the user's own is not what it says."""
-    from study.planning.own_laws import check_own_laws
+    from study.planning.own_laws import check_own_laws, own_law_notes
 
     spec = StudySpec.load(study)
     check_own_laws(spec.points())
     read = [f"{file.path}: {', '.join(file.notes)}" for file in spec.atoms().values() if file.notes]
-    _warn([on_one_line(line) for line in read], "")
+    _warn([on_one_line(line) for line in (*read, *own_law_notes(spec.points()))], "")
     return spec
 
 

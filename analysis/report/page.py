@@ -223,7 +223,10 @@ def _content(
         "study": ", ".join(sorted(frame.trials["study"].dropna().astype(str).unique())) or "study",
         "palette": Markup(palette_css() + css),
         "glyphs": {name: Markup(path) for s in shown for name, path in s.glyphs.items()},
-        "leads": wording.leads(groups(verdicts, names)),
+        "leads": [
+            *wording.leads(groups(verdicts, names)),
+            *wording.own_leads(groups(verdicts, names)),
+        ],
         "top": [s for s in shown if s.plot.topic is Topic.ANSWER],
         "tally": wording.tally(verdicts),
         "questions": questions(verdicts, names),
@@ -341,7 +344,9 @@ def verdict_row(verdict: Verdict, beside: Sequence[Verdict] = ()) -> dict[str, A
     value, low, high = verdict.measured
     name = wording.QUANTITIES.get(verdict.quantity, verdict.quantity.replace("_", " "))
     return {
-        "question": f"{name} against {PLAIN.get(verdict.axis, verdict.axis)}",
+        "question": ": ".join(
+            filter(None, (verdict.own, f"{name} against {PLAIN.get(verdict.axis, verdict.axis)}"))
+        ),
         "where": wording.where(verdict, beside),
         "statement": verdict.statement,
         "theory": wording.theory(verdict),

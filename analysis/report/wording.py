@@ -26,7 +26,7 @@ from analysis.data.sweeps import (
     rows_of,
     usual_noise,
 )
-from analysis.figures.rates.answer import Group, answers, over_draws_of
+from analysis.figures.rates.answer import Group, answers, over_draws_of, setting_of
 from analysis.report.typeset import typeset
 from analysis.text import counted, digits, interval, minus, number, percent, share
 from analysis.theory import Kind
@@ -228,6 +228,22 @@ def leads(own: Mapping[Group, Sequence[Verdict]]) -> list[tuple[Badge, Markup]]:
         beside = None if pooled in found.values() else pooled
         made.append((badge(last[1]), lead(group, last[1], beside, last[0])))
     return made
+
+
+OWN = 8
+"""Verdicts on predictions of the user's own that have a sentence each."""
+
+
+def own_leads(own: Mapping[Group, Sequence[Verdict]]) -> list[tuple[Badge, Markup]]:
+    """What the study says of predictions of the user's own, each with its badge."""
+    made = []
+    for group, verdicts in own.items():
+        for v in (v for v in verdicts if v.own):
+            alike = [one for one in verdicts if one.own == v.own]
+            told = setting_of(v, alike, verdicts)
+            said = lead(group, v, None, told)
+            made.append((badge(v), Markup("<em>{}</em>: {}").format(typeset(v.own), said)))
+    return made[:OWN]
 
 
 def _over(many: str, named: Sequence[tuple[str, Verdict]]) -> tuple[Badge, Markup]:

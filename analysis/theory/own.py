@@ -41,6 +41,7 @@ def formula(text: str, dimension: int) -> float:
     except (SyntaxError, KeyError, TypeError, RecursionError, MemoryError):
         raise ValueError(
             "must be a number, or a formula in d of + - * / ** ( ) sqrt min max, such as 2/(d + 3)"
+            + (": a power is **, not ^" if "^" in text else "")
         ) from None
     except (ArithmeticError, ValueError):
         return math.nan

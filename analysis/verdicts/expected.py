@@ -135,7 +135,19 @@ class Expected:
         bands = " or ".join(f"{number(low)} to {number(high)}" for low, high in self.undecided)
         if self.will_decide:
             return f"{width}, will decide: pilots had b = {number(self.pilots)}, open is {bands}"
+        if _too_wide(self.prediction, self.undecided):
+            return (
+                f"{width}, can only disagree (theory {_theory(self.prediction)}): to agree takes "
+                "more seeds, of infinite width the cheapest, or more values of N"
+            )
         return f"{width}, open if b is {bands} (theory {_theory(self.prediction)})"
+
+
+def _too_wide(prediction: Prediction, undecided: Sequence[tuple[float, float]]) -> bool:
+    """Whether even the exponent that a sharp prediction gives would be left open."""
+    if prediction.kind is not Kind.SHARP:
+        return False
+    return any(low <= prediction.exponent <= high for low, high in undecided)
 
 
 def _theory(prediction: Prediction) -> str:

@@ -101,6 +101,11 @@ class Verdict:
         return f"Verdict({self.prediction}{at}: {measured}, {theory}: {self.verdict})"
 
     @property
+    def own(self) -> str:
+        """The name of a prediction of the user's own; empty of theory's."""
+        return "" if self.theory_key else self.prediction
+
+    @property
     def held(self) -> str:
         """What of N, m and eta its curve holds fixed: `m = 256, η = 2`."""
         return held({name: self.fixed[name] for name in SYMBOLS if name in self.fixed})

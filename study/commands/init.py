@@ -69,6 +69,9 @@ _PAPER = """
 # Few networks, and beside each its kernel limit, on many more seeds: cheap, and intervals shrink.
 seeds: {{network: 4, kernel: 64}}
 
+# What your own theory says of the rate, judged beside the others (a formula in d will do):
+# predictions: [{{name: mine, exponent: 2/(d + 2), kind: sharp}}]
+
 # Where a sweep does not set an axis, it has this value.
 base: {{samples: {middle}, width: 1024, step_size: 2.0}}
 
@@ -83,6 +86,9 @@ seeds: {{network: 3, kernel: 48}}
 
 # A list here is crossed with everything: each N at each dimension.
 base: {{{dimensions}width: 512, step_size: 2.0, samples: [{levels}]}}
+
+# What your own theory says of the rate, judged beside the others (a formula in d will do):
+# predictions: [{{name: mine, exponent: 2/(d + 2), kind: sharp}}]
 
 # Whether the theory's assumptions hold is not measured: that takes longer than all else here.
 audit: false
@@ -99,6 +105,10 @@ base:
    samples: [{levels}]}}
 
 # What theory assumes is of gradient descent on the paper's network: it is not measured.
+audit: false
+"""
+_NO_AUDIT = """
+# Whether the theory's assumptions hold is not measured: that takes a few minutes. true: it is.
 audit: false
 """
 _SEARCH = """
@@ -267,7 +277,8 @@ def _text(name: str, chosen: _Chosen) -> str:
         body = _SEARCH.format(theory="" if module else _THEORY, space=space, **numbers)
     else:
         body = (_OWN if module else _DIMENSIONS if several else _PAPER).format(**numbers)
-    return head + _law_lines(chosen) + _TIMES + body
+    more = _NO_AUDIT if chosen.law not in LAWS and "audit:" not in body else ""
+    return head + _law_lines(chosen) + _TIMES + body + more
 
 
 def _quoted(text: str) -> str:

@@ -11,6 +11,7 @@ from analysis.data.sweeps import family
 from study.spec.messages import SpecError
 from trainers.errors import LawError
 from trainers.laws import OwnLaw
+from trainers.laws.own import DRAWN
 from trainers.laws.own_check import check_own_law
 from trainers.problem import diffusion as forward
 from trainers.trial import Diffusion, TrialConfig
@@ -32,6 +33,17 @@ def check_own_laws(trials: Iterable[TrialConfig]) -> None:
         wrong += [problem] if problem else []
     if wrong:
         raise SpecError(*wrong)
+
+
+def own_law_notes(trials: Iterable[TrialConfig]) -> list[str]:
+    """A line for each law of your own that stands for the class in its file by draws of it."""
+    laws = {t.law.kind: t.law for t in trials if isinstance(t.law, OwnLaw)}
+    return [
+        f"{kind} has no posterior_mean: the law is uniform on {DRAWN:,} draws of it, for which f* "
+        "is exact"
+        for kind, law in laws.items()
+        if law.drawn
+    ]
 
 
 @cache

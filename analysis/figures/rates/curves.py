@@ -294,7 +294,9 @@ def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curv
     below = residuals(kept, fit, axis, ticks)
     return Plot(
         name=f"{setting.stem}_{curve.quantity}_against_{curve.axis}",
-        title=f"{title} against {PLAIN.get(curve.axis, curve.axis)}",
+        title=": ".join(
+            filter(None, (verdict.own, f"{title} against {PLAIN.get(curve.axis, curve.axis)}"))
+        ),
         caption=SHOWN.get(curve.quantity, verdict.statement),
         panels=(Panel(axis, y_label, tuple(main), ticks=ticks, below=below),),
         group=setting.label,

@@ -34,7 +34,10 @@ def code_of(*arguments: str) -> int:
 
 
 @pytest.mark.usefixtures("fingerprints")
-def test_they_are_judged_and_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_they_are_judged_and_drawn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.yaml").write_text(STUDY)
     spec = StudySpec.load(tmp_path / "own.yaml")
@@ -53,7 +56,10 @@ def test_they_are_judged_and_drawn_again(tmp_path: Path, monkeypatch: pytest.Mon
         4: pytest.approx(0.5),
     }
     assert all(v["statement"] == "As I say." for v in found.values())
-    assert "mine" in (place / "report.html").read_text()
+    page = (place / "report.html").read_text()
+    assert page.count("<em>mine</em>: On cube") == 2
+    assert "mine: best-stopped score error against N" in page
+    assert "mine: best score error" in capsys.readouterr().out
     script = (place / "figures" / "redraw.py").read_text()
     assert "own=[{'name': 'mine', 'kind': 'sharp', 'exponent': '1/(1 + d/4)'" in script
 
@@ -71,6 +77,7 @@ def test_plan_says_whether_they_will_be_decided(tmp_path: Path) -> None:
     [
         ("{name: a, exponent: e, kind: sharp}", "predictions[0].exponent = 'e': must be a number"),
         ("{name: a, exponent: 1, kind: about}", "predictions[0].kind = 'about': must be one of"),
+        ("{name: a, exponent: d^2, kind: sharp}", "such as 2/(d + 3): a power is **, not ^"),
         ("{name: a, kind: sharp}", "prediction 'a': kind sharp needs exponent, a number or a"),
         ("{name: a, exponent: 1, kind: ceiling}", "kind ceiling needs threshold"),
         ("{name: a, exponent: 1, kind: sharp, axis: N}", "axis = 'N': choose among samples"),
