@@ -13,10 +13,10 @@ from analysis.data.table import Table
 from analysis.drawing.plot import Panel, Plot, Series, Topic
 from analysis.levels.intervals import Array
 from analysis.searches.best import HYPERPARAMETERS, with_hyperparameters
-from analysis.searches.tuning import NOT_SEARCHED, Comparison, budgets, median_interval
+from analysis.searches.tuning import NOT_SEARCHED, Comparison, budgets
 
 BEST_SHARE = 0.1
-"""Evaluations that are drawn as lines, of each search: as many as PED-ANOVA calls the best."""
+"""Evaluations that are drawn as lines, of each search."""
 
 _WORDS = {
     "width": "width $m$", "step_size": r"step size $\eta$", "initialisation": "initialisation",
@@ -70,49 +70,21 @@ def _so_far(one: Comparison) -> Plot:
 
 
 def _importance(one: Comparison, shares: pd.DataFrame) -> Plot:
-    order = shares.groupby("hyperparameter")["importance"].median().sort_values(ascending=False)
-    methods = sorted(shares["method"].unique())
-    series = []
-    for hue, method in enumerate(methods):
-        own = shares[shares["method"] == method]
-        found, rows = [], []
-        for row, name in enumerate(order.index):
-            mine = own.loc[own["hyperparameter"] == name, "importance"].to_numpy(dtype=float)
-            if len(mine):
-                found.append(median_interval(mine))
-                rows.append(-row + 0.6 * ((len(methods) - 1) / 2 - hue) / len(methods))
-        middle, low, high = (np.array([getattr(f, n) for f in found]) for n in _ENDS)
-        series.append(
-            Series(f"search: {method}", middle, np.array(rows), low, high, "interval", hue)
-        )
-    count = shares["repetition"].nunique()
+    own = shares.sort_values("importance", ascending=False)
+    found = own["importance"].to_numpy(dtype=float)
+    rows = tuple(_WORDS.get(name, name) for name in own["hyperparameter"])
+    none = np.full(len(own), np.nan)
+    series = Series("", found, -np.arange(len(own), dtype=float), none, none, "interval")
     return Plot(
         name=f"{one.stem}_importance",
         title="Which hyperparameters decided",
-        caption="Share of each hyperparameter in what tells the best tenth of the evaluations from "
-        "all of them (PED-ANOVA).",
-        panels=(
-            Panel(
-                "importance", "", tuple(series), x_log=False, y_log=False,
-                rows=tuple(_row_name(str(name)) for name in order.index),
-            ),
-        ),
-        note=f"{one.label}; medians over {count} repetitions, with their intervals"
-        if count > 1
-        else f"{one.label}; a single repetition: without intervals",
+        caption="Share of each hyperparameter in how the evaluations rank by held-out loss, "
+        "whatever the others are (functional ANOVA over a forest).",
+        panels=(Panel("importance", "", (series,), x_log=False, y_log=False, rows=rows),),
+        note=f"{one.label}; {own['evaluations'].iloc[0]} evaluations of {own['samplers'].iloc[0]}, "
+        "all repetitions",
         topic=Topic.TUNING,
-    )  # fmt: skip
-
-
-_ENDS = ("value", "low", "high")
-
-
-def _row_name(name: str) -> str:
-    """With several spaces a name ends in the number of its own."""
-    stem, _, number = name.rpartition("_")
-    if stem in _WORDS and number.isdigit():
-        return f"{_WORDS[stem]}, space {number}"
-    return _WORDS.get(name, name)
+    )
 
 
 def _coordinates(one: Comparison, asked: pd.DataFrame, names: list[str]) -> Plot:

@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.data.table import Table
 from analysis.drawing.plot import Panel, Plot, Series, Topic, positive
 from analysis.figures.searches import search_plots
+from analysis.searches.answers import choice_word
 from analysis.searches.best import HYPERPARAMETERS, no_importance
 from analysis.searches.tuning import (
     GUIDED_RULES,
@@ -155,13 +156,27 @@ def choice_rows(choices: pd.DataFrame) -> list[tuple[str, tuple[str, ...], str, 
     ]
 
 
-def choice_word(value: Any) -> str:
-    """A hyperparameter as a study writes it."""
-    if isinstance(value, (bool, np.bool_)):
-        return str(bool(value)).lower()
-    if isinstance(value, (float, np.floating)) and not float(value).is_integer():
-        return f"{value:.4g}"
-    return f"{value:.0f}" if isinstance(value, (float, np.floating)) else str(value)
+def final_rows(finals: pd.DataFrame) -> list[tuple[str, tuple[str, ...], str, str, str, str]]:
+    """Rows of `analysis.searches.finals.finals` as cells: who chose, the hyperparameters in the
+    order of HYPERPARAMETERS, the steps of the least held-out loss, that loss, how far it is above
+    the winner's, the score error."""
+    rows = []
+    for _, row in finals.iterrows():
+        half = (row["above_high"] - row["above_low"]) / 2
+        above = "" if row["place"] == 1 else minus(f"{row['above']:.2g}")
+        above += minus(f" ± {half:.2g}") if above and np.isfinite(half) else ""
+        stops = _between(row["step_low"], row["step_high"], lambda step: f"{step:,.0f}")
+        rows.append(
+            (
+                row["chosen_by"],
+                tuple(choice_word(row[name]) for name in HYPERPARAMETERS.values()),
+                stops,
+                f"{row['loss']:.5g}" if np.isfinite(row["loss"]) else "failed",
+                above,
+                _number(row["score_error"]),
+            )
+        )
+    return rows
 
 
 def _worth_words(row: pd.Series[Any]) -> str:

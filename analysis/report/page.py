@@ -43,14 +43,16 @@ from analysis.figures.rates.possible import distances
 from analysis.figures.stops import stopping_table
 from analysis.figures.study import Omitted, study_plots
 from analysis.figures.terms import TERMS, dominance
-from analysis.figures.tuning import choice_rows, tuning_plots, tuning_rows
+from analysis.figures.tuning import choice_rows, final_rows, tuning_plots, tuning_rows
 from analysis.report import wording
 from analysis.report.assumptions import assumption_rows
 from analysis.report.overview import FINE, SOFTWARE, facts, trial_table, trouble, versions
 from analysis.report.theories import matrix
 from analysis.report.typeset import typeset
-from analysis.searches.best import HYPERPARAMETERS, chosen, winners
-from analysis.searches.tuning import comparisons
+from analysis.searches.answers import Answer, answers
+from analysis.searches.best import chosen, no_importance
+from analysis.searches.finals import duels, finals
+from analysis.searches.tuning import FINAL, comparisons
 from analysis.theory import KEYS, THEORIES
 from analysis.theory.own import Stated
 from analysis.theory.papers import PAPERS, Paper
@@ -130,7 +132,9 @@ def write_report(
         _environment()
         .get_template("report.html")
         .render(
-            **_content(evaluation, spec_text, shown, css, omitted, tuning, notes, place),
+            **_content(
+                evaluation, spec_text, shown, css, omitted, tuning, importance, notes, place
+            ),
             registered=registered,
             description=description,
         )
@@ -191,6 +195,7 @@ def _content(
     css: str,
     omitted: Sequence[Omitted],
     tuning: pd.DataFrame | None,
+    importance: pd.DataFrame | None,
     notes: Sequence[tuple[str, str]],
     place: Path,
 ) -> dict[str, Any]:
@@ -249,7 +254,8 @@ def _content(
         "software": SOFTWARE,
         "spec": spec_text,
         "command": "run" if tuning is None else "search",
-        "found_best": found_best(tuning, frame),
+        "found_best": found_best(tuning, frame, importance),
+        "has_finals": tuning is not None and (tuning["method"] == FINAL).any(),
         "means": _means(frame) if tuning is None and not verdicts else [],
         "mean_heads": wording.MEAN_HEADS,
         "versions": versions(),
@@ -445,39 +451,39 @@ def stopping_rows(setting: Setting, stops: pd.DataFrame) -> dict[str, Any] | Non
 
 
 def tuning_tables(tuning: pd.DataFrame | None, frame: Table) -> list[dict[str, Any]]:
-    """Tuned against theory-guided, a table a point, and what each search and theory chose there,
-    each with its download."""
+    """Tuned against theory-guided, a table a point, and what each search and theory chose there and
+    how that did in the finals, each with its download."""
     if tuning is None:
         return []
     made, choices = [], chosen(tuning, frame)
+    last = finals(tuning, choices)
     for one in comparisons(tuning, frame):
         table = tuning_rows(one)
-        numbers = table["numbers"].to_csv(index=False).encode()
-        table["link"] = download(f"{table['stem']}.csv", numbers, "this table (CSV)")
-        own = one.own(choices)
-        table["choices"] = choice_rows(own)
-        table["choices_link"] = download(
-            f"{table['stem']}_choices.csv", own.to_csv(index=False).encode(), "this table (CSV)"
-        )
+        for name, numbers in (
+            ("", table["numbers"]),
+            ("choices", one.own(choices)),
+            ("finals", one.own(last)),
+        ):
+            file = "_".join(filter(None, (table["stem"], name)))
+            saved = numbers.to_csv(index=False).encode()
+            link = "_".join(filter(None, (name, "link")))
+            table[link] = download(f"{file}.csv", saved, "this table (CSV)")
+        table["choices"] = choice_rows(one.own(choices))
+        table["finals"] = final_rows(one.own(last))
         made.append(table)
     return made
 
 
-def found_best(tuning: pd.DataFrame | None, frame: Table) -> list[tuple[str, str]]:
-    """Of each point of a search its label, and what the best evaluation there was, in words."""
+def found_best(
+    tuning: pd.DataFrame | None, frame: Table, importance: pd.DataFrame | None
+) -> list[Answer]:
+    """What a search says at each point."""
     if tuning is None:
         return []
-    choices = winners(chosen(tuning, frame))
-    made = []
-    for one in comparisons(tuning, frame):
-        own = one.own(choices)
-        for who, values, step, loss, error in choice_rows(own):
-            named = dict(zip(HYPERPARAMETERS.values(), values, strict=True))
-            words = f"m = {named['width']}, η = {named['step_size']}, {named['initialisation']}"
-            words += f", bias {named['bias']}, {named['trainer']}; stop at step {step}"
-            errors = f"held-out loss {loss}" + (f", score error {error}" if one.known else "")
-            made.append((one.label, f"{words}: {errors} ({who})"))
-    return made
+    choices = chosen(tuning, frame)
+    last = finals(tuning, choices)
+    shares = no_importance() if importance is None else importance
+    return answers(choices, last, duels(tuning, last), shares)
 
 
 def _means(frame: Table) -> list[tuple[str, ...]]:

@@ -3,8 +3,10 @@
 | name       | meaning                                                                          |
 |------------|----------------------------------------------------------------------------------|
 | loss       | the held-out denoising loss at `step`, unit x^2: all that the choice knows       |
+| below_     | the median loss of all evaluations on the data of the same repetition, less the  |
+| median     | loss: what is left of it without the luck of the data                            |
 | step       | where to stop: the step of a search's least loss; of theory, its a-priori rule's |
-| importance | share of a hyperparameter in what tells the best tenth from the rest (PED-ANOVA) |
+| importance | share of a hyperparameter in the variance of the losses' ranks (fANOVA)           |
 
 The least loss of n evaluations is biased low: it was chosen for being low. The score error beside
 it was not looked at, and is not.
@@ -31,13 +33,13 @@ HYPERPARAMETERS = {
 }  # fmt: skip
 """Columns of the results table that a search may choose -> their names in a study."""
 
-IMPORTANCE = [*POINT, "method", "repetition", "hyperparameter", "importance"]
-"""Columns of the table of importance, one row for each search and hyperparameter; the shares of a
-search add up to 1."""
+IMPORTANCE = [*POINT, "hyperparameter", "importance", "evaluations", "samplers"]
+"""Columns of the table of importance, one row for each point and hyperparameter, and of how many
+evaluations of which samplers; the shares of a point add up to 1."""
 
 _CHOICE = [
     *POINT, "method", "repetition", "evaluations", "pruned", "failed", "trial_id",
-    *HYPERPARAMETERS.values(), "step", "effective_time", "loss", "score_error",
+    *HYPERPARAMETERS.values(), "step", "effective_time", "loss", "below_median", "score_error",
 ]  # fmt: skip
 
 
@@ -48,8 +50,8 @@ def chosen(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> pd.DataFra
     evaluations: as of `load_evaluations`. frame: the results table, with their trials. Columns:
     those of POINT, method (a sampler, or `theory`), repetition, evaluations, pruned and failed
     (how many of them), trial_id, the hyperparameters under a study's names, step, effective_time
-    (eta tau), loss, score_error. Trials that the results table does not hold are no choice, and a
-    search without any other with a value is left out.
+    (eta tau), loss, below_median, score_error. Trials that the results table does not hold are no
+    choice, and a search without any other with a value is left out.
     """
     table = Table.of(frame)
     held = set(table.trials["trial_id"])
@@ -82,9 +84,14 @@ def chosen(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> pd.DataFra
                 {**same, "method": GUIDED, "evaluations": 1, "pruned": 0, "failed": 0,
                  "step": int(stop["step"]), "loss": float(stop["holdout_loss"])}
             )  # fmt: skip
-    plain = [name for name in _CHOICE if name not in {*HYPERPARAMETERS.values(), "effective_time"}]
+    made = {*HYPERPARAMETERS.values(), "effective_time", "below_median"}
+    plain = [name for name in _CHOICE if name not in made]
     found = with_hyperparameters(pd.DataFrame(rows, columns=plain), table)
     found["effective_time"] = found["step_size"] * found["step"]
+    keys = [*POINT, "repetition"]
+    medians = searched.groupby(keys)["value"].median().rename("below_median").reset_index()
+    found = found.merge(medians, how="left", on=keys)
+    found["below_median"] -= found["loss"]
     return found[_CHOICE].sort_values(POINT, kind="stable", ignore_index=True)
 
 
@@ -96,22 +103,30 @@ def with_hyperparameters(evaluations: pd.DataFrame, frame: pd.DataFrame | Table)
 
 
 def winners(choices: pd.DataFrame, method: str | None = None) -> pd.DataFrame:
-    """Of `chosen`, the row with the least loss at each point, of all searches or of one method:
-    what to train with there. A loss is that of its repetition's own held-out data, so that close
-    ones of two repetitions are no different."""
+    """Of `chosen`, a row at each point, of all searches or of one method: what to train with there,
+    where no finals say it. Repetitions differ in their data: of each the least loss, and of these
+    the one that is furthest below its repetition's median loss."""
+    own = leaders(choices, method)
+    best = own.sort_values("below_median", ascending=False, kind="stable")
+    return best.drop_duplicates(POINT).sort_values(POINT, kind="stable", ignore_index=True)
+
+
+def leaders(choices: pd.DataFrame, method: str | None = None) -> pd.DataFrame:
+    """Of `chosen`, the row with the least loss of each repetition at each point, of all searches or
+    of one method."""
     wanted = choices["method"] != GUIDED if method is None else choices["method"] == method
-    own = choices[wanted]
-    return own.loc[own.groupby(POINT, sort=True)["loss"].idxmin()].reset_index(drop=True)
+    own, keys = choices[wanted], [*POINT, "repetition"]
+    return own.loc[own.groupby(keys, sort=True)["loss"].idxmin()].reset_index(drop=True)
 
 
-def described(choices: pd.DataFrame, importance: pd.DataFrame) -> str:
-    """Both tables as the text of search.json: `best` and `importance`, lists of rows."""
+def described(**tables: pd.DataFrame) -> str:
+    """Tables as the text of search.json: lists of rows, by their names (`best`, of `chosen`;
+    `finals` and `tuned_against_theory`, of `analysis.searches.finals`; `importance`)."""
 
     def plain(value: Any) -> Any:
         value = value.item() if isinstance(value, np.generic) else value
         return None if isinstance(value, float) and not np.isfinite(value) else value
 
-    tables = {"best": choices, "importance": importance}
     rows = {
         name: [{k: plain(v) for k, v in row.items()} for row in table.to_dict("records")]
         for name, table in tables.items()
@@ -121,7 +136,8 @@ def described(choices: pd.DataFrame, importance: pd.DataFrame) -> str:
 
 def load_importance(source: str) -> pd.DataFrame:
     """The table of importance from search.json beside the results in `source`; empty where there
-    is none: of results from before it, or of too few evaluations. Raises ResultsError."""
+    is none: of results from before it, or of too few evaluations; and where it is an earlier
+    version's, a search at a time. Raises ResultsError."""
     filesystem, path = fsspec.core.url_to_fs(str(source))
     name = f"{path.rstrip('/')}/{FILE}"
     if not filesystem.isfile(name):
@@ -129,7 +145,7 @@ def load_importance(source: str) -> pd.DataFrame:
     with opened(filesystem, name) as file:
         text = file.read()
     try:
-        return pd.DataFrame(json.loads(text)["importance"], columns=IMPORTANCE)
+        return pd.DataFrame(json.loads(text)["importance"], columns=IMPORTANCE).dropna()
     except (ValueError, KeyError, TypeError):
         raise ResultsError(
             f"{name}: not what a search writes: remove it, and `scorerates search` makes it anew"

@@ -37,14 +37,16 @@ COLUMNS: dict[str, str] = {
     "t_min": "float64", "steps": "int64", "method": "str", "repetition": "int64",
     "number": "int64", "trial_id": "str", "state": "str", "value": "float64",
     "score_error": "float64", "step": "float64", "operations": "float64",
-    "pilot_operations": "float64", "constant": "float64", "message": "str",
+    "pilot_operations": "float64", "constant": "float64", "message": "str", "finalist": "str",
 }  # fmt: skip
 """Of the table of evaluations: one row for every Optuna trial (`method` is the sampler, `state` is
-Optuna's), for every theory-guided trial (`method` is `theory`) and for each of its `pilot`s.
-`steps`: of the search."""
+Optuna's), for every theory-guided trial (`method` is `theory`), for each of its `pilot`s and for
+each trial of the finals (`method` is `final`, `number` the finalist's, `repetition` the fresh
+seed's; `finalist`: the ids of the trials that were chosen with its hyperparameters). `steps`: of
+the search."""
 
-GUIDED, PILOT = "theory", "pilot"
-NOT_SEARCHED = (GUIDED, PILOT)
+GUIDED, PILOT, FINAL = "theory", "pilot", "final"
+NOT_SEARCHED = (GUIDED, PILOT, FINAL)
 GUIDED_RULES = ("a_priori", "discrepancy", "rademacher", "holdout", "oracle")
 """The stopping rules applied to the theory-guided trial; `a_priori` is the choice itself."""
 
@@ -62,6 +64,8 @@ def load_evaluations(source: str) -> pd.DataFrame | None:
         return None
     with opened(filesystem, name) as file:
         frame = pd.read_parquet(file)
+    if "finalist" not in frame:  # of before there were finals
+        frame["finalist"] = ""
     missing = [name for name in COLUMNS if name not in frame]
     if missing:
         raise ResultsError(f"{name}: not a table of evaluations: it has no {', '.join(missing)}")
@@ -236,14 +240,19 @@ def _shared(one: Comparison) -> Comparison:
     return replace(one, found=one.found[chose], left_out=left) if chose.any() else one
 
 
+def label_of(point: pd.Series[Any]) -> str:
+    """The law, dimension and N of a point, in words."""
+    law = data_file(str(point["law_label"])) or point["law_label"]
+    return f"{law}, d = {point['dimension']}, N = {point['samples']}"
+
+
 def comparisons(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> list[Comparison]:
     """The comparison at every point, by law, dimension and N."""
     found, stopped = incumbents(evaluations), guided(evaluations, frame)
     made = []
     points = evaluations[POINT].drop_duplicates().sort_values(POINT)
     for place, (_, point) in enumerate(points.iterrows()):
-        law = data_file(str(point["law_label"])) or point["law_label"]
-        label = f"{law}, d = {point['dimension']}, N = {point['samples']}"
+        label = label_of(point)
         stem = f"tuning_{place}_N{point['samples']}"
         one = Comparison(label, stem, int(point["samples"]), point, found, stopped)
         one = replace(one, found=one.own(found), stopped=one.own(stopped))

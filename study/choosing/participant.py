@@ -58,12 +58,14 @@ class Outcome:
 
 
 class Participant(ABC):
-    """Something that asks for trials: a grid, a design, a search, a theory-guided choice.
+    """Something that asks for trials: a grid, a design, a search, a theory-guided choice, finals.
 
-    asks_once: whether it asks for all of its trials at the first call.
+    asks_once: whether it asks for all of its trials at the first call. after: participants that it
+    waits for: it is asked when they are done.
     """
 
     asks_once = False
+    after: Sequence[Participant] = ()
 
     @abstractmethod
     def advance(self, outcomes: Mapping[str, Outcome]) -> Sequence[Request]:

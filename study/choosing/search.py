@@ -31,10 +31,9 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from study.choosing.importance import importance_of
 from study.choosing.participant import Outcome, Participant, Request
 from study.choosing.whole_widths import WIDTH, WholeWidths, bounds
 from study.spec.search import SearchSection, Space, StepRange, WidthRange
@@ -73,10 +72,10 @@ def open_storage(folder: Path) -> Iterator[RDBStorage]:
         # By its path: in an address, a `?` in the folder's name would begin the options.
         return sqlite3.connect(folder / DATABASE, LOCK_SECONDS, check_same_thread=False)
 
-    with _quiet(), told_of_the_database():
+    with quiet(), told_of_the_database():
         storage = RDBStorage(f"sqlite:///{DATABASE}", engine_kwargs={"creator": connect})
     try:
-        with _quiet(), warnings.catch_warnings():
+        with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             yield storage
     finally:
@@ -85,7 +84,7 @@ def open_storage(folder: Path) -> Iterator[RDBStorage]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Optuna, but for its errors."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -220,17 +219,16 @@ class Search(Participant):
         found = []
         for trial in self._study.get_trials(deepcopy=False):
             attrs = trial.user_attrs
-            if trial.state.is_finished() and TRIAL in attrs:
+            if _over(trial):
                 numbers = [attrs.get(name) for name in (SCORE, STEP, OPERATIONS)]
                 numbers = [np.nan if n is None else float(n) for n in (trial.value, *numbers)]
                 found.append(Evaluation(trial.number, attrs[TRIAL], trial.state.name, *numbers))
         return found
 
     @told_of_the_database()
-    def importance(self) -> dict[str, float]:
-        """Hyperparameter -> share, as of `importance_of`, under a study's names."""
-        shares = importance_of(self._study.get_trials(deepcopy=False))
-        return {name.replace(LOG2_WIDTH, WIDTH): share for name, share in shares.items()}
+    def winner(self) -> TrialConfig | None:
+        """The trial of the evaluation with the least held-out loss."""
+        return _winner(self._study.get_trials(deepcopy=False))
 
     def _at_this_stage(self, asked: Sequence[_Asked]) -> list[_Asked]:
         return [a for a in asked if a.bracket <= self._stage]
@@ -244,8 +242,7 @@ class Search(Participant):
         adopted = []
         for trial in running:
             if TRIAL in trial.user_attrs:
-                config = TrialConfig.model_validate_json(trial.user_attrs[CONFIG])
-                adopted.append(self._as_asked(trial.number, config))
+                adopted.append(self._as_asked(trial.number, _config(trial)))
             else:
                 self._study.tell(trial.number, state=TrialState.FAIL)
         return adopted
@@ -367,12 +364,18 @@ def _label_beside(label: str, space: str) -> str:
 # --- without a search -----------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Behind:
+    """What a search has behind it: the trials of its evaluations, and the one that leads."""
+
+    where: Where
+    trials: Sequence[TrialConfig] = ()
+    winner: TrialConfig | None = None
+
+
 @told_of_the_database()
-def evaluated(
-    storage: RDBStorage, study: str, where: Where, section: SearchSection
-) -> list[TrialConfig]:
-    """The trials of the evaluations that a search has behind it. Writes nothing: `Search` makes
-    what is not there."""
+def evaluated(storage: RDBStorage, study: str, where: Where, section: SearchSection) -> Behind:
+    """What a search has behind it. Writes nothing: `Search` makes what is not there."""
     label, space = where.label(study), _space_id(section)
     for name in (label, _label_beside(label, space)):
         try:
@@ -380,18 +383,29 @@ def evaluated(
         except KeyError:
             continue
         if found.user_attrs.get(SPACE, space) == space:
-            return [
-                TrialConfig.model_validate_json(trial.user_attrs[CONFIG])
-                for trial in found.get_trials(deepcopy=False)
-                if trial.state.is_finished() and TRIAL in trial.user_attrs
-            ]
-    return []
+            trials = [t for t in found.get_trials(deepcopy=False) if _over(t)]
+            return Behind(where, [_config(trial) for trial in trials], _winner(trials))
+    return Behind(where)
+
+
+def _over(trial: FrozenTrial) -> bool:
+    return trial.state.is_finished() and TRIAL in trial.user_attrs
+
+
+def _config(trial: FrozenTrial) -> TrialConfig:
+    return TrialConfig.model_validate_json(trial.user_attrs[CONFIG])
+
+
+def _winner(trials: Sequence[FrozenTrial]) -> TrialConfig | None:
+    """The trial with the least value, the first of equal ones."""
+    known = [t for t in trials if _over(t) and t.value is not None]
+    return _config(min(known, key=lambda t: (t.value, t.number))) if known else None
 
 
 def drawn(where: Where, section: SearchSection, count: int) -> list[TrialConfig]:
     """Trials that a random search at `where` may ask for, always the same; any few of them one
     after another are spread over all sizes, as the whole is."""
-    with _quiet():
+    with quiet():
         study = optuna.create_study(sampler=sampler_of("random", "drawn", 0))
         found = [configure(study.ask(), section.space, where) for _ in range(count)]
     found.sort(key=lambda trial: trial.training_operations)

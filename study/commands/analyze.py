@@ -21,7 +21,8 @@ from analysis.data.table import Table, load_table
 from analysis.figures.rates.answer import Group, groups, setting_of
 from analysis.report.wording import MEAN_HEADS, flat, mean_cells, of_files
 from analysis.searches.best import FILE as BEST
-from analysis.searches.best import chosen, described, load_importance
+from analysis.searches.best import chosen, described
+from analysis.searches.finals import duels, finals
 from analysis.searches.tuning import load_evaluations
 from analysis.theory import Kind
 from analysis.theory.own import Stated
@@ -102,13 +103,12 @@ def conclude_search(
     spec: StudySpec,
     ledger: Ledger,
     folder: Path,
-    importance: pd.DataFrame | None = None,
 ) -> Evaluation:
     """The same for a search: the trials of its table of evaluations, and what they chose to
     search.json. No rate is fitted to trials that were chosen by their results, so there are no
-    verdicts. importance: of the hyperparameters, by default as search.json has it. Raises
-    StoreError."""
+    verdicts. Raises StoreError."""
     from analysis.report.page import write_report  # loads matplotlib
+    from study.choosing.importance import importance_of  # loads optuna
 
     evaluations, trial_ids = load_evaluations(store.url), known_trials(store, spec, ledger)
     if evaluations is None or not trial_ids:
@@ -119,8 +119,11 @@ def conclude_search(
     table = compiled(store, trial_ids, ledger, folder)
     store.write_text("verdicts.json", "[]\n")
     evaluation = Evaluation.unjudged(table)
-    shares = load_importance(store.url) if importance is None else importance
-    store.write_text(BEST, described(chosen(evaluations, table), shares))
+    shares = importance_of(evaluations, table)
+    choices = chosen(evaluations, table)
+    last = finals(evaluations, choices)
+    tables = {"finals": last, "tuned_against_theory": duels(evaluations, last)}
+    store.write_text(BEST, described(best=choices, **tables, importance=shares))
     write_report(
         folder, evaluation, spec.text, tuning=evaluations, description=spec.description,
         importance=shares,

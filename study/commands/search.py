@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,11 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.data.sweeps import PLAIN
-from analysis.figures.tuning import choice_rows
-from analysis.searches.best import HYPERPARAMETERS, IMPORTANCE, chosen
-from analysis.searches.tuning import COLUMNS, FILE, GUIDED, PILOT, POINT
+from analysis.data.table import Table as Frame
+from analysis.figures.tuning import choice_rows, final_rows
+from analysis.searches.answers import answers
+from analysis.searches.best import HYPERPARAMETERS, chosen, load_importance
+from analysis.searches.finals import duels, finals
+from analysis.searches.tuning import COLUMNS, FILE, FINAL, GUIDED, PILOT, POINT
+from study.choosing.finals import FIRST_FRESH, Finals, finals_of
 from study.choosing.participant import Outcomes, Participant
-from study.choosing.search import DATABASE, Search, Where, open_storage
+from study.choosing.search import DATABASE, Search, Where, best_until, open_storage
 from study.commands.analyze import conclude_search, report_folder
 from study.commands.located import store_of
 from study.commands.plans.of_search import Lacking, folder_of, guided_of, searches_of
@@ -27,7 +31,7 @@ from study.running.session import DEFAULT_TRACKING_URI, Session, session_on
 from study.running.worker import TrainPack
 from study.spec.search import SearchSection
 from study.spec.sections import StudySpec
-from study.terminal import literal
+from study.terminal import literal, say
 from trainers.trial import TrialConfig
 
 
@@ -85,6 +89,7 @@ class _Work:
         self._wheres = searches_of(session.spec, section)
         self._guided = guided_of(session.spec, section)
         self._searches: list[Search] = []
+        self._finals: list[Finals] = []
         self._outcomes = Outcomes(session.store, {})
 
     def begin(self, search_at: Callable[[Where], Search]) -> None:
@@ -94,13 +99,15 @@ class _Work:
         self._outcomes = Outcomes(session.store, session.ledger.entries)
         for where in self._wheres:
             self._searches.append(search_at(where))
+        points = session.spec.search_points()
+        self._finals = finals_of(points, self._section, self._searches, self._guided)
 
     def train(self, address: str | None, trainer: TrainPack | None) -> None:
         """Trains until every participant is done."""
         self._session.say(
             f"{len(self._searches)} searches of {self._section.evaluations} evaluations"
         )
-        participants: list[Participant] = [*self._guided, *self._searches]
+        participants: list[Participant] = [*self._guided, *self._searches, *self._finals]
         self._session.train(
             participants, self._outcomes, address, trainer, self._count, self._foreseen
         )
@@ -109,13 +116,20 @@ class _Work:
         """How long all of it will take."""
         searches = [(search.where, len(search.finished_trials())) for search in self._searches]
         done = self._session.ledger.entries.keys()
-        lacking = Lacking.of(self._section, searches, self._guided, done)
+        lacking = Lacking.of(self._section, searches, self._guided, done, self._finals)
         return f"all of it {lacking.time(packing)}\n  assumed: {lacking.assumed()}"
 
-    def _count(self) -> tuple[int, int]:
-        """Evaluations done, and wanted."""
+    def _evaluations(self) -> tuple[int, int]:
+        """Those done, and wanted."""
         done = sum(len(search.finished_trials()) for search in self._searches)
         return done, len(self._wheres) * self._section.evaluations
+
+    def _count(self) -> tuple[int, int]:
+        """Evaluations and trials of the finals done, and wanted, at most."""
+        done, wanted = self._evaluations()
+        last = [trial.trial_id for one in self._finals for trial in one.trials]
+        done += sum(self._outcomes.pack_of(trial_id) is not None for trial_id in last)
+        return done, wanted + sum(one.wanted for one in self._finals)
 
     # --- the end ---------------------------------------------------------------------------------
 
@@ -124,37 +138,32 @@ class _Work:
         session, store = self._session, self._session.store
         table = self._table()
         failed = int((table["state"] == "FAIL").sum())
-        done, wanted = self._count()
+        done, wanted = self._evaluations()
         result = SearchResult(store.url, done, wanted, failed, table, session.signal)
         buffer = io.BytesIO()
         table.to_parquet(buffer, index=False)
         store.write_bytes(FILE, buffer.getvalue())
         if session.signal:
             session.end("KILLED")
-            session.say(f"stopped: {done} of {wanted} evaluations done; the same command continues")
+            last = ""
+            if done == wanted and self._finals:
+                every, of = self._count()
+                last = f" and {every - done} of {of - wanted} trials of the finals"
+            session.say(
+                f"stopped: {done} of {wanted} evaluations{last} done; the same command continues"
+            )
             return result
         ledger = store.ledger()
         with report_folder(store) as folder:
-            shares = self._importance()
-            evaluation = conclude_search(store, session.spec, ledger, folder, shares)
+            evaluation = conclude_search(store, session.spec, ledger, folder)
             session.end("FINISHED", folder, evaluation)
-        _print_choices(session.console, chosen(table, evaluation.table))
+        _print_choices(session.console, table, evaluation.table, load_importance(store.url))
         for guided in self._guided:
             if guided.message:
                 session.warn(f"no theory-guided choice: {guided.message}")
         session.say(f"report: {store.place}/report.html")
         session.say(f"Optuna: optuna-dashboard sqlite:///{store.local}/{DATABASE}")
         return result
-
-    def _importance(self) -> pd.DataFrame:
-        """Of the hyperparameters in each search."""
-        rows = [
-            {**_point(s.where.point), "method": s.where.sampler, "repetition": s.where.repetition,
-             "hyperparameter": name, "importance": share}
-            for s in self._searches
-            for name, share in s.importance().items()
-        ]  # fmt: skip
-        return pd.DataFrame(rows, columns=IMPORTANCE)
 
     def _table(self) -> pd.DataFrame:
         rows: list[dict[str, Any]] = []
@@ -199,8 +208,39 @@ class _Work:
                     "message": guided.message,
                 }
             )
-        complete = [{"message": "", **row} for row in rows]
+        for one in self._finals:
+            rows += self._rows_of(one)
+        complete = [{"message": "", "finalist": "", **row} for row in rows]
         return pd.DataFrame(complete, columns=list(COLUMNS)).astype(COLUMNS)
+
+    def _rows_of(self, finals: Finals) -> list[dict[str, Any]]:
+        """Those of the trials of a point's finals; none until all are there."""
+        if any(self._outcomes.pack_of(trial.trial_id) is None for trial in finals.trials):
+            return []
+        rows = []
+        for number, one in enumerate(finals.finalists):
+            for trial in one.trials(self._section.finals):
+                outcome = self._outcomes[trial.trial_id]
+                row = {
+                    **_point(finals.point),
+                    "method": FINAL,
+                    "repetition": trial.seed - FIRST_FRESH,
+                    "number": number,
+                    "trial_id": trial.trial_id,
+                    "state": outcome.status,
+                    "operations": outcome.operations,
+                    "finalist": " ".join(one.chosen),
+                }
+                found = best_until(outcome, trial.steps)
+                if found is not None:
+                    value, index = found
+                    row |= {
+                        "value": value,
+                        "score_error": outcome.series["score_error"][index],
+                        "step": int(outcome.steps[index]),
+                    }
+                rows.append(row)
+        return rows
 
 
 def _point(point: TrialConfig) -> dict[str, Any]:
@@ -211,14 +251,31 @@ def _point(point: TrialConfig) -> dict[str, Any]:
     return dict(zip(POINT, values, strict=True))
 
 
-def _print_choices(console: Console, choices: pd.DataFrame) -> None:
-    """The best evaluation of each search, and theory's choice."""
-    table = Table(pad_edge=False)
+def _print_choices(
+    console: Console, table: pd.DataFrame, frame: Frame, importance: pd.DataFrame
+) -> None:
+    """The best evaluation of each search and theory's choice, the finals, and what they say."""
+    choices = chosen(table, frame)
+    last = finals(table, choices)
+    cells = [(who, *values, *rest) for who, values, *rest in choice_rows(choices)]
+    heads: tuple[str, ...] = ("stop at", "held-out loss", "score error")
+    console.print(_printed(choices, heads, cells))
+    if len(last):
+        say(console, "the finals, on the same fresh seeds for all, which nothing was chosen by:")
+        cells = [(who, *values, *rest) for who, values, *rest in final_rows(last)]
+        heads = ("stopped at", "held-out loss", "above the winner", "score error")
+        console.print(_printed(last, heads, cells))
+    for one in answers(choices, last, duels(table, last), importance):
+        for words in (*one.best, *filter(None, (one.duel,)), one.deciding):
+            say(console, f"{one.label}: {words}")
+
+
+def _printed(table: pd.DataFrame, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    printed = Table(pad_edge=False)
     names = [PLAIN.get(name, name) for name in HYPERPARAMETERS.values()]
-    for name in ("N", "chosen by", *names, "stop at", "held-out loss", "score error"):
+    for name in ("N", "chosen by", *names, *heads):
         words = name in ("chosen by", "initialisation", "bias", "trainer")
-        table.add_column(name, justify="left" if words else "right")
-    for (_, row), cells in zip(choices.iterrows(), choice_rows(choices), strict=True):
-        who, values, step, loss, error = cells
-        table.add_row(*map(literal, (f"{row['samples']}", who, *values, step, loss, error)))
-    console.print(table)
+        printed.add_column(name, justify="left" if words else "right")
+    for samples, cells in zip(table["samples"], rows, strict=True):
+        printed.add_row(*map(literal, (f"{samples}", *cells)))
+    return printed

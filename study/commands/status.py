@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.text import counted
 from study.commands.located import known_trials, owned, trials_of
 from study.running.progress import bytes_text
 from study.spec.search import SearchSection
@@ -19,7 +20,7 @@ def status(store: Store, spec: StudySpec | None) -> tuple[str, dict[str, int], l
     spec = owned(store, spec)
     ledger = store.ledger()
     if spec.search is not None and store.local is not None:
-        return spec.name, _of_search(store.local, spec, spec.search, ledger), []
+        return spec.name, *_of_search(store, store.local, spec, spec.search, ledger)
     trial_ids = known_trials(store, spec, ledger)
     counts = {"trials": len(trial_ids), **ledger.counts(trial_ids)}
     others = ledger.entries.keys() - set(trial_ids)
@@ -49,17 +50,27 @@ def status(store: Store, spec: StudySpec | None) -> tuple[str, dict[str, int], l
 
 
 def _of_search(
-    folder: Path, spec: StudySpec, section: SearchSection, ledger: Ledger
-) -> dict[str, int]:
+    store: Store, folder: Path, spec: StudySpec, section: SearchSection, ledger: Ledger
+) -> tuple[dict[str, int], list[str]]:
     """Evaluations wanted, and those done until now by the status of their trials; what is left is
-    missing. A pruned one is completed up to the step at which it was ended."""
-    from study.commands.plans.of_search import evaluations_so_far  # loads optuna
+    missing. A pruned one is completed up to the step at which it was ended. And what there is to
+    say of the finals."""
+    from study.commands.plans.of_search import (  # loads optuna
+        evaluations_so_far,
+        finals_now,
+        guided_of,
+    )
 
     found = evaluations_so_far(spec, section, folder)
-    asked = [trial.trial_id for _, trials in found for trial in trials]
+    asked = [trial.trial_id for one in found for trial in one.trials]
     wanted = len(found) * section.evaluations
     counts = ledger.counts(asked)
-    return {"evaluations": wanted, **counts, "missing": wanted - len(asked)}
+    finals = finals_now(spec, section, store, ledger, found, guided_of(spec, section))
+    done = sum(t.trial_id in ledger.entries for one in finals for t in one.trials)
+    most = "" if all(one.begun for one in finals) else "at most "
+    many = f"{most}{counted(sum(one.wanted for one in finals), 'trial')}"
+    notes = [f"finals of {many}, {done:,} done"] if finals else []
+    return {"evaluations": wanted, **counts, "missing": wanted - len(asked)}, notes
 
 
 def _networks(spec: StudySpec, ledger: Ledger, trial_ids: Sequence[str]) -> list[str]:

@@ -45,7 +45,8 @@ class _Asking:
 
 
 class Scheduler:
-    """Asks participants, packs what they ask for, and hands out the packs.
+    """Asks participants, packs what they ask for, and hands out the packs. A participant stands
+    behind those that it comes after.
 
     on_final: told the pack and the ids of trials whose rows will never change again, as soon as
     they are known, those of earlier runs included.
@@ -125,6 +126,8 @@ class Scheduler:
             return
         self._began, back, self._back = True, self._back, []
         for one in list(self._asking):
+            if self._waits(one):
+                continue
             for trial_id in back:
                 if trial_id in one.needs and self._outcomes.answer(one.needs[trial_id]):
                     del one.needs[trial_id]
@@ -142,6 +145,11 @@ class Scheduler:
                 self._busy.update(r.config.trial_id for r in new)
                 self._unpacked.append(new)
 
+    def _waits(self, one: _Asking) -> bool:
+        """Whether a participant that it comes after is not done."""
+        at_work = {id(other.participant) for other in self._asking}
+        return any(id(other) in at_work for other in one.participant.after)
+
     def _note(self, one: _Asking, wanted: Sequence[Request]) -> None:
         there = []
         for request in wanted:
@@ -156,11 +164,12 @@ class Scheduler:
     def _pack(self) -> None:
         """Packs what waits: for each participant as many workers as fall to it, at least one."""
         assert self._packing is not None
+        among = sum(not self._waits(one) for one in self._asking)
         for requests in self._unpacked:
             for until in dict.fromkeys(r.until for r in requests):
                 trials = [r.config for r in requests if r.until == until]
                 part = 1.0 if until is None else until / trials[0].steps
-                plan = self._packing.plan(trials, len(self._asking), part)
+                plan = self._packing.plan(trials, among, part)
                 self._queue += [Work(pack, until) for pack in plan.packs]
         self._unpacked = []
 

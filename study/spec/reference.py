@@ -118,6 +118,7 @@ DESCRIPTIONS: dict[str, str] = {
     "search.evaluations": "Optuna trials of each search",
     "search.repetitions": "Searches of each sampler, on independent data",
     "search.batch": "Optuna trials asked for at once, and trained as a pack",
+    "search.finals": "Fresh seeds on which winners and theory's choices are compared, 0: none",
     "search.pruner": "Ends trajectories early. See [search.pruner](#searchpruner)",
     "search.theory": "The theory-guided choice beside it. See [search.theory](#searchtheory)",
     "search.space.width": "{low, high}: powers of two in between; or a list",

@@ -6,6 +6,7 @@ search:
   repetitions: 5                  # searches of each sampler, on independent data
   batch: 8                        # Optuna trials asked for at once, and trained as a pack
   pruner: {kind: asha}            # or hyperband; left out: every trajectory runs to its end
+  finals: 4                       # fresh seeds on which the winners are compared; 0: none
   space:
     width: {low: 64, high: 4096}      # powers of two
     step_size: {low: 0.1, high: 4}    # any number in between, on a logarithmic scale
@@ -188,9 +189,19 @@ class SearchSection(Section):
     batch: Annotated[int, Field(ge=1, le=1024)] = 8
     pruner: Pruner | None = None
     theory: Guided | None = None
+    finals: Annotated[int, Field(ge=0, le=1000)] = 4
 
     @property
     def trials(self) -> int:
-        """Trials at each point: evaluations of all searches, theory's pilots and its choices."""
+        """Trials at each point: evaluations of all searches, theory's pilots and its choices, and
+        the finals of all."""
         guided = 0 if self.theory is None else self.theory.seeds + 1
-        return self.repetitions * (len(self.samplers) * self.evaluations + guided)
+        searched = self.repetitions * (len(self.samplers) * self.evaluations + guided)
+        return searched + self.finals * self.most_finalists
+
+    @property
+    def most_finalists(self) -> int:
+        """Of each point: the winner of each search and each of theory's choices, where these are
+        two or more, and there are finals."""
+        most = self.repetitions * (len(self.samplers) + (self.theory is not None))
+        return most if self.finals and most > 1 else 0

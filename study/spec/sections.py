@@ -433,7 +433,7 @@ class StudySpec(Section):
         fewer = "seeds"
         if self.search is not None:
             size *= self.search.trials
-            fewer = "search.evaluations, search.repetitions"
+            fewer = "search.evaluations, search.repetitions, search.finals"
         if size > MAXIMUM_TRIALS:
             raise SpecError(
                 f"the study asks for {size:,} trials, more than {MAXIMUM_TRIALS:,}: give fewer "

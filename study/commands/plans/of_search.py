@@ -14,10 +14,12 @@ from functools import cache, partial
 from pathlib import Path
 
 from analysis.text import counted
+from study.choosing.finals import Finalist, Finals, finals_so_far
 from study.choosing.guided import TheoryGuided
 from study.choosing.participant import Outcomes
 from study.choosing.search import (
     DATABASE,
+    Behind,
     Where,
     drawn,
     evaluated,
@@ -37,7 +39,7 @@ from study.spec.messages import SpecError
 from study.spec.search import SearchSection
 from study.spec.sections import StudySpec
 from study.storage.earlier import check_kind
-from study.storage.store import Store
+from study.storage.store import Ledger, Store
 from trainers.trial import TrialConfig
 
 DRAWN = 64
@@ -87,12 +89,14 @@ def asked_by_theory(guided: TheoryGuided, done: Collection[str]) -> list[TrialCo
 class Lacking:
     """What a search has yet to do. searches: each with the evaluations that it lacks; theory: the
     trials that each theory-guided choice asks for next; unknown: how many of these choices the
-    pilots have yet to size."""
+    pilots have yet to size; finals: the trials of the finals of each point, at most so many where
+    the searches have yet to say which: others stand for them."""
 
     section: SearchSection
     searches: Sequence[tuple[Where, int]]
     theory: Sequence[list[TrialConfig]]
     unknown: int
+    finals: Sequence[list[TrialConfig]] = ()
 
     @classmethod
     def of(
@@ -101,12 +105,21 @@ class Lacking:
         searches: Iterable[tuple[Where, int]],
         guided: Sequence[TheoryGuided],
         done: Collection[str],
+        finals: Sequence[Finals] = (),
     ) -> Lacking:
         """searches: each with the evaluations that it has. done: ids of the stored trials."""
+        searches = list(searches)
         left = [(where, section.evaluations - count) for where, count in searches]
         asked = [trials for one in guided if (trials := asked_by_theory(one, done))]
         unknown = sum(one.trial is None and not one.message for one in guided)
-        return cls(section, [(where, n) for where, n in left if n > 0], asked, unknown)
+        expected = [
+            [t for t in one.trials if t.trial_id not in done]
+            if one.begun
+            else _stand_ins(section, [w for w, _ in searches if w.point == one.point], guided)
+            for one in finals
+        ]
+        lacking = [(where, n) for where, n in left if n > 0]
+        return cls(section, lacking, asked, unknown, [trials for trials in expected if trials])
 
     @property
     def evaluations(self) -> int:
@@ -141,6 +154,9 @@ class Lacking:
                 plans = [p for n in counts for p in planned(next(numbers), n)]
                 packs += [pack for plan in plans for pack in plan.packs]
                 longest = max(longest, math.fsum(plan.training_seconds for plan in plans))
+        last = [packing.plan(trials, len(self.finals)) for trials in self.finals]
+        packs += [pack for plan in last for pack in plan.packs]
+        longest += max((plan.training_seconds for plan in last), default=0.0)
         return Foreseen(Plan(tuple(packs), packing.slots, packing.speeds), longest)
 
     def time(self, packing: Packing, page: float = 0.0) -> str:
@@ -160,7 +176,19 @@ class Lacking:
         if self.unknown:
             choices = f"{counted(self.unknown, 'trial')} at theory's choice"
             parts.append(f"no time for {choices}, whose size the pilots will say")
+            if self.finals:
+                parts[-1] += ", nor for these in the finals"
         return "; ".join(parts)
+
+
+def _stand_ins(
+    section: SearchSection, searches: Sequence[Where], guided: Sequence[TheoryGuided]
+) -> list[TrialConfig]:
+    """Trials for the finals of a point whose winners are not known: as many drawn ones."""
+    won = drawn(searches[0], section, len(searches))
+    theirs = [g.trial for g in guided if g.trial is not None and g.point == searches[0].point]
+    found = [t for one in [*won, *theirs] for t in Finalist(one, ()).trials(section.finals)]
+    return [trial.changed(kernel=False) for trial in found]
 
 
 @dataclass(frozen=True)
@@ -180,7 +208,8 @@ class Foreseen:
 @dataclass(frozen=True)
 class SearchPlan:
     """What is missing of a search, and what it is expected to cost. place: of its results;
-    guided_done: stored trials of theory's; memory: bytes of the largest pack that may come."""
+    guided_done: stored trials of theory's; memory: bytes of the largest pack that may come;
+    finals: those of every point, finals_done: stored trials of theirs."""
 
     spec: StudySpec
     section: SearchSection
@@ -189,6 +218,8 @@ class SearchPlan:
     packing: Packing
     guided_done: int
     memory: int
+    finals: Sequence[Finals]
+    finals_done: int
 
     def rows(self) -> list[tuple[str, str]]:
         """As names and values for a reader."""
@@ -201,6 +232,7 @@ class SearchPlan:
             ("searches", self._searches()),
             ("evaluations", self._evaluations()),
             *self._theory(),
+            *self._finals(),
             ("one evaluation", self._range()),
             ("to train", self._to_train(plan)),
             ("arithmetic", f"{plan.operations:.3g} floating-point operations{most}"),
@@ -239,6 +271,14 @@ class SearchPlan:
         trials = counted(choices, "trial")
         return [("theory", f"{pilots}, then {trials} at its choice ({self.guided_done:,} done)")]
 
+    def _finals(self) -> list[tuple[str, str]]:
+        if not self.finals:
+            return []
+        wanted, seeds = sum(one.wanted for one in self.finals), self.section.finals
+        most = "" if all(one.begun for one in self.finals) else "at most "
+        told = f"{most}{counted(wanted, 'trial')}: every winner and theory's choice on "
+        return [("finals", f"{told}{counted(seeds, 'fresh seed')} ({self.finals_done:,} done)")]
+
     def _range(self) -> str:
         """The cheapest and the dearest evaluation."""
         speeds = self.packing.speeds
@@ -248,17 +288,22 @@ class SearchPlan:
 
     def _to_train(self, plan: Plan) -> str:
         pilots = sum(map(len, self.lacking.theory))
-        beside = f" and {counted(pilots, 'trial')} of theory's" if pilots else ""
-        return (
-            f"{counted(self.lacking.evaluations, 'evaluation')}{beside} in some "
-            f"{counted(len(plan.packs), 'pack')}"
-        )
+        finals = sum(map(len, self.lacking.finals))
+        parts = [counted(self.lacking.evaluations, "evaluation")]
+        parts += [f"{counted(pilots, 'trial')} of theory's"] if pilots else []
+        parts += [f"{counted(finals, 'trial')} of the finals"] if finals else []
+        return f"{_listed(parts)} in some {counted(len(plan.packs), 'pack')}"
 
     def _time(self, plan: Plan) -> str:
         trained = [trial for pack in plan.packs for trial in pack.trials]
         page = page_seconds([*self.spec.search_corners(), *trained])
         told = self.lacking.time(self.packing, page)
         return f"{told} ({duration_text(page)} of it verdicts and page)"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([part for part in (", ".join(parts[:-1]), parts[-1]) if part])
 
 
 def _evaluation(seconds: float, trial: TrialConfig) -> str:
@@ -282,13 +327,13 @@ def plan_search(
     check_kind(spec, store)
     ledger = store.ledger()
     guided = guided_of(spec, section)
-    for one in guided:
-        _advance(one, Outcomes(store, ledger.entries))
     found = evaluations_so_far(spec, section, folder)
-    counts = [(where, len(trials)) for where, trials in found]
-    lacking = Lacking.of(section, counts, guided, ledger.entries.keys())
+    finals = finals_now(spec, section, store, ledger, found, guided)
+    counts = [(one.where, len(one.trials)) for one in found]
+    lacking = Lacking.of(section, counts, guided, ledger.entries.keys(), finals)
     asked = [t for one in guided for t in [*one.pilots, one.trial] if t is not None]
-    known = [*asked, *(trial for _, trials in found for trial in trials)]
+    last = [trial for one in finals for trial in one.trials]
+    known = [*asked, *(trial for one in found for trial in one.trials), *last]
     corners, resources = spec.search_corners(), spec.resources
     slots = local_slots(
         spec.device,
@@ -297,7 +342,7 @@ def plan_search(
         resources.workers,
         partial(share_of_a_card, corners),
     )
-    missing = lacking.searches or lacking.theory
+    missing = lacking.searches or lacking.theory or lacking.finals
     speeds = speeds_of(slots, calibrate, tell) if missing else DEFAULT_SPEEDS[slots.device]
     packing = packing_for(slots, spec, known, ledger, speeds)
     return SearchPlan(
@@ -308,7 +353,24 @@ def plan_search(
         packing,
         sum(trial.trial_id in ledger.entries for trial in asked),
         _largest(packing, corners, lacking),
+        finals,
+        sum(trial.trial_id in ledger.entries for trial in last),
     )
+
+
+def finals_now(
+    spec: StudySpec,
+    section: SearchSection,
+    store: Store,
+    ledger: Ledger,
+    searches: Sequence[Behind],
+    guided: Sequence[TheoryGuided],
+) -> list[Finals]:
+    """The finals of every point with what is stored; brings `guided` to where they are."""
+    outcomes = Outcomes(store, ledger.entries)
+    for one in guided:
+        _advance(one, outcomes)
+    return finals_so_far(spec.search_points(), section, searches, guided, outcomes)
 
 
 def _advance(guided: TheoryGuided, outcomes: Outcomes) -> None:
@@ -317,15 +379,13 @@ def _advance(guided: TheoryGuided, outcomes: Outcomes) -> None:
         pass
 
 
-def evaluations_so_far(
-    spec: StudySpec, section: SearchSection, folder: Path
-) -> list[tuple[Where, list[TrialConfig]]]:
-    """Each search with the trials of its evaluations so far."""
+def evaluations_so_far(spec: StudySpec, section: SearchSection, folder: Path) -> list[Behind]:
+    """What each search has behind it."""
     searches = searches_of(spec, section)
     if not (folder / DATABASE).is_file():
-        return [(where, []) for where in searches]
+        return [Behind(where) for where in searches]
     with open_storage(folder) as database:
-        return [(w, evaluated(database, spec.name, w, section)) for w in searches]
+        return [evaluated(database, spec.name, w, section) for w in searches]
 
 
 def _largest(packing: Packing, corners: Sequence[TrialConfig], lacking: Lacking) -> int:
@@ -333,7 +393,7 @@ def _largest(packing: Packing, corners: Sequence[TrialConfig], lacking: Lacking)
     largest = max(corners, key=lambda trial: memory_of([trial]))
     count = min(lacking.section.batch, lacking.section.evaluations)
     rounds = [[largest] * count] if lacking.searches else []
-    asked = [*rounds, *lacking.theory]
+    asked = [*rounds, *lacking.theory, *lacking.finals]
     among = len(lacking.searches) + len(lacking.theory)
     packs = [pack for trials in asked for pack in packing.plan(trials, among).packs]
     return max((pack.memory for pack in packs), default=0)

@@ -224,7 +224,13 @@ def test_a_search_of_before_has_no_importance_and_its_best_all_the_same(tmp_path
     unknown = chosen(evaluations, frame.assign(score_error=np.nan))
     assert unknown["step"].tolist() == choices["step"].tolist()
     assert unknown["loss"].notna().all()
-    (tmp_path / "search.json").write_text(described(choices, load_importance(str(tmp_path))))
+    (tmp_path / "search.json").write_text(described(importance=load_importance(str(tmp_path))))
+    assert load_importance(str(tmp_path)).empty
+    # Of an earlier version, a search at a time.
+    (tmp_path / "search.json").write_text(
+        '{"importance": [{"method": "tpe", "repetition": 0, "hyperparameter": "bias", '
+        '"importance": 1.0}]}'
+    )
     assert load_importance(str(tmp_path)).empty
     for text in ("{", "[]", "{}"):
         (tmp_path / "search.json").write_text(text)

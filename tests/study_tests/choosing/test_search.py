@@ -436,30 +436,3 @@ def test_a_search_that_asked_for_exponents_goes_on_with_them(fake: Any, tmp_path
         config = TrialConfig.model_validate_json(trial.user_attrs["config"])
         assert config.width == 2 ** trial.params["log2_width"]
         assert "width" not in trial.params
-
-
-@pytest.mark.slow
-def test_importance_is_of_what_decides_and_counts_pruned_trajectories(
-    fake: Any, tmp_path: Path
-) -> None:
-    """The stand-in's loss bends twice as much in the step size as in the width, and not at all with
-    the initialisation."""
-    spec = spec_of(samplers=["random"], evaluations=64, batch=32, pruner={"kind": "asha"})
-    driver = Driver(fake, tmp_path, spec)
-    driver.run()
-    with open_storage(tmp_path) as storage:
-        (point,) = spec.search_points()
-        search = Search(storage, "s", Where(point, "random", 0), spec.search)
-        shares = search.importance()
-        assert search.evaluations()[0].state in ("PRUNED", "COMPLETE")
-    assert set(shares) == {"width", "step_size", "initialisation"}
-    assert sum(shares.values()) == pytest.approx(1)
-    assert shares["initialisation"] == min(shares.values()) < 0.2
-
-
-def test_too_few_evaluations_have_no_importance(fake: Any, tmp_path: Path) -> None:
-    spec = spec_of(samplers=["random"], evaluations=8)
-    Driver(fake, tmp_path, spec).run()
-    with open_storage(tmp_path) as storage:
-        (point,) = spec.search_points()
-        assert Search(storage, "s", Where(point, "random", 0), spec.search).importance() == {}

@@ -65,7 +65,13 @@ def test_it_counts_searches_evaluations_and_pilots(tmp_path: Path) -> None:
     assert rows["searches"] == "12 (2 points x 2 samplers x 3 repetitions)"
     assert rows["evaluations"] == "240, 20 of each search (0 done)"
     assert rows["theory"] == "24 pilots, then 6 trials at its choice (0 done)"
-    assert rows["to train"].startswith("240 evaluations and 24 trials of theory's in some ")
+    # Of the finals those of the searches: theory's are not sized yet.
+    assert rows["to train"].startswith(
+        "240 evaluations, 24 trials of theory's and 48 trials of the finals in some "
+    )
+    assert rows["finals"] == (
+        "at most 72 trials: every winner and theory's choice on 4 fresh seeds (0 done)"
+    )
     assert "no time for 6 trials at theory's choice" in rows["assumed"]
     assert not place.exists()
     assert "theory" not in dict(planned(study(), place).rows())

@@ -60,7 +60,7 @@ def test_a_search_names_its_points_and_has_no_trials_of_its_own() -> None:
         ("evaluations: 64", "theory: {width: 3}", "search.theory.width = 3: must be even"),
         ("evaluations: 64", "evaluations: 90000", "asks for 180,000 trials, more than 100,000"),
         ("evaluations: 64", "repetitions: 500\n  theory: {seeds: 99}",
-         "asks for 164,000 trials, more than 100,000: give fewer search.evaluations"),
+         "asks for 172,000 trials, more than 100,000: give fewer search.evaluations"),
         ("base: {samples: [64, 128]}", "base: {steps: 5}", "base.samples is missing"),
         ("[64, 128]}", "[64, 128], width: 8}", "the search chooses it, remove base.width"),
         ("search:", "seeds: 4\nsearch:", "give search.repetitions"),
