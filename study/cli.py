@@ -235,7 +235,10 @@ def best(
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(help="Of this sampler, or theory; by default the least held-out loss."),
+        typer.Option(help="Of this sampler, or theory; by default what won the finals."),
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Print a whole study of this name, ready to run.")
     ] = None,
 ) -> None:
     """Print what a search found as sections `base:` and `steps:` of a study, in YAML."""
@@ -243,7 +246,7 @@ def best(
     from study.commands.located import located
 
     store, spec = located(source, storage)
-    print(best_of(store, spec, samples, method), end="")
+    print(best_of(store, spec, samples, method, study), end="")
 
 
 @app.command()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from rich.console import Console
@@ -15,6 +17,7 @@ from rich.console import Console
 from analysis.data.results import load_results
 from analysis.data.schema import table_from
 from analysis.searches.best import load_importance
+from study.choosing.finals import FIRST_FRESH, finals_of
 from study.choosing.guided import TheoryGuided
 from study.choosing.participant import Outcomes, Participant
 from study.choosing.search import Search, Where, open_storage
@@ -59,11 +62,13 @@ def trained(spec: StudySpec, folder: Path) -> None:
     assert section is not None
     assert section.theory is not None
     with open_storage(folder) as storage:
-        participants: list[Participant] = []
+        guided, searches = [], []
         for point in spec.search_points():
             for r in range(section.repetitions):
-                participants.append(TheoryGuided(point, r, section.theory))
-                participants.append(Search(storage, spec.name, Where(point, "random", r), section))
+                guided.append(TheoryGuided(point, r, section.theory))
+                searches.append(Search(storage, spec.name, Where(point, "random", r), section))
+        finals = finals_of(spec.search_points(), section, searches, guided)
+        participants: list[Participant] = [*guided, *searches, *finals]
         scheduler = Scheduler(participants, Outcomes(store, {}), lambda _pack, _ids: None)
         scheduler.on(Packing(Slots(1, "cpu"), DEFAULT_SPEEDS["cpu"]))
         while (work := scheduler.next_work()) is not None:
@@ -110,7 +115,7 @@ def test_search_json_and_the_end_name_the_least_loss_of_each_search(
     assert len(best) == 4
     for row in best:
         own = frame[(frame["samples"] == row["samples"]) & (frame["seed"] == row["repetition"])]
-        own = own[~own["trial_id"].isin(guided_ids(found))]
+        own = own[~own["trial_id"].isin(guided_ids(found))]  # its finals have seeds of their own
         least = own.loc[own["holdout_loss"].idxmin()]
         assert row["trial_id"] == least["trial_id"]
         assert (row["step"], row["loss"]) == (least["step"], least["holdout_loss"])
@@ -130,8 +135,40 @@ def test_search_json_and_the_end_name_the_least_loss_of_each_search(
         assert own.loc[row["step"], "score_error"] == row["score_error"]
     shares = load_importance(str(folder / "results"))
     assert set(shares["hyperparameter"]) <= {"width", "step_size", "initialisation", "bias"}
-    totals = shares.groupby(["samples", "repetition"])["importance"].sum()
-    assert totals.tolist() == pytest.approx([1.0] * 4)
+    totals = shares.groupby("samples")["importance"].sum()
+    assert totals.tolist() == pytest.approx([1.0] * 2)
+    assert (shares["evaluations"] == 48).all()
+    for one in found["finals"]:
+        if one["place"] == 1:
+            assert f"{one['loss']:.5g}" in text
+    for duel in found["tuned_against_theory"]:
+        assert duel["said"] in text
+
+
+@pytest.mark.slow
+def test_the_finals_are_of_fresh_seeds_and_their_least_mean_loss_wins(
+    said: tuple[Path, str],
+) -> None:
+    """By an independent route: from the rows of results.parquet alone."""
+    folder, _ = said
+    found = json.loads((folder / "results/search.json").read_text())
+    frame = load_results(folder / "results")
+    fresh = frame[frame["seed"] >= FIRST_FRESH]
+    assert set(fresh["seed"]) == {FIRST_FRESH + i for i in range(4)}
+    for samples, own in fresh.groupby("samples"):
+        rows = [row for row in found["finals"] if row["samples"] == samples]
+        keys = ["width", "step_size", "initialisation", "feature_bias"]
+        least = own.loc[own.groupby("trial_id")["holdout_loss"].idxmin()]
+        means = least.groupby(keys)[["holdout_loss"]].mean()["holdout_loss"].sort_values()
+        assert [row["loss"] for row in rows] == pytest.approx(means.tolist())
+        first = dict(zip(keys, means.index[0], strict=True))
+        assert rows[0]["width"] == first["width"]
+        assert rows[0]["step_size"] == first["step_size"]
+        assert [row["place"] for row in rows] == list(range(1, len(rows) + 1))
+        chosen = [row for row in found["best"] if row["samples"] == samples]
+        assert {t for row in rows for t in row["chosen"].split()} == {
+            row["trial_id"] for row in chosen
+        }
 
 
 def guided_ids(found: dict[str, Any]) -> set[str]:
@@ -153,12 +190,16 @@ def test_the_printed_section_is_a_study_that_plan_accepts(
     (trial,) = StudySpec.load(study).trials()
     rows = json.loads((folder / "results/search.json").read_text())["best"]
     wanted = method[-1] if method else "random"
-    own = [r for r in rows if r["samples"] == 128 and r["method"] == wanted]
-    row = min(own, key=lambda r: r["loss"])
+    own = {r["trial_id"] for r in rows if r["samples"] == 128 and r["method"] == wanted}
+    finals = json.loads((folder / "results/search.json").read_text())["finals"]
+    row = next(
+        r for r in finals
+        if r["samples"] == 128 and (not method or not own.isdisjoint(r["chosen"].split()))
+    )  # fmt: skip
     assert (trial.samples, trial.width, trial.step_size) == (128, row["width"], row["step_size"])
     assert (trial.initialisation, trial.bias) == (row["initialisation"], row["bias"])
     assert trial.copies == StudySpec.from_mapping(SPEC).search_points()[0].copies
-    assert trial.steps == row["step"]
+    assert trial.steps == round(row["step"])
     main_exits("plan", str(study), "--no-calibrate")
     assert "trials" in capsys.readouterr().out
     # With what stands in comments, and with sweeps or more seeds beside it, it is a study too.
@@ -194,7 +235,8 @@ def test_steps_that_are_an_axis_stay_one(
     assert "audit" not in text
     assert "documents" not in text
     (trial,) = StudySpec.from_text(pasted(axis, text)).trials()
-    assert f"# Stop at step {trial.steps} " in text
+    assert "won the finals" not in text
+    assert re.search(rf"^steps: {trial.steps}", text, re.M) is None  # it stands in base
 
 
 @pytest.mark.slow
@@ -217,14 +259,22 @@ def test_plan_counts_what_is_done_and_writes_nothing(
     more = rows(evaluations=30, repetitions=3)
     assert more["evaluations"] == "180, 30 of each search (96 done)"
     assert more["theory"] == "6 pilots, then 6 trials at its choice (8 done)"
-    assert more["to train"].startswith("84 evaluations and 2 trials of theory's in some ")
+    # Of the finals those of theory's choices that the pilots have yet to size are not foreseen.
+    assert more["to train"].startswith(
+        "84 evaluations, 2 trials of theory's and 40 trials of the finals in some "
+    )
+    assert more["finals"].startswith("at most 48 trials: every winner and theory's choice on 4 ")
+    assert done["finals"].endswith(" on 4 fresh seeds (24 done)")
+    assert "finals" not in rows(finals=0)
     space = {**SPEC["search"]["space"], "bias": True}
     assert rows(space=space)["evaluations"] == "96, 24 of each search (0 done)"
-    _, counts, _ = status(Store(place), StudySpec.from_mapping(SPEC))
+    _, counts, notes = status(Store(place), StudySpec.from_mapping(SPEC))
+    assert notes == ["finals of 24 trials, 24 done"]
     assert (counts["evaluations"], counts["missing"]) == (96, 0)
     assert sum(counts.values()) == 2 * 96
     grown = {**SPEC["search"], "evaluations": 30, "repetitions": 3}
-    _, counts, _ = status(Store(place), StudySpec.from_mapping({**SPEC, "search": grown}))
+    _, counts, notes = status(Store(place), StudySpec.from_mapping({**SPEC, "search": grown}))
+    assert notes == ["finals of at most 48 trials, 0 done"]
     assert (counts["evaluations"], counts["missing"]) == (180, 84)
     assert {file: file.stat().st_mtime_ns for file in place.rglob("*")} == before
 
@@ -263,3 +313,43 @@ def test_every_point_is_a_document_and_what_is_not_there_is_named(
     assert "start it with `scorerates search` first" in capsys.readouterr().err
     section = {**section, "theory": {}}  # as the message says
     assert StudySpec.from_mapping({**SPEC, "search": section}).searched().theory is not None
+
+
+@pytest.mark.slow
+def test_a_whole_study_is_printed_ready_to_run(
+    said: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = said
+    place = str(folder / "results")
+    text = printed(capsys, "best", place, "--samples", "64", "--study", "again")
+    spec = StudySpec.from_text(text)
+    assert spec.name == "again"
+    assert [trial.seed for trial in spec.trials()] == list(range(2, 10))
+    assert text.startswith("# tuned: ")
+    assert "winner of the finals: " in text
+    assert "score error, tuned / theory = " in text
+    main_exits("best", place, "--study", "again", code=2)
+    assert "this search has 2 points: give --samples N" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_without_finals_the_furthest_below_its_repetitions_median_is_printed(
+    said: tuple[Path, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """As of a search of before there were finals: its table has no column for them."""
+    folder, _ = said
+    old = tmp_path / "old"
+    shutil.copytree(folder / "results", old)
+    table = pd.read_parquet(old / "evaluations.parquet")
+    table = table[table["method"] != "final"].drop(columns="finalist")
+    # The luck of the data: all losses of the second repetition are lower.
+    table.loc[table["repetition"] == 1, "value"] -= 1
+    table.to_parquet(old / "evaluations.parquet")
+    gains = {}
+    for repetition, own in table[(table["method"] == "random") & (table["samples"] == 64)].groupby(
+        "repetition"
+    ):
+        gains[own["value"].median() - own["value"].min()] = repetition
+    text = printed(capsys, "best", str(old), "--samples", "64")
+    assert f"24 evaluations of random, repetition {gains[max(gains)]}\n" in text
+    assert "# Chosen without finals: of each repetition the least loss" in text
