@@ -119,6 +119,7 @@ search:
   samplers: [tpe, random]          # Optuna's; also gp, cmaes, qmc
   evaluations: 32                  # of each search
   repetitions: 2                   # each on data of its own
+  finals: 4                        # fresh seeds, on which the winners are compared; 0: none
 {theory}  space:
 {space}"""
 _SPACE = """\
