@@ -157,9 +157,9 @@ def choice_rows(choices: pd.DataFrame) -> list[tuple[str, tuple[str, ...], str, 
 
 
 def final_rows(finals: pd.DataFrame) -> list[tuple[str, tuple[str, ...], str, str, str, str]]:
-    """Rows of `analysis.searches.finals.finals` as cells: who chose, the hyperparameters in the
-    order of HYPERPARAMETERS, the steps of the least held-out loss, that loss, how far it is above
-    the winner's, the score error."""
+    """Rows of `analysis.searches.finals.finals` as cells: who chose, in which repetition, the
+    hyperparameters in the order of HYPERPARAMETERS, the steps of the least held-out loss, that
+    loss, how far it is above the winner's, the score error."""
     rows = []
     for _, row in finals.iterrows():
         half = (row["above_high"] - row["above_low"]) / 2
@@ -168,7 +168,7 @@ def final_rows(finals: pd.DataFrame) -> list[tuple[str, tuple[str, ...], str, st
         stops = _between(row["step_low"], row["step_high"], lambda step: f"{step:,.0f}")
         rows.append(
             (
-                row["chosen_by"],
+                row["chosen_by"].replace(", repetition", ""),
                 tuple(choice_word(row[name]) for name in HYPERPARAMETERS.values()),
                 stops,
                 f"{row['loss']:.5g}" if np.isfinite(row["loss"]) else "failed",

@@ -262,8 +262,11 @@ def _print_choices(
     console.print(_printed(choices, heads, cells))
     if len(last):
         say(console, "the finals, on the same fresh seeds for all, which nothing was chosen by:")
-        cells = [(who, *values, *rest) for who, values, *rest in final_rows(last)]
-        heads = ("stopped at", "held-out loss", "above the winner", "score error")
+        cells = [
+            (who, *values, steps, loss, error)
+            for who, values, steps, loss, _, error in final_rows(last)
+        ]
+        heads = ("stopped at", "held-out loss", "score error")
         console.print(_printed(last, heads, cells))
     for one in answers(choices, last, duels(table, last), importance):
         for words in (*one.best, *filter(None, (one.duel,)), one.deciding):

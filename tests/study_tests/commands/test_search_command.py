@@ -25,6 +25,7 @@ from sessions import Workers
 
 from analysis.data.results import load_results
 from analysis.searches.tuning import load_evaluations
+from study.choosing.finals import FIRST_FRESH
 from study.cli import main
 from study.commands.search import search
 from study.spec.messages import SpecError
@@ -132,6 +133,12 @@ def test_a_killed_search_goes_on_where_it_was_and_every_view_agrees(
     for trial_id in asked:
         expected = {"PRUNED": {"pruned"}, "COMPLETE": {"completed", "diverged"}}
         assert stored[trial_id] in expected[state_of[trial_id]]
+    finals = evaluations[evaluations["method"] == "final"]
+    fresh = frame[frame["trial_id"].isin(set(finals["trial_id"]))]
+    assert set(fresh["seed"]) == {FIRST_FRESH + i for i in range(4)}
+    assert set(fresh["samples"]) == {64, 128}
+    assert finals["value"].notna().all()
+    assert "won the finals: " in " ".join(printed.getvalue().split())
     client = MlflowClient(uri)
     (experiment,) = [e for e in client.search_experiments() if e.name == "tuned"]
     runs = client.search_runs(
