@@ -63,26 +63,22 @@ def _of_the_finals(winner: Any, finals: pd.DataFrame) -> str:
 
 
 def _of_a_search(row: Any, several: bool) -> str:
-    errors = f"held-out loss {row['loss']:.5g}"
-    if np.isfinite(row["score_error"]):
-        errors += f", score error {row['score_error']:.3g}"
     own = f"repetition {row['repetition']}, on data of its own: " if several else ""
-    return f"{own}{_words(row)}; stop at step {row['step']:,}: {errors} ({row['method']})"
+    return f"{own}{_words(row)}; stop at step {row['step']:,}: {errors(row)} ({row['method']})"
 
 
 def outcome(row: Any) -> str:
     """What the finals say of a row of `finals`: its loss and error, and where it stopped."""
-    errors = f"held-out loss {row['loss']:.5g}"
-    if np.isfinite(row["score_error"]):
-        errors += f", score error {row['score_error']:.3g}"
-    return f"{errors} on {counted(int(row['seeds']), 'fresh seed')}, {stops(row)}"
-
-
-def stops(row: Any) -> str:
-    """Where the trials of a finalist stopped."""
     low, high = int(row["step_low"]), int(row["step_high"])
     where = f"step {low:,}" if low == high else f"steps {low:,} to {high:,}"
-    return f"each stopped at its least held-out loss, {where}"
+    seeds = counted(int(row["seeds"]), "fresh seed")
+    return f"{errors(row)} on {seeds}, each stopped at its least held-out loss, {where}"
+
+
+def errors(row: Any) -> str:
+    """The held-out loss of a row, and its score error where it is known."""
+    loss, error = f"held-out loss {row['loss']:.5g}", row["score_error"]
+    return f"{loss}, score error {error:.4g}" if np.isfinite(error) else loss
 
 
 def deciding(shares: pd.DataFrame) -> str:

@@ -12,7 +12,7 @@ import yaml
 
 from analysis.data.schema import ResultsError
 from analysis.data.table import Table, load_table
-from analysis.searches.answers import RULE, at, outcome
+from analysis.searches.answers import RULE, at, errors, outcome
 from analysis.searches.best import HYPERPARAMETERS, chosen, winners
 from analysis.searches.finals import duels, finals
 from analysis.searches.tuning import GUIDED, POINT, load_evaluations
@@ -146,8 +146,7 @@ def _of_a_search(row: pd.Series[Any], section: SearchSection, method: str | None
         who += f" of {row['method']}"
     comments = [
         f"{_where(row)}; {who}, repetition {row['repetition']}",
-        f"Stop at step {row['step']} (effective time {row['effective_time']:.4g}): held-out loss "
-        f"{row['loss']:.5g}, score error {row['score_error']:.4g}",
+        f"Stop at step {row['step']} (effective time {row['effective_time']:.4g}): {errors(row)}",
     ]
     if section.repetitions > 1:
         comments.append(f"Chosen without finals: {RULE}")
