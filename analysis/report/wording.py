@@ -98,6 +98,11 @@ def badge(verdict: Verdict) -> Badge:
     return _BADGES[verdict.verdict]
 
 
+def as_text(html: Markup) -> str:
+    """For a terminal: a superscript after `^`, no tags."""
+    return html.replace(Markup("<sup>"), Markup("^")).striptags()
+
+
 def power(axis: str, b: float, places: int = 2) -> Markup:
     """axis^-b with a superscript: `N<sup>−0.65</sup>`."""
     return Markup("{}<sup>{}</sup>").format(typeset(PLAIN.get(axis, axis)), number(-b, places))

@@ -22,6 +22,7 @@ from analysis.fits.power_law import PowerLawFit
 from analysis.text import percent
 from analysis.theory import MARGIN, Assumption, Prediction
 from trainers.laws import LAWS
+from trainers.laws.law import BOUNDED
 from trainers.registry import DESCENT
 
 SMALL = 0.1
@@ -91,7 +92,8 @@ _Found = tuple[Holds, str] | None
 def _support(curve: Curve, seen: Evidence) -> _Found:
     own = seen.own(curve)
     if own is None or not (own["quantity"] == "support_radius").any():
-        return None
+        bounded = _law_is(curve) == BOUNDED
+        return (Holds.YES, "by its kind") if bounded else None
     radius = values_of(own, "support_radius")["value"]
     if radius.empty:
         return Holds.NO, f"infinite radius ({own['law'].iloc[0]})"
@@ -99,10 +101,16 @@ def _support(curve: Curve, seen: Evidence) -> _Found:
 
 
 def _sub_gaussian(curve: Curve, _seen: Evidence) -> _Found:
-    """By the kind of the law, of the inner one where it is embedded."""
-    kind = curve.law.rpartition("/")[2].partition("[")[0]
-    reason = LAWS[kind].sub_gaussian if kind in LAWS else ""
+    """By the kind of the law."""
+    reason = _law_is(curve)
     return (Holds.YES, reason) if reason else None
+
+
+def _law_is(curve: Curve) -> str:
+    """Why the law is sub-Gaussian, of the inner one where it is embedded; empty where that is not
+    known."""
+    kind = curve.law.rpartition("/")[2].partition("[")[0]
+    return LAWS[kind].sub_gaussian if kind in LAWS else ""
 
 
 def _many_points(curve: Curve, seen: Evidence) -> _Found:

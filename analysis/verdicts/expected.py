@@ -134,7 +134,8 @@ class Expected:
             return f"{width}, will decide"
         bands = " or ".join(f"{number(low)} to {number(high)}" for low, high in self.undecided)
         if self.will_decide:
-            return f"{width}, will decide: pilots had b = {number(self.pilots)}, open is {bands}"
+            near = f"will decide if b is near {number(self.pilots)}, as in pilots on mixtures"
+            return f"{width}, {near}; open is {bands} (theory {_theory(self.prediction)})"
         if _too_wide(self.prediction, self.undecided):
             return (
                 f"{width}, can only disagree (theory {_theory(self.prediction)}): to agree takes "

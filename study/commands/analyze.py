@@ -18,8 +18,8 @@ from analysis.data.curves.point_means import point_means
 from analysis.data.results import load_results
 from analysis.data.sweeps import PLAIN, data_file, law_names, settings
 from analysis.data.table import Table, load_table
-from analysis.figures.rates.answer import Group, groups, setting_of
-from analysis.report.wording import MEAN_HEADS, flat, mean_cells, of_files
+from analysis.figures.rates.answer import Group, answers, groups, setting_of
+from analysis.report.wording import MEAN_HEADS, as_text, flat, lead, mean_cells, of_files
 from analysis.searches.best import FILE as BEST
 from analysis.searches.best import chosen, described
 from analysis.searches.finals import duels, finals
@@ -29,7 +29,7 @@ from analysis.theory.own import Stated
 from analysis.theory.record import compared
 from analysis.verdicts.asking import lines
 from analysis.verdicts.evaluation import Evaluation, evaluate
-from analysis.verdicts.judging import Verdict
+from analysis.verdicts.judging import Verdict, Word
 from study.choosing.adaptive import replayed
 from study.commands.located import known_trials, owned
 from study.running import audits
@@ -219,6 +219,8 @@ def print_verdicts(console: Console, evaluation: Evaluation) -> None:
             say(console, line)
         table = _printed(own)
         console.print(table)
+        for line in _answers(evaluation):
+            say(console, line)
         say(console, "why, and what each theory assumes: the page, and `reason` in verdicts.json")
     else:
         _print_means(console, point_means(evaluation.table))
@@ -226,6 +228,22 @@ def print_verdicts(console: Console, evaluation: Evaluation) -> None:
         say(console, f"not asked: {line}")
     if not any(setting.known for setting in settings(evaluation.table)):
         say(console, NO_RATE)
+
+
+ANSWERS = 4
+"""Laws and settings whose answer is printed; of more the page has them."""
+
+
+def _answers(evaluation: Evaluation) -> list[str]:
+    """A sentence on each law and setting, with the reason where it stays open."""
+    own = groups(evaluation.verdicts, law_names(evaluation.table))
+    found = [(group, told, v) for group, vs in own.items() for told, v in answers(vs).items()]
+    lines = []
+    for group, told, v in found[:ANSWERS]:
+        said = as_text(lead(group, v, None, told))
+        open_ = v.verdict is Word.UNDETERMINED
+        lines.append(f"{said.removesuffix('.')}: {v.reason}" if open_ else said)
+    return lines
 
 
 def _print_means(console: Console, means: pd.DataFrame) -> None:

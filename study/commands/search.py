@@ -259,7 +259,7 @@ def _print_choices(
     last = finals(table, choices)
     cells = [(who, *values, *rest) for who, values, *rest in choice_rows(choices)]
     heads: tuple[str, ...] = ("stop at", "held-out loss", "score error")
-    console.print(_printed(choices, heads, cells))
+    _print_table(console, choices, heads, cells)
     if len(last):
         say(console, "the finals, on the same fresh seeds for all, which nothing was chosen by:")
         cells = [
@@ -267,18 +267,20 @@ def _print_choices(
             for who, values, steps, loss, _, error in final_rows(last)
         ]
         heads = ("stopped at", "held-out loss", "score error")
-        console.print(_printed(last, heads, cells))
+        _print_table(console, last, heads, cells)
     for one in answers(choices, last, duels(table, last), importance):
         for words in (*one.best, *filter(None, (one.duel,)), one.deciding):
             say(console, f"{one.label}: {words}")
 
 
-def _printed(table: pd.DataFrame, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    printed = Table(pad_edge=False)
+def _print_table(
+    console: Console, choices: pd.DataFrame, heads: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    table = Table(pad_edge=False)
     names = [PLAIN.get(name, name) for name in HYPERPARAMETERS.values()]
     for name in ("N", "chosen by", *names, *heads):
         words = name in ("chosen by", "initialisation", "bias", "trainer")
-        printed.add_column(name, justify="left" if words else "right")
-    for samples, cells in zip(table["samples"], rows, strict=True):
-        printed.add_row(*map(literal, (f"{samples}", *cells)))
-    return printed
+        table.add_column(name, justify="left" if words else "right")
+    for samples, cells in zip(choices["samples"], rows, strict=True):
+        table.add_row(*map(literal, (f"{samples}", *cells)))
+    console.print(table)

@@ -33,7 +33,7 @@ from analysis.data.mlflow_view import CHOSEN, LOGGED_SERIES, MAX_PARAM
 from analysis.data.sweeps import level_means, mean_with_ends
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
-from analysis.searches.tuning import NOT_SEARCHED
+from analysis.searches.tuning import FINAL, NOT_SEARCHED
 from study.mlflow_view.naming import Naming, law_parameters
 from trainers.columns import UNTRAINED_ERRORS
 from trainers.trial import TrialStatus
@@ -390,13 +390,14 @@ def search_metrics(
 
 def roles(evaluations: pd.DataFrame) -> dict[str, tuple[str, dict[str, str]]]:
     """What each trial of a search was for, by its id: in a word, `tpe12 r0` (evaluation 12 of
-    repetition 0), `theory r0`, to begin its run's name with; and as tags, to filter and group runs
-    by."""
+    repetition 0), `theory r0`, `final2 r3` (finalist 2 on the fresh seed 3), to begin its run's
+    name with; and as tags, to filter and group runs by."""
     repeated = evaluations["repetition"].nunique() > 1
     found: dict[str, tuple[str, dict[str, str]]] = {}
     for one in evaluations.drop_duplicates("trial_id").to_dict("records"):
         searched = one["method"] not in NOT_SEARCHED
-        word = f"{one['method']}{one['number'] if searched else ''}"
+        numbered = searched or one["method"] == FINAL
+        word = f"{one['method']}{one['number'] if numbered else ''}"
         text = f"{word} r{one['repetition']}" if repeated else word
         tags = {"method": one["method"], "repetition": one["repetition"]}
         if searched:

@@ -40,6 +40,10 @@ Part = Literal["train", "holdout", "test"]
 """What a draw is for. A law that is known has no parts: all draws are of it."""
 
 
+BOUNDED = "bounded support"
+"""Why a law that lies in a ball is sub-Gaussian."""
+
+
 class LawBase(BaseModel, ABC):
     """A law as a study states it: its kind and parameters, and all that is known without a draw.
 

@@ -19,8 +19,11 @@ from trainers.trial import TrialConfig
 class Network(torch.nn.Module):
     """f(x, t) [n, d], of noisy points x [n, d] and their times t [n].
 
-    A network that predicts the noise eps, or the score, returns (x - sqrt(h) eps) / alpha, or
-    (x + h score) / alpha, where alpha = exp(-t/2) and h = 1 - alpha^2 (of a constant g = 1).
+    Where the layers predict the noise eps, or the score, f follows (of a constant g = 1):
+
+        alpha = (-t / 2).exp()[:, None]
+        h = 1 - alpha**2
+        f = (x - h.sqrt() * eps) / alpha  # or (x + h * score) / alpha
     """
 
     def __init__(self, dimension: int, width: int) -> None:
@@ -105,7 +108,8 @@ class _Run:
         return f.T
 
     def loss(self) -> torch.Tensor:
-        """1/(2n) sum ||f(x_j, t_j) - X_0,j||^2."""
+        """1/(2n) sum ||f(x_j, t_j) - X_0,j||^2, theory's loss, which the record wants. A loss on
+        eps has alpha^2/h times each of its terms: write that in `step`."""
         f: torch.Tensor = self.network(*self.data)
         return (f - self.x0).square().sum(1).mean() / 2
 
@@ -113,7 +117,7 @@ class _Run:
         """One update; from divergence on all its numbers are NaN."""
         if self.diverged >= 0:
             return
-        loss = self.loss()
+        loss = self.loss()  # or a loss of your own
         if not bool(loss < 1e6):
             self.diverged = step
             with torch.no_grad():

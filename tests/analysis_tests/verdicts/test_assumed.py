@@ -118,6 +118,8 @@ def test_lazy_is_judged_by_coupling_over_error(table: pd.DataFrame, synthetic: M
 
 
 def test_other_trainers_are_not_the_theorys(table: pd.DataFrame) -> None:
+    law = table.assign(law_label="cube")
+    assert found(law, {})[BEST][Assumption.SUPPORT].holds is Holds.YES
     one = found(table.assign(trainer="adam"), {})[BEST][Assumption.DESCENT]
     assert (one.holds, one.finding) == (Holds.NO, "adam trains")
 

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from trainers.errors import LawError
 from trainers.laws.atoms_file import AS_THEY_ARE, checked_points
 from trainers.laws.csv_file import bytes_of_law
-from trainers.laws.law import Distribution, FloatArray, LawBase, Points, parameter_stream
+from trainers.laws.law import BOUNDED, Distribution, FloatArray, LawBase, Points, parameter_stream
 from trainers.laws.mixture import MixtureOfNormals
 from trainers.ranges import Seed, Size
 
@@ -24,7 +24,7 @@ class Atoms(LawBase):
     are then the file's columns and rows: `resolve_atoms` fills them in.
     """
 
-    sub_gaussian: ClassVar[str] = "bounded support"
+    sub_gaussian: ClassVar[str] = BOUNDED
     kind: Literal["atoms"] = "atoms"
     count: Size = 16
     seed: Seed = 0

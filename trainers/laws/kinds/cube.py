@@ -6,14 +6,14 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from trainers.laws.law import Distribution, FloatArray, LawBase, Points
+from trainers.laws.law import BOUNDED, Distribution, FloatArray, LawBase, Points
 from trainers.laws.special_functions import truncated_normal, truncated_normal_variance
 
 
 class Cube(LawBase):
     """Uniform on [-1, 1]^d."""
 
-    sub_gaussian: ClassVar[str] = "bounded support"
+    sub_gaussian: ClassVar[str] = BOUNDED
     kind: Literal["cube"] = "cube"
 
     def distribution(self, points: Points) -> Distribution:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from scipy import special
 
-from trainers.laws.law import Distribution, FloatArray, LawBase, Points, log_normal
+from trainers.laws.law import BOUNDED, Distribution, FloatArray, LawBase, Points, log_normal
 from trainers.laws.mixture_noise import Signal, mean_variance
 from trainers.laws.special_functions import bessel_ratio
 from trainers.ranges import Scale
@@ -16,7 +16,7 @@ from trainers.ranges import Scale
 class Sphere(LawBase):
     """Uniform on the sphere of `radius` in R^d; for d = 1 the two points -radius and radius."""
 
-    sub_gaussian: ClassVar[str] = "bounded support"
+    sub_gaussian: ClassVar[str] = BOUNDED
     kind: Literal["sphere"] = "sphere"
     radius: Scale = 1.0
 
