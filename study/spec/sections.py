@@ -8,7 +8,6 @@ sweep may have seeds of its own, and more draws of the laws.
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -474,17 +473,13 @@ class StudySpec(Section):
         return problems
 
     def _table_problems(self, quality: QualitySection) -> list[str]:
-        """What samples of a table need: a start that holds no row, and classifiers."""
+        """What samples of a table need: a start that holds no row."""
         problems = []
         if quality.start == "exact":
             problems.append(
                 "quality.start: exact begins at rows of the table, which samples must not hold: "
                 "give quality.start: normal, and a diffusion.t_max from which X_T is nearly normal "
                 "(such as 4)"
-            )
-        if importlib.util.find_spec("sklearn") is None:
-            problems.append(
-                "quality of a table needs scikit-learn: pip install 'scorerates[tables]'"
             )
         return problems
 
