@@ -257,7 +257,10 @@ def _print_choices(
     """The best evaluation of each search and theory's choice, the finals, and what they say."""
     choices = chosen(table, frame)
     last = finals(table, choices)
-    cells = [(who, *values, *rest) for who, values, *rest in choice_rows(choices)]
+    cells = [
+        (who.replace(", repetition", ""), *values, *rest)
+        for who, values, *rest in choice_rows(choices)
+    ]
     heads: tuple[str, ...] = ("stop at", "held-out loss", "score error")
     _print_table(console, choices, heads, cells)
     if len(last):
@@ -269,8 +272,9 @@ def _print_choices(
         heads = ("stopped at", "held-out loss", "score error")
         _print_table(console, last, heads, cells)
     for one in answers(choices, last, duels(table, last), importance):
+        say(console, f"{one.label}:")
         for words in (*one.best, *filter(None, (one.duel,)), one.deciding):
-            say(console, f"{one.label}: {words}")
+            say(console, f"  {words}")
 
 
 def _print_table(
@@ -278,9 +282,11 @@ def _print_table(
 ) -> None:
     table = Table(pad_edge=False)
     names = [PLAIN.get(name, name) for name in HYPERPARAMETERS.values()]
-    for name in ("N", "chosen by", *names, *heads):
+    several = choices["samples"].nunique() > 1
+    for name in (*("N",) * several, "chosen by", *names, *heads):
         words = name in ("chosen by", "initialisation", "bias", "trainer")
         table.add_column(name, justify="left" if words else "right")
     for samples, cells in zip(choices["samples"], rows, strict=True):
-        table.add_row(*map(literal, (f"{samples}", *cells)))
+        row = (f"{samples}", *cells) if several else cells
+        table.add_row(*map(literal, row))
     console.print(table)
