@@ -122,7 +122,7 @@ def init(
 
     *others, file = write_study(name, data, trainer, search, law, dimension)
     for own in others:
-        fill = "put your network and optimiser in place of those at its top; "
+        fill = "put your network, loss and optimiser in place of those at its top; "
         check = f"python -m trainers.conformance {own.stem}:Mine checks it (a minute or two)"
         if own.stem.endswith("_law"):
             fill, check = "write `sample` for your law; ", f"scorerates plan {file} checks it"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -243,12 +243,30 @@ def own_leads(own: Mapping[Group, Sequence[Verdict]]) -> list[tuple[Badge, Marku
     """What the study says of predictions of the user's own, each with its badge."""
     made = []
     for group, verdicts in own.items():
-        for v in (v for v in verdicts if v.own):
-            alike = [one for one in verdicts if one.own == v.own]
-            told = setting_of(v, alike, verdicts)
-            said = lead(group, v, None, told)
-            made.append((badge(v), Markup("<em>{}</em>: {}").format(typeset(v.own), said)))
+        for told, v in own_answers(verdicts):
+            said = Markup("<em>{}</em>: {}").format(typeset(v.own), lead(group, v, None, told))
+            if why := why_open(v):
+                said += Markup(" ") + typeset(f"{why[0].upper()}{why[1:]}.")
+            made.append((badge(v), said))
     return made[:OWN]
+
+
+def why_open(verdict: Verdict) -> str:
+    """Why a verdict is undetermined, and what would decide it, less the interval that `lead` says;
+    empty where it is not."""
+    if verdict.verdict is not Word.UNDETERMINED:
+        return ""
+    first, _, rest = verdict.reason.partition("; ")
+    return rest if rest and first.startswith("b = ") else verdict.reason
+
+
+def own_answers(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, Verdict]]:
+    """The verdicts on predictions of the user's own, each with what tells its setting from
+    others."""
+    for v in verdicts:
+        if v.own:
+            alike = [one for one in verdicts if one.own == v.own]
+            yield setting_of(v, alike, verdicts), v
 
 
 def _over(many: str, named: Sequence[tuple[str, Verdict]]) -> tuple[Badge, Markup]:

@@ -70,7 +70,8 @@ def _of_a_search(row: Any, several: bool) -> str:
 def outcome(row: Any) -> str:
     """What the finals say of a row of `finals`: its loss and error, and where it stopped."""
     low, high = int(row["step_low"]), int(row["step_high"])
-    where = f"step {low:,}" if low == high else f"steps {low:,} to {high:,}"
+    middle = f"{row['step']:,.0f}"
+    where = f"step {low:,}" if low == high else f"steps {low:,} to {high:,} (median {middle})"
     seeds = counted(int(row["seeds"]), "fresh seed")
     return f"{errors(row)} on {seeds}, each stopped at its least held-out loss, {where}"
 
@@ -85,13 +86,14 @@ def deciding(shares: pd.DataFrame) -> str:
     """Which hyperparameter matters most at a point, or that this is not known."""
     if shares.empty:
         return "Too few evaluations to tell which hyperparameter matters most."
-    first = shares.sort_values("importance", ascending=False).iloc[0]
-    name = str(first["hyperparameter"]).replace("_", " ")
+    ordered = shares.sort_values("importance", ascending=False)
+    first = ordered.iloc[0]
+    named = [
+        f"{str(name).replace('_', ' ')} {percent(float(share), 2)}"
+        for name, share in zip(ordered["hyperparameter"], ordered["importance"], strict=True)
+    ]
     of = f"{counted(int(first['evaluations']), 'evaluation')} of {first['samplers']}"
-    return (
-        f"The {name} matters most: {percent(float(first['importance']), 2)} of how {of} rank "
-        "by held-out loss."
-    )
+    return f"What matters most: {', '.join(named)} of how {of} rank by held-out loss."
 
 
 def choice_word(value: Any) -> str:

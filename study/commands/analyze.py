@@ -19,7 +19,16 @@ from analysis.data.results import load_results
 from analysis.data.sweeps import PLAIN, data_file, law_names, settings
 from analysis.data.table import Table, load_table
 from analysis.figures.rates.answer import Group, answers, groups, setting_of
-from analysis.report.wording import MEAN_HEADS, as_text, flat, lead, mean_cells, of_files
+from analysis.report.wording import (
+    MEAN_HEADS,
+    as_text,
+    flat,
+    lead,
+    mean_cells,
+    of_files,
+    own_answers,
+    why_open,
+)
 from analysis.searches.best import FILE as BEST
 from analysis.searches.best import chosen, described
 from analysis.searches.finals import duels, finals
@@ -29,7 +38,7 @@ from analysis.theory.own import Stated
 from analysis.theory.record import compared
 from analysis.verdicts.asking import lines
 from analysis.verdicts.evaluation import Evaluation, evaluate
-from analysis.verdicts.judging import Verdict, Word
+from analysis.verdicts.judging import Verdict
 from study.choosing.adaptive import replayed
 from study.commands.located import known_trials, owned
 from study.running import audits
@@ -238,11 +247,11 @@ def _answers(evaluation: Evaluation) -> list[str]:
     """A sentence on each law and setting, with the reason where it stays open."""
     own = groups(evaluation.verdicts, law_names(evaluation.table))
     found = [(group, told, v) for group, vs in own.items() for told, v in answers(vs).items()]
+    mine = [(group, told, v) for group, vs in own.items() for told, v in own_answers(vs)]
     lines = []
-    for group, told, v in found[:ANSWERS]:
-        said = as_text(lead(group, v, None, told))
-        open_ = v.verdict is Word.UNDETERMINED
-        lines.append(f"{said.removesuffix('.')}: {v.reason}" if open_ else said)
+    for group, told, v in [*found[:ANSWERS], *mine[:ANSWERS]]:
+        said = ": ".join(filter(None, (v.own, as_text(lead(group, v, None, told)))))
+        lines.append(": ".join(filter(None, (said.removesuffix("."), why_open(v)))))
     return lines
 
 

@@ -49,6 +49,8 @@ def best(
     for a study that is no search and for several documents with `study`, StoreError where no search
     has finished.
     """
+    if study is not None:
+        study = study.removesuffix(".yaml")
     spec = owned(store, spec)
     section = spec.searched()
     if method == GUIDED and section.theory is None:

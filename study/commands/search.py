@@ -161,6 +161,7 @@ class _Work:
         for guided in self._guided:
             if guided.message:
                 session.warn(f"no theory-guided choice: {guided.message}")
+        session.say(f"the best as a study: scorerates best {store.place} --study NAME > NAME.yaml")
         session.say(f"report: {store.place}/report.html")
         session.say(f"Optuna: optuna-dashboard sqlite:///{store.local}/{DATABASE}")
         return result

@@ -122,7 +122,7 @@ def test_the_answer_is_the_finals_or_each_repetitions_own() -> None:
     assert "(theory, repetition 0) won the finals: held-out loss 2.0333" in best
     assert "on 3 fresh seeds" in best
     assert best.endswith("not told apart from random, repetition 1")
-    assert answer.deciding.startswith("The bias matters most: 81 % ")
+    assert answer.deciding.startswith("What matters most: bias 81 %")
     nothing = evaluations({}, {})
     found = finals(nothing, choices())
     (answer,) = answers(choices(), found, duels(nothing, found), shares[:0])
