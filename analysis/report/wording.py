@@ -245,7 +245,7 @@ def own_leads(own: Mapping[Group, Sequence[Verdict]]) -> list[tuple[Badge, Marku
     for group, verdicts in own.items():
         for told, v in own_answers(verdicts):
             said = Markup("<em>{}</em>: {}").format(typeset(v.own), lead(group, v, None, told))
-            if why := why_open(v):
+            if why := why_open(v).partition("; ")[0]:  # the rest unfolds in the table
                 said += Markup(" ") + typeset(f"{why[0].upper()}{why[1:]}.")
             made.append((badge(v), said))
     return made[:OWN]
