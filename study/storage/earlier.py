@@ -11,14 +11,26 @@ from study.spec.strict_yaml import YamlError, read_yaml
 from study.storage.store import Store, StoreError
 
 
+def _last(spec: StudySpec, store: Store) -> tuple[str, Any]:
+    """Text of the study as it was last run, and what its files held; empty and None where it was
+    not, or was cut short while these were written."""
+    if store.owner() != spec.name:
+        return "", None
+    try:
+        text, _folder, contents = store.spec_source()
+    except StoreError:
+        return "", None
+    return text, contents
+
+
 def check_kind(spec: StudySpec, store: Store) -> None:
     """Raises StoreError where a search would write over the results of a study of rates, or that
     over a search's."""
-    if store.owner() != spec.name:
-        return
     try:
-        stored: Any = read_yaml(store.spec_source()[0])
+        stored: Any = read_yaml(_last(spec, store)[0])
     except YamlError:
+        return
+    if stored is None:
         return
     searched = isinstance(stored, Mapping) and "search" in stored
     if searched is not (spec.search is not None):
@@ -33,9 +45,7 @@ def check_kind(spec: StudySpec, store: Store) -> None:
 def changed_trainers(spec: StudySpec, store: Store) -> list[str]:
     """A line for each trainer of the user's own whose file is another one than when the study was
     last run: why nothing of it counts as done, and how to have both."""
-    if store.owner() != spec.name:
-        return []
-    before = Contents.read(store.spec_source()[2]).trainers
+    before = Contents.read(_last(spec, store)[1]).trainers
     lines = []
     for name, sha256 in spec.contents().trainers.items():
         if before.get(name, sha256) != sha256:
