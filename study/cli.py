@@ -120,13 +120,10 @@ def init(
     """Write NAME.yaml, a study to start from, with a comment on each key."""
     from study.commands.init import init as write_study
 
-    *others, file = write_study(name, data, trainer, search, law, dimension)
+    made = write_study(name, data, trainer, search, law, dimension)
+    *others, file = made
     for own in others:
-        fill = "put your network, loss and optimiser in place of those at its top; "
-        check = f"python -m trainers.conformance {own.stem}:Mine checks it (a minute or two)"
-        if own.stem.endswith("_law"):
-            fill, check = "write `sample` for your law; ", f"scorerates plan {file} checks it"
-        print(f"wrote {own}: {fill}{check}")
+        print(f"wrote {own}: {made[own].format(module=own.stem, study=file)}")
     then = f"scorerates {'search' if search else 'run'} {file}"
     print(f"wrote {file}: scorerates plan {file} says what it costs, {then} runs it")
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.drawing.plot import Series
 from analysis.drawing.style import DOT, GROUND, HUES, INK, MARKERS, colour
+from analysis.levels.intervals import Array
 
 _MARKS = 2000  # of a cloud: more are drawn as one image, which a page can hold
 
@@ -76,19 +80,19 @@ def _interval(axes: Axes, series: Series) -> None:
 
 
 def _reach(axes: Axes, series: Series) -> None:
-    assert series.low is not None
-    assert series.high is not None
-    axes.hlines(
-        series.y, series.low, series.high, color=colour(series), lw=0.7, zorder=3,
-        label=series.label,
-    )  # fmt: skip
+    _thin(axes.hlines, series.y, series, zorder=3)
 
 
 def _far(axes: Axes, series: Series) -> None:
+    _thin(axes.vlines, series.x, series, zorder=2)
+
+
+def _thin(draw: Callable[..., Any], at: Array, series: Series, zorder: float) -> None:
+    """Bars alone, without a marker."""
     assert series.low is not None
     assert series.high is not None
-    axes.vlines(
-        series.x, series.low, series.high, color=colour(series), lw=0.7, zorder=2,
+    draw(
+        at, series.low, series.high, color=colour(series), lw=0.7, zorder=zorder,
         label=series.label,
     )  # fmt: skip
 

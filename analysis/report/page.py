@@ -224,14 +224,12 @@ def _content(
         }
         if topic is not Topic.ANSWER and (families or topic in tables):
             sections.append(section)
+    by_group = groups(verdicts, names)
     return {
         "study": ", ".join(sorted(frame.trials["study"].dropna().astype(str).unique())) or "study",
         "palette": Markup(palette_css() + css),
         "glyphs": {name: Markup(path) for s in shown for name, path in s.glyphs.items()},
-        "leads": [
-            *wording.leads(groups(verdicts, names)),
-            *wording.own_leads(groups(verdicts, names)),
-        ],
+        "leads": [*wording.leads(by_group), *wording.own_leads(by_group)],
         "top": [s for s in shown if s.plot.topic is Topic.ANSWER],
         "tally": wording.tally(verdicts),
         "questions": questions(verdicts, names),

@@ -228,7 +228,7 @@ def print_verdicts(console: Console, evaluation: Evaluation) -> None:
             say(console, line)
         table = _printed(own)
         console.print(table)
-        for line in _answers(evaluation):
+        for line in _answers(own):
             say(console, line)
         say(console, "why, and what each theory assumes: the page, and `reason` in verdicts.json")
     else:
@@ -243,9 +243,8 @@ ANSWERS = 4
 """Laws and settings whose answer is printed; of more the page has them."""
 
 
-def _answers(evaluation: Evaluation) -> list[str]:
+def _answers(own: Mapping[Group, Sequence[Verdict]]) -> list[str]:
     """A sentence on each law and setting, with the reason where it stays open."""
-    own = groups(evaluation.verdicts, law_names(evaluation.table))
     found = [(group, told, v) for group, vs in own.items() for told, v in answers(vs).items()]
     mine = [(group, told, v) for group, vs in own.items() for told, v in own_answers(vs)]
     lines = []

@@ -56,6 +56,13 @@ LAWS = {
     "subspace": "inner: {kind: cube, dimension: 1}, seed: 5",
 }
 """Kinds of laws that need no file, with keys to start from."""
+TRAINER = (
+    "put your network, loss and optimiser in place of those at its top; python -m "
+    "trainers.conformance {module}:Mine checks it (a minute or two)"
+)
+LAW = "write `sample` for your law; scorerates plan {study} checks it"
+"""What to fill in, by what a file holds."""
+
 OWN = "own"
 """In place of a kind: a law of the user's own, in a file to fill in."""
 _TIMES = """
@@ -146,9 +153,9 @@ def init(
     search: bool = False,
     law: str | None = None,
     dimension: str = "2",
-) -> list[Path]:
+) -> dict[Path, str]:
     """Writes NAME.yaml in the working directory and, for a trainer of the user's own, its file; and
-    gives their paths.
+    gives their paths, the study's last, each with what to fill in.
 
     data: a CSV file whose rows are the law. search: tunes in place of sweeping. law: one of LAWS,
     or OWN, whose file is written too. dimension: d, or several with commas between. Raises
@@ -164,11 +171,13 @@ def init(
     kind = own or _law(law)
     chosen = _Chosen(module if trainer else "", data, search, kind, _whole(dimension))
     text = _text(name, chosen)
-    made = {}
+    made, fill_in = {}, {}
     if trainer:
-        made[Path(f"{module}.py")] = _skeleton("trainers.methods", module)
+        file = Path(f"{module}.py")
+        made[file], fill_in[file] = _skeleton("trainers.methods", module), TRAINER
     if law == OWN:
-        made[Path(f"{module}_law.py")] = _skeleton("trainers.laws", f"{module}_law")
+        file = Path(f"{module}_law.py")
+        made[file], fill_in[file] = _skeleton("trainers.laws", file.stem), LAW
     made[Path(f"{name}.yaml")] = text
     for file in made:
         if file.exists():
@@ -178,7 +187,7 @@ def init(
     StudySpec.from_text(bare)
     for file, content in made.items():
         _write(file, content)
-    return list(made)
+    return {file: fill_in.get(file, "") for file in made}
 
 
 def _skeleton(package: str, module: str) -> str:

@@ -105,14 +105,14 @@ class StudyPlan:
         if self.spec.design is not None:
             return []
         found: dict[tuple[str, str], tuple[str, int]] = {}
-        made = planned_curves(self.trials)
+        made, mine = planned_curves(self.trials), self.spec.own_predictions()
         of_networks = {(c.axis, c.dimension) for c in made if not c.infinite}
         for curve in made:
             if curve.infinite and (curve.axis, curve.dimension) in of_networks:
                 continue  # the same questions, on the kernel that stands beside the networks
             where = f", d = {curve.dimension}" if self._dimensions > 1 else ""
             where += ", at infinite width" if curve.infinite else ""
-            for one in expected(curve, self.scales, self.spec.own_predictions()):
+            for one in expected(curve, self.scales, mine):
                 known = self.spec.audit or one.needs or math.isfinite(one.prediction.exponent)
                 if one.prediction.theory_key in ("", *self.spec.theories) and known:
                     name = one.prediction.name

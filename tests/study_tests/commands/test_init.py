@@ -87,6 +87,15 @@ def test_every_law_loads_in_one_dimension_and_in_several(kind: str) -> None:
     assert {t.infinite for t in many.trials()} == {True, False}
 
 
+def test_what_is_said_of_a_file_follows_what_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("init", "my_law", "--trainer", "--law", "own") == 0
+    trainer, law, _study = capsys.readouterr().out.splitlines()
+    assert trainer.startswith("wrote my_law.py: put your network")
+    assert "trainers.conformance my_law:Mine" in trainer
+    assert law.startswith("wrote my_law_law.py: write `sample`")
+    assert law.endswith("scorerates plan my_law.yaml checks it")
+
+
 @pytest.mark.parametrize("others", [(), ("--trainer",), ("--search",), ("--dimension", "2,3")])
 def test_a_law_of_ones_own_loads_with_its_file(others: tuple[str, ...]) -> None:
     assert code_of("init", "a-law", "--law", "own", *others) == 0
