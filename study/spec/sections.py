@@ -54,11 +54,10 @@ from trainers.kept.keep import Keep, Sampling
 from trainers.laws import DataFile, OwnLaw, own_class
 from trainers.methods.custom import (
     imported_beside,
-    make_importable,
     source_files,
     trainer_fields,
 )
-from trainers.own_files import sources_of
+from trainers.own_files import make_importable, sources_of
 from trainers.ranges import AuditPoints, HoldoutPoints, Recorded, Seed, Steps, TestPoints
 from trainers.registry import DESCENT
 from trainers.trial import Diffusion, Law, TrialConfig

@@ -8,19 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from trainers.errors import TrainerError
-from trainers.own_files import OwnClass, make_importable, place, place_of, sources_of
+from trainers.own_files import OwnClass, sources_of
 from trainers.registry import TRAINERS
-
-__all__ = [
-    "imported_beside",
-    "load_custom",
-    "make_importable",
-    "place",
-    "place_of",
-    "says_kernel_limit",
-    "source_files",
-    "trainer_fields",
-]
 
 
 def trainer_fields(name: str) -> dict[str, str]:

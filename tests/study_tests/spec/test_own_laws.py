@@ -15,7 +15,7 @@ from study.planning.own_laws import check_own_laws
 from study.spec.contents import Contents
 from study.spec.messages import SpecError
 from trainers.laws import OwnLaw
-from trainers.methods.custom import place_of
+from trainers.own_files import place_of
 
 STUDY = """
 name: own

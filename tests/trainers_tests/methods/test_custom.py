@@ -12,12 +12,11 @@ from trainers.errors import TrainerError
 from trainers.methods.custom import (
     imported_beside,
     load_custom,
-    make_importable,
-    place_of,
     says_kernel_limit,
     source_files,
     trainer_fields,
 )
+from trainers.own_files import make_importable, place_of
 
 EMPTY = "class Mine:\n    pass\n"
 
