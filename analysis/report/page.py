@@ -54,11 +54,11 @@ from analysis.searches.best import chosen, no_importance
 from analysis.searches.finals import duels, finals
 from analysis.searches.tuning import FINAL, comparisons
 from analysis.theory import KEYS, THEORIES
-from analysis.theory.own import Stated
 from analysis.theory.papers import PAPERS, Paper
 from analysis.verdicts.asking import lines
 from analysis.verdicts.evaluation import Evaluation
 from analysis.verdicts.judging import Verdict
+from analysis.verdicts.own import Stated
 
 _STYLE = re.compile(r' style="([^"]*)"')
 MEANS_SHOWN = 50  # points, of a study without a rate

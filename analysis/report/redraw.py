@@ -14,8 +14,8 @@ from analysis.figures.study import study_plots
 from analysis.figures.tuning import tuning_plots
 from analysis.searches.best import load_importance
 from analysis.searches.tuning import load_evaluations
-from analysis.theory.own import Stated
 from analysis.verdicts.evaluation import evaluate
+from analysis.verdicts.own import Stated
 
 
 def redraw(
@@ -31,7 +31,7 @@ def redraw(
     place: the folder figures/ of a results directory, or a file in it. names: only the figures
     whose name holds one of these; none: all. change: called with the name and the matplotlib
     figure before it is saved. theories: the keys of those judged, default all. own: the fields of
-    the study's own predictions (`analysis.theory.own.Stated`). The stopping rules are those of
+    the study's own predictions (`analysis.verdicts.own.Stated`). The stopping rules are those of
     stops.parquet in the folder. Raises ResultsError where there are no results beside the folder.
     """
     place = Path(place).resolve()

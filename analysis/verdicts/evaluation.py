@@ -36,14 +36,13 @@ from analysis.fits.multiplicity import adjusted_level
 from analysis.fits.power_law import PowerLawFit
 from analysis.levels.intervals import Array
 from analysis.theory import KEYS, Kind, Prediction, check_theories, predictions
-from analysis.theory.own import Own, at
 from analysis.verdicts import draws
 from analysis.verdicts.asking import NotAsked, needed
 from analysis.verdicts.assumed import Evidence, findings
 from analysis.verdicts.following import Judged, followed
 from analysis.verdicts.infinite_width import infinite_width, limit_of, measured
 from analysis.verdicts.judging import Verdict, fit_curve, judge, levels_listed, usable
-from analysis.verdicts.own import check_own, unanswered
+from analysis.verdicts.own import Own, at, check_own, unanswered
 from analysis.verdicts.rules import Word, word_at
 from analysis.verdicts.stops import RULES, check_rules, stops
 

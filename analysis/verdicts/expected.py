@@ -26,10 +26,10 @@ from analysis.levels.intervals import Array, summarise
 from analysis.levels.two_levels import Control
 from analysis.text import number
 from analysis.theory import Kind, Prediction, predictions
-from analysis.theory.own import Own
-from analysis.theory.own import at as own_at
 from analysis.verdicts.asking import range_needed
 from analysis.verdicts.judging import usable
+from analysis.verdicts.own import Own
+from analysis.verdicts.own import at as own_at
 from analysis.verdicts.pilots import FITTED_AT, PILOTS, best_time, noise_is_fitted
 from analysis.verdicts.rules import Word, decide, of_zero, short_range, word_for
 from trainers.columns import TEST_GROUPS

@@ -34,11 +34,11 @@ from analysis.searches.best import chosen, described
 from analysis.searches.finals import duels, finals
 from analysis.searches.tuning import load_evaluations
 from analysis.theory import Kind
-from analysis.theory.own import Stated
 from analysis.theory.record import compared
 from analysis.verdicts.asking import lines
 from analysis.verdicts.evaluation import Evaluation, evaluate
 from analysis.verdicts.judging import Verdict
+from analysis.verdicts.own import Stated
 from study.choosing.adaptive import replayed
 from study.commands.located import known_trials, owned
 from study.running import audits

@@ -177,7 +177,7 @@ def init(
         made[file], fill_in[file] = _skeleton("trainers.methods", module), TRAINER
     if law == OWN:
         file = Path(f"{module}_law.py")
-        made[file], fill_in[file] = _skeleton("trainers.laws", file.stem), LAW
+        made[file], fill_in[file] = _skeleton("trainers.laws.own", file.stem), LAW
     made[Path(f"{name}.yaml")] = text
     for file in made:
         if file.exists():

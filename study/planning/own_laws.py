@@ -11,8 +11,8 @@ from analysis.data.sweeps import family
 from study.spec.messages import SpecError
 from trainers.errors import LawError
 from trainers.laws import OwnLaw
-from trainers.laws.own import DRAWN
-from trainers.laws.own_check import check_own_law
+from trainers.laws.own.check import check_own_law
+from trainers.laws.own.law import DRAWN
 from trainers.problem import diffusion as forward
 from trainers.trial import Diffusion, TrialConfig
 

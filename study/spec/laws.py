@@ -21,7 +21,7 @@ from study.spec.axes import MAXIMUM_LAWS
 from study.spec.messages import problems_of, unknown_key
 from trainers.errors import LawError
 from trainers.laws import LAWS, DataFile, OwnLaw, own_class, resolve_files
-from trainers.laws.own import FILLED_IN, wrong_parameters
+from trainers.laws.own.law import FILLED_IN, wrong_parameters
 from trainers.own_files import OWN, make_importable
 from trainers.ranges import MAXIMUM_SEED
 from trainers.trial import Cube, Law

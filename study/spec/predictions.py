@@ -13,8 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from analysis.theory import MARGIN, Quantity
-from analysis.theory.own import Stated, formula
-from analysis.verdicts.own import check_own
+from analysis.verdicts.own import Stated, check_own, formula
 from study.spec.axes import Section
 
 

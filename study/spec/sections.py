@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, ValidationError
 
 from analysis.text import counted
 from analysis.theory import KEYS, check_theories
-from analysis.theory.own import Stated
+from analysis.verdicts.own import Stated
 from study.spec.axes import (
     AXES,
     MAXIMUM_TRIALS,

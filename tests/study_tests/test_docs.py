@@ -14,8 +14,8 @@ from study import StudySpec, cli
 from study.planning.own_laws import check_own_laws
 from study.spec.messages import SpecError
 from trainers.conformance import check_trainer
-from trainers.laws.own import DRAWN
-from trainers.laws.own_check import DRAWS
+from trainers.laws.own.check import DRAWS
+from trainers.laws.own.law import DRAWN
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

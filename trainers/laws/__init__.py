@@ -11,7 +11,7 @@ from trainers.errors import LawError
 from trainers.laws.atoms_file import AtomsFile, checked_points, load_atoms, resolve_atoms
 from trainers.laws.found import KINDS, OWN_KIND, any_or_own
 from trainers.laws.law import Distribution, FloatArray, LawBase, Points
-from trainers.laws.own import OwnLaw, own_class
+from trainers.laws.own.law import OwnLaw, own_class
 from trainers.laws.subspace import Subspace
 from trainers.laws.table import Table, resolve_table
 from trainers.laws.table_file import KEY, Cells, TableFile, checked_cells

@@ -13,7 +13,7 @@ from pydantic import Discriminator, Field, Tag
 
 from trainers.laws import kinds
 from trainers.laws.law import LawBase
-from trainers.laws.own import OwnLaw
+from trainers.laws.own.law import OwnLaw
 
 
 def _found() -> dict[str, type[LawBase]]:

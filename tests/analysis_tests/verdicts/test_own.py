@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from analysis.theory import Kind, Prediction
-from analysis.theory.own import Own, Stated, formula
 from analysis.verdicts.asking import lines
 from analysis.verdicts.evaluation import evaluate
+from analysis.verdicts.own import Own, Stated, formula
 
 MINE = Prediction(
     name="mine", quantity="best_score_error", axis="samples", exponent=0.4, kind=Kind.BOUND,

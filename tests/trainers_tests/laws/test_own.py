@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from trainers.laws import Distribution, LawError, OwnLaw, make_distribution, own_class
 from trainers.laws.kinds.gaussian import Gaussian
 from trainers.laws.mixture import MixtureOfNormals
-from trainers.laws.own import DRAWN, OwnDistribution
-from trainers.laws.own_check import check_own_law
+from trainers.laws.own.check import check_own_law
+from trainers.laws.own.law import DRAWN, OwnDistribution
 from trainers.own_files import OwnClass
 from trainers.problem.evaluation import posterior_variance
 from trainers.trial import Cube, TrialConfig
@@ -262,7 +262,7 @@ def test_a_class_that_cannot_be_made(own_laws: Path) -> None:
 
 
 def test_the_skeleton_is_a_law(own_laws: Path) -> None:
-    from trainers.laws import skeleton
+    from trainers.laws.own import skeleton
 
     (own_laws / "mine.py").write_text(Path(skeleton.__file__).read_text())
     check_own_law(law("Mine", radius=2), TIMES)

@@ -13,7 +13,7 @@ import numpy as np
 
 from trainers.errors import LawError
 from trainers.laws.law import FloatArray
-from trainers.laws.own import OwnDistribution, OwnLaw, sampled
+from trainers.laws.own.law import OwnDistribution, OwnLaw, sampled
 
 DRAWS = 2**14
 LEAST_DRAWS = 2**10
