@@ -2,7 +2,8 @@
 
 The measurement really trains small packs, with one worker's threads, in processes of their own
 (the driver never loads torch), as many at once as there are workers: cores that share a cache or a
-clock are slower together than alone.
+clock are slower together than alone. What was measured while the machine was busy with something
+else serves until it is not, and is then measured anew.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from subprocess import PIPE, Popen, SubprocessError
@@ -26,8 +28,13 @@ from study.planning.cost import DEFAULT_SPEEDS, Speeds
 from study.planning.plan import Slots
 from trainers.trial import NUMERICS_VERSION, GaussianMixture, TrialConfig, content_id
 
-FORMAT = 4
+FORMAT = 5
 """Raise it when what is measured, or the training step's speed, changes."""
+
+MEASURED = "measured on this machine"
+MEASURED_BUSY = "measured on this machine while it was busy"
+BUSY_LOAD = 0.5
+"""Processes that want a core, as a share of the cores: beyond it the figures may be far too low."""
 
 MEASURED_AT_ONCE = 8
 TIMEOUT = 180.0
@@ -41,19 +48,32 @@ def speeds_of(
     calibrate: True measures, False never does, None measures where nothing is kept. Where it
     cannot be measured, the recorded defaults, and `tell` is told why.
     """
+    busy = _busy()
     share = slots.gpus if slots.device == "cuda" else slots.cpus
     default = DEFAULT_SPEEDS[slots.device].threaded(share)
     kept = None if calibrate else read(slots)
-    if kept is not None or calibrate is False:
+    if calibrate is False:
         return kept or default
+    if kept is not None and (busy or kept.source != MEASURED_BUSY):
+        return kept
     tell("measuring how fast this machine trains, once: some seconds")
     try:
         measured = _measured(slots)
     except (OSError, SubprocessError, ValueError, IndexError, TypeError) as error:
         tell(f"the speed of this machine could not be measured, defaults are used: {error}")
         return default
+    if busy:
+        measured = replace(measured, source=MEASURED_BUSY)
     _write(slots, measured)
     return measured
+
+
+def _busy() -> bool:
+    """Whether something else runs on this machine now; False where the system does not say."""
+    try:
+        return os.getloadavg()[0] > BUSY_LOAD * (os.cpu_count() or 1)
+    except (AttributeError, OSError):  # Windows has no load average
+        return False
 
 
 def read(slots: Slots) -> Speeds | None:
@@ -106,7 +126,7 @@ def _measured(slots: Slots) -> Speeds:
                 process.kill()
                 process.communicate()
     middle = {name: statistics.median(f[name] for f in figures) for name in figures[0]}
-    return Speeds(**middle, source="measured on this machine")
+    return Speeds(**middle, source=MEASURED)
 
 
 # --- in a process of its own ----------------------------------------------------------------------

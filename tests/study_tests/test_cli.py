@@ -160,6 +160,7 @@ def test_plan_measures_this_machine_once(
         return measured
 
     monkeypatch.setattr(calibration, "_measured", measure)
+    monkeypatch.setattr(calibration, "_busy", lambda: False)
     for options, count in (((), 1), ((), 1), (("--calibrate",), 2), (("--no-calibrate",), 2)):
         assert command("plan", study, "--workers", 2, "--device", "cpu", *options) == 0
         assert "(measured on this machine)" in capsys.readouterr().out

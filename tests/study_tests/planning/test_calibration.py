@@ -15,11 +15,13 @@ from study.planning.cost import DEFAULT_SPEEDS, Speeds
 from study.planning.plan import Slots
 
 SLOTS = Slots(1, "cpu")
+busy_now = calibration._busy
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(calibration, "_busy", lambda: False)
     return tmp_path / "scorerates"
 
 
@@ -77,6 +79,29 @@ def test_calibrating_again_replaces_what_is_kept(monkeypatch: pytest.MonkeyPatch
     assert speeds_of(SLOTS, None).fused == 3.0
     other = Slots(1, "cpu", cpus=2)
     assert speeds_of(other, False).source == "recorded default"
+
+
+def test_what_a_busy_machine_measured_serves_until_it_is_quiet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    load, cores = [4.0], 4
+    monkeypatch.setattr(calibration, "_busy", busy_now)
+    monkeypatch.setattr(calibration.os, "getloadavg", lambda: (load[0], 0.0, 0.0))
+    monkeypatch.setattr(calibration.os, "cpu_count", lambda: cores)
+
+    def measured(fused: float, calibrate: bool | None) -> tuple[float, str]:
+        stand_in(monkeypatch, f"print({json.dumps(json.dumps(figures(fused=fused)))})")
+        found = speeds_of(SLOTS, calibrate)
+        return found.fused, found.source
+
+    busy, quiet = calibration.MEASURED_BUSY, calibration.MEASURED
+    assert measured(2.0, None) == (2.0, busy)
+    assert measured(3.0, None) == (2.0, busy)  # still busy
+    load[0] = 1.0
+    assert measured(3.0, False) == (2.0, busy)  # a run never measures
+    assert measured(3.0, None) == (3.0, quiet)
+    load[0] = 4.0
+    assert measured(4.0, None) == (3.0, quiet)
 
 
 @pytest.mark.parametrize("code", ["raise SystemExit('no torch')", "print('{}')", "print('x')", ""])
