@@ -408,8 +408,12 @@ def test_the_examples_are_valid() -> None:
     assert {t.samples for t in quick.trials() if t.infinite} == {2**i for i in range(6, 12)}
     assert {seed_of(t.law) for t in quick.trials() if t.infinite} == set(range(5, 15))
     dimension = StudySpec.load(EXAMPLES / "dimension.yaml")
-    for width in (1024, math.inf):
-        kept = [t for t in dimension.trials() if t.width == width]
+    networks = [t for t in dimension.trials() if not t.infinite]
+    assert {(t.dimension, t.width) for t in networks} == {
+        *((1, 1024), (2, 1024), (4, 1024), (8, 4096), (16, 4096))
+    }
+    for infinite in (False, True):
+        kept = [t for t in dimension.trials() if t.infinite == infinite]
         assert {t.dimension for t in kept} == {1, 2, 4, 8, 16}
         assert {t.samples for t in kept} == {2**i for i in range(6, 13)}
 
