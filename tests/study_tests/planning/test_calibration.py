@@ -86,8 +86,8 @@ def test_what_a_busy_machine_measured_serves_until_it_is_quiet(
 ) -> None:
     load, cores = [4.0], 4
     monkeypatch.setattr(calibration, "_busy", busy_now)
-    monkeypatch.setattr(calibration.os, "getloadavg", lambda: (load[0], 0.0, 0.0))
-    monkeypatch.setattr(calibration.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr("os.getloadavg", lambda: (load[0], 0.0, 0.0))
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
 
     def measured(fused: float, calibrate: bool | None) -> tuple[float, str]:
         stand_in(monkeypatch, f"print({json.dumps(json.dumps(figures(fused=fused)))})")
