@@ -136,7 +136,8 @@ def theory(verdict: Verdict) -> Markup:
     if verdict.kind == Kind.BOUND:
         return Markup("at least {}").format(b)
     if verdict.kind == Kind.QUALITATIVE:
-        return Markup("below {}, the stopped rate").format(number(verdict.said))
+        stopped = "" if verdict.own else ", the stopped rate"
+        return Markup("below {}{}").format(number(verdict.said), stopped)
     if verdict.kind == Kind.CEILING:
         return Markup("at most {:g} everywhere").format(verdict.threshold)
     if flat(verdict):
@@ -357,6 +358,8 @@ def _large(verdict: Verdict) -> str:
 def _told(verdict: Verdict) -> Markup:
     axis = typeset(PLAIN.get(verdict.axis, verdict.axis))
     if flat(verdict):
+        if math.isnan(verdict.range[0]):
+            return Markup("against {} has no values to judge").format(axis)
         return Markup("against {}, over {}").format(axis, _range(verdict))
     if math.isnan(verdict.exponent):
         return Markup("against {} has no exponent").format(axis)
@@ -401,6 +404,8 @@ def _tail(verdict: Verdict) -> tuple[str, Markup]:
             Word.VIOLATES: "slower than the bound, which it violates,",
         }
         return words.get(word, str(word)), Markup(" ") + b
+    if verdict.kind == Kind.QUALITATIVE and verdict.own:
+        return str(word), Markup(" with b {}").format(theory(verdict))
     if verdict.kind == Kind.QUALITATIVE:
         agrees = word is Word.AGREES
         said = "as theory says, it" if agrees else "against theory, it"

@@ -65,7 +65,8 @@ class Assumption(StrEnum):
 class Prediction:
     """A rate that theory states.
 
-    exponent: b; NaN where it needs kernel data that were not given, and for a `ceiling`. margin:
+    exponent: b; NaN where it needs kernel data that were not given, and for a `ceiling`; 0 for a
+    `qualitative` that does not say it, which speaks of `threshold` alone. margin:
     what counts as equal, a share of |exponent|, or, for exponent 0, the largest relative change
     over the whole range.
     threshold: for `qualitative`, the exponent that the measured one must stay below; for `ceiling`,
@@ -103,6 +104,8 @@ class Prediction:
                     f"{key} = {value!r}: must be a number; where it depends on d, give `evaluate` "
                     "a function from d to a Prediction"
                 )
+        if self.kind is Kind.QUALITATIVE and math.isnan(self.exponent):
+            object.__setattr__(self, "exponent", 0.0)
 
     def applies(self, conditions: Mapping[str, object] | None = None) -> bool:
         """Whether the prediction says anything under `conditions` (a curve's fixed values and

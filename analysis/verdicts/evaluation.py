@@ -42,7 +42,7 @@ from analysis.verdicts.assumed import Evidence, findings
 from analysis.verdicts.following import Judged, followed
 from analysis.verdicts.infinite_width import infinite_width, limit_of, measured
 from analysis.verdicts.judging import Verdict, fit_curve, judge, levels_listed, usable
-from analysis.verdicts.own import Own, at, check_own, unanswered
+from analysis.verdicts.own import Own, at, check_own, unanswered, unsaid
 from analysis.verdicts.rules import Word, word_at
 from analysis.verdicts.stops import RULES, check_rules, stops
 
@@ -216,7 +216,9 @@ def evaluate(
         verdicts.append(replace(told, assumptions=assumptions, draws=each))
     dimension = every[0].dimension if every else 1
     left = unanswered(own_at(dimension), (prediction.name for prediction, _verdict in found), every)
-    others = (*not_asked, *left)
+    never = {row.prediction for row in left}
+    silent = unsaid(extra, sorted({curve.dimension for curve in every}))
+    others = (*not_asked, *left, *(row for row in silent if row.prediction not in never))
     return Evaluation(
         table, tuple(verdicts), every, audit, level, rules, others, keys, tuple(extra)
     )

@@ -186,7 +186,10 @@ def _expected(prediction: Prediction, planned: Planned, scales: Scales) -> Expec
 
 
 def _needs(prediction: Prediction, planned: Planned) -> str:
-    """What the design lacks: range, or steps, as far as pilots know."""
+    """What the design lacks: range, or steps, as far as pilots know; and what a prediction of the
+    user's own does."""
+    if prediction.unsaid and not prediction.theory_key:
+        return f"a number for its {prediction.unsaid[0]} at d = {planned.dimension}"
     if short_range(planned.levels, prediction):
         return range_needed(prediction, planned.axis, planned.levels)
     each = list(zip(planned.levels, planned.samples, planned.times, strict=True))

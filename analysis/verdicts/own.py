@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from analysis.data.curves.quantities import Curve
 from analysis.data.curves.quantity import CLOCKS, OF_THE_KERNEL, SAMPLED, Quantity
 from analysis.data.sweeps import PLAIN
+from analysis.text import percent
 from analysis.theory import MARGIN, Prediction, predictions
 from analysis.theory.prediction import Kind
 from analysis.verdicts.asking import NotAsked
@@ -33,6 +34,9 @@ _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Div: operator.truediv,
     ast.Pow: operator.pow,
 }
+_ZERO = 1e-12
+"""A value nearer to 0 than this is 0, of which another rule speaks: 0.1 * 3 - 0.3 is 6e-17."""
+
 _FUNCTIONS: dict[str, Callable[..., float]] = {"sqrt": math.sqrt, "min": min, "max": max}
 
 
@@ -53,7 +57,7 @@ def formula(text: str, dimension: int) -> float:
         ) from None
     except (ArithmeticError, ValueError):
         return math.nan
-    return math.nan if isinstance(value, complex) else value
+    return 0.0 if abs(value) < _ZERO else value
 
 
 def _value(node: ast.expr, d: float) -> float:
@@ -66,10 +70,17 @@ def _value(node: ast.expr, d: float) -> float:
         case ast.UnaryOp(op=ast.USub(), operand=inner):
             return -_value(inner, d)
         case ast.BinOp(left=left, op=op, right=right):
-            return _OPERATORS[type(op)](_value(left, d), _value(right, d))
+            return _real(_OPERATORS[type(op)](_value(left, d), _value(right, d)))
         case ast.Call(func=ast.Name(id=name), args=given, keywords=[]):
             return _FUNCTIONS[name](*(_value(one, d) for one in given))
     raise TypeError
+
+
+def _real(value: complex) -> float:
+    """ValueError, as of sqrt, for a root of a negative number, which Python makes complex."""
+    if isinstance(value, complex):
+        raise ValueError("no real number")
+    return value
 
 
 @dataclass(frozen=True)
@@ -113,7 +124,7 @@ class Stated:
         return {
             Kind.BOUND: f"{of}: b is at least {exponent:.3g}.",
             Kind.SHARP: f"{of}: b is {exponent:.3g}.",
-            Kind.QUALITATIVE: f"{of}: b stays below {threshold:.3g}.",
+            Kind.QUALITATIVE: f"{of}: b stays below {threshold:.3g}, by {percent(self.margin)}.",
             Kind.CEILING: f"{of}: at most {threshold:.3g}.",
         }[Kind(self.kind)]
 
@@ -152,10 +163,20 @@ def _near(value: str, known: Sequence[str]) -> str:
 def unanswered(
     own: Iterable[Prediction], judged: Iterable[str], curves: Sequence[Curve]
 ) -> list[NotAsked]:
-    """Those of `own` that no curve was judged by, with what an answer takes. judged: the names of
-    those that were."""
+    """Those of `own`, all of one dimension, that no curve was judged by, with what an answer takes.
+    judged: the names of those that were."""
     seen = set(judged)
     return [NotAsked(row.name, _lacking(row, curves)) for row in own if row.name not in seen]
+
+
+def unsaid(own: Iterable[Own], dimensions: Iterable[int]) -> list[NotAsked]:
+    """The dimensions in which one of `own` has no number."""
+    rows = [(at(one, d), d) for one in own for d in dimensions]
+    return [
+        NotAsked(row.name, f"a number for its {key}, which is {getattr(row, key)} at d = {d}")
+        for row, d in rows
+        for key in row.unsaid
+    ]
 
 
 _MEASURED_BY: dict[Collection[str], str] = {

@@ -185,10 +185,10 @@ def word_for(prediction: Prediction, low: float, high: float) -> Word:
 
 
 def _zone(prediction: Prediction) -> tuple[float, float]:
-    """The exponents that count as theory's: beta +- margin |beta|; for `qualitative`, all below
-    (1 - margin) threshold."""
+    """The exponents that count as theory's: beta +- margin |beta|; for `qualitative`, all below the
+    threshold less margin |threshold|."""
     if prediction.kind is Kind.QUALITATIVE:
-        return -math.inf, (1 - prediction.margin) * prediction.threshold
+        return -math.inf, prediction.threshold - prediction.margin * abs(prediction.threshold)
     reach = prediction.margin * abs(prediction.exponent)
     return prediction.exponent - reach, prediction.exponent + reach
 
@@ -197,8 +197,8 @@ def _phrase(prediction: Prediction, word: Word) -> str:
     start, stop = _zone(prediction)
     beta, share = f"{prediction.exponent:.3g}", percent(prediction.margin)
     if prediction.kind is Kind.QUALITATIVE:
-        stopped = f"{prediction.threshold:.3g} of best stopping"
-        cut = f"{stop:.3g}, which is {share} less than the exponent {stopped}"
+        cut = f"{stop:.3g}, which is {share} less than the exponent {prediction.threshold:.3g}"
+        cut += " of best stopping" if prediction.theory_key else ""
         return {
             Word.AGREES: f"lies below {cut}",
             Word.DISAGREES: f"lies above {cut}",

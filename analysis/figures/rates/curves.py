@@ -379,8 +379,7 @@ def theory_line(verdict: Verdict, kept: Curve) -> Series | None:
     if verdict.kind == Kind.BOUND:
         name = "bound"
     elif verdict.kind == Kind.QUALITATIVE:
-        stopped = [p for p in predictions(verdict.dimension) if p.quantity == Quantity.BEST_ERROR]
-        b, name = stopped[0].exponent, "bound if stopped"
+        b, name = verdict.threshold, "threshold" if verdict.own else "bound if stopped"
     x, mean, *_ = level_means(kept.x, kept.y, geometric=kept.geometric)
     sharp = _sharpened(fit)
     if sharp is not None:

@@ -7,12 +7,15 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.fits.power_law import fit_power_law
 from analysis.theory import Kind, Prediction
 from analysis.verdicts.asking import lines
 from analysis.verdicts.evaluation import evaluate
+from analysis.verdicts.judging import Word, judge
 from analysis.verdicts.own import Own, Stated, formula
 
 MINE = Prediction(
@@ -60,7 +63,8 @@ def test_an_exponent_may_depend_on_d(synthetic: ModuleType) -> None:
     ("text", "value"),
     [("0.4", 0.4), ("2/(d + 3)", 0.4), ("-(d+2)/(d+3)", -0.8), ("min(d, 8)**0.5", math.sqrt(2)),
      ("sqrt(d - 3)", math.nan), ("1/(d-2)", math.nan), ("(2-d*2)**0.5", math.nan),
-     ("9**9**9**9", math.nan)],
+     ("9**9**9**9", math.nan), ("min(1, (d - 4)**0.5)", math.nan), ("sqrt((1-d)**0.5)", math.nan),
+     ("0.3*d - 0.6", 0.0), ("0.1 + d/10 - 0.3", 0.0)],
 )  # fmt: skip
 def test_formulas(text: str, value: float) -> None:
     assert formula(text, 2) == pytest.approx(value, nan_ok=True)
@@ -121,3 +125,27 @@ def test_one_that_a_curve_answers_is_judged(table: pd.DataFrame) -> None:
     evaluation = evaluate(table, extra=[MINE])
     assert "mine" in {verdict.prediction for verdict in evaluation}
     assert all(row.prediction != "mine" for row in evaluation.not_asked)
+
+
+def test_one_without_a_value_in_one_dimension_says_so_there(synthetic: ModuleType) -> None:
+    both = synthetic.synthetic_table(synthetic.Grid(seeds=2, dimensions=(1, 2)))
+    found = evaluate(both, extra=[Stated("mine", "bound", "1/(d - 2)")])
+    assert {v.dimension for v in found if v.prediction == "mine"} == {1}
+    told = [line for line in lines(found.not_asked) if line.startswith("mine: ")]
+    assert told == ["mine: needs a number for its exponent, which is nan at d = 2"]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "b", "word"),
+    [
+        ("0.4", 0.1, Word.AGREES), ("0.4", 0.6, Word.DISAGREES), ("2/d", 0.1, Word.AGREES),
+        ("-0.5", -0.9, Word.AGREES), ("-0.5", -0.45, Word.DISAGREES), ("0", 0.2, Word.DISAGREES),
+    ],
+)  # fmt: skip
+def test_one_that_states_a_threshold_alone_is_decided(threshold: str, b: float, word: Word) -> None:
+    x = np.repeat(2.0 ** np.arange(6, 12), 8)
+    y = x**-b * np.exp(0.02 * np.random.default_rng(0).standard_normal(len(x)))
+    row = Stated("mine", "qualitative", threshold=threshold)(2)
+    verdict = judge(row, fit_power_law(x, y))
+    assert verdict.verdict is word
+    assert "best stopping" not in verdict.reason

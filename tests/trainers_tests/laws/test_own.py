@@ -209,6 +209,17 @@ WRONG = {
 }  # fmt: skip
 
 
+def test_every_coordinate_is_looked_at(own_laws: Path) -> None:
+    """Of a symmetric law of independent coordinates only x_40 itself tells that f*_40 is wrong."""
+    right = "self.v / (a**2 * self.v + h) * x"
+    assert right in TEXT
+    (own_laws / "mine.py").write_text(
+        TEXT.replace(right, f"{right} * (np.arange(x.shape[1]) < 39)")
+    )
+    with pytest.raises(LawError, match="posterior_mean is not E"):
+        check_own_law(law("Normal", 40, power=0), TIMES)
+
+
 @pytest.mark.parametrize("how", WRONG)
 def test_a_wrong_posterior_is_told_with_its_time(own_laws: Path, how: str) -> None:
     name, right, wrong = WRONG[how]
@@ -239,6 +250,9 @@ def test_a_wrong_posterior_is_told_with_its_time(own_laws: Path, how: str) -> No
          r"broadcast together .*\(mine\.py, line 18\).*write alpha\[:, None\]"),
         ("support_radius = np.inf", "support_radius = 0.5", "support_radius = 0.5, but a draw has"),
         ("self.v.sum()", "self.v.sum() / 2", "second_moment = 0.9167, but "),
+        ("self.v.sum()", "self.v.sum", "second_moment is builtin_function_or_method, not a num"),
+        ("a, h = alpha[:, None], h[:, None]", "a, h = alpha[0], h[0]",
+         "posterior_mean gave a row other numbers beside rows of other times"),
     ],
 )  # fmt: skip
 def test_what_a_method_returns(own_laws: Path, right: str, wrong: str, said: str) -> None:

@@ -7,7 +7,7 @@ distance from 0 in standard errors, is then small for every g.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -23,11 +23,17 @@ HELD_VALUES = 2**23
 Z_MAX = 6.0
 """Of the thousands of z-scores of a law in ten dimensions, chance alone reaches 4 to 5."""
 
+SAME = 1e-6
+"""Share of the largest answer by which a row's may differ between two calls."""
+
 ROUNDING = 1e-6
 """Share of the size of X_0 up to which a mean counts as 0."""
 
 COORDINATES = 32
-"""Of X_t, that g looks at one by one."""
+"""Of X_t, that g looks at one by one, beside the one whose mean is looked at."""
+
+MIXED = 64
+"""Draws at each time that are asked for again with those of all times together."""
 
 Times = Iterable[tuple[float, float, float]]
 """t, alpha and h."""
@@ -53,9 +59,11 @@ def check_own_law(law: OwnLaw, times: Times) -> None:
     x0 = distribution.sample(n, rng)
     _check_numbers(law, distribution, x0)
     size = float(np.sqrt(np.square(x0).mean()))
+    mixed = []
     for t, alpha, h in times:
         x = alpha * x0 + np.sqrt(h) * rng.standard_normal(x0.shape)
         f = distribution.posterior_mean(x, alpha, h)
+        mixed.append((x[:MIXED], np.full(MIXED, alpha), np.full(MIXED, h)))
         worst = float(np.abs(tower_scores(x, x0 - f, size)).max())
         if worst > Z_MAX:
             raise LawError(
@@ -75,19 +83,46 @@ def check_own_law(law: OwnLaw, times: Times) -> None:
                 f"sum over coordinates: at t = {t:.3g} (alpha = {alpha:.3g}, h = {h:.3g}) draws "
                 f"differ by {worst:.0f} standard errors: correct it, or remove it"
             )
+    if mixed:
+        _check_rows(law, distribution, mixed)
+
+
+def _check_rows(
+    law: OwnLaw, distribution: OwnDistribution, mixed: Sequence[tuple[FloatArray, ...]]
+) -> None:
+    """Whether a row's answer is its own where rows have different times, as those of trials do."""
+    x, alpha, h = (np.concatenate(parts) for parts in zip(*mixed, strict=True))
+    order = np.random.default_rng(3).permutation(len(x))
+    names = ["posterior_mean", *(["posterior_variance"] if distribution.has_variance else [])]
+    for name in names:
+        ask = getattr(distribution, name)
+        alone = np.concatenate([ask(*rows) for rows in mixed])[order]
+        together = ask(x[order], alpha[order], h[order])
+        if np.abs(together - alone).max() > SAME * np.abs(alone).max():
+            raise LawError(
+                f"law.kind {law.kind}: {name} gave a row other numbers beside rows of other times: "
+                "alpha and h are [n], one for each row, and a row's answer is of its own x, alpha "
+                "and h alone"
+            )
 
 
 def tower_scores(x: FloatArray, rest: FloatArray, size: float) -> FloatArray:
-    """z-scores [p, k] of E[g(X_t) rest] = 0, for p functions g of x [n, d], and rest [n, k].
-    size: of what `rest` is a difference of."""
+    """z-scores [p, k] of E[g(X_t) rest] = 0, for p functions g of x [n, d], and rest [n, k]; where
+    rest has a column a coordinate, that coordinate of x is one more g for it. size: of what `rest`
+    is a difference of."""
     seen = x[:, :COORDINATES]
     g = np.column_stack(
         [np.ones(len(x)), seen, np.sin(3 * seen), np.cos(7 * seen), seen > 0, (x * x).mean(axis=1)]
     )
     mean = g.T @ rest / len(x)
     square = np.square(g).T @ np.square(rest) / len(x)
+    scale = np.broadcast_to(np.sqrt(np.square(g).mean(axis=0))[:, None], mean.shape)
+    if rest.shape == x.shape:
+        own = x * rest
+        mean = np.vstack([mean, own.mean(axis=0)])
+        square = np.vstack([square, np.square(own).mean(axis=0)])
+        scale = np.vstack([scale, np.sqrt(np.square(x).mean(axis=0))])
     error = np.sqrt(np.maximum(square - mean**2, 0.0) / len(x))
-    scale = np.sqrt(np.square(g).mean(axis=0))[:, None]
     return np.asarray(mean / (error + ROUNDING * size * scale + 1e-300))
 
 

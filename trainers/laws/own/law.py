@@ -142,10 +142,10 @@ class OwnDistribution(Distribution):
         self.law, self.made = law, made
         self.dimension = self.work = law.dimension
         self.uniforms = 1
-        self.support_radius = float(getattr(made, "support_radius", np.nan))
+        self.support_radius = _stated(law, made, "support_radius")
         self.has_variance = callable(getattr(made, "posterior_variance", None))
         self.noise_source = "exact" if self.has_variance else "simulated"
-        self.second_moment = float(getattr(made, "second_moment", np.nan))
+        self.second_moment = _stated(law, made, "second_moment")
         if np.isnan(self.second_moment):
             self.second_moment = self._moment()
 
@@ -211,6 +211,18 @@ def own_class(kind: str) -> OwnClass:
 def sampled(law: OwnLaw, made: Any, n: int, rng: np.random.Generator) -> FloatArray:
     """n draws [n, d] of an instance. Raises LawError where they are anything else."""
     return _answer(law, made, "sample", (n, rng), (n, law.dimension))
+
+
+def _stated(law: OwnLaw, made: Any, name: str) -> float:
+    """A number that the class may state, NaN where it does not. Raises LawError for no number."""
+    value = getattr(made, name, np.nan)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise LawError(
+            f"law.kind {law.kind}: {name} is {type(value).__name__}, not a number: make it one (of "
+            "a method, a property), or remove it"
+        ) from None
 
 
 def _answer(
