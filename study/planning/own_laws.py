@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -21,7 +20,7 @@ DRAWS_COMPARED = 8
 
 
 def check_own_laws(trials: Iterable[TrialConfig]) -> None:
-    """Compares the laws of your own among the trials with their own draws, at four times of each
+    """Compares the laws of your own among the trials with their own draws, at eight times of each
     diffusion, once a process; of many that differ in `seed` alone the first few. Raises SpecError
     with what is wrong with each."""
     pairs = {(t.law_id, t.diffusion): t for t in trials if isinstance(t.law, OwnLaw)}
@@ -56,7 +55,10 @@ def _problem(law: OwnLaw, diffusion: Diffusion, compared: bool) -> str:
 
 
 def _times(diffusion: Diffusion) -> Iterator[tuple[float, float, float]]:
-    """t, alpha and h: from the least time of an audit to T."""
+    """t, alpha and h: from the least time of an audit to T, near each other both in t and in log t,
+    as a formula may be wrong between two of them."""
     first, last = diffusion.t_min, diffusion.t_max
-    for t in (first / 10, first, math.sqrt(first * last), last):
+    spread = [first ** (1 - k / 4) * last ** (k / 4) for k in range(4)]
+    even = [first + (last - first) * k / 4 for k in (2, 3, 4)]
+    for t in sorted([first / 10, *spread, *even]):
         yield t, float(forward.alpha(diffusion, t)), float(forward.h(diffusion, t))

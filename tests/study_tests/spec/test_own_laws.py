@@ -110,6 +110,15 @@ def test_an_edited_file_makes_other_trials(own_laws: Path) -> None:
     assert not {t.trial_id for t in before} & {t.trial_id for t in after}
 
 
+@pytest.mark.parametrize("between", ["(0.06, 0.2)", "(0.25, 0.95)"])
+def test_a_formula_that_is_wrong_between_some_times_is_told(own_laws: Path, between: str) -> None:
+    first, last = between.strip("()").split(", ")
+    here = f"(1 + ((h > 1 - np.exp(-{first})) & (h < 1 - np.exp(-{last}))))"
+    (own_laws / "mine.py").write_text(TEXT.replace("+ h) * x", f"+ h) * x * {here}"))
+    with pytest.raises(SpecError, match="posterior_mean is not E"):
+        check_own_laws(read(own_laws, '{kind: "mine:Normal", dimension: 3}').trials())
+
+
 def test_wrong_ones_are_told_at_once_and_by_every_command(
     own_laws: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
