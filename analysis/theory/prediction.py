@@ -68,7 +68,8 @@ class Prediction:
     exponent: b; NaN where it needs kernel data that were not given, and for a `ceiling`; 0 for a
     `qualitative` that does not say it, which speaks of `threshold` alone. margin:
     what counts as equal, a share of |exponent|, or, for exponent 0, the largest relative change
-    over the whole range.
+    over the whole range; for `qualitative`, how far below the threshold b has to be, a share of
+    it. NaN is MARGIN, and 0 for `qualitative`.
     threshold: for `qualitative`, the exponent that the measured one must stay below; for `ceiling`,
     what the quantity must not pass. needs: names
     that `applies` wants in its conditions. growth: the law in which b stands, None a plain power.
@@ -82,7 +83,7 @@ class Prediction:
     axis: str
     exponent: float
     kind: Kind
-    margin: float = MARGIN
+    margin: float = math.nan
     source: str = ""
     statement: str = ""
     threshold: float = math.nan
@@ -106,6 +107,9 @@ class Prediction:
                 )
         if self.kind is Kind.QUALITATIVE and math.isnan(self.exponent):
             object.__setattr__(self, "exponent", 0.0)
+        if math.isnan(self.margin):
+            margin = 0.0 if self.kind is Kind.QUALITATIVE else MARGIN
+            object.__setattr__(self, "margin", margin)
 
     def applies(self, conditions: Mapping[str, object] | None = None) -> bool:
         """Whether the prediction says anything under `conditions` (a curve's fixed values and

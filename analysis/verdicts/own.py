@@ -87,7 +87,8 @@ def _real(value: complex) -> float:
 class Stated:
     """A prediction as a study states it; called with d, it is a Prediction.
 
-    exponent, threshold: numbers or formulas in d, empty where the kind has none.
+    exponent, threshold: numbers or formulas in d, empty where the kind has none. margin: NaN is the
+    one of its kind.
     """
 
     name: str
@@ -96,7 +97,7 @@ class Stated:
     threshold: str = ""
     quantity: str = str(Quantity.BEST_ERROR)
     axis: str = "samples"
-    margin: float = MARGIN
+    margin: float = math.nan
     source: str = "the study's own"
     statement: str = ""
 
@@ -121,10 +122,11 @@ class Stated:
 
     def _said(self, exponent: float, threshold: float) -> str:
         of = f"{self.quantity} against {self.axis}"
+        by = f", by {percent(self.margin)}" if self.margin > 0 else ""
         return {
             Kind.BOUND: f"{of}: b is at least {exponent:.3g}.",
             Kind.SHARP: f"{of}: b is {exponent:.3g}.",
-            Kind.QUALITATIVE: f"{of}: b stays below {threshold:.3g}, by {percent(self.margin)}.",
+            Kind.QUALITATIVE: f"{of}: b stays below {threshold:.3g}{by}.",
             Kind.CEILING: f"{of}: at most {threshold:.3g}.",
         }[Kind(self.kind)]
 

@@ -197,8 +197,10 @@ def _phrase(prediction: Prediction, word: Word) -> str:
     start, stop = _zone(prediction)
     beta, share = f"{prediction.exponent:.3g}", percent(prediction.margin)
     if prediction.kind is Kind.QUALITATIVE:
-        cut = f"{stop:.3g}, which is {share} less than the exponent {prediction.threshold:.3g}"
-        cut += " of best stopping" if prediction.theory_key else ""
+        cut = f"{stop:.3g}"
+        if prediction.margin > 0:
+            cut += f", which is {share} less than the exponent {prediction.threshold:.3g}"
+            cut += " of best stopping" if prediction.theory_key else ""
         return {
             Word.AGREES: f"lies below {cut}",
             Word.DISAGREES: f"lies above {cut}",

@@ -8,11 +8,12 @@ An exponent is b in error ~ axis^-b: a number, or a formula in d.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from analysis.theory import MARGIN, Quantity
+from analysis.theory import Quantity
 from analysis.verdicts.own import Stated, check_own, formula
 from study.spec.axes import Section
 
@@ -35,7 +36,7 @@ class PredictionSection(Section):
     kind: Literal["bound", "sharp", "qualitative", "ceiling"]
     quantity: str = str(Quantity.BEST_ERROR)
     axis: str = "samples"
-    margin: float = MARGIN
+    margin: float | None = None
     threshold: Formula | None = None
     source: Annotated[str, Field(max_length=1000)] = ""
     statement: Annotated[str, Field(max_length=1000)] = ""
@@ -53,7 +54,7 @@ class PredictionSection(Section):
             threshold,
             self.quantity,
             self.axis,
-            self.margin,
+            math.nan if self.margin is None else self.margin,
             self.source or Stated.source,
             self.statement,
         )

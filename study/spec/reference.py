@@ -109,8 +109,9 @@ DESCRIPTIONS: dict[str, str] = {
     "`threshold`, or the quantity itself does",
     "predictions.quantity": "What is predicted ([list](python.md#a-prediction-of-your-own))",
     "predictions.axis": "Against what: samples, width, step_size, inverse_t_min, norm, index",
-    "predictions.margin": "What counts as equal, a share of the exponent; of exponent 0 the "
-    "change of level means that counts as none; how far below `threshold` b is to stay, a share",
+    "predictions.margin": "What counts as equal, a share of the exponent, 0.15 where it is not "
+    "given; of exponent 0 the change of level means that counts as none. Of `qualitative`, how far "
+    "below `threshold` b is to stay, a share, 0 where it is not given",
     "predictions.threshold": "Of the kinds qualitative and ceiling: a number or a formula in d",
     "predictions.source": "Where it is published",
     "predictions.statement": "What it says, in a sentence",

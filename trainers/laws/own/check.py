@@ -23,8 +23,9 @@ HELD_VALUES = 2**23
 Z_MAX = 6.0
 """Of the thousands of z-scores of a law in ten dimensions, chance alone reaches 4 to 5."""
 
-SAME = 1e-6
-"""Share of the largest answer by which a row's may differ between two calls."""
+SAME = 1e-4
+"""Share of the largest answer by which a row's may differ between two calls: rounding of float32,
+and no more."""
 
 ROUNDING = 1e-6
 """Share of the size of X_0 up to which a mean counts as 0."""
