@@ -78,8 +78,9 @@ def _importance(one: Comparison, shares: pd.DataFrame) -> Plot:
     return Plot(
         name=f"{one.stem}_importance",
         title="Which hyperparameters decided",
-        caption="Share of each hyperparameter in how the evaluations rank by held-out loss, "
-        "whatever the others are (functional ANOVA over a forest).",
+        caption="Share of each hyperparameter alone in how the evaluations rank by held-out loss, "
+        "whatever the others are (functional ANOVA over a forest); what is left of 1 is of several "
+        "together, or chance.",
         panels=(Panel("importance", "", (series,), x_log=False, y_log=False, rows=rows),),
         note=f"{one.label}; {own['evaluations'].iloc[0]} evaluations of {own['samplers'].iloc[0]}, "
         "all repetitions",

@@ -93,7 +93,12 @@ def deciding(shares: pd.DataFrame) -> str:
         for name, share in zip(ordered["hyperparameter"], ordered["importance"], strict=True)
     ]
     of = f"{counted(int(first['evaluations']), 'evaluation')} of {first['samplers']}"
-    return f"What matters most: {', '.join(named)} of how {of} rank by held-out loss."
+    alone = f"{', '.join(named)} of how {of} rank by held-out loss"
+    rest = max(1 - float(ordered["importance"].sum()), 0.0)
+    together = f"{percent(rest, 2)} is of several together, or chance"
+    if rest > first["importance"]:
+        return f"No hyperparameter alone matters most: {together}; {alone}."
+    return f"What matters most: {alone}{f'; {together}' * (rest >= 0.005)}."
 
 
 def choice_word(value: Any) -> str:

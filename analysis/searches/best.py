@@ -6,7 +6,7 @@
 | below_     | the median loss of all evaluations on the data of the same repetition, less the  |
 | median     | loss: what is left of it without the luck of the data                            |
 | step       | where to stop: the step of a search's least loss; of theory, its a-priori rule's |
-| importance | share of a hyperparameter in the variance of the losses' ranks (fANOVA)           |
+| importance | share of a hyperparameter alone in the variance of the losses' ranks (fANOVA)     |
 
 The least loss of n evaluations is biased low: it was chosen for being low. The score error beside
 it was not looked at, and is not.
@@ -35,7 +35,8 @@ HYPERPARAMETERS = {
 
 IMPORTANCE = [*POINT, "hyperparameter", "importance", "evaluations", "samplers"]
 """Columns of the table of importance, one row for each point and hyperparameter, and of how many
-evaluations of which samplers; the shares of a point add up to 1."""
+evaluations of which samplers. A share is that of one alone: what those of a point leave of 1 is of
+several together."""
 
 _CHOICE = [
     *POINT, "method", "repetition", "evaluations", "pruned", "failed", "trial_id",

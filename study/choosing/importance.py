@@ -2,8 +2,10 @@
 
 fANOVA (Hutter, Hoos and Leyton-Brown, ICML 2014) fits a forest to the losses and gives each
 hyperparameter its share of the variance of what the forest says over the whole space, whatever the
-others are. The losses of a repetition stand as ranks, since repetitions differ in their data and
-trajectories that diverge in their scale; those of all repetitions are pooled.
+others are. What the shares leave of 1 is what several hyperparameters decide only together: a step
+size that is best where the width is large, say. The losses of a repetition stand as ranks, since
+repetitions differ in their data and trajectories that diverge in their scale; those of all
+repetitions are pooled.
 
 Evaluations of samplers that do not adapt (`random`, `qmc`) are spread evenly, and are taken alone
 where there are enough of them. Not PED-ANOVA, which compares the best tenth with all evaluations:
@@ -43,7 +45,7 @@ EVEN = ("random", "qmc")
 
 def importance_of(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> pd.DataFrame:
     """The table with the columns IMPORTANCE: at each point the share of every hyperparameter of
-    which there was a choice, adding up to 1, largest first; no rows where too few evaluations tell.
+    which there was a choice alone, largest first; no rows where too few evaluations tell.
 
     evaluations: as of `load_evaluations`. frame: the results table, with their trials.
     """
@@ -75,22 +77,32 @@ def _shares(own: pd.DataFrame) -> dict[str, float]:
         for i, rank in enumerate(ranks):
             params = {name: at[i].item() for name, at in places.items()}
             study.add_trial(create_trial(value=rank, params=params, distributions=space))
-        found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+        # As they are: made to add up to 1, what none decides alone would be dealt out by chance.
+        evaluator = FanovaImportanceEvaluator(seed=0)
+        found = get_param_importances(study, evaluator=evaluator, normalize=False)
     return {name: float(share) for name, share in found.items()}
 
 
 def _places(values: pd.Series) -> NDArray[Any]:
-    """Numbers by their logarithm, choices by their place in order."""
-    if values.name in _NUMBERS:
+    """Numbers between two others by their logarithm, levels and choices by their place in order."""
+    if values.name in _NUMBERS and not _few(values):
         return np.asarray(np.log(values.to_numpy(dtype=float)))
     codes, _ = pd.factorize(values, sort=True)
     return np.asarray(codes)
 
 
 def _distribution(values: pd.Series, places: NDArray[Any]) -> BaseDistribution:
+    if values.name in _NUMBERS and _few(values):
+        # All levels are as likely: from the first to the last, these two would count half.
+        return FloatDistribution(-0.5, float(places.max()) + 0.5)
     if values.name in _NUMBERS:
         return FloatDistribution(float(places.min()), float(places.max()))
     return CategoricalDistribution(tuple(range(int(places.max()) + 1)))
+
+
+def _few(values: pd.Series) -> bool:
+    """Whether numbers are levels, of a list or powers of two: asked for twice or more."""
+    return 2 * values.nunique() <= len(values)
 
 
 _NUMBERS = ("width", "step_size")

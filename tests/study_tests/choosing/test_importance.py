@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 
 from analysis.data.results import tidy
 from analysis.data.schema import table_from
+from analysis.searches.answers import deciding
 from analysis.searches.tuning import COLUMNS
-from study.choosing.importance import importance_of
+from study.choosing.importance import _shares, importance_of
 from trainers.trial import Trajectory, TrialConfig
 
 
@@ -57,12 +59,40 @@ def test_what_decides_is_found_whichever_sampler_asked() -> None:
     shares = importance_of(*planted(by_bias, {"random": 0.5, "tpe": 0.85}))
     assert shares["hyperparameter"].iloc[0] == "bias"
     assert shares["importance"].iloc[0] > 0.6
-    assert shares["importance"].sum() == pytest.approx(1)
+    assert 0.9 < shares["importance"].sum() <= 1
     assert set(shares["samplers"]) == {"random"}  # those that do not adapt, of all repetitions
     assert set(shares["evaluations"]) == {64}
     alone = importance_of(*planted(by_bias, {"tpe": 0.85}))
     assert alone["hyperparameter"].iloc[0] == "bias"
     assert set(alone["samplers"]) == {"tpe"}
+
+
+def test_what_no_hyperparameter_decides_alone_is_shared_out_to_none() -> None:
+    """Of two that matter only together, and a third that never does, none is said to matter."""
+
+    def together(c: TrialConfig, rng: np.random.Generator) -> float:
+        return float(c.bias == (c.width >= 256)) + 1e-3 * rng.normal()
+
+    shares = importance_of(*planted(together, {"random": 0.5}, count=64))
+    assert set(shares["hyperparameter"]) == {"width", "step_size", "bias"}
+    assert shares["importance"].sum() < 0.5
+    assert deciding(shares).startswith("No hyperparameter alone matters most: ")
+    assert "is of several together, or chance; " in deciding(shares)
+
+
+def test_the_first_and_the_last_width_count_as_much_as_those_between() -> None:
+    """By hand, on a whole factorial without interaction."""
+    rows = [
+        (2**k, 1.0, "plain", bias, "descent", 0, k + 3.0 * bias)
+        for k, bias in itertools.product(range(5), [True, False])
+        for _ in range(8)
+    ]
+    names = ["width", "step_size", "initialisation", "bias", "trainer", "repetition", "value"]
+    own = pd.DataFrame(rows, columns=names)
+    ranks = own["value"].rank()
+    parts = {name: ranks.groupby(own[name]).mean().var(ddof=0) for name in ("width", "bias")}
+    wanted = {name: part / ranks.var(ddof=0) for name, part in parts.items()}
+    assert _shares(own) == pytest.approx(wanted, abs=0.01)
 
 
 def test_trajectories_that_diverge_do_not_drown_the_rest() -> None:
