@@ -86,7 +86,7 @@ def best(
     if study is not None and len(made) > 1:
         raise SpecError(
             f"--study {study}: prints one study, and this search has {len(made)} points: give "
-            "--samples N; of several laws, paste the section of one"
+            "--samples N; of several laws or t_min, paste the section of one"
         )
     documents = [_document(spec, section, one, table.trials, study) for one in made]
     return _on_several(len(documents)) + "---\n".join(documents)
@@ -166,7 +166,9 @@ def _document(
 ) -> str:
     trial = trials.set_index("trial_id").loc[choice.row["trial_id"]]
     given = spec.base.given()
-    kept = [axis for axis in AXES if axis in given or axis in HYPERPARAMETERS.values()]
+    several = ("t_min",) if len(spec.diffusion.t_min) > 1 else ()
+    chosen_here = (*HYPERPARAMETERS.values(), *several)
+    kept = [axis for axis in AXES if axis in given or axis in chosen_here]
     values = {axis: _plain(trial[_COLUMNS[axis]]) for axis in kept}
     if values.get("copies") == 0:
         values["copies"] = "fresh"
@@ -176,6 +178,8 @@ def _document(
     lines = [f"# {spec.name}: {first}", *(f"# {line}" for line in others)]
     if study is None:
         lines.append("# In place of base, steps and search of the study, with a name of its own:")
+        if several:
+            lines.append("# (and of diffusion.t_min, of which this is for one value)")
     else:
         lines.append(_yaml(_rest(spec, choice.row, study)))
     lines.append(_yaml({"base": values}))
@@ -192,6 +196,8 @@ def _document(
 def _rest(spec: StudySpec, row: pd.Series[Any], name: str) -> dict[str, Any]:
     """What the search's study says beside what is chosen, of the row's law."""
     said = {k: v for k, v in read_yaml(spec.text).items() if k not in _REPLACED}
+    if len(spec.diffusion.t_min) > 1:  # base has the row's
+        said["diffusion"] = {k: v for k, v in said["diffusion"].items() if k != "t_min"}
     if isinstance(said["law"], list):
         at = [law.label for law in spec.law].index(row["law_label"])
         said["law"] = said["law"][at]

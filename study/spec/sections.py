@@ -446,6 +446,12 @@ class StudySpec(Section):
             for axis in SPACE_AXES
             if getattr(self.base, axis) is not None
         ]
+        # A search's tables tell points apart by law, N, t_min and steps alone.
+        problems += [
+            f"base.{axis} has {len(values)} values: a search takes one, make them two studies"
+            for axis in ("copies", "time_law", "weight")
+            if len(values := getattr(self.base, axis) or ()) > 1
+        ]
         if self.sweeps:
             problems.append("sweeps and search are both given: make them two studies")
         if "seeds" in self.model_fields_set:

@@ -63,6 +63,8 @@ def test_a_search_names_its_points_and_has_no_trials_of_its_own() -> None:
          "asks for 172,000 trials, more than 100,000: give fewer search.evaluations"),
         ("base: {samples: [64, 128]}", "base: {steps: 5}", "base.samples is missing"),
         ("[64, 128]}", "[64, 128], width: 8}", "the search chooses it, remove base.width"),
+        ("[64, 128]}", "64, weight: [x0, score]}", "base.weight has 2 values: a search takes one"),
+        ("[64, 128]}", "64, copies: [fresh, 4]}", "base.copies has 2 values: a search takes one"),
         ("search:", "seeds: 4\nsearch:", "give search.repetitions"),
         ("search:", "sweeps: [{steps: [1, 2]}]\nsearch:", "make them two studies"),
         ("search:", "decomposition: {norms: 1}\nsearch:", "decomposition is of no use"),
