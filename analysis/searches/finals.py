@@ -9,7 +9,9 @@
 | ratio       | score error of the best tuned finalist over that of theory's, paired by seed    |
 
 The least mean loss decides, and nothing else: of several tuned finalists, and of several choices of
-theory, that with the least stands for its side. The score error is looked at by no choice.
+theory, that with the least stands for its side. The score error is looked at by no choice; but it
+is of the trials whose losses chose, and goes with these: where one side has more finalists, its
+best is a little favoured (docs/search.md).
 Intervals are Student's, over seeds, of 95 %; those of a ratio are of its logarithm.
 """
 

@@ -265,7 +265,10 @@ def _print_choices(
     heads: tuple[str, ...] = ("stop at", "held-out loss", "score error")
     _print_table(console, choices, heads, cells)
     if len(last):
-        say(console, "the finals, on the same fresh seeds for all, which nothing was chosen by:")
+        say(
+            console,
+            "the finals, on fresh seeds, the same for all; the least mean held-out loss wins:",
+        )
         cells = [
             (who, *values, steps, loss, error)
             for who, values, steps, loss, _, error in final_rows(last)
