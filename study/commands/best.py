@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from analysis.data.schema import ResultsError
 from analysis.data.table import Table, load_table
@@ -21,8 +21,8 @@ from study.commands.located import owned
 from study.spec.axes import AXES
 from study.spec.messages import SpecError
 from study.spec.search import SearchSection
-from study.spec.sections import StudySpec
-from study.spec.strict_yaml import read_yaml
+from study.spec.sections import NAME, StudySpec
+from study.spec.strict_yaml import read_yaml, write_yaml
 from study.storage.store import Store, StoreError
 
 FRESH_SEEDS = 8
@@ -51,6 +51,11 @@ def best(
     """
     if study is not None:
         study = study.removesuffix(".yaml")
+        if not re.match(NAME, study):
+            raise SpecError(
+                f"--study {study!r}: a name has letters, digits and . _ - alone, 100 at most, and "
+                "begins with a letter or digit"
+            )
     spec = owned(store, spec)
     section = spec.searched()
     if method == GUIDED and section.theory is None:
@@ -181,8 +186,8 @@ def _document(
         if several:
             lines.append("# (and of diffusion.t_min, of which this is for one value)")
     else:
-        lines.append(_yaml(_rest(spec, choice.row, study)))
-    lines.append(_yaml({"base": values}))
+        lines.append(write_yaml(_rest(spec, choice.row, study)))
+    lines.append(write_yaml({"base": values}))
     if "steps" not in values:
         lines.append(f"steps: {choice.steps}  # {choice.why}")
     fresh = list(range(section.repetitions, section.repetitions + FRESH_SEEDS))
@@ -205,10 +210,6 @@ def _rest(spec: StudySpec, row: pd.Series[Any], name: str) -> dict[str, Any]:
 
 
 _REPLACED = ("name", "description", "base", "steps", "search")
-
-
-def _yaml(values: dict[str, Any]) -> str:
-    return yaml.safe_dump(values, sort_keys=False).rstrip()
 
 
 def _plain(value: Any) -> Any:

@@ -83,6 +83,10 @@ class _Block(NamedTuple):
     draws: int = 1
 
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+"""Of a study: its folder and its experiment are called so."""
+
+
 class StudySpec(Section):
     """A study as its YAML file states it; laws are complete (atoms of a file have their hash).
 
@@ -90,7 +94,7 @@ class StudySpec(Section):
     every problem with its key and remedy.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     description: str = ""
     law: tuple[Law, ...] = Field(min_length=1)
     diffusion: DiffusionSection = DiffusionSection()

@@ -130,6 +130,25 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 _Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes what either this module's reader or that of YAML 1.1 takes for more
+    than text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [
+            *yaml.SafeDumper.yaml_implicit_resolvers.get(first, []),
+            *_Loader.yaml_implicit_resolvers.get(first, []),
+        ]
+        for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
+    }
+
+
+def write_yaml(values: dict[str, Any]) -> str:
+    """`values` as YAML, in their order, which `read_yaml` reads as the same."""
+    text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False)
+    return text.rstrip()
+
+
 def read_yaml(text: str) -> Any:
     """The data of one YAML document: dict (keys are text), list, str, int, float, bool or None.
 

@@ -331,6 +331,11 @@ def test_a_whole_study_is_printed_ready_to_run(
     assert "score error, tuned / theory = " in text
     main_exits("best", place, "--study", "again", code=2)
     assert "this search has 2 points: give --samples N" in capsys.readouterr().err
+    text = printed(capsys, "best", place, "--samples", "64", "--study", "1e3")
+    assert StudySpec.from_text(text).name == "1e3"
+    for name in ("", "a b", "-a"):
+        main_exits("best", place, "--samples", "64", "--study", name, code=2)
+        assert "a name has letters, digits" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from study import StudySpec
 from study.spec.axes import AXES, Axes
 from study.spec.messages import SpecError
 from study.spec.sections import _sections
-from study.spec.strict_yaml import YamlError, read_yaml
+from study.spec.strict_yaml import YamlError, read_yaml, write_yaml
 from trainers.laws import KINDS
 from trainers.trial import Subspace
 
@@ -502,3 +502,27 @@ def test_what_contradicts_infinite_width_names_the_remedy() -> None:
     )
     with pytest.raises(SpecError, match="leave inf out of width"):
         StudySpec.from_text(text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "1e3",
+        "1_000",
+        "010",
+        "1:30",
+        "no",
+        "true",
+        "~",
+        "",
+        "a b",
+        ".5",
+        "- x",
+        "# y",
+        1e-5,
+        3,
+        None,
+    ],
+)
+def test_what_is_written_is_read_as_the_same(value: object) -> None:
+    assert read_yaml(write_yaml({"key": value, "list": [value]})) == {"key": value, "list": [value]}
