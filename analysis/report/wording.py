@@ -236,20 +236,29 @@ def leads(own: Mapping[Group, Sequence[Verdict]]) -> list[tuple[Badge, Markup]]:
     return made
 
 
+Told = tuple[Group, str, Verdict]
+"""A law and dimension, what tells a setting from others, and the verdict there."""
+
 OWN = 8
 """Verdicts on predictions of the user's own that have a sentence each."""
 
 
 def own_leads(own: Mapping[Group, Sequence[Verdict]]) -> list[tuple[Badge, Markup]]:
     """What the study says of predictions of the user's own, each with its badge."""
+    every = [(group, told, v) for group, vs in own.items() for told, v in own_answers(vs)]
     made = []
-    for group, verdicts in own.items():
-        for told, v in own_answers(verdicts):
-            said = Markup("<em>{}</em>: {}").format(typeset(v.own), lead(group, v, None, told))
-            if why := why_open(v).partition("; ")[0]:  # the rest unfolds in the table
-                said += Markup(" ") + typeset(f"{why[0].upper()}{why[1:]}.")
-            made.append((badge(v), said))
-    return made[:OWN]
+    for group, told, v in decided_first(every, OWN):
+        said = Markup("<em>{}</em>: {}").format(typeset(v.own), lead(group, v, None, told))
+        if why := why_open(v).partition("; ")[0]:  # the rest unfolds in the table
+            said += Markup(" ") + typeset(f"{why[0].upper()}{why[1:]}.")
+        made.append((badge(v), said))
+    return made
+
+
+def decided_first(every: Sequence[Told], most: int) -> list[Told]:
+    """At most so many answers, in their order; of more the decided ones go before others."""
+    ranked = sorted(range(len(every)), key=lambda i: every[i][2].verdict is Word.UNDETERMINED)
+    return [every[i] for i in sorted(ranked[:most])]
 
 
 def why_open(verdict: Verdict) -> str:

@@ -22,6 +22,7 @@ from analysis.figures.rates.answer import Group, answers, groups, setting_of
 from analysis.report.wording import (
     MEAN_HEADS,
     as_text,
+    decided_first,
     flat,
     lead,
     mean_cells,
@@ -239,8 +240,9 @@ def print_verdicts(console: Console, evaluation: Evaluation) -> None:
         say(console, NO_RATE)
 
 
-ANSWERS = 4
-"""Laws and settings whose answer is printed; of more the page has them."""
+ANSWERS = 6
+"""Laws and settings whose answer is printed, and predictions of the user's own; of more those that
+are decided come first, and the page has all."""
 
 
 def _answers(own: Mapping[Group, Sequence[Verdict]]) -> list[str]:
@@ -248,9 +250,12 @@ def _answers(own: Mapping[Group, Sequence[Verdict]]) -> list[str]:
     found = [(group, told, v) for group, vs in own.items() for told, v in answers(vs).items()]
     mine = [(group, told, v) for group, vs in own.items() for told, v in own_answers(vs)]
     lines = []
-    for group, told, v in [*found[:ANSWERS], *mine[:ANSWERS]]:
-        said = ": ".join(filter(None, (v.own, as_text(lead(group, v, None, told)))))
-        lines.append(": ".join(filter(None, (said.removesuffix("."), why_open(v)))))
+    for every in (found, mine):
+        for group, told, v in decided_first(every, ANSWERS):
+            said = ": ".join(filter(None, (v.own, as_text(lead(group, v, None, told)))))
+            lines.append(": ".join(filter(None, (said.removesuffix("."), why_open(v)))))
+        if (left := len(every) - ANSWERS) > 0:
+            lines.append(f"and {left} more, which are in the table and on the page")
     return lines
 
 

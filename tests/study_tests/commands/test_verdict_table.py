@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import re
 from types import ModuleType
 
 import pandas as pd
 import pytest
 from rich.console import Console
 
+from analysis.theory import Kind, Prediction
 from analysis.verdicts.evaluation import Evaluation, evaluate
-from study.commands.analyze import print_verdicts
+from study.commands.analyze import ANSWERS, print_verdicts
 
 
 def printed(evaluation: Evaluation, width: int = 200) -> str:
@@ -78,3 +80,28 @@ def test_laws_and_dimensions_have_columns_where_they_differ(synthetic: ModuleTyp
     assert said.startswith("d = 2\n")
     assert {row[0] for row in cells(said)} == {"atoms", "gaussian_mixture"}
     assert "setting" not in said.splitlines()[2]
+
+
+def test_of_many_predictions_of_ones_own_the_decided_are_told_and_the_rest_counted(
+    synthetic: ModuleType,
+) -> None:
+    """Three are undetermined: the edge of what counts as theirs is the measured exponent."""
+    grid = synthetic.Grid(
+        samples=(64, 128, 256, 512, 1024), widths=(), step_sizes=(), seeds=3, recorded=16,
+        kernel=False,
+    )  # fmt: skip
+    table = synthetic.synthetic_table(grid)
+    edge = evaluate(table)[0].exponent / 1.15
+    own = [
+        Prediction(
+            f"p{i}", "best_score_error", "samples", edge if i < 3 else 0.05, Kind.SHARP, 0.15
+        )
+        for i in range(ANSWERS + 2)
+    ]
+    evaluation = evaluate(table, extra=own)
+    words = {v.prediction: str(v.verdict) for v in evaluation if v.own}
+    assert [name for name, word in words.items() if word == "undetermined"] == ["p0", "p1", "p2"]
+    said = printed(evaluation)
+    told = re.findall(r"^(p\d): ", said, re.M)
+    assert told == ["p0", *(row.name for row in own[3:])]
+    assert "and 2 more, which are in the table and on the page" in said
