@@ -33,7 +33,8 @@ def answers(
 ) -> list[Answer]:
     """An answer for each point. Arguments: as of `chosen`, `finals`, `duels`, `load_importance`."""
     made = []
-    for _, point in choices[POINT].drop_duplicates().iterrows():
+    points = choices[POINT].drop_duplicates()
+    for _, point in points.iterrows():
         won, met, shares = (at(point, table) for table in (finals, duels, importance))
         best = [_of_the_finals(row, won) for _, row in won[won["place"] == 1].iterrows()]
         own = leaders(at(point, choices))
@@ -41,7 +42,7 @@ def answers(
         if not best:
             best = [_of_a_search(row, several) for _, row in own.iterrows()]
         duel = str(met["said"].iloc[0]) if len(met) else ""
-        made.append(Answer(label_of(point), best, duel, deciding(shares)))
+        made.append(Answer(label_of(point, points), best, duel, deciding(shares)))
     return made
 
 

@@ -151,7 +151,8 @@ def _compared(
         measure, none = "held-out loss", 0.0
         losses = [_by_seed(trials, one, "value") for one in (tuned, theory)]
         middle, low, high = interval(losses[0] - losses[1])
-        said = "held-out loss, tuned - theory"
+        some = " (of some trials the score error is not known)" if np.isfinite(errors).any() else ""
+        said = f"held-out loss, tuned - theory{some}"
     ends = "" if np.isnan(low) else f" [{low:.3g}, {high:.3g}]"
     if tuned == theory:
         verdict = "both chose the same"

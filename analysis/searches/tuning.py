@@ -240,10 +240,11 @@ def _shared(one: Comparison) -> Comparison:
     return replace(one, found=one.found[chose], left_out=left) if chose.any() else one
 
 
-def label_of(point: pd.Series[Any]) -> str:
-    """The law, dimension and N of a point, in words."""
+def label_of(point: pd.Series[Any], points: pd.DataFrame) -> str:
+    """The law, dimension and N of a point, in words, and the t_min where `points` differ in it."""
     law = data_file(str(point["law_label"])) or point["law_label"]
-    return f"{law}, d = {point['dimension']}, N = {point['samples']}"
+    label = f"{law}, d = {point['dimension']}, N = {point['samples']}"
+    return f"{label}, t_min = {point['t_min']:g}" if points["t_min"].nunique() > 1 else label
 
 
 def comparisons(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> list[Comparison]:
@@ -252,7 +253,7 @@ def comparisons(evaluations: pd.DataFrame, frame: pd.DataFrame | Table) -> list[
     made = []
     points = evaluations[POINT].drop_duplicates().sort_values(POINT)
     for place, (_, point) in enumerate(points.iterrows()):
-        label = label_of(point)
+        label = label_of(point, points)
         stem = f"tuning_{place}_N{point['samples']}"
         one = Comparison(label, stem, int(point["samples"]), point, found, stopped)
         one = replace(one, found=one.own(found), stopped=one.own(stopped))

@@ -94,8 +94,12 @@ def test_where_f_star_is_not_known_losses_are_compared() -> None:
     (duel,) = duels(made, found).to_dict("records")
     assert duel["measure"] == "held-out loss"
     assert duel["ratio"] == pytest.approx(0.2 / 3)
+    assert "not known" not in duel["said"]
     (answer,) = answers(choices(), found, duels(made, found), pd.DataFrame(columns=IMPORTANCE))
     assert "score error" not in "".join(answer.best)
+    made = evaluations(LOSSES, {**ERRORS, "c": [np.nan, *ERRORS["c"][1:]]})
+    (duel,) = duels(made, finals(made, choices())).to_dict("records")
+    assert "of some trials the score error is not known" in duel["said"]
 
 
 def test_equal_choices_are_one_finalist_and_without_theory_there_is_a_ranking_alone() -> None:
@@ -130,6 +134,14 @@ def test_the_answer_is_the_finals_or_each_repetitions_own() -> None:
     assert answer.duel == ""
     assert answer.deciding == deciding(shares[:0])
     assert "Too few" in answer.deciding
+
+
+def test_points_that_differ_in_t_min_are_told_apart() -> None:
+    nothing, both = evaluations({}, {}), [choices(), choices().assign(t_min=0.2)]
+    found = finals(nothing, both[0])
+    made = answers(pd.concat(both), found, duels(nothing, found), pd.DataFrame(columns=IMPORTANCE))
+    labels = [answer.label for answer in made]
+    assert labels == [f"cube, d = 2, N = 64, t_min = {t}" for t in (0.1, 0.2)]
 
 
 def test_without_finals_the_luck_of_the_data_does_not_decide() -> None:
