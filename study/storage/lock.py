@@ -189,7 +189,7 @@ class _Lease:
             self._create(self._path(self._number), self._text())
         except OSError:
             # Somebody was faster; or it was us, and the answer got lost on the way.
-            if self._number not in self._numbers():
+            if max(self._numbers(), default=0) < self._number:
                 raise
         self._verify(self._message.refusal)
         for number in self._numbers():
@@ -220,8 +220,7 @@ class _Lease:
         if self._local:
             # fsspec would look first and then write.
             os.makedirs(self._folder, exist_ok=True)
-            with open(path, "xb") as file:
-                file.write(data)
+            _create_whole(Path(path), data)
         else:
             self._fs.pipe_file(path, data, mode="create")
 
@@ -252,6 +251,22 @@ class _Lease:
         except FileNotFoundError:
             return b""
         return data
+
+
+def _create_whole(path: Path, data: bytes) -> None:
+    """Creates a file that nobody sees without its contents: one that is empty is nobody's. Raises
+    FileExistsError."""
+    new = path.with_name(f".{uuid.uuid4().hex}")
+    try:
+        new.write_bytes(data)
+        os.link(new, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        with open(path, "xb") as file:
+            file.write(data)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def _watch(read: Callable[[], bytes], message: _Message) -> None:

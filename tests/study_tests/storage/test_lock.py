@@ -109,6 +109,32 @@ def test_of_many_drivers_one_gets_in(store: Store) -> None:
     assert (len(inside), len(refused)) == (1, 5)
 
 
+def test_a_lease_is_never_seen_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty one is nobody's, and two drivers were inside; without hard links it is there too."""
+    path, seen = tmp_path / "000001.json", list[bytes]()
+    link = os.link
+
+    def linked(source: Path, target: Path) -> None:
+        seen.append(Path(source).read_bytes())
+        link(source, target)
+
+    monkeypatch.setattr("os.link", linked)
+    module._create_whole(path, b"whole")
+    assert seen == [b"whole"]
+    with pytest.raises(FileExistsError):
+        module._create_whole(path, b"again")
+
+    def unsupported(source: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "no hard links")
+
+    monkeypatch.setattr("os.link", unsupported)
+    module._create_whole(tmp_path / "000002.json", b"other")
+    with pytest.raises(FileExistsError):
+        module._create_whole(path, b"again")
+    contents = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert contents == {"000001.json": b"whole", "000002.json": b"other"}
+
+
 KILLED = """
 import os, signal, sys
 from study.storage.store import Store
@@ -229,7 +255,9 @@ def beating(path: Path) -> Iterator[None]:
         nonlocal count
         while not over.wait(0.05):
             count += 1
-            path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "beats": count}))
+            # As a driver does: emptied first, it would be nobody's for a moment.
+            with path.open("r+b") as file:
+                file.write(json.dumps({"pid": 1, "host": "elsewhere", "beats": count}).encode())
 
     thread = threading.Thread(target=beat)
     thread.start()
