@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -245,9 +245,8 @@ OWN = 8
 
 def own_leads(own: Mapping[Group, Sequence[Verdict]]) -> list[tuple[Badge, Markup]]:
     """What the study says of predictions of the user's own, each with its badge."""
-    every = [(group, told, v) for group, vs in own.items() for told, v in own_answers(vs)]
     made = []
-    for group, told, v in decided_first(every, OWN):
+    for group, told, v in decided_first(own_answers(own), OWN):
         said = Markup("<em>{}</em>: {}").format(typeset(v.own), lead(group, v, None, told))
         if why := why_open(v).partition("; ")[0]:  # the rest unfolds in the table
             said += Markup(" ") + typeset(f"{why[0].upper()}{why[1:]}.")
@@ -270,13 +269,14 @@ def why_open(verdict: Verdict) -> str:
     return rest if rest and first.startswith("b = ") else verdict.reason
 
 
-def own_answers(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, Verdict]]:
-    """The verdicts on predictions of the user's own, each with what tells its setting from
-    others."""
-    for v in verdicts:
-        if v.own:
-            alike = [one for one in verdicts if one.own == v.own]
-            yield setting_of(v, alike, verdicts), v
+def own_answers(own: Mapping[Group, Sequence[Verdict]]) -> list[Told]:
+    """The verdicts on predictions of the user's own."""
+    return [
+        (group, setting_of(v, [one for one in verdicts if one.own == v.own], verdicts), v)
+        for group, verdicts in own.items()
+        for v in verdicts
+        if v.own
+    ]
 
 
 def _over(many: str, named: Sequence[tuple[str, Verdict]]) -> tuple[Badge, Markup]:

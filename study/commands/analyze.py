@@ -248,9 +248,8 @@ are decided come first, and the page has all."""
 def _answers(own: Mapping[Group, Sequence[Verdict]]) -> list[str]:
     """A sentence on each law and setting, with the reason where it stays open."""
     found = [(group, told, v) for group, vs in own.items() for told, v in answers(vs).items()]
-    mine = [(group, told, v) for group, vs in own.items() for told, v in own_answers(vs)]
     lines = []
-    for every in (found, mine):
+    for every in (found, own_answers(own)):
         for group, told, v in decided_first(every, ANSWERS):
             said = ": ".join(filter(None, (v.own, as_text(lead(group, v, None, told)))))
             lines.append(": ".join(filter(None, (said.removesuffix("."), why_open(v)))))

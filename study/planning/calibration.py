@@ -48,12 +48,12 @@ def speeds_of(
     calibrate: True measures, False never does, None measures where nothing is kept. Where it
     cannot be measured, the recorded defaults, and `tell` is told why.
     """
-    busy = _busy()
     share = slots.gpus if slots.device == "cuda" else slots.cpus
     default = DEFAULT_SPEEDS[slots.device].threaded(share)
     kept = None if calibrate else read(slots)
     if calibrate is False:
         return kept or default
+    busy = _busy()
     if kept is not None and (busy or kept.source != MEASURED_BUSY):
         return kept
     tell("measuring how fast this machine trains, once: some seconds")
