@@ -6,6 +6,7 @@ trainers.audit.columns. What the numbers mean for the theory's assumptions is in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +23,7 @@ from analysis.data.curves.quantity import Quantity
 from analysis.data.results import SOURCE, is_tracking_uri, parquet_files
 from analysis.data.schema import ResultsError, opened
 from analysis.data.sweeps import AUDIT_KEYS, Setting, usual_noise
-from analysis.fits.growth import Growth
+from analysis.fits.growth import Continuation, Growth
 from analysis.levels.intervals import Array
 from trainers.audit.columns import APPROXIMATION_SAMPLES, AUDIT_COLUMNS
 from trainers.audit.window import window
@@ -53,6 +54,16 @@ SPECTRAL = {
     Quantity.KERNEL_BEST_TIME: "predicted_time",
 }
 """Which of the audit's quantities predicts which of the trials'."""
+
+CONTINUED = {
+    Quantity.BEST_ERROR: "predicted_error",
+    Quantity.BEST_ERROR_ASSESSED: "predicted_error",
+    Quantity.BEST_TIME: "predicted_time",
+}
+"""Which of the audit's quantities goes on beyond the range of which of the trials'."""
+
+WINDOW = 10**1.2
+"""Least factor of N over which what goes on has an exponent: what a verdict asks of a range."""
 
 Exponents = tuple[float | None, float | None]
 
@@ -216,6 +227,53 @@ def _rate(predicted: pd.Series[float], levels: Array) -> tuple[float, Growth]:
 
     b = -float(np.polyfit(np.log(levels), at(levels), 1)[0])
     return b, Growth("g(x)", lambda x: np.exp(at(x) + b * np.log(x)), within=True)
+
+
+def continuation(audits: Mapping[str, pd.DataFrame], curve: Curve) -> Continuation | None:
+    """How a best error or best time over N goes on beyond the samples of the curve, by the spectrum
+    of its setting: the geometric mean over the draws of the law that were audited, where the curve
+    pools draws. audits: by law_id. None where the spectrum is not known at all levels and over
+    a WINDOW beyond them, or is of another noise than training had."""
+    name = CONTINUED.get(Quantity(curve.quantity))
+    levels = np.unique(curve.x)
+    if name is None or curve.axis != "samples" or not len(levels):
+        return None
+    tables: list[pd.DataFrame] = []
+    for one in curve.draws or (curve,):
+        own = _spectrum_of(audits.get(one.law_id), one)
+        if own is not None and len(rows := _of_all_replicates(own, name)):
+            tables.append(rows.pivot(index="x", columns="seed", values="value").map(math.log))
+    if not tables:
+        return None
+    each = pd.concat([table.mean(axis=1) for table in tables], axis=1, join="inner").sort_index()
+    x = each.index.to_numpy(dtype=float)
+    if not (len(x) and x[0] <= levels[0] and WINDOW * levels[-1] <= x[-1]):
+        return None
+    mean = each.mean(axis=1).to_numpy(dtype=float)
+    # of a law's own curve, replicates show the spectrum's error; of many draws, these show it
+    alike = mean[:, None] if curve.draws else tables[0].loc[each.index].to_numpy(dtype=float)
+
+    def log_shape(at: Array) -> Array:
+        return np.asarray(np.interp(np.log(at), np.log(x), mean))
+
+    ends = _window_exponents(x, alike, float(levels[-1]))
+    return Continuation(
+        "the kernel's spectrum",
+        log_shape,
+        float(ends.min()),
+        float(ends.max()),
+        float(x[-1]),
+        len(tables) if curve.draws else 0,
+    )
+
+
+def _window_exponents(x: Array, logs: Array, start: float) -> Array:
+    """The exponents of each of R curves, logs [X, R] at x [X], over every window of WINDOW or more
+    between `start` and the last x."""
+    u = np.log(np.concatenate([[start], x[x > start]]))
+    values = np.stack([np.interp(u, np.log(x), own) for own in logs.T], axis=1)
+    first, last = np.nonzero(u[None, :] - u[:, None] >= np.log(WINDOW) - 1e-9)
+    return np.asarray((values[first] - values[last]) / (u[last] - u[first])[:, None])
 
 
 def _of_all_replicates(own: pd.DataFrame, quantity: str) -> pd.DataFrame:

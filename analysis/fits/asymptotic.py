@@ -37,6 +37,18 @@ all contrasts perpendicular to lines (F-test at ROUGH), every error here is mult
 
 the Birge ratio (Phys. Rev. 40 (1932) 207), two of K contrasts being taken by g and q.
 
+**Known from elsewhere.** Such waves are no noise, and where the kernel's spectrum is known, it
+foretells them, within the range and beyond (docs/theory.md, 7.2). Of such a curve all the above is
+said of y / P(x), P what is known (`growth.Continuation`), and P's own exponents beyond the range,
+from p_1 to p_2, are added:
+
+    low = p_1 + b - sqrt((b - b_low)^2 + e^2),    high = p_2 + b + sqrt((b_high - b)^2 + e^2).
+
+e is 0, but where a curve pools k draws of a law and P is known of j of them: the exponents of draws
+differ, and with s^2 the variance of b over k draws, e is t s sqrt(k/j). P is the correction that
+is expected, so another counts only where the straight y / P is rejected, by KEPT; and P is taken
+where y / P is described no worse than y, by as much.
+
 The numbers were chosen by simulation (benchmarks/asymptotics.py, docs/asymptotics.txt): pure power
 laws are decided as often as possible while curves whose bend can be seen are decided wrongly in at
 most a tenth.
@@ -45,12 +57,14 @@ most a tenth.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from analysis.fits.growth import Continuation
 from analysis.levels.intervals import Array, LevelMeans, Method, student
 
 LARGEST = 1.75
@@ -82,7 +96,9 @@ _RATES, _SIZES, _ZOOMS = 24, 25, 3
 class Asymptotic:
     """The exponent at large x and its limits. exponent: of the likeliest shape. straight: whether
     the straight curve is among those that count. bent: whether a correction is. roughness: S, by
-    which the scatter about any shape exceeds that of seeds; 1 where it does not."""
+    which the scatter about any shape exceeds that of seeds; 1 where it does not. known: how the
+    curve goes on, where that is known from elsewhere; straight, bent and roughness are then those
+    about it."""
 
     exponent: float
     low: float
@@ -91,11 +107,20 @@ class Asymptotic:
     straight: bool
     bent: bool
     roughness: float = 1.0
+    known: Continuation | None = None
 
     @property
     def plain(self) -> bool:
         """Whether the interval is the straight line's own."""
-        return not self.bent and self.roughness == 1
+        return not self.bent and self.roughness == 1 and self.known is None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON data. known: the exponents beyond the range, and where they end."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        if self.known is not None:
+            shown = ("name", "low", "high", "reach", "draws")
+            plain["known"] = {name: getattr(self.known, name) for name in shown}
+        return plain
 
 
 @dataclass(frozen=True)
@@ -117,16 +142,26 @@ class _Seen:
 @dataclass(frozen=True)
 class Likely:
     """What the data leave possible, whatever the level: the straight curve's misfit, and of the
-    corrections that count their misfits and shifts of the exponent [n]."""
+    corrections that count their misfits and shifts of the exponent [n]. known: what the level means
+    were divided by, draws: over how many draws of the law they are."""
 
     seen: _Seen
     straight: float
     misfit: Array
     shift: Array
+    known: Continuation | None = None
+    draws: int = 0
 
     @property
     def least(self) -> float:
         return float(min(self.misfit.min(initial=np.inf), self.straight))
+
+    @property
+    def by_seeds(self) -> float:
+        """The same by the errors of seeds alone, without the Birge ratio."""
+        f, bends, ratio = self.seen.bends_freedom, len(self.seen.rows), self.seen.roughness**2
+        size = ratio * _square(self.least, f, bends)
+        return float(_twice_log(size, f, bends))
 
     def limits(self, level: float) -> Asymptotic:
         """The exponent and its limits, at a two-sided `level` where the curve is straight and a
@@ -146,12 +181,28 @@ class Likely:
             reach = seen.error * np.sqrt(room[allowed])
             ends.append((float((at - reach).min()), float((at + reach).max())))
         low, high = min(e[0] for e in ends), max(e[1] for e in ends)
-        return Asymptotic(exponent, low, high, level, kept, bent, seen.roughness)
+        if (known := self.known) is not None:
+            others = half * math.sqrt(self.draws / known.draws) if known.draws else 0.0
+            low = known.low + exponent - math.hypot(exponent - low, others)
+            high = known.high + exponent + math.hypot(high - exponent, others)
+            exponent += (known.low + known.high) / 2
+        return Asymptotic(exponent, low, high, level, kept, bent, seen.roughness, known)
 
 
-def likely(means: LevelMeans) -> Likely | None:
-    """What the curve's log level means leave possible at large x. None where the data have too few
-    levels or values to show a bend, or bend as no correction does."""
+def likely(means: LevelMeans, known: Continuation | None = None) -> Likely | None:
+    """What the curve's log level means leave possible at large x, where `known` describes the curve
+    no worse: about it. None where the data have too few levels or values to show a bend, or bend
+    as no correction does."""
+    own = _likely(means)
+    if known is None:
+        return own
+    about = _likely(replace(means, log_mean=means.log_mean - known.log_shape(means.x)), KEPT)
+    if about is None or (own is not None and about.by_seeds > own.by_seeds + KEPT):
+        return own
+    return replace(about, known=known, draws=means.seeds)
+
+
+def _likely(means: LevelMeans, better: float = BETTER) -> Likely | None:
     seen = _seen(means, BENDS)
     if seen is None:
         return None
@@ -159,7 +210,7 @@ def likely(means: LevelMeans) -> Likely | None:
     straight = float(_misfit(seen, np.zeros((1, len(seen.t))))[0])
     found = [_shapes(seen, sign) for sign in (1.0, -1.0)]
     misfit, shift = (np.concatenate([f[i] for f in found]) for i in (0, 1))
-    counts = misfit <= straight - BETTER
+    counts = misfit <= straight - better
     made = Likely(seen, straight, misfit[counts], shift[counts])
     return made if made.least <= UNFIT else None
 
@@ -250,8 +301,17 @@ def _misfit(seen: _Seen, shapes: Array) -> Array:
     """[...] -2 log likelihood of shapes [..., L], up to a constant."""
     left = seen.bends - shapes @ seen.rows.T
     size = np.einsum("...i,ij,...j->...", left, seen.inverse, left)
-    f, spare = seen.bends_freedom, seen.bends_freedom - len(seen.rows) + 1
-    return np.asarray((f + 1) * np.log1p(size * spare / f**2))
+    return np.asarray(_twice_log(size, seen.bends_freedom, len(seen.rows)))
+
+
+def _twice_log(square: Any, f: float, bends: int) -> Any:
+    """D of r V^-1 r: see the module's table."""
+    return (f + 1) * np.log1p(square * (f - bends + 1) / f**2)
+
+
+def _square(misfit: float, f: float, bends: int) -> float:
+    """r V^-1 r of D."""
+    return f**2 * math.expm1(misfit / (f + 1)) / (f - bends + 1)
 
 
 def _shapes(seen: _Seen, sign: float) -> tuple[Array, Array]:

@@ -4,6 +4,8 @@ The known factor g is divided out before the fit, so every interval and diagnost
 holds for it as it stands: exponents are b, local slopes those of y / g. A law of your own is a
 `Growth` with its factor, given to `fit_power_law(..., growth=)` or to a `Prediction`.
 
+A `Continuation` is what is known of a curve from elsewhere, beyond the range that was measured.
+
 Example:
     >>> log_power(1).form, OFFSET.form
     ('A x^-b log x', 'A x^-b + c')
@@ -41,6 +43,24 @@ class Growth:
     def of(self, x: Array) -> Array:
         """g(x) [n]."""
         return np.ones(len(x)) if self.factor is None else np.asarray(self.factor(x), dtype=float)
+
+
+@dataclass(frozen=True, eq=False)
+class Continuation:
+    """How a curve goes on beyond its range, as known from elsewhere: y = P(x) but for a power of x,
+    a factor, and a correction that dies out.
+
+    name: what knows it, in words. log_shape: x [n] -> log P [n], within the range. low, high: the
+    least and the largest exponent of P over windows beyond the range. reach: where they end.
+    draws: of how many draws of the law P is known where the curve pools draws, else 0.
+    """
+
+    name: str
+    log_shape: Callable[[Array], Array]
+    low: float
+    high: float
+    reach: float
+    draws: int = 0
 
 
 POWER = Growth()

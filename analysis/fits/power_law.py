@@ -27,7 +27,7 @@ from analysis.fits import asymptotic as at_large
 from analysis.fits import diagnostics
 from analysis.fits import offset as offset_fit
 from analysis.fits.diagnostics import Curvature, Holdout, LocalSlope, Peak, Spread
-from analysis.fits.growth import OFFSET, POWER, Growth
+from analysis.fits.growth import OFFSET, POWER, Continuation, Growth
 from analysis.levels.intervals import Array, Contrast, LevelMeans, Method, distinct, summarise
 from analysis.levels.test_set import TestSet
 from analysis.levels.two_levels import Control, Sharpened
@@ -58,6 +58,7 @@ class PowerLawFit:
     log range further: where the curve is heading. misfit: how the curve bends about the offset
     form, in place of `curvature`. test_set: the test set's part of the interval, where it is known.
     two_levels: what trials at infinite width did for the interval, None where there are none.
+    continuation: how the curve goes on beyond its range, where that is known from elsewhere.
     log_amplitude: natural; the amplitude itself is 0 or infinite where floats do not hold it.
     """
 
@@ -87,6 +88,7 @@ class PowerLawFit:
     test_set: TestSet | None = None
     two_levels: Sharpened | None = None
     offset_fit: offset_fit.OffsetFit | None = field(default=None, repr=False, compare=False)
+    continuation: Continuation | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         if not self.ok:
@@ -134,7 +136,7 @@ class PowerLawFit:
     def _likely(self) -> at_large.Likely | None:
         if not self.ok or self.means is None or self.offset_fit is not None or self.growth.within:
             return None
-        return at_large.likely(self.means)
+        return at_large.likely(self.means, self.continuation)
 
     def spread_at(self, level: float) -> Spread | None:
         """`spread` with its interval at another confidence level."""

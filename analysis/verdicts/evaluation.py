@@ -21,6 +21,7 @@ from analysis.data.audit import (
     Exponents,
     audit_beside,
     audit_curves,
+    continuation,
     exponents_for,
     spectral_rates,
 )
@@ -170,7 +171,10 @@ def evaluate(
     if audit is None and isinstance(frame, pd.DataFrame):
         audit = audit_beside(frame)
     table = Table.of(frame)
-    fits = _Fits(level)
+    # most draws of a law have no audit, and finding one among all takes longer than a fit
+    audits = {} if audit is None else {str(law): own for law, own in audit.groupby("law_id")}
+    descend = descending(table.trials)
+    fits = _Fits(level, audits, descend)
     own = set(table.trials.loc[follows_kernel(table.trials), "law_id"].astype(str))
     audited = (curve for curve in audit_curves(audit) if curve.law_id in own)
     single = (*curves(table), *data_curves(table), *sampled_curves(table), *audited)
@@ -178,8 +182,6 @@ def evaluate(
     pool_of = {id(curve): one for one in over_draws for curve in one.draws}
     every = (*over_draws, *single)
     arrays = cache(lambda: trials(table))
-    # most draws of a law have no audit, and finding one among all takes longer than a fit
-    audits = {} if audit is None else {str(law): own for law, own in audit.groupby("law_id")}
     found: list[tuple[Prediction, Verdict]] = []
     for curve in every:
         if curve.quantity in OF_THE_KERNEL and limit_of(curve, every) is not None:
@@ -203,7 +205,7 @@ def evaluate(
             if verdict.fitted.growth == POWER:
                 verdict = replace(verdict, infinite_width=wide)
             found.append((prediction, verdict))
-    asked, not_asked = _divided(followed(found), level, descending(table.trials))
+    asked, not_asked = _divided(followed(found), level, descend)
     share = adjusted_level([partial(_decided_at, *entry) for entry in asked], level)
     seen = Evidence(audit, every, lambda curve: fits.of(curve, None))
     verdicts = []
@@ -271,17 +273,26 @@ def _divided(
 class _Fits:
     """The fits of curves, each made once for each law of growth."""
 
-    def __init__(self, level: float) -> None:
-        self._level = level
+    def __init__(
+        self, level: float, audits: Mapping[str, pd.DataFrame], descend: Collection[str]
+    ) -> None:
+        self._level, self._audits, self._descend = level, audits, descend
         self._fits: dict[tuple[Curve, Growth], PowerLawFit] = {}
         self._whole: dict[Curve, Curve] = {}
 
     def of(self, curve: Curve, growth: Growth | None) -> PowerLawFit:
-        """The fit of the usable part of the curve."""
+        """The fit of the usable part of the curve, with what the audit's spectrum knows of larger
+        values where the trials follow the kernel."""
         key = curve, growth or POWER
         if key not in self._fits:
-            self._fits[key] = fit_curve(curve, self._level, growth)
+            fit = fit_curve(curve, self._level, growth)
+            if key[1] == POWER and self._follows(curve):
+                fit = replace(fit, continuation=continuation(self._audits, usable(curve)[0]))
+            self._fits[key] = fit
         return self._fits[key]
+
+    def _follows(self, curve: Curve) -> bool:
+        return curve.fixed.get("width") == math.inf or curve.fixed.get("trainer") in self._descend
 
     def whole(self, curve: Curve) -> Curve:
         """The curve with its censored values taken as they are."""

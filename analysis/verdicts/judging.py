@@ -199,7 +199,7 @@ def judge(prediction: Prediction, fit: PowerLawFit) -> Verdict:
             "curvature": None if fit.curvature is None else asdict(fit.curvature),
             "misfit": None if fit.misfit is None else asdict(fit.misfit),
             "holdout": None if fit.holdout is None else asdict(fit.holdout),
-            "asymptotic": None if fit.asymptotic is None else asdict(fit.asymptotic),
+            "asymptotic": None if fit.asymptotic is None else fit.asymptotic.to_dict(),
             "log_bias": fit.log_bias,
             "test_set": None if fit.test_set is None else asdict(fit.test_set),
             "two_levels": None if fit.two_levels is None else asdict(fit.two_levels),

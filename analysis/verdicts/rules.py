@@ -48,7 +48,9 @@ from enum import StrEnum
 
 import numpy as np
 
+from analysis.data.sweeps import PLAIN
 from analysis.fits.asymptotic import Asymptotic
+from analysis.fits.growth import Continuation
 from analysis.fits.power_law import FitStatus, PowerLawFit
 from analysis.levels.intervals import student
 from analysis.text import counted, p_text, percent
@@ -114,26 +116,40 @@ def _at_large(prediction: Prediction, fit: PowerLawFit, seen: Asymptotic) -> tup
     word = word_for(prediction, seen.low, seen.high)
     told = f"b = {fit.exponent:.3g} [{fit.ci[0]:.3g}, {fit.ci[1]:.3g}]"
     if not seen.plain:
+        about = "" if seen.known is None else " about it"
         rough = (
-            f"the means scatter {seen.roughness:.2g} times as much as seeds explain"
+            f"the means scatter {seen.roughness:.2g} times as much{about} as seeds explain"
             if seen.roughness > 1
             else ""
         )
-        bent = "the curve may bend" if seen.straight else "the curve bends"
+        bent = f"the curve {'may bend' if seen.straight else 'bends'}{about}"
         how = " and ".join(filter(None, [bent if seen.bent else "", rough]))
+        told += f" over the range; {_how_far(prediction, seen, how)}, so "
         told += (
-            f" over the range; {how}, so at large values b is in [{seen.low:.3g}, {seen.high:.3g}],"
-            f" which {_phrase(prediction, word)}"
+            f"at large values b is in [{seen.low:.3g}, {seen.high:.3g}], which "
+            f"{_phrase(prediction, word)}"
         )
     else:
         told += f" {_phrase(prediction, word)}"
     if word is not Word.UNDETERMINED:
         unseen = _unseen(prediction, fit, seen, word)
         return (Word.UNDETERMINED, f"{told}, but {unseen}") if unseen else (word, told)
-    more = _settle(prediction, fit, seen.exponent, seen.low, seen.high)
+    more = _settle(prediction, fit, seen.exponent, seen.low, seen.high, seen.known)
     if seen.bent:
         more += f"; levels beyond {max(fit.levels):g} show where the bend ends"
     return word, f"{told}; {more}"
+
+
+def _how_far(prediction: Prediction, seen: Asymptotic, how: str) -> str:
+    """What the limits at large values rest on."""
+    if seen.known is None:
+        return how
+    axis, own = PLAIN.get(prediction.axis, prediction.axis), seen.known
+    ends = f"{own.low:.3g}" if own.high - own.low < 5e-4 else f"{own.low:.3g} to {own.high:.3g}"
+    told = (
+        f"{own.name}, which the curve follows, goes on to {axis} = {own.reach:,.0f} with b = {ends}"
+    )
+    return f"{told}; {how}" if how else told
 
 
 def _unseen(prediction: Prediction, fit: PowerLawFit, seen: Asymptotic, word: Word) -> str:
@@ -348,16 +364,29 @@ def _decide_ceiling(prediction: Prediction, fit: PowerLawFit, level: float) -> t
 
 
 def _settle(
-    prediction: Prediction, fit: PowerLawFit, exponent: float, low: float, high: float
+    prediction: Prediction,
+    fit: PowerLawFit,
+    exponent: float,
+    low: float,
+    high: float,
+    known: Continuation | None = None,
 ) -> str:
-    """How many seeds, or how long a range, would make the interval [low, high] short enough."""
+    """How many seeds, or how long a range, would make the interval [low, high] short enough. known:
+    what part of it comes from elsewhere, so that no seeds shorten it."""
     start, stop = _zone(prediction)
-    half = (high - low) / 2
+    given = 0.0 if known is None else (known.high - known.low) / 2
+    half = (high - low) / 2 - given
     if prediction.kind is Kind.BOUND:
         # below the bound: its upper end must fall below it; above: the lower end must pass start
         room = max(prediction.exponent - exponent, exponent - start)
     else:
         room = min(abs(exponent - edge) for edge in (start, stop))
+    room -= given
+    if known is not None and room <= 0:
+        return (
+            f"no seeds would settle it: what {known.name} says of larger values alone lies on both "
+            "sides of an edge of what counts as theory's value"
+        )
     told = _settled(fit, half, room)
     if room > 0 and 1 < half / room < 8:
         decades = fit.range_decades * (half / room) ** (2 / 3)

@@ -4,18 +4,20 @@
 |-------------|--------------------------------------------------------------------------------|
 | an audit    | for each replicate: float64 operations of block Lanczos on N points and of      |
 |             | eigenvalues of their parts, values of f* in each coordinate of many points, and |
-|             | seconds for the rest                                                            |
+|             | seconds for the rest; a brief one has no values of f*                           |
 | the page    | seconds a setting that is judged and drawn, and a trial that is read            |
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from analysis.data.sweeps import family
 from study.planning.cost import Speeds
 from study.planning.plan import makespan
 from trainers.audit.columns import (
+    BRIEF_REPLICATES,
     PARTS,
     REPLICATES,
     SEARCH_STARTS,
@@ -27,7 +29,8 @@ from trainers.limits import BASIS
 from trainers.trial import TrialConfig
 
 AUDIT_START, REPLICATE_SECONDS = 9.0, 2.0
-"""Seconds until a worker has loaded what an audit needs, and of each replicate."""
+"""Seconds until a worker has loaded what an audit needs, and of each replicate. Brief audits come
+after whole ones, when it has."""
 UNEVEN = 1.2
 """Blocks are thin and bases are read again and again: so much longer than matrix products."""
 SLOPE_POINTS, VALUE_SECONDS = 8e5, 1e-8
@@ -39,13 +42,26 @@ AUDIT_TIMES, TERM_SECONDS = 14, 5.5e-9
 PAGE_SECONDS, PAGE_SECONDS_A_SETTING, PAGE_SECONDS_A_TRIAL = 4.0, 8.0, 0.004
 
 
-def audit_seconds(config: TrialConfig, samples: int, speeds: Speeds) -> float:
-    """Seconds of one worker for the audit of a setting. samples: N of its spectrum."""
+@dataclass(frozen=True)
+class Wanted:
+    """An audit: of the setting of a trial, with N of its spectrum; brief: the spectrum's
+    predictions alone."""
+
+    config: TrialConfig
+    samples: int
+    brief: bool = False
+
+
+def audit_seconds(wanted: Wanted, speeds: Speeds) -> float:
+    """Seconds of one worker for an audit."""
+    config, samples = wanted.config, wanted.samples
     basis = BASIS * leading_count(samples)
     lanczos = 2 * samples**2 * basis + 6 * samples * basis**2
     parts = 4 / 3 * PARTS * (samples / PARTS) ** 3
-    each = REPLICATE_SECONDS + UNEVEN * (lanczos + parts) / speeds.products + _asking(config)
-    return AUDIT_START + REPLICATES * each
+    spectrum = UNEVEN * (lanczos + parts) / speeds.products
+    if wanted.brief:
+        return BRIEF_REPLICATES * spectrum
+    return AUDIT_START + REPLICATES * (REPLICATE_SECONDS + spectrum + _asking(config))
 
 
 def _asking(config: TrialConfig) -> float:
@@ -59,11 +75,9 @@ def _asking(config: TrialConfig) -> float:
     return AUDIT_TIMES * (slopes + noise_draws(terms, d)) * terms * TERM_SECONDS
 
 
-def audits_seconds(
-    settings: Iterable[TrialConfig], samples: int, at_once: int, speeds: Speeds
-) -> float:
+def audits_seconds(audits: Iterable[Wanted], at_once: int, speeds: Speeds) -> float:
     """Seconds until the last of the audits ends, so many side by side."""
-    return makespan([audit_seconds(one, samples, speeds) for one in settings], at_once)
+    return makespan([audit_seconds(one, speeds) for one in audits], at_once)
 
 
 def page_seconds(trials: Collection[TrialConfig]) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import pandas as pd
@@ -19,23 +19,33 @@ from analysis.data.audit import audit_table, read_audits
 from analysis.data.files import NotAFileError
 from analysis.data.schema import ResultsError
 from analysis.data.sweeps import family
-from study.planning.concluding import audits_seconds
+from study.planning.concluding import Wanted, audits_seconds
 from study.planning.cost import Speeds
 from study.planning.plan import Slots
 from study.storage.store import Store
-from trainers.audit.columns import AUDIT_VERSION, SPECTRUM_SAMPLES, audit_bytes, audit_id
+from trainers.audit.columns import (
+    AUDIT_VERSION,
+    BRIEF_REPLICATES,
+    BRIEF_SAMPLES,
+    REPLICATES,
+    SPECTRUM_SAMPLES,
+    audit_bytes,
+    audit_id,
+)
 from trainers.laws import Points
 from trainers.trial import NUMERICS_VERSION, TrialConfig
 
 
 def settings_of(
     trials: Iterable[TrialConfig], samples: int = SPECTRUM_SAMPLES
-) -> dict[str, TrialConfig]:
-    """audit_id -> a trial of that setting, in order of appearance. samples: N of the spectrum.
+) -> dict[str, Wanted]:
+    """audit_id -> the audit of a setting, in order of appearance, brief ones last. samples: N of
+    the spectrum.
 
     One whose norms are among another's has that one's audit: a trial of infinite width has only the
-    largest of its networks' norms. Draws of a law at infinite width alone have none where networks
-    were trained on another draw, which then stands for all. Nor has a law whose f* is not known.
+    largest of its networks' norms. Draws of a law at infinite width alone have a brief one where
+    networks were trained on another draw, which then stands for all. A law whose f* is not known
+    has none.
     """
     # Hashing every trial of a large study would take longer than its audit.
     first: dict[tuple[object, ...], dict[tuple[float, ...], TrialConfig]] = {}
@@ -48,13 +58,17 @@ def settings_of(
         if not trial.infinite:
             with_networks.add(trial.law)
     drawn = {(family(law.label), law.dimension) for law in with_networks if family(law.label)}
-    return {
-        audit_id(trial, samples): trial
-        for by_norms in first.values()
-        for norms, trial in by_norms.items()
-        if not any(set(norms) < set(other) for other in by_norms)
-        and (trial.law in with_networks or (family(trial.law.label), trial.dimension) not in drawn)
-    }
+    wanted = []
+    for by_norms in first.values():
+        for norms, trial in by_norms.items():
+            if any(set(norms) < set(other) for other in by_norms):
+                continue
+            stands = trial.law in with_networks
+            brief = not stands and (family(trial.law.label), trial.dimension) in drawn
+            n = min(samples, BRIEF_SAMPLES) if brief else samples
+            wanted.append(Wanted(trial, n, brief))
+    wanted.sort(key=lambda one: one.brief)
+    return {audit_id(one.config, one.samples, brief=one.brief): one for one in wanted}
 
 
 def audits_at_once(slots: Slots, samples: int) -> int:
@@ -64,19 +78,18 @@ def audits_at_once(slots: Slots, samples: int) -> int:
     return max(1, slots.workers // max(1, workers_each))
 
 
-def seconds_of_audits(
-    settings: Iterable[TrialConfig], samples: int, slots: Slots, speeds: Speeds
-) -> float:
+def seconds_of_audits(audits: Collection[Wanted], slots: Slots, speeds: Speeds) -> float:
     """Until the last of them ends on these slots."""
-    return audits_seconds(settings, samples, audits_at_once(slots, samples), speeds)
+    largest = max((one.samples for one in audits), default=1)
+    return audits_seconds(audits, audits_at_once(slots, largest), speeds)
 
 
 def missing_audits(
     store: Store, trials: Iterable[TrialConfig], samples: int = SPECTRUM_SAMPLES
-) -> dict[str, TrialConfig]:
+) -> dict[str, Wanted]:
     """The settings whose audit is not in the store, or cannot be read there."""
     settings = settings_of(trials, samples)
-    return {key: t for key, t in settings.items() if load(store, [key]) is None}
+    return {key: one for key, one in settings.items() if load(store, [key]) is None}
 
 
 def load(store: Store, audit_ids: Iterable[str]) -> pd.DataFrame | None:
@@ -107,28 +120,25 @@ def load_latest(
     numerics = range(NUMERICS_VERSION - 1, 0, -1) if earlier else [NUMERICS_VERSION]
     kinds = [(n, version) for n in numerics for version in range(AUDIT_VERSION, 0, -1)]
     tables: list[pd.DataFrame] = []
-    for config in settings_of(trials, samples).values():
-        of_each = (load(store, [audit_id(config, samples, *kind)]) for kind in kinds)
+    for one in settings_of(trials, samples).values():
+        ids = (audit_id(one.config, one.samples, *kind, brief=one.brief) for kind in kinds)
+        of_each = (load(store, [key]) for key in ids)
         tables += itertools.islice((table for table in of_each if table is not None), 1)
     return pd.concat(tables, ignore_index=True) if tables else None
 
 
-def audit_into_store(
-    store: Store,
-    config: TrialConfig,
-    atoms: Points,
-    threads: int,
-    samples: int = SPECTRUM_SAMPLES,
-) -> str:
-    """Audits the setting of a trial, on the CPU, and stores the table; returns its id."""
+def audit_into_store(store: Store, wanted: Wanted, atoms: Points, threads: int) -> str:
+    """Makes an audit, on the CPU, and stores the table; returns its id."""
     # Only here, in a worker, is torch loaded.
     import torch
 
     from trainers.audit.measure import audit
 
     torch.set_num_threads(threads)
-    key = audit_id(config, samples)
-    rows: list[dict[str, Any]] = audit(config, dict(atoms), samples=samples)
+    config, samples, brief = wanted.config, wanted.samples, wanted.brief
+    key = audit_id(config, samples, brief=brief)
+    seeds = BRIEF_REPLICATES if brief else REPLICATES
+    rows: list[dict[str, Any]] = audit(config, dict(atoms), seeds, samples, brief)
     sink = pa.BufferOutputStream()
     pq.write_table(audit_table(rows), sink, compression="zstd", write_page_checksum=True)
     store.write_bytes(f"audit/{key}.parquet", sink.getvalue().to_pybytes())

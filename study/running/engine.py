@@ -22,6 +22,7 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.search import Searcher
 
+from study.planning.concluding import Wanted
 from study.planning.plan import Slots
 from study.running.audits import audit_into_store, audits_at_once
 from study.running.cluster import resources_on
@@ -30,7 +31,6 @@ from study.running.watch import Watch, unpacked
 from study.running.worker import Job, train_into_store
 from study.spec.sections import StudySpec
 from study.storage.store import Store, StoreError
-from trainers.audit.columns import SPECTRUM_SAMPLES
 from trainers.laws import checked_data
 from trainers.own_files import place
 from trainers.trial import TrialConfig
@@ -179,30 +179,29 @@ def _checked(atoms: Mapping[str, Any]) -> dict[str, Any]:
 
 def audit_settings(
     store: Store,
-    settings: Mapping[str, TrialConfig],
+    settings: Mapping[str, Wanted],
     slots: Slots,
     atoms: Mapping[str, Any],
-    samples: int = SPECTRUM_SAMPLES,
     tell: Callable[[int], None] = lambda done: None,
     sources: tuple[tuple[str, bytes], ...] = (),
 ) -> list[tuple[TrialConfig, str]]:
     """Measures the assumptions of `settings`, as many side by side as memory allows; returns those
-    that failed, and why. samples: N of the spectrum. tell: is told how many ended, after each.
+    that failed, and why. tell: is told how many ended, after each.
     sources: files of laws of your own, as of a `Job`."""
     options = ray.remote(num_cpus=slots.cpus, max_retries=ATTEMPTS_AFTER_A_CRASH)
     measure = options(_measure_assumptions)
     held, wanted = dict(atoms), list(settings.values())
-    at_once = audits_at_once(slots, samples)
+    at_once = audits_at_once(slots, max(one.samples for one in wanted))
     failed, ended = [], 0
     for start in range(0, len(wanted), at_once):
         batch = wanted[start : start + at_once]
-        running = [(c, measure.remote(store, c, held, slots.cpus, samples, sources)) for c in batch]
-        for config, result in running:
+        running = [(one, measure.remote(store, one, held, slots.cpus, sources)) for one in batch]
+        for one, result in running:
             try:
                 ray.get(result)
             except (RayError, StoreError) as error:
                 reason = str(error).strip().splitlines()
-                failed.append((config, reason[-1] if reason else type(error).__name__))
+                failed.append((one.config, reason[-1] if reason else type(error).__name__))
             ended += 1
             tell(ended)
     return failed
@@ -210,12 +209,11 @@ def audit_settings(
 
 def _measure_assumptions(
     store: Store,
-    config: TrialConfig,
+    wanted: Wanted,
     atoms: Mapping[str, Any],
     threads: int,
-    samples: int,
     sources: tuple[tuple[str, bytes], ...],
 ) -> None:
     if sources:
         place(sources)
-    audit_into_store(store, config, _checked(atoms), threads, samples)
+    audit_into_store(store, wanted, _checked(atoms), threads)

@@ -18,7 +18,7 @@ from study.choosing.participant import Outcomes, Participant
 from study.mlflow_view.publisher import Publisher
 from study.planning.calibration import speeds_of
 from study.planning.cards import share_of_a_card
-from study.planning.concluding import page_seconds
+from study.planning.concluding import Wanted, page_seconds
 from study.planning.cost import Speeds
 from study.planning.own_laws import check_own_laws
 from study.planning.plan import Slots
@@ -88,7 +88,7 @@ class Session:
         self.ledger = Ledger()
         self._tracking_uri = tracking_uri
         self._publisher: Publisher | None = None
-        self._settings: dict[str, TrialConfig] = {}
+        self._settings: dict[str, Wanted] = {}
         self._began = self._ended = 0.0
 
     @property
@@ -199,8 +199,8 @@ class Session:
         self, trials: Collection[TrialConfig], slots: Slots, speeds: Speeds
     ) -> float:
         """Of the audits that are missing, the verdicts and the page."""
-        settings, samples = self._settings.values(), self.spec.audit_points
-        return seconds_of_audits(settings, samples, slots, speeds) + page_seconds(trials)
+        audits = self._settings.values()
+        return seconds_of_audits(audits, slots, speeds) + page_seconds(trials)
 
     def _final(self, pack_id: str, trial_ids: list[str]) -> None:
         """These trials of a pack are as they will stay: on to MLflow."""
@@ -218,16 +218,18 @@ class Session:
     def _audit(self, slots: Slots, atoms: Any) -> None:
         """Measures the theory's assumptions. A setting that fails costs the report a section, never
         the run."""
-        count = len(self._settings)
-        self.say(f"measuring the theory's assumptions in {count} setting{'s' if count > 1 else ''}")
-        samples = self.spec.audit_points
+        brief = sum(one.brief for one in self._settings.values())
+        whole = len(self._settings) - brief
+        draws = f"the kernel's spectrum on {counted(brief, 'more draw')} of a law" if brief else ""
+        every = f"the theory's assumptions in {counted(whole, 'setting')}" if whole else ""
+        self.say(f"measuring {' and '.join(filter(None, (every, draws)))}")
 
         def tell(ended: int) -> None:
-            if count > 1:
-                self.say(f"  {ended} of {count} settings measured")
+            if whole > 1 and ended <= whole:
+                self.say(f"  {ended} of {whole} settings measured")
 
         for config, reason in engine.audit_settings(
-            self.store, self._settings, slots, atoms, samples, tell, self.spec.own_files()
+            self.store, self._settings, slots, atoms, tell, self.spec.own_files()
         ):
             self.warn(
                 f"warning: the assumptions were not measured for {config.law.label}: {reason}; "

@@ -21,6 +21,10 @@ not say."""
 REPLICATES = 4
 """Independent samples, where the caller does not say."""
 
+BRIEF_SAMPLES, BRIEF_REPLICATES = 4096, 1
+"""Of a brief audit: what a spectrum predicts, and nothing else. It takes a twentieth of the time of
+a whole one."""
+
 PARTS = 4
 """Parts of such a sample, whose spectra show the sampling bias: see `window`."""
 
@@ -155,20 +159,24 @@ def audit_id(
     samples: int = SPECTRUM_SAMPLES,
     numerics: int = NUMERICS_VERSION,
     version: int = AUDIT_VERSION,
+    brief: bool = False,
 ) -> str:
     """Content id of a trial's setting: law, diffusion, bias, study seed and norms. Trials that
     differ in anything else share one audit. samples: N of the spectrum. numerics, version: of the
-    trials' numbers and the audit's, 1 up to today's."""
+    trials' numbers and the audit's, 1 up to today's. brief: of the spectrum's predictions alone."""
     full = config.identity()
     kept = {k: full[k] for k in ("law", "diffusion", "bias", "study_seed", "norms")}
     spectrum = {"spectrum_samples": samples} if version > 1 else {}
-    return content_id({**kept, "numerics": numerics, "audit": version, **spectrum})
+    alone = {"brief": True} if brief else {}
+    return content_id({**kept, "numerics": numerics, "audit": version, **spectrum, **alone})
 
 
-def audit_identity(config: TrialConfig, samples: int = SPECTRUM_SAMPLES) -> dict[str, Any]:
-    """The AUDIT_COLUMNS that follow from the configuration and N of the spectrum alone."""
+def audit_identity(
+    config: TrialConfig, samples: int = SPECTRUM_SAMPLES, brief: bool = False
+) -> dict[str, Any]:
+    """The AUDIT_COLUMNS that follow from the configuration and from how much is measured."""
     return {
-        "audit_id": audit_id(config, samples),
+        "audit_id": audit_id(config, samples, brief=brief),
         "law": config.law.kind,
         "law_id": config.law_id,
         "law_label": config.law.label,

@@ -67,6 +67,7 @@ CLIMBERS, PROPOSALS, ROUNDS = 32, 8, 16
 
 KERNEL_SIZES = (64, 128, 256, 512, 1024)
 INDICES = 48
+PREDICTED = ("predicted_error", "predicted_time")
 PREDICTED_SAMPLES = tuple(2**k for k in range(4, 18))
 FRESH_POINTS = 2048
 NORMS = 16
@@ -88,17 +89,19 @@ def audit(
     atoms: Points | None = None,
     seeds: int = REPLICATES,
     samples: int = SPECTRUM_SAMPLES,
+    brief: bool = False,
 ) -> list[dict[str, Any]]:
     """The audit of a trial's setting: rows of AUDIT_COLUMNS, in a fixed order.
 
     atoms: points of laws from files, as `make_distribution` takes them. seeds: replicates.
-    samples: N of the spectrum.
+    samples: N of the spectrum. brief: what the spectrum predicts of the kernel, and nothing else.
     A value that is not finite is None. Raises ValueError for seeds < 1, LawError for a law's file.
     """
     if seeds < 1:
         raise ValueError(f"seeds = {seeds} must be at least 1")
     law = make_distribution(config.law, atoms)
-    identity = audit_identity(config, samples)
+    identity = audit_identity(config, samples, brief)
+    found = (_predicted if brief else _measure)(config, law, seeds, samples)
     return [
         {
             **identity,
@@ -109,8 +112,18 @@ def audit(
             "value": float(m.value) if math.isfinite(m.value) else None,
             "unit": AUDIT_QUANTITIES[m.quantity].unit,
         }
-        for m in _measure(config, law, seeds, samples)
+        for m in found
     ]
+
+
+def _predicted(
+    config: TrialConfig, law: Distribution, seeds: int, samples: int
+) -> Iterator[Measured]:
+    yield Measured("spectrum_samples", samples)
+    for seed in range(seeds):
+        for measured in spectrum(config, law, seed, samples):
+            if measured.quantity in PREDICTED:
+                yield measured
 
 
 def _measure(

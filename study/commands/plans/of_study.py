@@ -186,7 +186,7 @@ def plan_study(
     scales = scales_of(store) if len(missing) < len(trials) else {}
     audits = 0.0
     if spec.audit and (wanted := missing_audits(store, trials, spec.audit_points)):
-        audits = seconds_of_audits(wanted.values(), spec.audit_points, slots, speeds)
+        audits = seconds_of_audits(wanted.values(), slots, speeds)
     return StudyPlan(spec, store.place, trials, packing.plan(missing), scales, audits)
 
 

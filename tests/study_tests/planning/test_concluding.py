@@ -8,7 +8,7 @@ import pytest
 
 from study import StudySpec
 from study.commands.plans.of_study import plan_study
-from study.planning.concluding import audit_seconds, audits_seconds, page_seconds
+from study.planning.concluding import Wanted, audit_seconds, audits_seconds, page_seconds
 from study.planning.cost import DEFAULT_SPEEDS
 
 SPEEDS = DEFAULT_SPEEDS["cpu"]
@@ -21,14 +21,15 @@ base: {samples: [16, 64, 256], width: .inf, step_size: 1.0}
 
 def test_an_audit_costs_what_its_spectrum_and_its_law_do() -> None:
     config = StudySpec.from_text(STUDY).trials()[0]
-    small, large = (audit_seconds(config, n, SPEEDS) for n in (2048, 8192))
+    small, large = (audit_seconds(Wanted(config, n), SPEEDS) for n in (2048, 8192))
     assert large - small > 3 * small / 2
-    assert audit_seconds(config, 8192, SPEEDS.slower(2, "slow")) > 1.5 * large
+    assert audit_seconds(Wanted(config, 8192), SPEEDS.slower(2, "slow")) > 1.5 * large
+    assert 0 < audit_seconds(Wanted(config, 8192, brief=True), SPEEDS) < large / 4
     wide = STUDY.replace("dimension: 2", "dimension: 16")
-    assert audit_seconds(StudySpec.from_text(wide).trials()[0], 2048, SPEEDS) > small
-    three = [config] * 3
-    assert audits_seconds(three, 2048, 2, SPEEDS) == pytest.approx(2 * small)
-    assert audits_seconds([], 2048, 2, SPEEDS) == 0
+    assert audit_seconds(Wanted(StudySpec.from_text(wide).trials()[0], 2048), SPEEDS) > small
+    three = [Wanted(config, 2048)] * 3
+    assert audits_seconds(three, 2, SPEEDS) == pytest.approx(2 * small)
+    assert audits_seconds([], 2, SPEEDS) == 0
 
 
 def test_draws_of_a_law_share_a_page() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from analysis.data.audit import load_audit
 from study import StudySpec
+from study.planning.concluding import Wanted
 from study.planning.plan import Slots
 from study.running.audits import (
     audit_into_store,
@@ -21,7 +22,13 @@ from study.running.audits import (
 )
 from study.spec.messages import SpecError
 from study.storage.store import Store
-from trainers.audit.columns import SPECTRUM_SAMPLES, audit_bytes, audit_id, audit_identity
+from trainers.audit.columns import (
+    BRIEF_SAMPLES,
+    SPECTRUM_SAMPLES,
+    audit_bytes,
+    audit_id,
+    audit_identity,
+)
 from trainers.trial import NUMERICS_VERSION, TrialConfig
 
 STUDY = """
@@ -36,11 +43,20 @@ sweeps:
 
 
 def cheap(
-    config: TrialConfig, atoms: Any = None, seeds: int = 4, samples: int = SPECTRUM_SAMPLES
+    config: TrialConfig,
+    atoms: Any = None,
+    seeds: int = 4,
+    samples: int = SPECTRUM_SAMPLES,
+    brief: bool = False,
 ) -> list[dict[str, Any]]:
     """An audit with one made-up row."""
     row = {"quantity": "capacity", "axis": None, "x": None, "seed": 0, "value": 1.5, "unit": "1"}
-    return [{**audit_identity(config, samples), **row}]
+    return [{**audit_identity(config, samples, brief), **row}]
+
+
+def drawn(seed: int, width: float, kind: str = "atoms") -> TrialConfig:
+    law = {"kind": kind, "dimension": 2, "seed": seed}
+    return TrialConfig.model_validate({"law": law, "samples": 8, "width": width, "step_size": 1.0})
 
 
 def test_settings_are_what_differs_beyond_the_axes_of_a_trial() -> None:
@@ -62,17 +78,34 @@ def test_infinite_width_shares_the_audit_of_its_networks() -> None:
     assert set(settings_of(alone)) == {audit_id(t) for t in alone}
 
 
-def test_more_draws_at_infinite_width_need_no_audit_of_their_own() -> None:
-    def trial(seed: int, width: float, kind: str = "atoms") -> TrialConfig:
-        law = {"kind": kind, "dimension": 2, "seed": seed}
-        return TrialConfig.model_validate(
-            {"law": law, "samples": 8, "width": width, "step_size": 1.0}
-        )
+def test_more_draws_at_infinite_width_have_a_brief_audit() -> None:
+    network, draws = drawn(5, 4), [drawn(seed, math.inf) for seed in (5, 6, 7)]
+    other = drawn(6, math.inf, "gaussian_mixture")
+    brief = {audit_id(t, BRIEF_SAMPLES, brief=True): t for t in draws[1:]}
+    assert brief.keys().isdisjoint(audit_id(t, BRIEF_SAMPLES) for t in draws)
+    found = settings_of([*draws, network, other])
+    assert list(found) == [audit_id(network), audit_id(other), *brief]  # brief ones last
+    assert [one.brief for one in found.values()] == [False, False, True, True]
+    assert {one.samples for one in found.values() if one.brief} == {BRIEF_SAMPLES}
+    assert {one.samples for one in settings_of([*draws, network], 1024).values()} == {1024}
+    alone = settings_of(draws)
+    assert set(alone) == {audit_id(t) for t in draws}
+    assert not any(one.brief for one in alone.values())
 
-    network, drawn = trial(5, 4), [trial(seed, math.inf) for seed in (5, 6, 7)]
-    other = trial(6, math.inf, "gaussian_mixture")
-    assert set(settings_of([*drawn, network, other])) == {audit_id(network), audit_id(other)}
-    assert set(settings_of(drawn)) == {audit_id(t) for t in drawn}
+
+def test_a_brief_audit_is_stored_and_found_under_its_own_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainers.audit.measure.audit", cheap)
+    store = Store(tmp_path / "results")
+    trials = [drawn(5, 4), *(drawn(seed, math.inf) for seed in (5, 6, 7))]
+    wanted = missing_audits(store, trials)
+    for key, one in wanted.items():
+        assert audit_into_store(store, one, {}, 1) == key
+    assert missing_audits(store, trials) == {}
+    found = load_latest(store, trials)
+    assert found is not None
+    assert set(found["audit_id"]) == set(wanted)
 
 
 def test_an_audit_is_stored_once_and_a_damaged_one_is_missing(
@@ -112,13 +145,13 @@ def test_the_audits_of_earlier_numerics_are_found_under_their_own_ids(
     trials = StudySpec.from_text(STUDY).trials()
     assert load_latest(store, trials, earlier=True) is None
     settings = settings_of(trials)
-    old_ids = {audit_id(trial, numerics=NUMERICS_VERSION - 1) for trial in settings.values()}
+    old_ids = {audit_id(w.config, numerics=NUMERICS_VERSION - 1) for w in settings.values()}
     assert len(old_ids) == len(settings)
     assert old_ids.isdisjoint(settings)
-    for trial in settings.values():
-        key = audit_into_store(store, trial, {}, 1)
+    for one in settings.values():
+        key = audit_into_store(store, one, {}, 1)
         folder = tmp_path / "results" / "audit"
-        old = audit_id(trial, numerics=NUMERICS_VERSION - 1)
+        old = audit_id(one.config, numerics=NUMERICS_VERSION - 1)
         (folder / f"{key}.parquet").rename(folder / f"{old}.parquet")
     found = load_latest(store, trials, earlier=True)
     assert found is not None
@@ -134,12 +167,12 @@ def test_an_audit_of_an_earlier_version_is_read_until_there_is_one_of_today(
     store = Store(tmp_path / "results")
     trial = StudySpec.from_text(STUDY).trials()[0]
     folder = tmp_path / "results" / "audit"
-    key = audit_into_store(store, trial, {}, 1)
+    key = audit_into_store(store, Wanted(trial, SPECTRUM_SAMPLES), {}, 1)
     old = audit_id(trial, version=1)
     (folder / f"{key}.parquet").rename(folder / f"{old}.parquet")
     assert load_latest(store, [trial]) is not None
     assert set(missing_audits(store, [trial])) == {key}  # a run measures it anew, beside it
-    audit_into_store(store, trial, {}, 1)
+    audit_into_store(store, Wanted(trial, SPECTRUM_SAMPLES), {}, 1)
     both = load_latest(store, [trial])
     assert both is not None
     assert len(both) == 1  # today's alone
@@ -152,7 +185,7 @@ def test_audits_of_other_samples_are_other_audits(
     monkeypatch.setattr("trainers.audit.measure.audit", cheap)
     store = Store(tmp_path / "results")
     trial = StudySpec.from_text(STUDY).trials()[0]
-    key = audit_into_store(store, trial, {}, 1, samples=1024)
+    key = audit_into_store(store, Wanted(trial, 1024), {}, 1)
     assert missing_audits(store, [trial], 1024) == {}
     assert set(missing_audits(store, [trial])) == {audit_id(trial)} != {key}
 
