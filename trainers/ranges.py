@@ -25,11 +25,12 @@ def _or_infinite(value: Any, validated: Callable[[Any], int]) -> Any:
     return math.inf if value in (math.inf, "inf", ".inf") else validated(value)
 
 
-def _plain(width: Any, info: SerializationInfo) -> Any:
+def plain_width(width: Any, info: SerializationInfo) -> Any:
+    """A width as JSON has it."""
     return "inf" if info.mode_is_json() and math.isinf(width) else width
 
 
-Width = Annotated[Size, WrapValidator(_or_infinite), PlainSerializer(_plain)]
+Width = Annotated[Size, WrapValidator(_or_infinite), PlainSerializer(plain_width)]
 """m: a whole number, or the float inf, which is the kernel limit (TrialConfig.infinite)."""
 FRESH = "fresh"
 """Of `copies`: new times and noise at every step."""

@@ -47,3 +47,13 @@ class QualitySection(Section):
     grid_steps: Annotated[int, Field(ge=1, le=2**16)] = SAMPLE_STEPS
     grid: Grid = "log"
     start: Start = "exact"
+
+    def problems_of_a_table(self) -> list[str]:
+        """What samples of a table need: a start that holds no row."""
+        if self.start != "exact":
+            return []
+        return [
+            "quality.start: exact begins at rows of the table, which samples must not hold: "
+            "give quality.start: normal, and a diffusion.t_max from which X_T is nearly normal "
+            "(such as 4)"
+        ]

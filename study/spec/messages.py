@@ -16,8 +16,8 @@ from study.terminal import printable
 from trainers.errors import UserError
 from trainers.laws import LAWS
 
-OR = {"width": ", or inf", "copies": ", or fresh"}
-"""What a whole number may be instead, by key."""
+OR = {"width": ", inf, or a multiple of the samples such as 4N", "copies": ", or fresh"}
+"""What a whole number may be instead, by key of an axis."""
 
 MAXIMUM_SHOWN = 12
 MAXIMUM_LENGTH = 600
@@ -179,7 +179,8 @@ def _remedy(item: ErrorDetails) -> str:
     }
     if kind in plain:
         key = next((part for part in reversed(item["loc"]) if isinstance(part, str)), "")
-        return plain[kind] + (OR.get(key, "") if plain[kind] == plain["int_type"] else "")
+        axis = plain[kind] == plain["int_type"] and "search" not in item["loc"]
+        return plain[kind] + (OR.get(key, "") if axis else "")
     if kind == "greater_than":
         return f"must be above {_number(context['gt'])}"
     if kind == "greater_than_equal":

@@ -23,11 +23,11 @@ from pydantic.fields import FieldInfo
 
 from analysis.theory import KEYS
 from study.spec import sections
-from study.spec.axes import Axes
+from study.spec.axes import Axes, AxisWidth
 from study.spec.sections import StudySpec
 from trainers.columns import IDENTITY_COLUMNS, STEP_COLUMNS, TRIAL_COLUMNS
 from trainers.laws import LAWS, OWN_KIND, LawBase, OwnLaw
-from trainers.ranges import Copies, Width
+from trainers.ranges import Copies
 from trainers.trial import TrialConfig
 
 SECTIONS = {path: model for path, model in sections.SECTIONS.items() if "sweeps" not in path}
@@ -68,7 +68,8 @@ DESCRIPTIONS: dict[str, str] = {
     "diffusion.g_min": "g at time 0, per unit of time",
     "diffusion.g_max": "g at T, of the linear schedule",
     "base.samples": "N, clean training points",
-    "base.width": "m, neurons; `inf` is the kernel limit, without a network",
+    "base.width": "m, neurons; `inf` is the kernel limit, without a network; `4N` grows with the "
+    "samples, m = 4 N ([more](studies.md#a-width-that-grows-with-n))",
     "base.step_size": "eta, of gradient descent",
     "base.initialisation": "Symmetric pairs of neurons start at f = 0; plain ones do not",
     "base.bias": "Whether the features hold a constant 1",
@@ -308,8 +309,8 @@ def _kind(field: FieldInfo) -> str:
 
 
 def _of(annotation: Any) -> str:
-    if annotation == Width:
-        return f"{_of(get_args(annotation)[0])}, or `inf`"
+    if annotation == AxisWidth:
+        return f"{_of(get_args(annotation)[0])}, `inf`, or a multiple of N such as `4N`"
     if annotation == Copies:
         return f"{_of(get_args(annotation)[0])}, or `fresh`"
     origin, arguments = get_origin(annotation), get_args(annotation)

@@ -20,7 +20,6 @@ from analysis.text import counted
 from analysis.theory import KEYS, check_theories
 from analysis.verdicts.own import Stated
 from study.spec.axes import (
-    AXES,
     MAXIMUM_TRIALS,
     REQUIRED_AXES,
     Axes,
@@ -29,6 +28,9 @@ from study.spec.axes import (
     Resources,
     Section,
     Values,
+    factorial,
+    misfits,
+    multiple,
 )
 from study.spec.contents import Contents
 from study.spec.design import Budget, DesignSection
@@ -351,11 +353,9 @@ class StudySpec(Section):
         for where, axes, seeds, draws in self._blocks():
             points: list[TrialConfig] = []
             found.append((points, seeds))
-            names = [axis for axis in AXES if axis in axes]
             seed = seeds.network[0]
             for law in itertools.chain.from_iterable(draws_of(law, draws) for law in self.law):
-                for values in itertools.product(*(axes[axis] for axis in names)):
-                    given = dict(zip(names, values, strict=True))
+                for given in factorial(axes):
                     try:
                         points.append(self._trial(law, given, seed))
                     except ValidationError as error:
@@ -407,7 +407,7 @@ class StudySpec(Section):
         if self.design is not None:
             problems += self._design_problems()
         if self.quality is not None and any(not law.known for law in self.law):
-            problems += self._table_problems(self.quality)
+            problems += self.quality.problems_of_a_table()
         for index, sweep in enumerate(self.sweeps):
             if not sweep.given():
                 problems.append(f"sweeps[{index}] is empty: give it an axis, or remove it")
@@ -422,6 +422,7 @@ class StudySpec(Section):
             if lacking:
                 where = "" if lacking == ["base"] else f" ({', '.join(lacking)} does not set it)"
                 problems.append(f"base.{axis} is missing{where}: give it a value")
+        problems += misfits((block.where, block.axes) for block in blocks)
         for index, law in enumerate(self.law):
             fixed = getattr(law, "sha256", None) is not None
             if fixed and any("dimension" in block.axes for block in blocks):
@@ -481,17 +482,6 @@ class StudySpec(Section):
                 problems.append(f"search.space: {error}")
         return problems
 
-    def _table_problems(self, quality: QualitySection) -> list[str]:
-        """What samples of a table need: a start that holds no row."""
-        problems = []
-        if quality.start == "exact":
-            problems.append(
-                "quality.start: exact begins at rows of the table, which samples must not hold: "
-                "give quality.start: normal, and a diffusion.t_max from which X_T is nearly normal "
-                "(such as 4)"
-            )
-        return problems
-
     def _design_problems(self) -> list[str]:
         """Keys that an adaptive design has no use for, and curves that it cannot work on."""
         problems = []
@@ -505,6 +495,13 @@ class StudySpec(Section):
                 "add some, or make it a study of its own"
                 for where, axes, *_ in self._blocks()
                 if len(set(axes.get("samples", ()))) < 3
+            ]
+            problems += [
+                f"{where}: width = {width}: design chooses seeds along samples at one width, give "
+                "a whole number, or remove design and give seeds"
+                for where, axes, *_ in self._blocks()
+                for width in axes.get("width", ())
+                if multiple(width) is not None
             ]
         if self.kernel is False and self.design is not None:
             problems += [

@@ -38,7 +38,8 @@ def test_ranges_and_defaults_are_those_of_the_models() -> None:
     said = [(row[0], *row[1:3]) for row in rows]
     assert ("| `recorded`", "whole, 2 to 1,000", "40") in said
     needed = "required, here or in every sweep; refused beside `search`"
-    assert ("| `width`", "list of whole number, or `inf`", needed) in said
+    width = "list of whole number, `inf`, or a multiple of N such as `4N`"
+    assert ("| `width`", width, needed) in said
     assert ("| `name`", "text", "required") in said
     assert ("| `weight`", "list of `x0`, `score`, `eps`, `v`, `min_snr`", "x0") in said
     assert ("| `memory_per_pack`", "0.001 to 100,000", "") in said
