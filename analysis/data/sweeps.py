@@ -23,6 +23,10 @@ from trainers.trial import UNSAID
 SYMBOLS = {"samples": "N", "width": "m", "step_size": "η"}
 PLAIN = {**SYMBOLS, "inverse_t_min": "1/T₀", "norm": "R_H", "index": "i"}
 """The axes of curves in running text."""
+PER_SAMPLE = "width_per_sample"
+"""m/N, which a curve along N holds fixed in place of m where its networks grow with N."""
+IN_ORDER = (PER_SAMPLE, *SYMBOLS, "t_min")
+"""What verdicts are ordered by: networks of one width before those that grow with N."""
 MATH = {"samples": "$N$", "width": "$m$", "step_size": r"$\eta$"}
 NOISE = ("copies", "time_law", "weight")
 """The noise that training adds to the clean points, and how its loss weighs it."""
@@ -145,18 +149,38 @@ def told_apart(fixed: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> 
     """What tells the trials held at `fixed` from those of `every`, N, m and eta among it, in words:
     `m = 32, trainer = adam`; empty where nothing does."""
     axes = {
-        name: fixed[name]
-        for name in SYMBOLS
-        if name in fixed and len({one[name] for one in every if name in one}) > 1
+        name: value
+        for name, value in sizes(fixed).items()
+        if len({_size(one, name) for one in every} - {(None, None)}) > 1
     }
     return ", ".join(filter(None, (held(axes), apart(fixed, every))))
 
 
-def held(fixed: dict[str, float]) -> str:
-    """Fixed axes in words: `m = 4096, η = 1`."""
-    return ", ".join(
-        f"{SYMBOLS.get(k, k)} = {'∞' if v == np.inf else f'{v:g}'}" for k, v in fixed.items()
-    )
+def sizes(fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """What is held fixed of N, m and eta; m/N in place of m where networks grow with N."""
+    names = ("samples", "width", PER_SAMPLE, "step_size")
+    return {name: fixed[name] for name in names if name in fixed}
+
+
+def _size(fixed: Mapping[str, Any], name: str) -> tuple[Any, Any]:
+    """What is held fixed of an axis; a width and a ratio are two values of one."""
+    if name in ("width", PER_SAMPLE):
+        return fixed.get("width"), fixed.get(PER_SAMPLE)
+    return fixed.get(name), None
+
+
+def held(fixed: Mapping[str, float]) -> str:
+    """Fixed axes in words: `m = 4096, η = 1`; `m = 4 N` where m/N is fixed."""
+    return ", ".join(f"{SYMBOLS.get(k, k)} = {_number(v)}" if k != PER_SAMPLE else _growing(v)
+                     for k, v in fixed.items())  # fmt: skip
+
+
+def _number(value: float) -> str:
+    return "∞" if value == np.inf else f"{value:g}"
+
+
+def _growing(ratio: float) -> str:
+    return "m = N" if ratio == 1 else f"m = {ratio:g} N"
 
 
 def law_names(frame: pd.DataFrame | Table) -> dict[str, str]:

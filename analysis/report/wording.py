@@ -17,11 +17,9 @@ from markupsafe import Markup
 from analysis.data.curves.quantity import OF_THE_KERNEL, Quantity
 from analysis.data.sweeps import (
     PLAIN,
-    SYMBOLS,
     apart,
     data_file,
     family,
-    held,
     noise_label,
     rows_of,
     usual_noise,
@@ -178,8 +176,7 @@ def assumed(verdict: Verdict) -> str:
 
 def where(verdict: Verdict, beside: Sequence[Verdict] = ()) -> str:
     """What the curve holds fixed, in words, with what tells it from the curves `beside` it."""
-    fixed = {k: verdict.fixed[k] for k in SYMBOLS if k in verdict.fixed}
-    text = held(fixed)
+    text = verdict.held
     if "effective_time" in verdict.fixed:
         text += f", ητ = {verdict.fixed['effective_time']:.3g}"
     if verdict.draws:

@@ -45,8 +45,8 @@ class InfiniteWidth:
 
 def infinite_width(table: Trials, curve: Curve, level: float = 0.95) -> InfiniteWidth | None:
     """The joint fit that belongs to a curve of the best error over N; None where its trials have a
-    single width. Points where a trial diverged, or has no best step inside the recorded ones, are
-    left out whole."""
+    single width, or a single m/N, where both terms are powers of N. Points where a trial diverged,
+    or has no best step inside the recorded ones, are left out whole."""
     if curve.axis != "samples" or curve.quantity != Quantity.BEST_ERROR:
         return None
     rows = table.rows
@@ -57,7 +57,8 @@ def infinite_width(table: Trials, curve: Curve, level: float = 0.95) -> Infinite
         value = wanted.get(name)
         equal = rows[name].isna() if value is None else (rows[name] == value).fillna(False)
         same &= equal.to_numpy(dtype=bool)
-    if not same.any() or rows.loc[same, "width"].nunique() < 2:
+    widths, samples = (rows.loc[same, name] for name in ("width", "samples"))
+    if widths.nunique() < 2 or (widths / samples).nunique() < 2:
         return None
     error, censored = per_trial(table)[Quantity.BEST_ERROR]
     status = rows["status"].astype(str).to_numpy()

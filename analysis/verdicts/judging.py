@@ -17,7 +17,7 @@ import numpy as np
 from analysis.data.curves.quantities import Curve
 from analysis.data.curves.quantity import SAMPLED, Quantity
 from analysis.data.curves.trajectories import INTERPOLATED
-from analysis.data.sweeps import PLAIN, SYMBOLS, held
+from analysis.data.sweeps import PLAIN, held, sizes
 from analysis.fits.asymptotic import Asymptotic
 from analysis.fits.diagnostics import LocalSlope
 from analysis.fits.growth import Growth
@@ -107,8 +107,8 @@ class Verdict:
 
     @property
     def held(self) -> str:
-        """What of N, m and eta its curve holds fixed: `m = 256, η = 2`."""
-        return held({name: self.fixed[name] for name in SYMBOLS if name in self.fixed})
+        """What of N, m and eta its curve holds fixed: `m = 256, η = 2`; `m = 4 N` where m grows."""
+        return held(sizes(self.fixed))
 
     @property
     def relation(self) -> str:

@@ -34,7 +34,7 @@ from analysis.data.sweeps import level_means, mean_with_ends
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from analysis.searches.tuning import FINAL, NOT_SEARCHED
-from study.mlflow_view.naming import Naming, law_parameters
+from study.mlflow_view.naming import Naming, beside_axis, law_parameters
 from trainers.columns import UNTRAINED_ERRORS
 from trainers.trial import TrialStatus
 
@@ -314,8 +314,7 @@ def curve_runs(curves: Iterable[Curve], naming: Naming) -> list[CurveRun]:
             "dimension": first.dimension,
         }
         at = "N" if first.axis == "samples" else "m"
-        other = ("m", "width") if first.axis == "samples" else ("N", "samples")
-        beside = f"{other[0]}{first.fixed[other[1]]:g}".replace("inf", "∞")
+        beside = beside_axis(first.axis, first.fixed)
         law, d = naming.law(first.law_id, first.law), f"d{first.dimension}"
         parts = (d, law, beside) if "dimension" in naming.varying else (law, beside, d)
         name = " ".join((f"by {at}", *parts))

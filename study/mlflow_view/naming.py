@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.data.sweeps import PER_SAMPLE
 from study.spec.sections import StudySpec
 from trainers.trial import TrialConfig
 
@@ -210,3 +211,11 @@ def _equal(value: Any, usual: Any) -> bool:
     if isinstance(usual, bool | str):
         return str(value) == str(usual)
     return float(value) == float(usual)
+
+
+def beside_axis(axis: str, fixed: Mapping[str, Any]) -> str:
+    """The other one of N and m of a curve: `m1024`, `m∞`, `m4N` where m grows with N, `N512`."""
+    if PER_SAMPLE in fixed:
+        return f"m{fixed[PER_SAMPLE]:g}N"
+    name = "width" if axis == "samples" else "samples"
+    return f"{_LETTERS[name]}{fixed[name]:g}".replace("inf", "∞")

@@ -7,6 +7,10 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
+from analysis.data.curves.quantities import MINIMUM_VALUES
+from analysis.data.curves.tied import tied
 from analysis.data.sweeps import NOISE, usual_noise
 from analysis.verdicts.expected import Planned
 from trainers.methods.custom import says_kernel_limit
@@ -39,15 +43,36 @@ def planned_curves(trials: Sequence[TrialConfig]) -> list[Planned]:
 
 
 def _grouped(points: Iterable[TrialConfig], axis: str) -> list[list[TrialConfig]]:
-    """Points that differ along the axis only, two or more, in its order; the largest first."""
+    """Points that differ along the axis only, two or more, in its order; along N those of networks
+    that grow with it too. Networks first, the largest group first."""
+    points = list(points)
+    growing = _growing(points) if axis == "samples" else []
+    asked = {point.point_id for own in growing for point in own}
     groups: dict[tuple[Any, ...], list[TrialConfig]] = {}
     for point in points:
         if not (axis == "width" and point.infinite):
             held = {"samples", "width", "step_size"} - {axis}
             key = (*_setting(point), *(getattr(point, name) for name in sorted(held)))
             groups.setdefault(key, []).append(point)
-    made = [sorted(g, key=lambda p: float(getattr(p, axis))) for g in groups.values() if len(g) > 1]
+    # two ratios that meet at a width ask nothing of that width
+    least = [MINIMUM_VALUES if _all(g, asked) else 2 for g in groups.values()]
+    many = [g for g, few in zip(groups.values(), least, strict=True) if len(g) >= few]
+    made = [sorted(g, key=lambda p: float(getattr(p, axis))) for g in (*many, *growing)]
     return sorted(made, key=lambda g: (g[0].infinite, g[0].dimension, -len(g)))
+
+
+def _growing(points: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
+    """The points of each curve along N whose width grows with it."""
+    numbers: dict[tuple[Any, ...], int] = {}
+    keys = ((*_setting(point), point.step_size) for point in points)
+    setting = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+    sizes = np.array([[p.samples, p.width] for p in points], dtype=float).reshape(-1, 2)
+    found = tied(sizes[:, 0], sizes[:, 1], setting, MINIMUM_VALUES)
+    return [[points[i] for i in own] for _ratio, own in found]
+
+
+def _all(points: Iterable[TrialConfig], ids: set[str]) -> bool:
+    return all(point.point_id in ids for point in points)
 
 
 def _setting(point: TrialConfig) -> tuple[Any, ...]:

@@ -12,23 +12,25 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.data.curves.trajectories import spoilt_levels
+from analysis.data.sweeps import PER_SAMPLE
 from analysis.levels.intervals import Array
 from analysis.levels.two_levels import Control
 from trainers.trial import TrialStatus
 
-OF_NETWORKS = ("width", "initialisation", "precision", "steps", "trainer")
+OF_NETWORKS = ("width", PER_SAMPLE, "initialisation", "precision", "steps", "trainer")
 """What a trial of infinite width has no choice of: networks that differ in these share theirs."""
 
 
 @dataclass(frozen=True)
 class Group:
     """Trials that make curves along an axis: where they all are, those completed, and the common
-    effective time."""
+    effective time. ratio: m/N of networks that grow with N, None of others."""
 
     axis: str
     where: NDArray[np.int64]
     done: NDArray[np.int64]
     moment: float
+    ratio: float | None = None
 
 
 def limit_beside(rows: pd.DataFrame, group: Group, configuration: Sequence[str]) -> Group | None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from analysis.data.curves.limit_beside import Group, control_of, limit_beside
 from analysis.data.curves.quantity import GEOMETRIC, Quantity
+from analysis.data.curves.tied import in_place, tied_groups
 from analysis.data.curves.trajectories import (
     Trials,
     at_time,
@@ -25,6 +26,7 @@ from analysis.data.curves.trajectories import (
     spoilt_levels,
     trials,
 )
+from analysis.data.sweeps import PER_SAMPLE
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from analysis.levels.two_levels import Control
@@ -87,7 +89,8 @@ class Curve:
     """A quantity along an axis, all else fixed: x, y, seed, censored [n], one entry per trial.
     Curves are told apart by identity, so that what is made of one can be kept by it.
 
-    fixed: the configuration held fixed. effective_time: the common eta tau of the quantities read
+    fixed: the configuration held fixed; of networks that grow with N not `width` but
+    `width_per_sample`, m/N. effective_time: the common eta tau of the quantities read
     at a fixed time, else None. linked: the trials of one seed share their data along the axis.
     A final error is marked censored where the network does not fit its noise: see INTERPOLATED.
     without: y without each group of test points [n, K], None where the table does not tell.
@@ -125,7 +128,9 @@ class Curve:
         return len(np.unique(self.x))
 
     def __repr__(self) -> str:
-        at = f"{self.law}, d = {self.dimension}, width {self.fixed.get('width', 'swept')}"
+        width = self.fixed.get("width", "swept")
+        width = f"{self.fixed[PER_SAMPLE]:g} N" if PER_SAMPLE in self.fixed else width
+        at = f"{self.law}, d = {self.dimension}, width {width}"
         number = f"{len(self.x)} values at {self.levels} of {self.axis}"
         return f"Curve({self.quantity} against {self.axis}: {at}: {number})"
 
@@ -165,18 +170,25 @@ class Curve:
         return mine == (other.axis, other.law_id, other.dimension, dict(other.fixed))
 
 
-def _groups(rows: pd.DataFrame, axis: str) -> Iterator[NDArray[np.int64]]:
-    """Positions of the trials identical in all but the axis and the seed; networks first, then most
-    levels."""
+def _groups(rows: pd.DataFrame, axis: str) -> Iterator[tuple[float | None, NDArray[np.int64]]]:
+    """Positions of the trials identical in all but the axis and the seed, without a ratio, and
+    along N those of networks that grow with it, with their m/N; networks first, of one width before
+    growing ones, then most levels."""
     column = column_of(axis)
     held = [name for name in CONFIGURATION if name != column and name in rows]
     group = rows.groupby(held, dropna=False, sort=True).ngroup().to_numpy()
     found = [np.flatnonzero(group == g) for g in range(int(group.max()) + 1)]
-    kept = [p for p in found if rows[column].iloc[p].nunique() >= MINIMUM_VALUES]
+    kept: list[tuple[float | None, NDArray[np.int64]]] = [
+        (None, p) for p in found if rows[column].iloc[p].nunique() >= MINIMUM_VALUES
+    ]
+    if axis == "samples":
+        kept += tied_groups(rows, CONFIGURATION, MINIMUM_VALUES)
     infinite = np.isinf(rows["width"].to_numpy(dtype=float))
 
-    def rank(p: NDArray[np.int64]) -> tuple[bool, int, int, int]:
-        return bool(infinite[p].all()), -rows[column].iloc[p].nunique(), -len(p), int(p.min())
+    def rank(one: tuple[float | None, NDArray[np.int64]]) -> tuple[bool, bool, int, int, int]:
+        ratio, p = one
+        levels = rows[column].iloc[p].nunique()
+        return bool(infinite[p].all()), ratio is not None, -levels, -len(p), int(p.min())
 
     yield from sorted(kept, key=rank)
 
@@ -185,7 +197,8 @@ def curves(frame: pd.DataFrame | Table) -> list[Curve]:
     """Every curve in a results table: quantity by axis by group of trials.
 
     A group is the trials that agree in all of CONFIGURATION but the axis, with at least
-    MINIMUM_VALUES values of it. Diverged and failed trials, and trials without a value, are left
+    MINIMUM_VALUES values of it; along N also those that agree in all but N and m, of one m/N
+    (`analysis.data.curves.tied`). Diverged and failed trials, and trials without a value, are left
     out and counted. Curves of a quantity that the table does not hold are not made. Of an axis,
     networks come before trials of infinite width, then the largest group first.
     """
@@ -243,10 +256,11 @@ def _curve_groups(table: Trials) -> Iterator[Group]:
     best_time = best(table.time, table.series["score_error"])[0]
     status = table.rows["status"].astype(str).to_numpy()
     for axis in (name for name in AXES if column_of(name) in table.rows):
-        for where in _groups(table.rows, axis):
+        for ratio, where in _groups(table.rows, axis):
             done = where[status[where] == TrialStatus.COMPLETED]
             if len(done):
-                yield Group(axis, where, done, common_time(table.time[done], best_time[done]))
+                moment = common_time(table.time[done], best_time[done])
+                yield Group(axis, where, done, moment, ratio)
 
 
 def _values(table: Trials, groups: Sequence[Group]) -> list[_Values]:
@@ -303,11 +317,14 @@ def _curve(
         law=str(first["law_label"] if "law_label" in rows else first["law"]),
         law_id=str(first["law_id"]),
         dimension=int(first["dimension"]),
-        fixed={
-            name: _width(first[name]) if name == "width" else _plain(first[name])
-            for name in CONFIGURATION
-            if name in rows and name not in {column_of(axis), "law_id", "dimension"}
-        },
+        fixed=in_place(
+            {
+                name: _width(first[name]) if name == "width" else _plain(first[name])
+                for name in CONFIGURATION
+                if name in rows and name not in {column_of(axis), "law_id", "dimension"}
+            },
+            group.ratio,
+        ),
         x=value[done[known]],
         y=y[known],
         seed=rows["seed"].to_numpy(dtype=np.int64)[done[known]],

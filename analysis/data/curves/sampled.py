@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from analysis.data.curves.quantities import (
     CONFIGURATION,
     LINKED_AXES,
+    MINIMUM_VALUES,
     Curve,
     SamplerError,
     along,
 )
 from analysis.data.curves.quantity import SAMPLED, Quantity
+from analysis.data.curves.tied import in_place, tied_groups
 from analysis.data.curves.trajectories import numbers, unpacked
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
@@ -125,7 +127,7 @@ def sample_sets(rows: pd.DataFrame) -> list[SampleSet]:
 def sampled_curves(frame: pd.DataFrame | Table) -> list[Curve]:
     """SAMPLED at the best step against N and against m: a curve for every group of trials that
     agree in all but the axis and the seed, were sampled alike, and have MINIMUM_VALUES values of
-    the axis or more.
+    the axis or more; against N also of networks that grow with it.
 
     Distances of a value of the axis whose mean is no more than what exact draws reach are marked as
     censored: such samples cannot be told from draws. Estimates without bias may be negative, and
@@ -139,16 +141,25 @@ def curves_of(rows: pd.DataFrame) -> list[Curve]:
     if rows.empty:
         return []
     best = rows[rows["best"]].drop_duplicates("trial")
+    setting = (*CONFIGURATION, "sampled")
     found = []
     for axis in AXES:
-        for group in along(best, axis, (*CONFIGURATION, "sampled")):
+        for group in along(best, axis, setting):
             error = _sampler_error(group)
             found += [_curve(group, axis, quantity, error) for quantity in SAMPLED]
+    for ratio, where in tied_groups(best, setting, MINIMUM_VALUES):
+        group = best.iloc[where].sort_values(["samples", "seed"])
+        error = _sampler_error(group)
+        found += [_curve(group, "samples", quantity, error, ratio) for quantity in SAMPLED]
     return [curve for curve in found if curve is not None]
 
 
 def _curve(
-    rows: pd.DataFrame, axis: str, quantity: Quantity, sampler: SamplerError | None
+    rows: pd.DataFrame,
+    axis: str,
+    quantity: Quantity,
+    sampler: SamplerError | None,
+    ratio: float | None = None,
 ) -> Curve | None:
     x = rows[axis].to_numpy(dtype=float)
     y, censored = _values(rows, x, quantity)
@@ -163,7 +174,9 @@ def _curve(
         law=str(first["law_label"]),
         law_id=str(first["law_id"]),
         dimension=int(first["dimension"]),
-        fixed={n: None if pd.isna(first[n]) else rows[n].to_list()[0] for n in held},
+        fixed=in_place(
+            {n: None if pd.isna(first[n]) else rows[n].to_list()[0] for n in held}, ratio
+        ),
         x=x[keep],
         y=y[keep],
         seed=rows["seed"].to_numpy(dtype=np.int64)[keep],

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from analysis.data.curves.quantities import CONFIGURATION, MINIMUM_VALUES, Curve
 from analysis.data.curves.quantity import Quantity
+from analysis.data.curves.tied import in_place, tied_groups
 from analysis.data.curves.trajectories import unpacked
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
@@ -32,8 +33,8 @@ AXIS = "samples"
 def twin_curves(frame: pd.DataFrame | Table) -> list[Curve]:
     """Disagreement against N, at the best and at the last step, one value a pair of twins (y, in
     units of x^2; seed is the even one of the two); for every group of trials that agree in all but
-    N and the seed, and have pairs at MINIMUM_VALUES values of N or more. None for tables of before
-    there were sketches."""
+    N and the seed, or grow with N and agree in all but N, m and the seed, and have pairs at
+    MINIMUM_VALUES values of N or more. None for tables of before there were sketches."""
     table = Table.of(frame)
     table = table.only(table.trials["status"] == str(TrialStatus.COMPLETED))
     rows = table.trials
@@ -51,16 +52,22 @@ def twin_curves(frame: pd.DataFrame | Table) -> list[Curve]:
     }
     held = [name for name in CONFIGURATION if name != AXIS and name in rows]
     group = rows.groupby(held, dropna=False, sort=True).ngroup().to_numpy()
+    of_one_width = ((None, np.flatnonzero(group == one)) for one in np.unique(group))
+    growing = tied_groups(rows, CONFIGURATION, MINIMUM_VALUES)
     return [
         curve
-        for one in np.unique(group)
+        for ratio, where in (*of_one_width, *growing)
         for quantity, own in read.items()
-        if (curve := _curve(rows, np.flatnonzero(group == one), quantity, own)) is not None
+        if (curve := _curve(rows, where, ratio, quantity, own)) is not None
     ]
 
 
 def _curve(
-    rows: pd.DataFrame, where: NDArray[np.int64], quantity: Quantity, read: pd.DataFrame
+    rows: pd.DataFrame,
+    where: NDArray[np.int64],
+    ratio: float | None,
+    quantity: Quantity,
+    read: pd.DataFrame,
 ) -> Curve | None:
     mine = read[read["trial"].isin(where)]
     sketches = dict(zip(mine["trial"], map(_read, mine["sketch"]), strict=True))
@@ -83,7 +90,7 @@ def _curve(
         law=str(first["law_label"]),
         law_id=str(first["law_id"]),
         dimension=int(first["dimension"]),
-        fixed=dict(_fixed(first)),
+        fixed=in_place(dict(_fixed(first)), ratio),
         x=np.array([n for n, *_ in pairs], dtype=float),
         y=np.array([np.mean((sketches[a] - sketches[b]) ** 2) for *_, a, b in pairs]),
         seed=np.array([seed for _, seed, *_ in pairs]),

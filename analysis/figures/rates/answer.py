@@ -146,10 +146,11 @@ def _legend(key: _Key, every: Sequence[_Key]) -> str:
 
 
 def in_math(told: str) -> str:
-    """What tells a setting apart as the label of a figure: `$m$ = 32`."""
+    """What tells a setting apart as the label of a figure: `$m$ = 32`, `$m$ = 4 $N$`."""
     letters = {SYMBOLS[axis]: MATH[axis] for axis in SYMBOLS} | {"T₀": "$T_0$"}
     named = rf"(?<![^ ])({'|'.join(letters)})(?= = )"
-    return re.sub(named, lambda found: letters[found[1]], told.replace("$", r"\$"))
+    shown = re.sub(named, lambda found: letters[found[1]], told.replace("$", r"\$"))
+    return re.sub(r"(\$m\$ = (?:\S+ )?)N(?=,|$)", r"\1$N$", shown)
 
 
 def _by_setting(own: dict[Group, list[Verdict]]) -> dict[_Key, list[Verdict]]:

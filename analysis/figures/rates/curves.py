@@ -11,14 +11,15 @@ import pandas as pd
 from analysis.data.curves.quantities import INVERSE_T_MIN, Curve
 from analysis.data.curves.quantity import CLOCKS, OF_THE_KERNEL, SAMPLED, UNTRAINED, Quantity
 from analysis.data.sweeps import (
+    IN_ORDER,
     MATH,
     PLAIN,
     SETTING,
-    SYMBOLS,
     Setting,
     has,
     held,
     level_means,
+    sizes,
     told_apart,
 )
 from analysis.drawing.plot import Panel, Plot, Series, Topic
@@ -195,15 +196,15 @@ def rates(
 
 
 def in_order(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """The verdicts, those of one prediction by N, m, eta and T_0 in the places that they have."""
+    """The verdicts, those of one prediction as IN_ORDER says, in the places that they have."""
     places: dict[tuple[object, ...], list[int]] = {}
     for place, v in enumerate(verdicts):
         key = (v.prediction, v.fixed.get("width") == np.inf, bool(v.draws))
         places.setdefault(key, []).append(place)
     made = list(verdicts)
     for own in places.values():
-        sizes = [tuple(verdicts[i].fixed.get(k, 0.0) for k in (*SYMBOLS, "t_min")) for i in own]
-        ordered = [i for _size, i in sorted(zip(sizes, own, strict=True))]
+        by = [tuple(verdicts[i].fixed.get(k, 0.0) for k in IN_ORDER) for i in own]
+        ordered = [i for _by, i in sorted(zip(by, own, strict=True))]
         for place, i in zip(own, ordered, strict=True):
             made[place] = verdicts[i]
     return made
@@ -221,9 +222,8 @@ def rates_of(
         if names[plot.name] > 1:
             plot = replace(plot, name=f"{plot.name}_{names[plot.name]}")
         about = (verdict.quantity, verdict.axis)
-        told = told_apart(
-            verdict.fixed, [v.fixed for v in verdicts if (v.quantity, v.axis) == about]
-        )
+        beside = [v.fixed for v in verdicts if (v.quantity, v.axis) == about]
+        told = told_apart(verdict.fixed, beside)
         yield replace(plot, group=f"{plot.group}, {told}") if told else plot
 
 
@@ -266,7 +266,7 @@ def owns(setting: Setting, curve: Curve) -> bool:
 
 def conditions(curve: Curve) -> str:
     """What is held fixed, in words: `m = 4096, η = 1, ητ = 60`."""
-    text = held({k: curve.fixed[k] for k in ("samples", "width", "step_size") if k in curve.fixed})
+    text = held(sizes(curve.fixed))
     if curve.effective_time is not None:
         text += f", ητ = {curve.effective_time:.3g}"
     return text

@@ -16,7 +16,16 @@ import pandas as pd
 
 from analysis.data.curves.quantities import Curve
 from analysis.data.curves.quantity import Quantity
-from analysis.data.sweeps import NOISE, law_names, level_means, noise_label, usual_noise
+from analysis.data.sweeps import (
+    NOISE,
+    PER_SAMPLE,
+    held,
+    law_names,
+    level_means,
+    noise_label,
+    sizes,
+    usual_noise,
+)
 from analysis.drawing.plot import Panel, Plot, Series, Topic
 from analysis.figures.rates.possible import possible
 from analysis.levels.intervals import student
@@ -115,8 +124,9 @@ def _last(series: Sequence[Series]) -> list[Series]:
 
 
 def _width(curve: Curve) -> str:
-    width = curve.fixed["width"]
-    return "infinite width" if width == np.inf else f"m = {width:g}"
+    if curve.fixed.get("width") == np.inf:
+        return "infinite width"
+    return held({k: v for k, v in sizes(curve.fixed).items() if k in ("width", PER_SAMPLE)})
 
 
 def _values(curve: Curve) -> tuple[Any, Any]:

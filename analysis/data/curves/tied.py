@@ -1,0 +1,63 @@
+"""Curves along N of networks whose width grows with N: m = r N at one ratio r.
+
+Theory speaks of such networks. At a fixed width the error comes to a floor as N grows, so that the
+rate ends there, whatever it is. A grid over N and m has trials of one ratio too, its diagonals,
+which nobody asked for: see `tied`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.data.sweeps import PER_SAMPLE
+from analysis.levels.intervals import Array
+
+Tied = tuple[float, NDArray[np.int64]]
+"""m/N, and the positions of the trials that have it."""
+
+
+def tied(samples: Array, width: Array, setting: NDArray[np.int64], least: int) -> list[Tied]:
+    """The curves along N of one m/N, by setting and m/N: all its trials, at `least` N or more.
+    samples, width, setting [n]: of a trial N, m and a number for all else but the seed.
+
+    A ratio makes a curve where `least` of its widths or more stand at fewer than `least` values of
+    N, so that no curve at a fixed width holds them; or where it has more values of N than any of
+    its widths, as each of N, 2N and 4N has, which share widths. The diagonal of a grid has neither:
+    a grid's widths all stand at every N of it.
+    """
+    networks = np.flatnonzero(np.isfinite(width))
+    rows = pd.DataFrame({"s": setting[networks], "n": samples[networks], "m": width[networks]})
+    rows["ratio"] = rows["m"] / rows["n"]  # rounded correctly: equal where the fractions are
+    rows["widely"] = rows.groupby(["s", "m"])["n"].transform("nunique")
+    levels = rows.drop_duplicates(["s", "ratio", "n"])
+    each = levels.assign(alone=levels["widely"] < least).groupby(["s", "ratio"])
+    seen = each.agg(alone=("alone", "sum"), most=("widely", "max"), count=("n", "size"))
+    asked = (seen["alone"] >= least) | (seen["count"] > seen["most"])
+    own = rows.groupby(["s", "ratio"], sort=True).indices
+    keys = seen.index[(asked & (seen["count"] >= least)).to_numpy()]
+    return [(float(ratio), networks[own[s, ratio]]) for s, ratio in keys]
+
+
+def tied_groups(rows: pd.DataFrame, setting: Sequence[str], least: int) -> Iterator[Tied]:
+    """`tied` of the trials `rows`, which agree in all of `setting` but N and m."""
+    held = [name for name in setting if name not in ("samples", "width") and name in rows]
+    if not len(rows):
+        return
+    group = rows.groupby(held, dropna=False, sort=True).ngroup().to_numpy().astype(np.int64)
+    samples, width = (rows[name].to_numpy(dtype=float) for name in ("samples", "width"))
+    yield from tied(samples, width, group, least)
+
+
+def in_place(fixed: Mapping[str, Any], ratio: float | None) -> dict[str, Any]:
+    """What a curve holds fixed, with m/N in the place of m; as it is where there is no ratio."""
+    if ratio is None:
+        return dict(fixed)
+    return {
+        PER_SAMPLE if name == "width" else name: ratio if name == "width" else value
+        for name, value in fixed.items()
+    }
