@@ -53,6 +53,8 @@ class Grid:
     noise: float = 0.05
     kernel: bool = True
     study: str = "synthetic"
+    more: Sequence[tuple[int, int]] = ()
+    """Further points (N, m), at the base's step size."""
     limits: int = 0
     """Seeds of trials of infinite width, at every N and the base's step size."""
     own: float = 0.0
@@ -85,6 +87,7 @@ def configs(grid: Grid) -> Iterator[TrialConfig]:
         [(n, m0, eta0) for n in grid.samples]
         + [(n0, m, eta0) for m in grid.widths]
         + [(n0, m0, eta) for eta in grid.step_sizes]
+        + [(n, m, eta0) for n, m in grid.more]
     )
     for kind in grid.laws:
         for d in grid.dimensions:
@@ -99,7 +102,8 @@ def configs(grid: Grid) -> Iterator[TrialConfig]:
             base = TrialConfig(
                 law=law, samples=n0, width=m0, step_size=eta0, recorded=grid.recorded
             )
-            for n, seed in itertools.product(grid.samples, range(grid.limits)):
+            every = dict.fromkeys([*grid.samples, *(n for n, _m in grid.more)])
+            for n, seed in itertools.product(every, range(grid.limits)):
                 yield base.changed(samples=n, width=np.inf, seed=seed)
 
 
