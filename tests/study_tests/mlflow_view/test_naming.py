@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from study.mlflow_view.contents import _distinct_names
-from study.mlflow_view.naming import Naming, naming_of, short_laws
+from study.mlflow_view.naming import Naming, beside_axis, naming_of, short_laws
 from study.spec.sections import StudySpec
 from trainers.trial import TrialConfig
 
@@ -125,3 +125,10 @@ def test_laws_are_told_apart_by_what_they_differ_in() -> None:
 def test_a_table_of_somebody_else_has_names_too() -> None:
     row = {"law_id": "x", "law_label": "../=[/b]<i>", "seed": 1, "width": 8.0}
     assert Naming().trial(row).startswith("s1 ")
+
+
+def test_a_curve_is_named_by_what_it_holds_of_n_and_m() -> None:
+    assert beside_axis("samples", {"width": 1024}) == "m1024"
+    assert beside_axis("samples", {"width": math.inf}) == "m∞"
+    assert beside_axis("samples", {"width_per_sample": 4.0}) == "m4N"
+    assert beside_axis("width", {"samples": 512}) == "N512"

@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.curves.quantities import CONFIGURATION
+from analysis.data.curves.quantities import CONFIGURATION, curves
+from analysis.data.curves.quantity import Quantity
+from analysis.data.schema import table_from
 from study.planning.asked import planned_curves
 from study.spec.sections import StudySpec
+from trainers.trial import Trajectory, TrialConfig
 
 SPEC = """
 name: asked
@@ -74,3 +77,35 @@ def test_levels_and_seeds_are_those_of_the_tables_groups(seeds: str) -> None:
                 levels = tuple(count.index.astype(float))
                 expected.add((axis, bool(group["limit"].iloc[0]), levels, tuple(count)))
     assert made == expected
+
+
+def test_networks_that_grow_have_a_curve_as_the_table_has() -> None:
+    """An independent route: the curves of a table of these trials."""
+    text = SPEC.replace("SEEDS", "{network: 2, kernel: 5}").split("base:")[0]
+    text += "base: {samples: [64, 128, 256, 512], width: [N, 2N, 4N], step_size: 1.0}\n"
+    trials = StudySpec.from_text(text).trials()
+    made = [c for c in planned_curves(trials) if c.axis == "samples" and not c.infinite]
+    rows = table_from([_done(trial) for trial in trials], "asked").to_pandas()
+    found = {
+        (tuple(np.unique(c.x)), tuple(np.unique(c.x, return_counts=True)[1]))
+        for c in curves(rows)
+        if (c.quantity, c.axis) == (Quantity.BEST_ERROR, "samples")
+        if c.fixed.get("width") != math.inf
+    }
+    assert {(c.levels, c.seeds) for c in made} == found
+    four = (64.0, 128.0, 256.0, 512.0)
+    assert [c.levels for c in made].count(four) == 1  # all three, which are told alike
+    assert next(c for c in made if c.levels == four).limits == (5,) * 4
+
+
+def test_widths_at_which_two_ratios_meet_are_asked_nothing() -> None:
+    text = SPEC.replace("SEEDS", "2").split("base:")[0]
+    text += "base: {samples: [64, 128, 256], width: [2N, 4N], step_size: 1.0}\n"
+    made = planned_curves(StudySpec.from_text(text).trials())
+    assert [(c.axis, c.levels) for c in made if c.axis == "samples"] == [
+        ("samples", (64.0, 128.0, 256.0))
+    ]
+
+
+def _done(trial: TrialConfig) -> Trajectory:
+    return Trajectory(trial, [0, 9, 20], series={"score_error": [1.0, 0.1, 0.2]})
