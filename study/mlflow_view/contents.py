@@ -34,7 +34,7 @@ from analysis.data.sweeps import level_means, mean_with_ends
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from analysis.searches.tuning import FINAL, NOT_SEARCHED
-from study.mlflow_view.naming import Naming, beside_axis, law_parameters
+from study.mlflow_view.naming import Naming, as_written, beside_axis, law_parameters
 from trainers.columns import UNTRAINED_ERRORS
 from trainers.trial import TrialStatus
 
@@ -308,7 +308,7 @@ def curve_runs(curves: Iterable[Curve], naming: Naming) -> list[CurveRun]:
     for own in same.values():
         first = own[0]
         row = {
-            **first.fixed,
+            **as_written(first.fixed),
             "law": re.split(r"[\[(]", first.law)[0],
             "law_label": first.law,
             "dimension": first.dimension,

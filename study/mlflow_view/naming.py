@@ -216,6 +216,14 @@ def _equal(value: Any, usual: Any) -> bool:
 def beside_axis(axis: str, fixed: Mapping[str, Any]) -> str:
     """The other one of N and m of a curve: `m1024`, `m∞`, `m4N` where m grows with N, `N512`."""
     if PER_SAMPLE in fixed:
-        return f"m{fixed[PER_SAMPLE]:g}N"
+        return f"m{as_written(fixed)['width']}"
     name = "width" if axis == "samples" else "samples"
     return f"{_LETTERS[name]}{fixed[name]:g}".replace("inf", "∞")
+
+
+def as_written(fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """What a curve holds fixed, a width that grows with N as a study has it: `4N`."""
+    own = dict(fixed)
+    if (ratio := own.pop(PER_SAMPLE, None)) is not None:
+        own["width"] = "N" if ratio == 1 else f"{ratio:g}N"
+    return own

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from study.mlflow_view.contents import _distinct_names
-from study.mlflow_view.naming import Naming, beside_axis, naming_of, short_laws
+from study.mlflow_view.naming import Naming, as_written, beside_axis, naming_of, short_laws
 from study.spec.sections import StudySpec
 from trainers.trial import TrialConfig
 
@@ -131,4 +131,7 @@ def test_a_curve_is_named_by_what_it_holds_of_n_and_m() -> None:
     assert beside_axis("samples", {"width": 1024}) == "m1024"
     assert beside_axis("samples", {"width": math.inf}) == "m∞"
     assert beside_axis("samples", {"width_per_sample": 4.0}) == "m4N"
+    assert beside_axis("samples", {"width_per_sample": 1.0}) == "mN"
     assert beside_axis("width", {"samples": 512}) == "N512"
+    assert as_written({"width_per_sample": 0.5, "t_min": 0.1}) == {"width": "0.5N", "t_min": 0.1}
+    assert as_written({"width": 8}) == {"width": 8}
