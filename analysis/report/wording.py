@@ -356,9 +356,10 @@ def at_large(verdict: Verdict) -> str:
 
 def _large(verdict: Verdict) -> str:
     large = f"at large {PLAIN.get(verdict.axis, verdict.axis)}"
-    if verdict.follows is None:
-        return large
-    return f"{large} as the {QUANTITIES[verdict.follows.quantity]}"
+    if verdict.follows is not None:
+        large += f" as the {QUANTITIES[verdict.follows.quantity]}"
+    known = None if verdict.at_large is None else verdict.at_large.known
+    return large if known is None else f"{large} by {known.name}"
 
 
 def _told(verdict: Verdict) -> Markup:

@@ -229,6 +229,9 @@ _CENSORED: dict[str, str] = {
 }
 """What censored trials of a quantity are."""
 
+_NO_BEST = (
+    "without a best step inside the recorded ones, their own or the kernel limit's on the same data"
+)
 _REMEDY = "train with more steps, or with a smaller step size where the first one is the best"
 
 
@@ -244,7 +247,7 @@ def usable(curve: Curve) -> tuple[Curve, str]:
     diverged = set(curve.diverged)
     axis = PLAIN.get(curve.axis, curve.axis)
     notes = []
-    what = _CENSORED.get(curve.quantity, "without a best step inside the recorded ones")
+    what = _CENSORED.get(curve.quantity, _NO_BEST)
     if spoilt:
         every = spoilt.issuperset(curve.x.tolist())
         levels = f"every {axis}" if every else f"{axis} = {levels_listed(spoilt)}"

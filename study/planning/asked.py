@@ -55,8 +55,7 @@ def _grouped(points: Iterable[TrialConfig], axis: str) -> list[list[TrialConfig]
             key = (*_setting(point), *(getattr(point, name) for name in sorted(held)))
             groups.setdefault(key, []).append(point)
     # two ratios that meet at a width ask nothing of that width
-    least = [MINIMUM_VALUES if _all(g, asked) else 2 for g in groups.values()]
-    many = [g for g, few in zip(groups.values(), least, strict=True) if len(g) >= few]
+    many = [g for g in groups.values() if len(g) > 1 and not _all(g, asked)]
     made = [sorted(g, key=lambda p: float(getattr(p, axis))) for g in (*many, *growing)]
     return sorted(made, key=lambda g: (g[0].infinite, g[0].dimension, -len(g)))
 

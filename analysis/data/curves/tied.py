@@ -27,8 +27,8 @@ def tied(samples: Array, width: Array, setting: NDArray[np.int64], least: int) -
 
     A ratio makes a curve where `least` of its widths or more stand at fewer than `least` values of
     N, so that no curve at a fixed width holds them; or where it has more values of N than any of
-    its widths, as each of N, 2N and 4N has, which share widths. The diagonal of a grid has neither:
-    a grid's widths all stand at every N of it.
+    its widths, or two more than most of them (the median), as each of N, 2N and 4N has, which share
+    widths. The diagonal of a grid has none of it: a grid's widths all stand at every N of it.
     """
     networks = np.flatnonzero(np.isfinite(width))
     rows = pd.DataFrame({"s": setting[networks], "n": samples[networks], "m": width[networks]})
@@ -36,8 +36,14 @@ def tied(samples: Array, width: Array, setting: NDArray[np.int64], least: int) -
     rows["widely"] = rows.groupby(["s", "m"])["n"].transform("nunique")
     levels = rows.drop_duplicates(["s", "ratio", "n"])
     each = levels.assign(alone=levels["widely"] < least).groupby(["s", "ratio"])
-    seen = each.agg(alone=("alone", "sum"), most=("widely", "max"), count=("n", "size"))
-    asked = (seen["alone"] >= least) | (seen["count"] > seen["most"])
+    seen = each.agg(
+        alone=("alone", "sum"),
+        most=("widely", "max"),
+        mid=("widely", "median"),
+        count=("n", "size"),
+    )
+    longer = (seen["count"] > seen["most"]) | (seen["count"] >= seen["mid"] + 2)
+    asked = (seen["alone"] >= least) | longer
     own = rows.groupby(["s", "ratio"], sort=True).indices
     keys = seen.index[(asked & (seen["count"] >= least)).to_numpy()]
     return [(float(ratio), networks[own[s, ratio]]) for s, ratio in keys]

@@ -27,6 +27,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.data.curves.quantity import Quantity
+from analysis.data.sweeps import follows_kernel
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from trainers.columns import TEST_GROUPS
@@ -250,6 +251,10 @@ def per_trial(table: Trials) -> dict[Quantity, tuple[Array, NDArray[np.bool_]]]:
     best_time, best_error, censored = best(time, error)
     chosen, _error, select_censored = best(time, series["score_error_select"])
     kernel_time, kernel_error, kernel_censored = best(time, series["kernel_score_error"])
+    short = _too_short(table, best_time)
+    censored, select_censored, kernel_censored = (
+        c | short for c in (censored, select_censored, kernel_censored)
+    )
     noise_level = numbers(table.rows, "noise_variance") * numbers(table.rows, "dimension") / 2
     # Written so that an unknown noise level counts as not interpolated.
     still_stopped = ~(_final(series["train_loss"]) <= INTERPOLATED * noise_level)
@@ -274,6 +279,23 @@ def per_trial(table: Trials) -> dict[Quantity, tuple[Array, NDArray[np.bool_]]]:
         Quantity.MEMORIZATION_TIME: memorized,
         Quantity.MEMORIZATION_RATIO: (memorized[0] / generalized[0], memorized[1]),
     }
+
+
+def _too_short(table: Trials, best_time: Array) -> NDArray[np.bool_]:
+    """The networks that were recorded up to a time before the best one of their kernel limit on the
+    same data, where a trial of infinite width is that [B]: error has several minima over time, and
+    the one that they came to is another. best_time: of all trials [B]."""
+    rows, short = table.rows, np.zeros(len(best_time), dtype=bool)
+    infinite = np.isinf(numbers(rows, "width"))
+    if not {"data_id", "trainer"} <= set(rows) or not infinite.any() or infinite.all():
+        return short
+    data = rows["data_id"].astype(str)
+    at_limit = dict(zip(data[infinite], best_time[infinite], strict=True))
+    networks = np.flatnonzero(~infinite & follows_kernel(rows).to_numpy())
+    last = np.max(np.where(np.isfinite(table.time), table.time, 0.0), axis=1, initial=0.0)
+    reach = np.array([at_limit.get(name, np.nan) for name in data.iloc[networks]])
+    short[networks] = reach > last[networks]
+    return short
 
 
 def _copied(rows: pd.DataFrame) -> NDArray[np.bool_]:

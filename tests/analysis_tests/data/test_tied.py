@@ -76,6 +76,12 @@ def test_ratios_that_share_widths_are_curves_each() -> None:
     assert ratios(points) == [1.0, 2.0, 4.0]
 
 
+def test_ratios_beside_a_fixed_width_that_all_have() -> None:
+    """m = 4096 stands at every N, and 512 to 2048 at three."""
+    points = list(dict.fromkeys([*line(2), *line(4), *line(8), *((n, 4096.0) for n in SAMPLES)]))
+    assert ratios(points) == [2.0, 4.0, 8.0]
+
+
 def test_settings_are_kept_apart() -> None:
     points = line(4)
     assert ratios([*points, *points], [0] * 5 + [1] * 5) == [4.0, 4.0]

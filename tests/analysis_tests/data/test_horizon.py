@@ -1,0 +1,64 @@
+"""Networks that were recorded up to a time before the best one of their kernel limit."""
+
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.data.curves.quantities import Curve, curves
+from analysis.data.curves.quantity import Quantity
+from analysis.verdicts.judging import usable
+
+EARLY, LATE = 20.0, 400.0
+"""Effective times of two minima; the second is the lower one."""
+
+
+def two_wells(s: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """An error that first falls to 2/sqrt(N), at EARLY, and later to 1/sqrt(N), at LATE."""
+    u = np.log(np.maximum(s, 1e-3))
+    first, second = (u - np.log(EARLY)) ** 2, (u - np.log(LATE)) ** 2
+    return (1 + np.minimum(1 + first, second)) / np.sqrt(n)
+
+
+def table(synthetic: ModuleType, last: float) -> pd.DataFrame:
+    """Networks up to the time `last`, and the limit on their data and more."""
+    grid = synthetic.Grid(widths=(), step_sizes=(), seeds=3, limits=6, steps=4000)
+    made = synthetic.synthetic_table(grid)
+    made = made[np.isinf(made["width"]) | (made["effective_time"] <= last)].reset_index(drop=True)
+    made["score_error"] = two_wells(made["effective_time"].to_numpy(), made["samples"].to_numpy())
+    return made
+
+
+def of_networks(made: pd.DataFrame, quantity: Quantity = Quantity.BEST_ERROR) -> Curve:
+    return next(
+        c
+        for c in curves(made)
+        if (c.quantity, c.axis) == (quantity, "samples") and np.isfinite(c.fixed["width"])
+    )
+
+
+@pytest.mark.parametrize("quantity", [Quantity.BEST_ERROR, Quantity.BEST_TIME])
+def test_a_first_minimum_is_no_best_step_where_the_limit_has_a_later_one(
+    synthetic: ModuleType, quantity: Quantity
+) -> None:
+    curve = of_networks(table(synthetic, last=100), quantity)
+    assert curve.censored.all()
+    assert "the kernel limit's on the same data" in usable(curve)[1]
+
+
+def test_a_network_that_was_recorded_long_enough_has_one(synthetic: ModuleType) -> None:
+    assert not of_networks(table(synthetic, last=1000)).censored.any()
+
+
+def test_without_the_limit_its_own_minimum_is_all_there_is(synthetic: ModuleType) -> None:
+    made = table(synthetic, last=100)
+    alone = made[np.isfinite(made["width"])].reset_index(drop=True)
+    assert not of_networks(alone).censored.any()
+
+
+def test_a_trainer_without_a_kernel_limit_has_its_own_clock(synthetic: ModuleType) -> None:
+    made = table(synthetic, last=100)
+    made["trainer"] = np.where(np.isinf(made["width"]), made["trainer"], "adam")
+    made["largest_step_size"] = np.where(np.isinf(made["width"]), 1.0, np.nan)
+    assert not of_networks(made).censored.any()
