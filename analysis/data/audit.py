@@ -256,7 +256,7 @@ def continuation(audits: Mapping[str, pd.DataFrame], curve: Curve) -> Continuati
     def log_shape(at: Array) -> Array:
         return np.asarray(np.interp(np.log(at), np.log(x), mean))
 
-    ends = _window_exponents(x, alike, float(levels[-1]))
+    ends = window_exponents(x, alike, float(levels[-1]))
     return Continuation(
         "the kernel's spectrum",
         log_shape,
@@ -264,10 +264,11 @@ def continuation(audits: Mapping[str, pd.DataFrame], curve: Curve) -> Continuati
         float(ends.max()),
         float(x[-1]),
         len(tables) if curve.draws else 0,
+        alone=curve.fixed.get("width") == math.inf,
     )
 
 
-def _window_exponents(x: Array, logs: Array, start: float) -> Array:
+def window_exponents(x: Array, logs: Array, start: float) -> Array:
     """The exponents of each of R curves, logs [X, R] at x [X], over every window of WINDOW or more
     between `start` and the last x."""
     u = np.log(np.concatenate([[start], x[x > start]]))

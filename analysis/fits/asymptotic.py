@@ -44,10 +44,13 @@ from p_1 to p_2, are added:
 
     low = p_1 + b - sqrt((b - b_low)^2 + e^2),    high = p_2 + b + sqrt((b_high - b)^2 + e^2).
 
-e is 0, but where a curve pools k draws of a law and P is known of j of them: the exponents of draws
-differ, and with s^2 the variance of b over k draws, e is t s sqrt(k/j). P is the correction that
-is expected, so another counts only where the straight y / P is rejected, by KEPT; and P is taken
-where y / P is described no worse than y, by as much.
+P leaves out that the design is random, and may drift away from the curve over the range by a share
+of DRIFT: e is DRIFT/R. Where a curve pools k draws of a law and P is known of j of them, the
+exponents of draws differ; with s the standard error of b, by the scatter over the k draws, e^2 is
+(DRIFT/R)^2 + (t s)^2 k/j. Where P is all that is expected to bend the curve, another correction
+counts only where the straight y / P is rejected, by KEPT; of networks, whose width bends it too,
+from BETTER on. P is taken where y / P is described no worse than y, by KEPT.
+benchmarks/continued.py measures how often these limits are wrong (docs/continued.txt).
 
 The numbers were chosen by simulation (benchmarks/asymptotics.py, docs/asymptotics.txt): pure power
 laws are decided as often as possible while curves whose bend can be seen are decided wrongly in at
@@ -83,6 +86,9 @@ LEAST_FREEDOM, FREEDOM_A_BEND = 2.0, 4.0
 UNFIT = 16.0
 """-2 log likelihood of the best shape above which none describes the curve."""
 
+DRIFT = 0.05
+"""Share by which what is known of a curve may drift away from it over the range."""
+
 ROUNDING = 1e-4
 """Least standard error of a bend, for data without noise: models are no better than this."""
 
@@ -98,7 +104,7 @@ class Asymptotic:
     the straight curve is among those that count. bent: whether a correction is. roughness: S, by
     which the scatter about any shape exceeds that of seeds; 1 where it does not. known: how the
     curve goes on, where that is known from elsewhere; straight, bent and roughness are then those
-    about it."""
+    about it. drift: of its exponent over the range, which no data of the curve make less."""
 
     exponent: float
     low: float
@@ -108,6 +114,7 @@ class Asymptotic:
     bent: bool
     roughness: float = 1.0
     known: Continuation | None = None
+    drift: float = 0.0
 
     @property
     def plain(self) -> bool:
@@ -143,13 +150,15 @@ class _Seen:
 class Likely:
     """What the data leave possible, whatever the level: the straight curve's misfit, and of the
     corrections that count their misfits and shifts of the exponent [n]. known: what the level means
-    were divided by, draws: over how many draws of the law they are."""
+    were divided by, drift: how far its exponent over the range may be off, draws: over how many
+    draws of the law they are."""
 
     seen: _Seen
     straight: float
     misfit: Array
     shift: Array
     known: Continuation | None = None
+    drift: float = 0.0
     draws: int = 0
 
     @property
@@ -183,10 +192,10 @@ class Likely:
         low, high = min(e[0] for e in ends), max(e[1] for e in ends)
         if (known := self.known) is not None:
             others = half * math.sqrt(self.draws / known.draws) if known.draws else 0.0
-            low = known.low + exponent - math.hypot(exponent - low, others)
-            high = known.high + exponent + math.hypot(high - exponent, others)
+            low = known.low + exponent - math.hypot(exponent - low, others, self.drift)
+            high = known.high + exponent + math.hypot(high - exponent, others, self.drift)
             exponent += (known.low + known.high) / 2
-        return Asymptotic(exponent, low, high, level, kept, bent, seen.roughness, known)
+        return Asymptotic(exponent, low, high, level, kept, bent, seen.roughness, known, self.drift)
 
 
 def likely(means: LevelMeans, known: Continuation | None = None) -> Likely | None:
@@ -196,10 +205,14 @@ def likely(means: LevelMeans, known: Continuation | None = None) -> Likely | Non
     own = _likely(means)
     if known is None:
         return own
-    about = _likely(replace(means, log_mean=means.log_mean - known.log_shape(means.x)), KEPT)
+    about = _likely(
+        replace(means, log_mean=means.log_mean - known.log_shape(means.x)),
+        KEPT if known.alone else BETTER,
+    )
     if about is None or (own is not None and about.by_seeds > own.by_seeds + KEPT):
         return own
-    return replace(about, known=known, draws=means.seeds)
+    drift = DRIFT / float(means.u[-1] - means.u[0])
+    return replace(about, known=known, drift=drift, draws=means.seeds)
 
 
 def _likely(means: LevelMeans, better: float = BETTER) -> Likely | None:

@@ -52,7 +52,8 @@ class Continuation:
 
     name: what knows it, in words. log_shape: x [n] -> log P [n], within the range. low, high: the
     least and the largest exponent of P over windows beyond the range. reach: where they end.
-    draws: of how many draws of the law P is known where the curve pools draws, else 0.
+    draws: of how many draws of the law P is known where the curve pools draws, else 0. alone:
+    whether nothing else is expected to bend the curve.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Continuation:
     high: float
     reach: float
     draws: int = 0
+    alone: bool = True
 
 
 POWER = Growth()

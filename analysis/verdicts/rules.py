@@ -19,7 +19,9 @@ In order; exponents are b in error ~ axis^-b, [low, high] is the fit's interval:
 4. Large x. Theory speaks of large N, so [low, high] is that of the exponent at large x wherever it
    can be had (`analysis.fits.asymptotic`): the straight line's own interval while no bend is seen,
    and otherwise that of a power law with a correction that dies out, 1 + k x^-q; both are the wider
-   where level means scatter about any such curve by more than seeds explain. A verdict that
+   where level means scatter about any such curve by more than seeds explain. Where the kernel's
+   spectrum is known beyond the range, and describes the curve no worse, all this is said of the
+   curve over what the spectrum says, whose own exponents beyond the range are added. A verdict that
    contradicts the one over the range must be seen at its end: the local exponent of the last window
    of levels (90 % interval, as much wider) must give it too.
    Where it cannot be had (too few values to show a bend, or one that no such correction
@@ -50,7 +52,6 @@ import numpy as np
 
 from analysis.data.sweeps import PLAIN
 from analysis.fits.asymptotic import Asymptotic
-from analysis.fits.growth import Continuation
 from analysis.fits.power_law import FitStatus, PowerLawFit
 from analysis.levels.intervals import student
 from analysis.text import counted, p_text, percent
@@ -134,7 +135,7 @@ def _at_large(prediction: Prediction, fit: PowerLawFit, seen: Asymptotic) -> tup
     if word is not Word.UNDETERMINED:
         unseen = _unseen(prediction, fit, seen, word)
         return (Word.UNDETERMINED, f"{told}, but {unseen}") if unseen else (word, told)
-    more = _settle(prediction, fit, seen.exponent, seen.low, seen.high, seen.known)
+    more = _settle(prediction, fit, seen.exponent, seen.low, seen.high, seen)
     if seen.bent:
         more += f"; levels beyond {max(fit.levels):g} show where the bend ends"
     return word, f"{told}; {more}"
@@ -369,12 +370,14 @@ def _settle(
     exponent: float,
     low: float,
     high: float,
-    known: Continuation | None = None,
+    seen: Asymptotic | None = None,
 ) -> str:
-    """How many seeds, or how long a range, would make the interval [low, high] short enough. known:
-    what part of it comes from elsewhere, so that no seeds shorten it."""
+    """How many seeds, or how long a range, would make the interval [low, high] short enough. seen:
+    where it is at large values, for the part that is known from elsewhere: no seeds shorten it."""
     start, stop = _zone(prediction)
+    known = None if seen is None else seen.known
     given = 0.0 if known is None else (known.high - known.low) / 2
+    drift = 0.0 if seen is None else seen.drift
     half = (high - low) / 2 - given
     if prediction.kind is Kind.BOUND:
         # below the bound: its upper end must fall below it; above: the lower end must pass start
@@ -382,11 +385,13 @@ def _settle(
     else:
         room = min(abs(exponent - edge) for edge in (start, stop))
     room -= given
-    if known is not None and room <= 0:
-        return (
-            f"no seeds would settle it: what {known.name} says of larger values alone lies on both "
-            "sides of an edge of what counts as theory's value"
-        )
+    if known is not None:
+        if room <= drift:
+            return (
+                f"no seeds would settle it: what {known.name} says of larger values, give or take "
+                f"{given + drift:.2g}, is too near an edge of what counts as theory's value"
+            )
+        half, room = (math.sqrt(max(0.0, all_of**2 - drift**2)) for all_of in (half, room))
     told = _settled(fit, half, room)
     if room > 0 and 1 < half / room < 8:
         decades = fit.range_decades * (half / room) ** (2 / 3)

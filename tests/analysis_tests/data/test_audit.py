@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,13 +21,14 @@ from analysis.data.audit import (
     EARLIER_SAMPLES,
     audit_curves,
     audit_table,
+    continuation,
     exponents_for,
     index_window,
     load_audit,
     spectral_rates,
     trusted_norms,
 )
-from analysis.data.curves.quantities import curves
+from analysis.data.curves.quantities import Curve, curves
 from analysis.data.curves.quantity import Quantity
 from analysis.data.results import load_results
 from analysis.data.schema import ResultsError
@@ -308,6 +310,72 @@ def test_the_predicted_rate_is_that_over_the_curves_own_levels(
         (audit["quantity"] != "predicted_time") | (audit["x"] < 1000) | (audit["seed"] == 0)
     ]
     assert set(spectral_rates(lone, curve)) == {Quantity.KERNEL_BEST_ERROR}
+
+
+def shaped(audit: pd.DataFrame, law: str, b: float, last: float = 2.0**17) -> pd.DataFrame:
+    """The audit of another draw, whose predictions fall as x^-b up to `last`."""
+    at = [float(2**k) for k in range(4, 18) if 2**k <= last]
+    rows = audit[audit["quantity"] == "predicted_error"].drop_duplicates(["quantity", "seed"])
+    every = [row.assign(x=x, value=3 * x**-b) for x in at for _, row in rows.groupby("seed")]
+    return pd.concat(every, ignore_index=True).assign(law_id=law)
+
+
+def best_error(frame: pd.DataFrame) -> Curve:
+    return next(
+        c for c in curves(frame) if (c.quantity, c.axis) == (Quantity.BEST_ERROR, "samples")
+    )
+
+
+def test_what_goes_on_beyond_a_curve_is_the_spectrum_of_its_setting(
+    frame: pd.DataFrame, audit: pd.DataFrame
+) -> None:
+    curve = best_error(frame)
+    own = {curve.law_id: shaped(audit, curve.law_id, 0.4)}
+    found = continuation(own, curve)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((0.4, 0.4))
+    assert (found.reach, found.draws) == (2**17, 0)
+    x = np.array([64.0, 100.0, 4096.0])
+    np.testing.assert_allclose(found.log_shape(x), np.log(3 * x**-0.4))
+    assert continuation({}, curve) is None
+    for other in ({"quantity": Quantity.BEST_ERROR_UNWEIGHTED}, {"axis": "width"}):
+        assert continuation(own, replace(curve, **other)) is None
+    noisy = replace(curve, fixed={**curve.fixed, "copies": 4})
+    assert continuation(own, noisy) is None
+    short = {curve.law_id: shaped(audit, curve.law_id, 0.4, last=2.0**15)}
+    assert continuation(short, curve) is None  # a factor of 8 beyond 4096
+    assert continuation(short, curve.only(curve.x <= 2048)) is not None
+
+
+def test_what_goes_on_beyond_draws_is_the_mean_over_those_that_are_known(
+    frame: pd.DataFrame, audit: pd.DataFrame
+) -> None:
+    curve = best_error(frame)
+    each = tuple(replace(curve, law_id=name) for name in ("one", "two", "three"))
+    pooled = replace(curve, law_id="all", draws=each)
+    audits = {name: shaped(audit, name, b) for name, b in (("one", 0.4), ("three", 0.5))}
+    found = continuation(audits, pooled)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((0.45, 0.45))
+    assert found.draws == 2
+
+
+def test_what_no_kernel_is_the_limit_of_is_not_judged_about_it(
+    frame: pd.DataFrame, audit: pd.DataFrame
+) -> None:
+    table = frame[frame["width"] == 4096]
+    own = shaped(audit, str(table["law_id"].iloc[0]), 0.65)
+
+    def known(of: pd.DataFrame) -> bool:
+        found = evaluate(of, audit=own, theories=["hrx"])
+        large = [
+            v.at_large for v in found if (v.quantity, v.axis) == (Quantity.BEST_ERROR, "samples")
+        ]
+        assert large
+        return any(seen is not None and seen.known is not None for seen in large)
+
+    assert known(table)
+    assert not known(table.assign(trainer="own"))
 
 
 def test_exponents_are_those_of_the_same_setting(frame: pd.DataFrame, audit: pd.DataFrame) -> None:
