@@ -80,6 +80,7 @@ def _pooled(draws: Sequence[Curve], fit_of: FitOf) -> Curve | None:
         diverged=(),
         failed=(),
         missing=tuple(sorted(set.intersection(*tried) - set(x.tolist()))),
+        short=tuple(sorted({level for curve, *_ in own for level in curve.short})),
         draws=tuple(curve for curve, *_ in own),
     )
 

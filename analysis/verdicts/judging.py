@@ -229,8 +229,11 @@ _CENSORED: dict[str, str] = {
 }
 """What censored trials of a quantity are."""
 
-_NO_BEST = (
-    "without a best step inside the recorded ones, their own or the kernel limit's on the same data"
+_BEST = (
+    Quantity.BEST_ERROR,
+    Quantity.BEST_ERROR_ASSESSED,
+    Quantity.BEST_ERROR_UNWEIGHTED,
+    Quantity.BEST_TIME,
 )
 _REMEDY = "train with more steps, or with a smaller step size where the first one is the best"
 
@@ -247,7 +250,7 @@ def usable(curve: Curve) -> tuple[Curve, str]:
     diverged = set(curve.diverged)
     axis = PLAIN.get(curve.axis, curve.axis)
     notes = []
-    what = _CENSORED.get(curve.quantity, _NO_BEST)
+    what = _CENSORED.get(curve.quantity, "without a best step inside the recorded ones")
     if spoilt:
         every = spoilt.issuperset(curve.x.tolist())
         levels = f"every {axis}" if every else f"{axis} = {levels_listed(spoilt)}"
@@ -269,6 +272,11 @@ def usable(curve: Curve) -> tuple[Curve, str]:
         notes.append(f"{axis} = {lost} left out: not every draw of the law has a value there")
     elif curve.missing:
         notes.append(f"{_trials(len(curve.missing))} without a value, left out")
+    if curve.short and curve.quantity in _BEST:
+        notes.append(
+            f"at {axis} = {levels_listed(set(curve.short))} the kernel limit on the same data is "
+            "best beyond the last step: more steps may find a lower error"
+        )
     usable_ones = ~np.isin(curve.x, sorted(spoilt | diverged))
     return curve.only(usable_ones), "; ".join(notes)
 

@@ -24,13 +24,15 @@ OF_NETWORKS = ("width", PER_SAMPLE, "initialisation", "precision", "steps", "tra
 @dataclass(frozen=True)
 class Group:
     """Trials that make curves along an axis: where they all are, those completed, and the common
-    effective time. ratio: m/N of networks that grow with N, None of others."""
+    effective time. ratio: m/N of networks that grow with N, None of others. short: where on the
+    axis networks were recorded to a time before their limit's best one."""
 
     axis: str
     where: NDArray[np.int64]
     done: NDArray[np.int64]
     moment: float
     ratio: float | None = None
+    short: tuple[float, ...] = ()
 
 
 def limit_beside(rows: pd.DataFrame, group: Group, configuration: Sequence[str]) -> Group | None:

@@ -23,6 +23,7 @@ from analysis.data.curves.trajectories import (
     common_time,
     numbers,
     per_trial,
+    shorter_than_limit,
     spoilt_levels,
     trials,
 )
@@ -98,6 +99,8 @@ class Curve:
     effective_points: effective size of the test set behind the quantity (the least over trials),
     NaN where unknown. sampler: of quantities of samples. diverged, failed, missing: axis values of
     the trials left out, and why.
+    short: axis values at which networks were recorded to a time before their kernel limit's best
+    one (`shorter_than_limit`), so that more steps may find a lower error.
     draws: the curves of the draws of the law that this one pools (`analysis.verdicts.draws`);
     missing are then the values of the axis that all tried and some lost.
     """
@@ -121,6 +124,7 @@ class Curve:
     diverged: tuple[float, ...] = ()
     failed: tuple[float, ...] = ()
     missing: tuple[float, ...] = ()
+    short: tuple[float, ...] = ()
     draws: tuple[Curve, ...] = ()
 
     @property
@@ -259,12 +263,16 @@ _Values = dict[Quantity, tuple[Array, NDArray[np.bool_]]]
 def _curve_groups(table: Trials) -> Iterator[Group]:
     best_time = best(table.time, table.series["score_error"])[0]
     status = table.rows["status"].astype(str).to_numpy()
+    short = shorter_than_limit(table, best_time)
     for axis in (name for name in AXES if column_of(name) in table.rows):
         for ratio, where in _groups(table.rows, axis):
             done = where[status[where] == TrialStatus.COMPLETED]
             if len(done):
                 moment = common_time(table.time[done], best_time[done])
-                yield Group(axis, where, done, moment, ratio)
+                where_short = axis_values(table.rows, axis)[done[short[done]]]
+                yield Group(
+                    axis, where, done, moment, ratio, tuple(np.unique(where_short).tolist())
+                )
 
 
 def _values(table: Trials, groups: Sequence[Group]) -> list[_Values]:
@@ -340,6 +348,7 @@ def _curve(
         diverged=left_out(TrialStatus.DIVERGED),
         failed=left_out(TrialStatus.FAILED),
         missing=tuple(value[done[~known]].tolist()),
+        short=group.short,
     )
 
 

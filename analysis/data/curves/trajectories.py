@@ -251,10 +251,6 @@ def per_trial(table: Trials) -> dict[Quantity, tuple[Array, NDArray[np.bool_]]]:
     best_time, best_error, censored = best(time, error)
     chosen, _error, select_censored = best(time, series["score_error_select"])
     kernel_time, kernel_error, kernel_censored = best(time, series["kernel_score_error"])
-    short = _too_short(table, best_time)
-    censored, select_censored, kernel_censored = (
-        c | short for c in (censored, select_censored, kernel_censored)
-    )
     noise_level = numbers(table.rows, "noise_variance") * numbers(table.rows, "dimension") / 2
     # Written so that an unknown noise level counts as not interpolated.
     still_stopped = ~(_final(series["train_loss"]) <= INTERPOLATED * noise_level)
@@ -281,10 +277,11 @@ def per_trial(table: Trials) -> dict[Quantity, tuple[Array, NDArray[np.bool_]]]:
     }
 
 
-def _too_short(table: Trials, best_time: Array) -> NDArray[np.bool_]:
+def shorter_than_limit(table: Trials, best_time: Array) -> NDArray[np.bool_]:
     """The networks that were recorded up to a time before the best one of their kernel limit on the
-    same data, where a trial of infinite width is that [B]: error has several minima over time, and
-    the one that they came to is another. best_time: of all trials [B]."""
+    same data, where a trial of infinite width is that [B]. Error may have several minima over time:
+    they came to another one, and whether they would come to a lower one is not known. Their best
+    error is then an upper bound of what more steps reach. best_time: of all trials [B]."""
     rows, short = table.rows, np.zeros(len(best_time), dtype=bool)
     infinite = np.isinf(numbers(rows, "width"))
     if not {"data_id", "trainer"} <= set(rows) or not infinite.any() or infinite.all():

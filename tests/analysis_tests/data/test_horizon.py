@@ -1,4 +1,4 @@
-"""Networks that were recorded up to a time before the best one of their kernel limit."""
+"""Networks recorded up to a time before the best one of their kernel limit: that is told."""
 
 from types import ModuleType
 
@@ -39,26 +39,33 @@ def of_networks(made: pd.DataFrame, quantity: Quantity = Quantity.BEST_ERROR) ->
 
 
 @pytest.mark.parametrize("quantity", [Quantity.BEST_ERROR, Quantity.BEST_TIME])
-def test_a_first_minimum_is_no_best_step_where_the_limit_has_a_later_one(
+def test_more_steps_are_told_where_the_limit_has_a_later_minimum(
     synthetic: ModuleType, quantity: Quantity
 ) -> None:
+    """The values stay: leaving the levels out would select those at which networks follow."""
     curve = of_networks(table(synthetic, last=100), quantity)
-    assert curve.censored.all()
-    assert "the kernel limit's on the same data" in usable(curve)[1]
+    assert curve.short == tuple(np.unique(curve.x))
+    assert not curve.censored.any()
+    kept, note = usable(curve)
+    assert len(kept.x) == len(curve.x)
+    assert note.startswith("at N = 64, 128, 256")
+    assert note.endswith("more steps may find a lower error")
+    assert usable(of_networks(table(synthetic, last=100), Quantity.ERROR_AT_TIME))[1] == ""
 
 
 def test_a_network_that_was_recorded_long_enough_has_one(synthetic: ModuleType) -> None:
-    assert not of_networks(table(synthetic, last=1000)).censored.any()
+    curve = of_networks(table(synthetic, last=1000))
+    assert (curve.short, usable(curve)[1]) == ((), "")
 
 
 def test_without_the_limit_its_own_minimum_is_all_there_is(synthetic: ModuleType) -> None:
     made = table(synthetic, last=100)
     alone = made[np.isfinite(made["width"])].reset_index(drop=True)
-    assert not of_networks(alone).censored.any()
+    assert of_networks(alone).short == ()
 
 
 def test_a_trainer_without_a_kernel_limit_has_its_own_clock(synthetic: ModuleType) -> None:
     made = table(synthetic, last=100)
     made["trainer"] = np.where(np.isinf(made["width"]), made["trainer"], "adam")
     made["largest_step_size"] = np.where(np.isinf(made["width"]), 1.0, np.nan)
-    assert not of_networks(made).censored.any()
+    assert of_networks(made).short == ()

@@ -327,6 +327,21 @@ def test_modes_far_above_the_noise_are_learned_in_inverse_proportion_to_their_va
     assert slopes[1] < 0.5
 
 
+@pytest.mark.usefixtures("small")
+def test_a_brief_audit_holds_what_a_whole_one_predicts() -> None:
+    brief = audit(config(GAUSS), seeds=1, samples=SAMPLES, brief=True)
+    whole = module.spectrum(config(GAUSS), make_distribution(GAUSS), 0, SAMPLES)
+    expected = [m for m in whole if m.quantity.startswith("predicted_")]
+    first, *rest = brief
+    assert (first["quantity"], first["value"]) == ("spectrum_samples", SAMPLES)
+    assert len(rest) == len(expected) > 8
+    assert [(r["quantity"], r["x"], r["value"]) for r in rest] == [
+        (m.quantity, m.x, m.value) for m in expected
+    ]
+    assert {r["audit_id"] for r in brief} == {audit_id(config(GAUSS), SAMPLES, brief=True)}
+    assert audit_id(config(GAUSS), SAMPLES) not in {r["audit_id"] for r in brief}
+
+
 def test_id_holds_the_setting_alone() -> None:
     base = audit_id(config(GAUSS))
     same = TrialConfig(
