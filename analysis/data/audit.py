@@ -164,15 +164,25 @@ def audit_of(audit: pd.DataFrame | None, row: Mapping[str, Any]) -> pd.DataFrame
 
 def preferred(audits: pd.DataFrame) -> str:
     """Of several audits of one setting (an earlier version, other norms, another study seed) the
-    id of that with the spectrum of the most samples, the first by id where that is equal."""
-    by_id = audits.groupby("audit_id", sort=True)
-    return str(max(by_id, key=lambda entry: spectrum_samples(entry[1]))[0])
+    id of that with the spectrum of the most samples, the first by id where that is equal; of a
+    brief one only where there is no other."""
+
+    def rank(entry: tuple[Any, pd.DataFrame]) -> tuple[bool, int]:
+        return not _brief(entry[1]), spectrum_samples(entry[1])
+
+    return str(max(audits.groupby("audit_id", sort=True), key=rank)[0])
+
+
+def _brief(own: pd.DataFrame) -> bool:
+    """Whether an audit holds what the spectrum predicts, and nothing else."""
+    return set(own["quantity"]) <= {"spectrum_samples", *SPECTRAL.values()}
 
 
 def setting_audit(setting: Setting, audit: pd.DataFrame | None) -> pd.DataFrame | None:
-    """The audit of a setting; None where it was not made."""
+    """The audit of a setting; None where it was not made, or is a brief one."""
     first = setting.frame.trials.iloc[0]
-    return audit_of(audit, {key: first[key] for key in AUDIT_KEYS})
+    own = audit_of(audit, {key: first[key] for key in AUDIT_KEYS})
+    return None if own is None or _brief(own) else own
 
 
 def values_of(audit: pd.DataFrame | None, quantity: str) -> pd.DataFrame:
@@ -242,13 +252,14 @@ def continuation(audits: Mapping[str, pd.DataFrame], curve: Curve) -> Continuati
     for one in curve.draws or (curve,):
         own = _spectrum_of(audits.get(one.law_id), one)
         if own is not None and len(rows := _of_all_replicates(own, name)):
-            tables.append(rows.pivot(index="x", columns="seed", values="value").map(math.log))
+            table = rows.pivot(index="x", columns="seed", values="value").sort_index()
+            reaches = table.index[0] <= levels[0] and WINDOW * levels[-1] <= table.index[-1]
+            if reaches and (table > 0).all(axis=None):
+                tables.append(table.map(math.log))
     if not tables:
         return None
     each = pd.concat([table.mean(axis=1) for table in tables], axis=1, join="inner").sort_index()
     x = each.index.to_numpy(dtype=float)
-    if not (len(x) and x[0] <= levels[0] and WINDOW * levels[-1] <= x[-1]):
-        return None
     mean = each.mean(axis=1).to_numpy(dtype=float)
     # of a law's own curve, replicates show the spectrum's error; of many draws, these show it
     alike = mean[:, None] if curve.draws else tables[0].loc[each.index].to_numpy(dtype=float)

@@ -49,7 +49,9 @@ of DRIFT: e is DRIFT/R. Where a curve pools k draws of a law and P is known of j
 exponents of draws differ; with s the standard error of b, by the scatter over the k draws, e^2 is
 (DRIFT/R)^2 + (t s)^2 k/j. Where P is all that is expected to bend the curve, another correction
 counts only where the straight y / P is rejected, by KEPT; of networks, whose width bends it too,
-from BETTER on. P is taken where y / P is described no worse than y, by KEPT.
+from BETTER on. P is taken where y / P is described no worse than y, by KEPT; and where it is all
+that is expected, if y / P is no less straight, by half as much: the two numbers of a correction
+describe much that is wrong.
 benchmarks/continued.py measures how often these limits are wrong (docs/continued.txt).
 
 The numbers were chosen by simulation (benchmarks/asymptotics.py, docs/asymptotics.txt): pure power
@@ -205,14 +207,20 @@ def likely(means: LevelMeans, known: Continuation | None = None) -> Likely | Non
     own = _likely(means)
     if known is None:
         return own
-    about = _likely(
-        replace(means, log_mean=means.log_mean - known.log_shape(means.x)),
-        KEPT if known.alone else BETTER,
-    )
+    over = replace(means, log_mean=means.log_mean - known.log_shape(means.x))
+    about = _likely(over, KEPT if known.alone else BETTER)
     if about is None or (own is not None and about.by_seeds > own.by_seeds + KEPT):
+        return own
+    if known.alone and _bent(over) > _bent(means) + KEPT / 2:
         return own
     drift = DRIFT / float(means.u[-1] - means.u[0])
     return replace(about, known=known, drift=drift, draws=means.seeds)
+
+
+def _bent(means: LevelMeans) -> float:
+    """-2 log likelihood of the straight curve, by the errors of seeds."""
+    seen = _seen(means, BENDS)
+    return math.inf if seen is None else float(_misfit(seen, np.zeros((1, len(seen.t))))[0])
 
 
 def _likely(means: LevelMeans, better: float = BETTER) -> Likely | None:

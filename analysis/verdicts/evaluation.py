@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.audit import (
+    SPECTRAL,
     Exponents,
     audit_beside,
     audit_curves,
@@ -186,7 +187,7 @@ def evaluate(
     for curve in every:
         if curve.quantity in OF_THE_KERNEL and limit_of(curve, every) is not None:
             continue  # judged on the limit's own curve, on the same data and more
-        fitted, summed = _of_the_audit(audits, curve)
+        fitted, summed = _of_the_audit(audits, curve) if curve.quantity in SPECTRAL else _UNKNOWN
         known = predictions(curve.dimension, *fitted, summed, keys)
         pool = pool_of.get(id(curve))
         # what is judged over the draws of its law is not judged on one; what needs an audit may be
@@ -224,6 +225,9 @@ def evaluate(
     return Evaluation(
         table, tuple(verdicts), every, audit, level, rules, others, keys, tuple(extra)
     )
+
+
+_UNKNOWN: tuple[Exponents, dict[Quantity, tuple[float, Growth]]] = ((None, None), {})
 
 
 def _of_the_audit(

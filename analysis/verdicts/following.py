@@ -49,11 +49,39 @@ def followed(found: Sequence[Judged]) -> Iterator[Judged]:
             and v.curve is not None
             and verdict.curve is not None
             and v.curve.same_trials(verdict.curve)
+            and (_knows_waves(v) or not _knows_waves(verdict))
         ]
         if bounded and open_or_worse and decisive:
             yield prediction, _following(prediction, verdict, decisive[0], most)
         else:
-            yield prediction, verdict
+            yield prediction, _doubted(prediction, verdict, found)
+
+
+def _knows_waves(verdict: Verdict) -> bool:
+    """Whether its exponent at large values is found about what is known of the curve there."""
+    seen = verdict.fitted.asymptotic
+    return seen is not None and seen.known is not None
+
+
+def _doubted(prediction: Prediction, verdict: Verdict, found: Sequence[Judged]) -> Verdict:
+    """A `faster` of the unweighted error without what is known of large values, where the weighted
+    error of the same networks, which has one exponent with it there, is judged with it and is not
+    faster: that one is right, and this one open."""
+    if verdict.quantity != Quantity.BEST_ERROR_UNWEIGHTED or verdict.verdict is not Word.FASTER:
+        return verdict
+    for other, v in found:
+        same = v.quantity == Quantity.BEST_ERROR and other.exponent == prediction.exponent
+        if not same or v.curve is None or verdict.curve is None:
+            continue
+        decided = v.verdict is Word.FASTER or not _knows_waves(v) or _knows_waves(verdict)
+        if not decided and v.curve.same_trials(verdict.curve):
+            low, high = v.fitted.interval_at_large(v.level)
+            told = (
+                f"{verdict.reason}, but the weighted error of the same networks has one exponent "
+                f"with it at large values, in [{low:.3g}, {high:.3g}] there: {v.verdict}"
+            )
+            return replace(verdict, verdict=Word.UNDETERMINED, reason=told)
+    return verdict
 
 
 def _following(prediction: Prediction, verdict: Verdict, decisive: Verdict, most: str) -> Verdict:

@@ -234,6 +234,9 @@ _BEST = (
     Quantity.BEST_ERROR_ASSESSED,
     Quantity.BEST_ERROR_UNWEIGHTED,
     Quantity.BEST_TIME,
+    Quantity.GENERALIZATION_TIME,
+    Quantity.MEMORIZATION_TIME,
+    Quantity.MEMORIZATION_RATIO,
 )
 _REMEDY = "train with more steps, or with a smaller step size where the first one is the best"
 

@@ -389,7 +389,8 @@ def _settle(
         if room <= drift:
             return (
                 f"no seeds would settle it: what {known.name} says of larger values, give or take "
-                f"{given + drift:.2g}, is too near an edge of what counts as theory's value"
+                f"{given + drift:.2g}, is too near an edge of what counts as theory's value; a "
+                "longer range would make that less"
             )
         half, room = (math.sqrt(max(0.0, all_of**2 - drift**2)) for all_of in (half, room))
     told = _settled(fit, half, room)

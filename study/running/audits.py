@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -25,6 +26,7 @@ from study.planning.plan import Slots
 from study.storage.store import Store
 from trainers.audit.columns import (
     AUDIT_VERSION,
+    BRIEF_DRAWS,
     BRIEF_REPLICATES,
     BRIEF_SAMPLES,
     REPLICATES,
@@ -44,8 +46,8 @@ def settings_of(
 
     One whose norms are among another's has that one's audit: a trial of infinite width has only the
     largest of its networks' norms. Draws of a law at infinite width alone have a brief one where
-    networks were trained on another draw, which then stands for all. A law whose f* is not known
-    has none.
+    networks were trained on another draw, the first BRIEF_DRAWS of them. A law whose f* is not
+    known has none.
     """
     # Hashing every trial of a large study would take longer than its audit.
     first: dict[tuple[object, ...], dict[tuple[float, ...], TrialConfig]] = {}
@@ -59,12 +61,17 @@ def settings_of(
             with_networks.add(trial.law)
     drawn = {(family(law.label), law.dimension) for law in with_networks if family(law.label)}
     wanted = []
+    briefly: Counter[tuple[object, ...]] = Counter()
     for by_norms in first.values():
         for norms, trial in by_norms.items():
             if any(set(norms) < set(other) for other in by_norms):
                 continue
             stands = trial.law in with_networks
             brief = not stands and (family(trial.law.label), trial.dimension) in drawn
+            draws = (family(trial.law.label), trial.dimension, trial.diffusion, trial.bias)
+            if brief and briefly[draws] == BRIEF_DRAWS:
+                continue
+            briefly[draws] += brief
             n = min(samples, BRIEF_SAMPLES) if brief else samples
             wanted.append(Wanted(trial, n, brief))
     wanted.sort(key=lambda one: one.brief)

@@ -191,7 +191,7 @@ def audit_settings(
     options = ray.remote(num_cpus=slots.cpus, max_retries=ATTEMPTS_AFTER_A_CRASH)
     measure = options(_measure_assumptions)
     held, wanted = dict(atoms), list(settings.values())
-    at_once = audits_at_once(slots, max(one.samples for one in wanted))
+    at_once = audits_at_once(slots, max((one.samples for one in wanted), default=1))
     failed, ended = [], 0
     for start in range(0, len(wanted), at_once):
         batch = wanted[start : start + at_once]

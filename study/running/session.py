@@ -227,12 +227,14 @@ class Session:
         def tell(ended: int) -> None:
             if whole > 1 and ended <= whole:
                 self.say(f"  {ended} of {whole} settings measured")
+            elif ended > whole and (ended - whole) % 10 == 0:
+                self.say(f"  {ended - whole} of {brief} spectra measured")
 
         for config, reason in engine.audit_settings(
             self.store, self._settings, slots, atoms, tell, self.spec.own_files()
         ):
             self.warn(
-                f"warning: the assumptions were not measured for {config.law.label}: {reason}; "
+                f"warning: the audit of {config.law.label} failed: {reason}; "
                 "running the same command tries again"
             )
 

@@ -24,6 +24,9 @@ REPLICATES = 4
 BRIEF_SAMPLES, BRIEF_REPLICATES = 4096, 1
 """Of a brief audit: what a spectrum predicts, and nothing else. It takes a twentieth of the time of
 a whole one."""
+BRIEF_DRAWS = 30
+"""Draws of a law with a brief audit: their mean is known well enough, and of many draws all would
+take hours."""
 
 PARTS = 4
 """Parts of such a sample, whose spectra show the sampling bias: see `window`."""

@@ -31,7 +31,7 @@ from analysis.data.sweeps import follows_kernel
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from trainers.columns import TEST_GROUPS
-from trainers.trial import UNSAID
+from trainers.trial import UNSAID, TrialStatus
 
 CENSORED_SHARE = 0.02
 """Of the trials of a level: so few censored ones do not spoil it."""
@@ -284,13 +284,17 @@ def shorter_than_limit(table: Trials, best_time: Array) -> NDArray[np.bool_]:
     error is then an upper bound of what more steps reach. best_time: of all trials [B]."""
     rows, short = table.rows, np.zeros(len(best_time), dtype=bool)
     infinite = np.isinf(numbers(rows, "width"))
-    if not {"data_id", "trainer"} <= set(rows) or not infinite.any() or infinite.all():
+    if not {"data_id", "feature_bias", "trainer", "status"} <= set(rows) or not infinite.any():
         return short
-    data = rows["data_id"].astype(str)
-    at_limit = dict(zip(data[infinite], best_time[infinite], strict=True))
-    networks = np.flatnonzero(~infinite & follows_kernel(rows).to_numpy())
+    known = rows["data_id"].notna().to_numpy()
+    # data and features decide the kernel; limits of several step sizes are one
+    key = rows["data_id"].astype(str) + " " + rows["feature_bias"].astype(str)
+    completed = (rows["status"].astype(str) == TrialStatus.COMPLETED).to_numpy()
+    ended = infinite & known & completed & np.isfinite(best_time)
+    at_limit = pd.Series(best_time[ended]).groupby(key[ended].to_numpy()).min()
+    networks = np.flatnonzero(~infinite & known & follows_kernel(rows).to_numpy())
     last = np.max(np.where(np.isfinite(table.time), table.time, 0.0), axis=1, initial=0.0)
-    reach = np.array([at_limit.get(name, np.nan) for name in data.iloc[networks]])
+    reach = key.iloc[networks].map(at_limit).to_numpy(dtype=float)
     short[networks] = reach > last[networks]
     return short
 

@@ -25,6 +25,8 @@ from analysis.data.audit import (
     exponents_for,
     index_window,
     load_audit,
+    preferred,
+    setting_audit,
     spectral_rates,
     trusted_norms,
 )
@@ -358,6 +360,44 @@ def test_what_goes_on_beyond_draws_is_the_mean_over_those_that_are_known(
     assert found is not None
     assert (found.low, found.high) == pytest.approx((0.45, 0.45))
     assert found.draws == 2
+
+
+def test_a_draw_that_reaches_too_little_is_left_out(
+    frame: pd.DataFrame, audit: pd.DataFrame
+) -> None:
+    curve = best_error(frame)
+    each = tuple(replace(curve, law_id=name) for name in ("one", "two"))
+    pooled = replace(curve, law_id="all", draws=each)
+    audits = {
+        "one": shaped(audit, "one", 0.4),
+        "two": shaped(audit, "two", 0.5, last=2.0**14),
+    }
+    found = continuation(audits, pooled)
+    assert found is not None
+    assert found.low == pytest.approx(0.4)
+    assert found.draws == 1
+    broken = {"one": audits["one"].assign(value=-1.0)}
+    assert continuation(broken, pooled) is None
+
+
+def test_a_brief_audit_stands_back_behind_a_whole_one(audit: pd.DataFrame) -> None:
+    """Whatever its samples: it knows nothing of the assumptions."""
+    samples = audit["quantity"] == "spectrum_samples"
+    whole = audit.assign(audit_id="whole", value=audit["value"].mask(samples, 2048.0))
+    kept = audit["quantity"].isin(["spectrum_samples", "predicted_error", "predicted_time"])
+    brief = audit[kept].assign(audit_id="a", value=audit["value"].mask(samples, 4096.0)[kept])
+    assert preferred(pd.concat([whole, brief])) == "whole"
+    assert preferred(brief) == "a"
+
+
+def test_a_setting_with_a_brief_audit_is_told_to_have_none(
+    frame: pd.DataFrame, audit: pd.DataFrame
+) -> None:
+    (setting, *_) = settings(frame)
+    law = audit.assign(law_id=setting.law_id)
+    assert setting_audit(setting, law) is not None
+    brief = law[law["quantity"].isin(["spectrum_samples", "predicted_error"])]
+    assert setting_audit(setting, brief) is None
 
 
 def test_what_no_kernel_is_the_limit_of_is_not_judged_about_it(

@@ -69,3 +69,28 @@ def test_a_trainer_without_a_kernel_limit_has_its_own_clock(synthetic: ModuleTyp
     made["trainer"] = np.where(np.isinf(made["width"]), made["trainer"], "adam")
     made["largest_step_size"] = np.where(np.isinf(made["width"]), 1.0, np.nan)
     assert of_networks(made).short == ()
+
+
+def test_the_limit_is_that_of_the_networks_own_features(synthetic: ModuleType) -> None:
+    """Trials without the bias feature have the same data and another kernel."""
+    made = table(synthetic, last=1000)
+    slow = made[np.isinf(made["width"])].copy()
+    slow["feature_bias"] = False
+    slow["effective_time"] *= 10
+    for letter in "0z":  # before and after the other limit, by id
+        slow["trial_id"] = letter + made["trial_id"].str.slice(1)
+        both = pd.concat([made, slow]).reset_index(drop=True)
+        assert of_networks(both).short == ()
+    shorter = made["effective_time"].where(made["feature_bias"], 0) <= 100
+    networks = made[np.isinf(made["width"]) | shorter].reset_index(drop=True)
+    assert of_networks(networks).short != ()
+
+
+def test_of_several_limits_the_first_minimum_counts(synthetic: ModuleType) -> None:
+    made = table(synthetic, last=1000)
+    again = made[np.isinf(made["width"])].copy()
+    again["trial_id"] = "z" + again["trial_id"].str.slice(1)
+    again["step_size"] *= 2
+    again["effective_time"] *= 20
+    both = pd.concat([made, again]).reset_index(drop=True)
+    assert of_networks(both).short == ()

@@ -99,7 +99,8 @@ def test_a_straight_curve_about_a_straight_one_has_the_plain_interval_and_the_dr
 
 def test_a_correction_about_it_counts_from_where_the_straight_one_does_not() -> None:
     log_y = waves(X) + np.log1p(2 * (X / 64) ** -0.8)
-    made = likely(means(log_y, 0.002), known())
+    of = replace(known(), alone=False)
+    made = likely(means(log_y, 0.002), of)
     assert made is not None
     assert made.known is not None
     assert made.straight - made.least > KEPT
@@ -212,3 +213,23 @@ def test_networks_beside_their_limit_are_judged_about_it() -> None:
     made = likely(both, known())
     assert made is not None
     assert made.known is not None
+
+
+@pytest.mark.parametrize(("sigma", "seeds", "depth"), [(0.03, 5, 0.5), (0.1, 24, 0.5)])
+def test_waves_that_a_straight_curve_does_not_have_are_not_taken(
+    sigma: float, seeds: int, depth: float
+) -> None:
+    """A correction would describe their like, so that it is the straight curve that tells."""
+
+    def wrong(x: Array) -> Array:
+        return straight(x) + depth * np.sin(np.pi * np.log(x / 64) / SPAN)
+
+    used, inside = [], []
+    for draw in range(30):
+        made = likely(means(straight(X), sigma, seeds, draw), known(wrong))
+        assert made is not None
+        found = made.limits(0.95)
+        used.append(found.known is not None)
+        inside.append(found.low <= BEYOND <= found.high)
+    assert sum(used) <= 6
+    assert sum(inside) >= 24

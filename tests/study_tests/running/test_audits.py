@@ -23,6 +23,7 @@ from study.running.audits import (
 from study.spec.messages import SpecError
 from study.storage.store import Store
 from trainers.audit.columns import (
+    BRIEF_DRAWS,
     BRIEF_SAMPLES,
     SPECTRUM_SAMPLES,
     audit_bytes,
@@ -91,6 +92,14 @@ def test_more_draws_at_infinite_width_have_a_brief_audit() -> None:
     alone = settings_of(draws)
     assert set(alone) == {audit_id(t) for t in draws}
     assert not any(one.brief for one in alone.values())
+
+
+def test_so_many_draws_have_a_brief_audit_and_no_more() -> None:
+    trials = [drawn(5, 4), *(drawn(seed, math.inf) for seed in range(6, 50))]
+    found = settings_of(trials)
+    assert sum(one.brief for one in found.values()) == BRIEF_DRAWS
+    kept = [one.config for one in found.values() if one.brief]
+    assert kept == trials[1 : BRIEF_DRAWS + 1]
 
 
 def test_a_brief_audit_is_stored_and_found_under_its_own_id(
