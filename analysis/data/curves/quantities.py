@@ -186,11 +186,8 @@ def _groups(rows: pd.DataFrame, axis: str) -> Iterator[tuple[float | None, NDArr
         (None, p) for p in found if rows[column].iloc[p].nunique() >= MINIMUM_VALUES
     ]
     if axis == "samples":
-        growing = list(tied_groups(rows, CONFIGURATION, MINIMUM_VALUES))
-        of_ratios = np.concatenate([p for _ratio, p in growing] or [np.empty(0, dtype=np.int64)])
-        # a width at which ratios meet, as N and 2N do, is no width that anybody chose
-        kept = [one for one in kept if not np.isin(one[1], of_ratios).all()]
-        kept += growing
+        growing, met = tied_groups(rows, CONFIGURATION, MINIMUM_VALUES)
+        kept = [*((none, p) for none, p in kept if not met[p].all()), *growing]
     infinite = np.isinf(rows["width"].to_numpy(dtype=float))
 
     def rank(one: tuple[float | None, NDArray[np.int64]]) -> tuple[bool, bool, int, int, int]:

@@ -21,6 +21,7 @@ from analysis.data.curves.quantities import (
 from analysis.data.curves.quantity import SAMPLED, Quantity
 from analysis.data.curves.tied import in_place, tied_groups
 from analysis.data.curves.trajectories import numbers, unpacked
+from analysis.data.sweeps import PER_SAMPLE
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from trainers.columns import SHOWN_COLUMNS, TABLE_MEASURES
@@ -33,6 +34,9 @@ AXES = ("samples", "width")
 
 BOUND = "girsanov"
 """The column that `sampled_rows` adds: girsanov_start + girsanov_score."""
+
+_MET = "width_where_ratios_meet"
+"""The column that `sampled_rows` adds: whether the trial's width makes no curve along N."""
 
 _STEPS = (
     "step",
@@ -64,14 +68,17 @@ def sampled_rows(frame: pd.DataFrame | Table) -> pd.DataFrame:
     """A row for each step of a completed trial that was sampled: `trial`, its number among the
     completed ones, the columns of samples, what exact draws reach, BOUND, and `best`, whether the
     score error, or where it is not known the held-out loss, is the trial's least of those rows.
+    PER_SAMPLE is m/N of trials on a curve of networks that grow with N, by all trials of `frame`.
     Empty where nothing was sampled."""
     table = Table.of(frame)
-    table = table.only(table.trials["status"] == str(TrialStatus.COMPLETED))
+    done = table.trials["status"] == str(TrialStatus.COMPLETED)
+    if not done.any() or "sampled" not in table.trials:
+        return pd.DataFrame()
+    growing = _growing(table.trials)[done.to_numpy()]
+    table = table.only(done)
     rows = table.trials
     names = [name for name in _STEPS if name in table]
-    if not len(rows) or "sampled" not in rows or "sample_energy" not in names:
-        return pd.DataFrame()
-    if not rows["sampled"].notna().any():
+    if "sample_energy" not in names or not rows["sampled"].notna().any():
         return pd.DataFrame()
     read = table[names]
     steps = pd.DataFrame({name: numbers(read, name) for name in names})
@@ -87,10 +94,21 @@ def sampled_rows(frame: pd.DataFrame | Table) -> pd.DataFrame:
     first = rows.iloc[steps["trial"]].reset_index(drop=True)
     levels = {name: numbers(first, name) for name in _LEVELS}
     own = [name for name in held if name not in steps]
-    whole = pd.concat([steps.reset_index(drop=True), first[own]], axis=1).assign(**levels)
+    along_n = growing.iloc[steps["trial"]].reset_index(drop=True)
+    parts = [steps.reset_index(drop=True), first[own], along_n]
+    whole = pd.concat(parts, axis=1).assign(**levels)
     whole[BOUND] = whole["girsanov_start"] + whole["girsanov_score"]
     error = whole["score_error"].fillna(whole["holdout_loss"])
     return whole.assign(best=error == error.groupby(whole["trial"]).transform("min"))
+
+
+def _growing(rows: pd.DataFrame) -> pd.DataFrame:
+    """PER_SAMPLE and _MET of trials."""
+    found, met = tied_groups(rows, CONFIGURATION, MINIMUM_VALUES)
+    ratios = np.full(len(rows), np.nan)
+    for ratio, where in found:
+        ratios[where] = ratio
+    return pd.DataFrame({PER_SAMPLE: ratios, _MET: met})
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +145,8 @@ def sample_sets(rows: pd.DataFrame) -> list[SampleSet]:
 def sampled_curves(frame: pd.DataFrame | Table) -> list[Curve]:
     """SAMPLED at the best step against N and against m: a curve for every group of trials that
     agree in all but the axis and the seed, were sampled alike, and have MINIMUM_VALUES values of
-    the axis or more; against N also of networks that grow with it.
+    the axis or more; against N also of networks that grow with it, and none at a width where
+    such meet.
 
     Distances of a value of the axis whose mean is no more than what exact draws reach are marked as
     censored: such samples cannot be told from draws. Estimates without bias may be negative, and
@@ -144,11 +163,13 @@ def curves_of(rows: pd.DataFrame) -> list[Curve]:
     setting = (*CONFIGURATION, "sampled")
     found = []
     for axis in AXES:
-        for group in along(best, axis, setting):
+        own = best[~best[_MET]] if axis == "samples" else best
+        for group in along(own, axis, setting):
             error = _sampler_error(group)
             found += [_curve(group, axis, quantity, error) for quantity in SAMPLED]
-    for ratio, where in tied_groups(best, setting, MINIMUM_VALUES):
-        group = best.iloc[where].sort_values(["samples", "seed"])
+    tied = [PER_SAMPLE if name == "width" else name for name in setting]
+    for group in along(best[best[PER_SAMPLE].notna()], "samples", tied):
+        ratio = float(group[PER_SAMPLE].iloc[0])
         error = _sampler_error(group)
         found += [_curve(group, "samples", quantity, error, ratio) for quantity in SAMPLED]
     return [curve for curve in found if curve is not None]

@@ -34,9 +34,12 @@ def twin_curves(frame: pd.DataFrame | Table) -> list[Curve]:
     """Disagreement against N, at the best and at the last step, one value a pair of twins (y, in
     units of x^2; seed is the even one of the two); for every group of trials that agree in all but
     N and the seed, or grow with N and agree in all but N, m and the seed, and have pairs at
-    MINIMUM_VALUES values of N or more. None for tables of before there were sketches."""
+    MINIMUM_VALUES values of N or more; none at a width where curves of growing networks meet, by
+    all trials of `frame`. None for tables of before there were sketches."""
     table = Table.of(frame)
-    table = table.only(table.trials["status"] == str(TrialStatus.COMPLETED))
+    done = (table.trials["status"] == str(TrialStatus.COMPLETED)).to_numpy()
+    growing, met = tied_groups(table.trials, CONFIGURATION, MINIMUM_VALUES)
+    table, met, place = table.only(done), met[done], np.cumsum(done) - 1
     rows = table.trials
     if not len(rows) or "sketch" not in table:
         return []
@@ -52,11 +55,11 @@ def twin_curves(frame: pd.DataFrame | Table) -> list[Curve]:
     }
     held = [name for name in CONFIGURATION if name != AXIS and name in rows]
     group = rows.groupby(held, dropna=False, sort=True).ngroup().to_numpy()
-    of_one_width = ((None, np.flatnonzero(group == one)) for one in np.unique(group))
-    growing = tied_groups(rows, CONFIGURATION, MINIMUM_VALUES)
+    of_one_width = ((None, np.flatnonzero(group == one)) for one in np.unique(group[~met]))
+    of_ratios = ((ratio, place[own[done[own]]]) for ratio, own in growing)
     return [
         curve
-        for ratio, where in (*of_one_width, *growing)
+        for ratio, where in (*of_one_width, *of_ratios)
         for quantity, own in read.items()
         if (curve := _curve(rows, where, ratio, quantity, own)) is not None
     ]

@@ -19,7 +19,7 @@ from analysis.data.curves.twins import twin_curves
 from analysis.data.schema import table_from
 from analysis.data.sweeps import PER_SAMPLE, held, sizes, told_apart
 from trainers.columns import SKETCH_SIZE
-from trainers.trial import Trajectory, TrialConfig
+from trainers.trial import Trajectory, TrialConfig, TrialStatus
 
 SAMPLES = (64, 128, 256, 512, 1024)
 Points = Sequence[tuple[int, float]]
@@ -59,6 +59,30 @@ def test_a_ratio_that_was_asked_for_makes_a_curve() -> None:
 )
 def test_no_grid_has_a_curve_on_its_diagonal(grid: Points) -> None:
     assert ratios(grid) == []
+
+
+def test_no_grid_with_lines_beyond_it_has_one() -> None:
+    """At two values of N a line of widths beyond the grid's, each of any length."""
+    widths = [2.0**k for k in range(5, 14)]
+    grids = [
+        list(itertools.product(own, widths[:k])) for own in (SAMPLES, SAMPLES[:3]) for k in (3, 5)
+    ]
+    made: list[list[tuple[int, float]]] = []
+    for grid, pair in itertools.product(grids, itertools.combinations([*SAMPLES, 2048], 2)):
+        for lengths in itertools.product(range(3, len(widths) + 1), repeat=2):
+            lines = [(n, m) for n, k in zip(pair, lengths, strict=True) for m in widths[:k]]
+            made.append(list(dict.fromkeys([*grid, *lines])))
+    points = list(itertools.chain.from_iterable(made))
+    assert ratios(points, np.repeat(np.arange(len(made)), list(map(len, made))).tolist()) == []
+
+
+def test_a_ratio_beside_a_few_fixed_widths() -> None:
+    """4N beside 256, 512 and 1024: 2048 and 4096 stand at one N each, and no grid has those."""
+    grid = list(itertools.product(SAMPLES, (256.0, 512.0, 1024.0)))
+    points = list(dict.fromkeys([*grid, *line(4)]))
+    assert ratios(points) == [4.0]
+    assert ratios([*points, (32, 512.0)]) == []  # it has not every N of its widths then
+    assert ratios([one for one in points if one != (1024, 4096.0)]) == []
 
 
 def test_a_sweep_beside_a_grid_makes_one_with_the_points_that_both_have() -> None:
@@ -165,10 +189,16 @@ def test_twins_of_growing_networks_are_compared(table: pd.DataFrame) -> None:
     assert all(any(c.same_trials(b) for b in best_errors) for c in found)
 
 
-def test_samples_of_growing_networks_make_a_curve() -> None:
-    def trial(n: int, seed: int) -> Trajectory:
+SKETCH = base64.b64encode(np.arange(SKETCH_SIZE).astype("<f4").tobytes()).decode()
+
+
+def sampled(points: Points, lost: Points = ()) -> pd.DataFrame:
+    """Trials of three seeds at each (N, m), and what was read off their samples; those that are
+    lost diverged."""
+
+    def trial(n: int, m: float, seed: int) -> Trajectory:
         config = TrialConfig.model_validate(
-            {"law": {"kind": "cube", "dimension": 2}, "samples": n, "width": 2 * n, "seed": seed,
+            {"law": {"kind": "cube", "dimension": 2}, "samples": n, "width": int(m), "seed": seed,
              "step_size": 1.0, "steps": 20}
         )  # fmt: skip
         series: dict[str, list[float | None]] = {
@@ -177,9 +207,44 @@ def test_samples_of_growing_networks_make_a_curve() -> None:
             "girsanov_score": [None, 3 / n, 1.0],
         }
         values = {"sampled": "so", "sample_energy_exact": 1e-4, "girsanov_start": 0.01}
-        return Trajectory(config, [0, 9, 20], values=values, series=series)
+        texts: dict[str, list[str | None]] = {"sketch": [None, None, SKETCH]}
+        status = "diverged" if (n, m) in lost else "completed"
+        return Trajectory(
+            config,
+            [0, 9, 20],
+            values=values,
+            series=series,
+            texts=texts,
+            status=TrialStatus(status),
+        )
 
-    made = [trial(n, seed) for n in SAMPLES for seed in range(3)]
-    found = sampled_curves(table_from(made, "s").to_pandas())
+    made = [trial(n, m, seed) for n, m in points for seed in range(3)]
+    frame: pd.DataFrame = table_from(made, "s").to_pandas()
+    return frame
+
+
+def settings_along_n(frame: pd.DataFrame) -> list[set[str]]:
+    found = (curves(frame), sampled_curves(frame), twin_curves(frame))
+    return [{held(sizes(c.fixed)) for c in own if c.axis == "samples"} for own in found]
+
+
+def test_samples_of_growing_networks_make_a_curve() -> None:
+    found = sampled_curves(sampled(line(2)))
     assert {held(sizes(c.fixed)) for c in found} == {"m = 2 N, η = 1"}
     assert {c.levels for c in found} == {5}
+
+
+def test_a_width_at_which_ratios_meet_makes_no_curve_of_its_own() -> None:
+    """Of errors, of samples and of twins: 256 and 512 stand at three values of N."""
+    four = SAMPLES[:4]
+    points = list(dict.fromkeys([*line(1, four), *line(2, four), *line(4, four)]))
+    each = {f"m = {r}N, η = 1" for r in ("", "2 ", "4 ")}
+    assert settings_along_n(sampled(points)) == [each] * 3
+
+
+def test_a_fixed_width_stays_where_what_is_no_ratios_diverged() -> None:
+    """m = 256 at N = 32 is on no ratio that was asked for, and what was asked decides."""
+    points = list(dict.fromkeys([*line(1), *line(2), *line(4)]))
+    frame = sampled([*points, (32, 256.0)], lost=[(32, 256.0)])
+    each = {f"m = {r}, η = 1" for r in ("256", "N", "2 N", "4 N")}
+    assert settings_along_n(frame) == [each] * 3
