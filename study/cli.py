@@ -146,10 +146,11 @@ def plan(
     """Say what a study costs: trials, packs, arithmetic, memory, time. Trains nothing of it."""
     from study.commands.analyze import NO_RATE
     from study.commands.plans.of_study import plan_study
+    from study.planning.asked import widths_without_a_curve
     from study.planning.stability import stability_warnings
 
     spec = _overridden(_loaded(study), device, workers)
-    _warn(spec.unseen_imports())
+    _warn([*spec.unseen_imports(), *widths_without_a_curve(spec)])
     if spec.search is not None:
         from study.commands.plans.of_search import plan_search
 

@@ -1,5 +1,5 @@
 """The curves that a study will have, from its trials alone: what `analysis.verdicts.expected` is
-told before anything trains."""
+told before anything trains; and the widths that make none, which its user is told of."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from analysis.data.curves.quantities import MINIMUM_VALUES
 from analysis.data.curves.tied import tied
 from analysis.data.sweeps import NOISE, usual_noise
 from analysis.verdicts.expected import Planned
+from study.spec.sections import StudySpec
 from trainers.methods.custom import says_kernel_limit
 from trainers.registry import facts_of
 from trainers.trial import TrialConfig
 
 AXES = ("samples", "width", "step_size")
+
+_WIDTHS_SHOWN = 5
+"""In a warning."""
 
 
 def planned_curves(trials: Sequence[TrialConfig]) -> list[Planned]:
@@ -63,11 +67,61 @@ def _grouped(points: Iterable[TrialConfig], axis: str) -> list[list[TrialConfig]
 def _growing(points: Sequence[TrialConfig]) -> list[list[TrialConfig]]:
     """The points of each curve along N whose width grows with it."""
     numbers: dict[tuple[Any, ...], int] = {}
-    keys = ((*_setting(point), point.step_size) for point in points)
+    keys = (_along_n(point) for point in points)
     setting = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
     sizes = np.array([[p.samples, p.width] for p in points], dtype=float).reshape(-1, 2)
     found = tied(sizes[:, 0], sizes[:, 1], setting, MINIMUM_VALUES)
     return [[points[i] for i in own] for _ratio, own in found]
+
+
+def widths_without_a_curve(spec: StudySpec) -> list[str]:
+    """A warning for each width that is a multiple of N, at MINIMUM_VALUES values of N or more, and
+    makes no curve along N beside the study's other widths."""
+    asked = spec.growing()
+    if not asked:
+        return []
+    every = {point.point_id: point for point in spec.points() if not point.infinite}
+    drawn = {point.point_id for own in _growing(list(every.values())) for point in own}
+    at: dict[tuple[Any, ...], set[int]] = {}
+    for point in every.values():
+        at.setdefault((_along_n(point), point.width), set()).add(point.samples)
+    found = []
+    for width, points in asked.items():
+        settings: dict[tuple[Any, ...], dict[int, TrialConfig]] = {}
+        for point in points:
+            settings.setdefault(_along_n(point), {})[point.samples] = point
+        curves = [list(own.values()) for own in settings.values() if len(own) >= MINIMUM_VALUES]
+        without = [own for own in curves if not _all(own, drawn)]
+        widely = {
+            int(point.width)
+            for own in without
+            for point in own
+            if len(at[_along_n(point), point.width]) >= MINIMUM_VALUES
+        }
+        if without:
+            partly = len(without) < len(curves)
+            some = f" in {len(without)} of {len(curves)} settings" if partly else ""
+            found.append(
+                f"width = {width} makes no curve along N{some} beside these widths "
+                f"({_listed(sorted(widely))} at {MINIMUM_VALUES} or more values of N, as a grid "
+                "does): make it a study of its own, or give more values of samples"
+            )
+    return found
+
+
+def _listed(widths: Sequence[int]) -> str:
+    """`256, 512 and 1024 stand`."""
+    names = [str(width) for width in widths]
+    if len(names) > _WIDTHS_SHOWN:
+        names = [*names[:_WIDTHS_SHOWN], f"{len(names) - _WIDTHS_SHOWN} more"]
+    if len(names) == 1:
+        return f"{names[0]} stands"
+    return f"{', '.join(names[:-1])} and {names[-1]} stand"
+
+
+def _along_n(point: TrialConfig) -> tuple[Any, ...]:
+    """What a curve along N holds fixed, but for the width."""
+    return (*_setting(point), point.step_size)
 
 
 def _all(points: Iterable[TrialConfig], ids: set[str]) -> bool:

@@ -16,6 +16,7 @@ from analysis.text import counted
 from analysis.theory.record import record
 from study.choosing.participant import Outcomes, Participant
 from study.mlflow_view.publisher import Publisher
+from study.planning.asked import widths_without_a_curve
 from study.planning.calibration import speeds_of
 from study.planning.cards import share_of_a_card
 from study.planning.concluding import Wanted, page_seconds
@@ -113,8 +114,8 @@ class Session:
 
     def begin(self, audited: Iterable[TrialConfig] = ()) -> None:
         """Reads what is there, and opens MLflow. audited: trials whose settings want an audit."""
-        for unseen in self.spec.unseen_imports():
-            self.warn(f"warning: {unseen}")
+        for problem in (*self.spec.unseen_imports(), *widths_without_a_curve(self.spec)):
+            self.warn(f"warning: {problem}")
         self.ledger = self.store.ledger(repair=True)
         for name in self.ledger.corrupt:
             self.warn(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
@@ -225,6 +226,18 @@ class StudySpec(Section):
     def points(self) -> tuple[TrialConfig, ...]:
         """The first seed of every point, sweep by sweep; one that two sweeps share comes twice."""
         return tuple(point for points, _seeds in self._points for point in points)
+
+    def growing(self) -> dict[str, list[TrialConfig]]:
+        """Each width that is a multiple of N, as it is first written, and its points: the first
+        seed of each, sweep by sweep."""
+        found: dict[Fraction, tuple[str, list[TrialConfig]]] = {}
+        for block, (points, _seeds) in zip(self._blocks(), self._points, strict=True):
+            for width in block.axes.get("width", ()):
+                share = multiple(width)
+                if share is not None:
+                    own = found.setdefault(share, (width, []))[1]
+                    own += [point for point in points if point.width == share * point.samples]
+        return dict(found.values())
 
     def search_points(self) -> tuple[TrialConfig, ...]:
         """What a search is made at: a trial for every law and value of the axes in `base`, without

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,11 @@ import pytest
 from analysis.data.curves.quantities import CONFIGURATION, curves
 from analysis.data.curves.quantity import Quantity
 from analysis.data.schema import table_from
-from study.planning.asked import planned_curves
+from study.cli import main
+from study.planning.asked import planned_curves, widths_without_a_curve
+from study.running.session import Session
 from study.spec.sections import StudySpec
+from study.storage.store import StoreError
 from trainers.trial import Trajectory, TrialConfig
 
 SPEC = """
@@ -105,6 +109,94 @@ def test_widths_at_which_two_ratios_meet_are_asked_nothing() -> None:
     assert [(c.axis, c.levels) for c in made if c.axis == "samples"] == [
         ("samples", (64.0, 128.0, 256.0))
     ]
+
+
+GROWING = """
+name: asked
+law: {kind: gaussian_mixture, dimension: 2, components: 3, std: 0.1, seed: 1}
+steps: 100
+base: {samples: [64, 128, 256, 512, 1024], step_size: 1.0}
+sweeps:
+"""
+
+
+def warnings(*sweeps: str) -> list[str]:
+    return widths_without_a_curve(
+        StudySpec.from_text(GROWING + "".join(f"  - {s}\n" for s in sweeps))
+    )
+
+
+def test_a_multiple_that_makes_no_curve_is_told_with_a_remedy() -> None:
+    (told,) = warnings("width: [256, 512, 1024, 2048, 4N]")
+    assert told == (
+        "width = 4N makes no curve along N beside these widths (256, 512, 1024 and 2048 stand at 3 "
+        "or more values of N, as a grid does): make it a study of its own, or give more values of "
+        "samples"
+    )
+    middle = warnings("width: [N, 2N, 4N, 8N, 16N]")
+    assert [one.split(" makes")[0] for one in middle] == [f"width = {r}N" for r in (2, 4, 8)]
+    three = "samples: [64, 128, 256], width: [N, 2N, 4.0 N]"
+    told_of = warnings(f"{{{three}}}")
+    assert [one.split(" beside")[0] for one in told_of] == [
+        f"width = {r}N makes no curve along N" for r in ("", "2", "4.0")
+    ]
+    assert all("(256 stands at 3 or more" in one for one in told_of)
+    many = warnings(f"width: [{', '.join(str(2**k) for k in range(6, 13))}, N]")
+    assert "(64, 128, 256, 512 and 1024 stand" in many[0]
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        "width: [256, 512, 1024, 4N]",
+        "width: [N, 2N, 4N, inf]",
+        "width: [64, 128, 256]",
+        "{samples: [64, 128], width: [64, 128, N]}",  # too few for any curve
+    ],
+)
+def test_what_makes_one_or_asks_for_none_is_not_warned_of(sweep: str) -> None:
+    assert warnings(sweep) == []
+
+
+def test_each_multiple_once_and_where_it_makes_none() -> None:
+    grid = "width: [256, 512, 1024, 2048]"
+    told = warnings(grid, "width: 4N", "{width: 4.0N, step_size: [1.0, 2.0, 4.0]}")
+    assert [one.split(" beside")[0] for one in told] == [
+        "width = 4N makes no curve along N in 1 of 3 settings"
+    ]
+    # what another sweep adds counts: 2N to 2048 alone is on the grid
+    assert len(warnings(grid, "{width: 2N, samples: [128, 256, 512, 1024]}")) == 1
+    assert warnings("{width: 2N, samples: [128, 256, 512, 1024]}") == []
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_the_command_says_it_before_anything_trains(
+    command: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "asked.yaml"
+    three = (
+        GROWING.replace(", 512, 1024", "")
+        .replace("sweeps:\n", "")
+        .replace("steps: 100", "steps: 2")
+    )
+    path.write_text(three.replace("step_size", "width: [N, 2N, 4N], step_size"), encoding="utf-8")
+
+    def stop(*_given: object) -> None:
+        raise StoreError("stopped before it trains")
+
+    monkeypatch.setattr(Session, "train", stop)
+    monkeypatch.setattr("study.planning.stability.stability_warnings", lambda *_given: [])
+    flags = ["--no-calibrate"] if command == "plan" else ["--no-tracking"]
+    with pytest.raises(SystemExit) as ended:
+        main([command, str(path), "--storage", str(tmp_path / "here"), *flags])
+    assert ended.value.code == (0 if command == "plan" else 2)
+    found = capsys.readouterr()
+    said = " ".join((found.out + found.err).split())
+    for ratio in ("N", "2N", "4N"):
+        assert said.count(f"warning: width = {ratio} makes no curve along N beside these") == 1
 
 
 def _done(trial: TrialConfig) -> Trajectory:
