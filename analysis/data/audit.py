@@ -275,7 +275,7 @@ def continuation(audits: Mapping[str, pd.DataFrame], curve: Curve) -> Continuati
         float(ends.max()),
         float(x[-1]),
         len(tables) if curve.draws else 0,
-        alone=curve.fixed.get("width") == math.inf,
+        alone=curve.fixed.get("width", math.inf) == math.inf,  # or it grows with N
     )
 
 

@@ -48,9 +48,9 @@ P leaves out that the design is random, and may drift away from the curve over t
 of DRIFT: e is DRIFT/R. Where a curve pools k draws of a law and P is known of j of them, the
 exponents of draws differ; with s the standard error of b, by the scatter over the k draws, e^2 is
 (DRIFT/R)^2 + (t s)^2 k/j. Where P is all that is expected to bend the curve, another correction
-counts only where the straight y / P is rejected, by KEPT; of networks, whose width bends it too,
-from BETTER on. P is taken where y / P is described no worse than y, by KEPT; and where it is all
-that is expected, if y / P is no less straight, by half as much: the two numbers of a correction
+counts only where the straight y / P is rejected, by KEPT; of networks of one width, which bends it
+too, from BETTER on. P is taken where y / P is described no worse than y, by KEPT; and where it is
+all that is expected, if y / P is no less straight, by half as much: the two numbers of a correction
 describe much that is wrong.
 benchmarks/continued.py measures how often these limits are wrong (docs/continued.txt).
 

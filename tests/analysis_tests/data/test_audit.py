@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -339,6 +340,11 @@ def test_what_goes_on_beyond_a_curve_is_the_spectrum_of_its_setting(
     assert (found.reach, found.draws) == (2**17, 0)
     x = np.array([64.0, 100.0, 4096.0])
     np.testing.assert_allclose(found.log_shape(x), np.log(3 * x**-0.4))
+    fixed = {k: v for k, v in curve.fixed.items() if k != "width"}
+    for width, alone in (({"width": 64}, False), ({"width": math.inf}, True), ({}, True)):
+        made = continuation(own, replace(curve, fixed={**fixed, **width}))
+        assert made is not None
+        assert made.alone is alone
     assert continuation({}, curve) is None
     for other in ({"quantity": Quantity.BEST_ERROR_UNWEIGHTED}, {"axis": "width"}):
         assert continuation(own, replace(curve, **other)) is None
