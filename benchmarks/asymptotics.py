@@ -33,9 +33,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +105,7 @@ ASKED = (
 def right_and_wrong(asked: Prediction, truth: float) -> tuple[set[Word], set[Word]]:
     """The words that are right and wrong of a curve whose exponent at large x is `truth`."""
     away = truth - asked.exponent
-    near = abs(away) <= asked.margin * asked.exponent + 1e-12
+    near = abs(away) <= asked.margin * abs(asked.exponent) + 1e-12
     if asked.kind is Kind.SHARP:
         both = [{Word.AGREES}, {Word.DISAGREES}]
         return (both[0], both[1]) if near else (both[1], both[0])
@@ -221,26 +222,39 @@ def summary(found: list[Row], name: str) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=200)
+def tabulated(
+    told: str | None,
+    repetitions: int,
+    head: str,
+    rows: Callable[[int], Iterator[Any]],
+    line: Callable[[Any], str],
+) -> list[Any]:
+    """The rows, each printed once it is simulated, and written as JSON where that is asked for.
+    told: what --help says. repetitions: by default. rows: of so many repetitions."""
+    parser = argparse.ArgumentParser(description=told)
+    parser.add_argument("--repetitions", type=int, default=repetitions)
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    print(HEADER)
+    print(head)
     found = []
     for made in rows(chosen.repetitions):
         found.append(made)
         print(line(made), flush=True)
-    inside = [r for r in found if r.shape.kind in ("pure", "correction")]
+    if chosen.json:
+        chosen.json.write_text(json.dumps([asdict(r) for r in found], indent=1))
     print()
+    return found
+
+
+def main() -> None:
+    found = tabulated(__doc__, 200, HEADER, rows, line)
+    inside = [r for r in found if r.shape.kind in ("pure", "correction")]
     print(summary([r for r in found if r.shape.kind == "pure"], "pure"))
     print(summary([r for r in inside if r.shape.kind == "correction"], "correction"))
     print(summary([r for r in inside if r.allowed <= 0.1], "decidable"))
     print(summary([r for r in found if r not in inside], "outside"))
     print(summary(found, "all"))
     print(f"within what is allowed: {sum(r.met for r in inside)} of {len(inside)} rows")
-    if chosen.json:
-        chosen.json.write_text(json.dumps([asdict(r) for r in found], indent=1))
 
 
 if __name__ == "__main__":

@@ -37,13 +37,14 @@ right: the row says what extrapolation costs there. A fit that is refused holds 
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
+import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +53,9 @@ from scipy import stats
 from analysis.data.audit import WINDOW, window_exponents
 from analysis.fits.growth import Continuation
 from analysis.fits.power_law import PowerLawFit, fit_power_law
-from analysis.theory import MARGIN, Kind, Prediction
-from analysis.verdicts.rules import Word, decide, word_for
+from analysis.theory import Kind, Prediction
+from analysis.verdicts.rules import decide, word_for
+from benchmarks.asymptotics import prediction, right_and_wrong, tabulated
 from trainers.audit.learning_curve import TIMES, Spectrum
 
 Array = NDArray[np.float64]
@@ -217,24 +219,7 @@ def asked(truth: float) -> list[Prediction]:
     """The predictions that are put to a curve whose exponent is `truth`."""
     bounds = [(Kind.BOUND, truth + away) for away in (0.0, -0.1, 0.1, -0.2, 0.2)]
     sharp = [(Kind.SHARP, truth / by) for by in (1.0, 1.3, 0.7)]
-    return [
-        Prediction("planted", "error", "samples", b, kind, MARGIN, "planted", "")
-        for kind, b in bounds + sharp
-    ]
-
-
-def right_and_wrong(prediction: Prediction, truth: float) -> tuple[set[Word], set[Word]]:
-    """The words that are right and wrong of a curve whose exponent is `truth`."""
-    away = truth - prediction.exponent
-    near = abs(away) <= prediction.margin * abs(prediction.exponent) + 1e-12
-    if prediction.kind is Kind.SHARP:
-        both = ({Word.AGREES}, {Word.DISAGREES})
-        return both if near else both[::-1]
-    if abs(away) < 1e-12:
-        return {Word.CONSISTENT}, {Word.FASTER, Word.VIOLATES}
-    if away > 0:
-        return {Word.FASTER}, {Word.VIOLATES}
-    return {Word.VIOLATES}, {Word.FASTER} if near else {Word.FASTER, Word.CONSISTENT}
+    return [prediction(kind, b) for kind, b in bounds + sharp]
 
 
 CORRECTED = ("width", "fading")
@@ -283,14 +268,14 @@ def row(kind: Sort, sigma: float, seeds: int, repetitions: int) -> Row:
         ends[0, i] = one.fit.ci
         ends[1, i] = one.fit.interval_at_large(one.fit.level)
         ends[2, i] = one.informed.interval_at_large(one.fit.level)
-        for j, prediction in enumerate(asked(one.truth)):
+        for j, put in enumerate(asked(one.truth)):
             words = (
-                word_for(prediction, *one.fit.ci),
-                decide(prediction, one.fit)[0],
-                decide(prediction, one.informed)[0],
+                word_for(put, *one.fit.ci),
+                decide(put, one.fit)[0],
+                decide(put, one.informed)[0],
             )
             for r, word in enumerate(words):
-                for w, these in enumerate(right_and_wrong(prediction, one.truth)):
+                for w, these in enumerate(right_and_wrong(put, one.truth)):
                     verdicts[r, i, w, j] = word in these
     held = (ends[..., None, 0] <= truths) & (truths <= ends[..., None, 1])
     allowed = max(0.1, 0.85 - variation) if kind.name in CORRECTED else 0.1
@@ -352,22 +337,11 @@ def summary(found: list[Row], name: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=100)
-    parser.add_argument("--json", type=Path)
-    chosen = parser.parse_args()
-    print(HEADER)
-    found = []
-    for made in rows(chosen.repetitions):
-        found.append(made)
-        print(line(made), flush=True)
-    print()
+    found = tabulated(__doc__, 100, HEADER, rows, line)
     for name in ("exact", "design", "width", "fading"):
         print(summary([r for r in found if r.kind.name == name and not r.kind.known], name))
     print(summary([r for r in found if r.kind.known], "pooled"))
     print(summary(found, "all"))
-    if chosen.json:
-        chosen.json.write_text(json.dumps([asdict(r) for r in found], indent=1))
 
 
 if __name__ == "__main__":

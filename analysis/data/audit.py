@@ -7,7 +7,7 @@ trainers.audit.columns. What the numbers mean for the theory's assumptions is in
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from analysis.data.schema import ResultsError, opened
 from analysis.data.sweeps import AUDIT_KEYS, Setting, usual_noise
 from analysis.fits.growth import Continuation, Growth
 from analysis.levels.intervals import Array
-from trainers.audit.columns import APPROXIMATION_SAMPLES, AUDIT_COLUMNS
+from trainers.audit.columns import APPROXIMATION_SAMPLES, AUDIT_COLUMNS, PREDICTED
 from trainers.audit.window import window
 from trainers.errors import first_line
 
@@ -175,7 +175,7 @@ def preferred(audits: pd.DataFrame) -> str:
 
 def _brief(own: pd.DataFrame) -> bool:
     """Whether an audit holds what the spectrum predicts, and nothing else."""
-    return set(own["quantity"]) <= {"spectrum_samples", *SPECTRAL.values()}
+    return set(own["quantity"]) <= {"spectrum_samples", *PREDICTED}
 
 
 def setting_audit(setting: Setting, audit: pd.DataFrame | None) -> pd.DataFrame | None:
@@ -230,13 +230,14 @@ def spectral_rates(
 
 
 def _rate(predicted: pd.Series[float], levels: Array) -> tuple[float, Growth]:
-    known, logs = np.log(predicted.index.to_numpy(dtype=float)), np.log(predicted.to_numpy())
-
-    def at(x: Array) -> Array:
-        return np.interp(np.log(x), known, logs)
-
+    at = _between(predicted.index.to_numpy(dtype=float), np.log(predicted.to_numpy()))
     b = -float(np.polyfit(np.log(levels), at(levels), 1)[0])
     return b, Growth("g(x)", lambda x: np.exp(at(x) + b * np.log(x)), within=True)
+
+
+def _between(x: Array, logs: Array) -> Callable[[Array], Array]:
+    """A curve between the x at which its logs are known, straight in log-log: x [n] -> logs [n]."""
+    return lambda at: np.asarray(np.interp(np.log(at), np.log(x), logs))
 
 
 def continuation(audits: Mapping[str, pd.DataFrame], curve: Curve) -> Continuation | None:
@@ -264,13 +265,10 @@ def continuation(audits: Mapping[str, pd.DataFrame], curve: Curve) -> Continuati
     # of a law's own curve, replicates show the spectrum's error; of many draws, these show it
     alike = mean[:, None] if curve.draws else tables[0].loc[each.index].to_numpy(dtype=float)
 
-    def log_shape(at: Array) -> Array:
-        return np.asarray(np.interp(np.log(at), np.log(x), mean))
-
     ends = window_exponents(x, alike, float(levels[-1]))
     return Continuation(
         "the kernel's spectrum",
-        log_shape,
+        _between(x, mean),
         float(ends.min()),
         float(ends.max()),
         float(x[-1]),

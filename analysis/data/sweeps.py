@@ -171,16 +171,13 @@ def _size(fixed: Mapping[str, Any], name: str) -> tuple[Any, Any]:
 
 def held(fixed: Mapping[str, float]) -> str:
     """Fixed axes in words: `m = 4096, η = 1`; `m = 4 N` where m/N is fixed."""
-    return ", ".join(f"{SYMBOLS.get(k, k)} = {_number(v)}" if k != PER_SAMPLE else _growing(v)
-                     for k, v in fixed.items())  # fmt: skip
+    return ", ".join(_in_words(name, value) for name, value in fixed.items())
 
 
-def _number(value: float) -> str:
-    return "∞" if value == np.inf else f"{value:g}"
-
-
-def _growing(ratio: float) -> str:
-    return "m = N" if ratio == 1 else f"m = {ratio:g} N"
+def _in_words(name: str, value: float) -> str:
+    if name == PER_SAMPLE:
+        return "m = N" if value == 1 else f"m = {value:g} N"
+    return f"{SYMBOLS.get(name, name)} = {'∞' if value == np.inf else f'{value:g}'}"
 
 
 def law_names(frame: pd.DataFrame | Table) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.data.curves.quantity import Quantity
 from analysis.data.curves.sampled import BOUND, SampleSet, curves_of, sample_sets, sampled_rows
-from analysis.data.sweeps import Setting, held, level_means, sizes
+from analysis.data.sweeps import Setting, held, level_means
 from analysis.drawing.plot import Panel, Plot, Series, Topic, positive
 from analysis.figures.rates.curves import owns
 from analysis.fits.power_law import fit_power_law
@@ -135,7 +135,7 @@ def _against_n(setting: Setting, rows: pd.DataFrame) -> Iterator[Plot]:
             panels.append(Panel("samples $N$", unit, positive(series), ticks=ticks))
     falls = f" It falls: {'; '.join(said)}." if said else ""
     falls += "".join(f" Of {label}: {left}." for label, left in said_of.items())
-    conditions = held(sizes(most.fixed))
+    conditions = most.held
     yield Plot(
         name=f"samples_{setting.stem}",
         title=_AGAINST_N,

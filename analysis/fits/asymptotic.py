@@ -168,11 +168,14 @@ class Likely:
         return float(min(self.misfit.min(initial=np.inf), self.straight))
 
     @property
-    def by_seeds(self) -> float:
-        """The same by the errors of seeds alone, without the Birge ratio."""
-        f, bends, ratio = self.seen.bends_freedom, len(self.seen.rows), self.seen.roughness**2
-        size = ratio * _square(self.least, f, bends)
-        return float(_twice_log(size, f, bends))
+    def fits(self) -> bool:
+        """Whether a shape describes the curve."""
+        return self.least <= UNFIT
+
+    def by_seeds(self, misfit: float) -> float:
+        """A misfit by the errors of seeds alone, without the Birge ratio."""
+        f, ratio = self.seen.bends_freedom, self.seen.roughness**2
+        return (f + 1) * math.log1p(ratio * math.expm1(misfit / (f + 1)))
 
     def limits(self, level: float) -> Asymptotic:
         """The exponent and its limits, at a two-sided `level` where the curve is straight and a
@@ -205,25 +208,27 @@ def likely(means: LevelMeans, known: Continuation | None = None) -> Likely | Non
     no worse: about it. None where the data have too few levels or values to show a bend, or bend
     as no correction does."""
     own = _likely(means)
-    if known is None:
-        return own
+    about = None if known is None or own is None else _about(means, known, own)
+    made = about or own
+    return made if made is not None and made.fits else None
+
+
+def _about(means: LevelMeans, known: Continuation, own: Likely) -> Likely | None:
+    """The same about what is known; None where that describes the curve worse than its `own`."""
     over = replace(means, log_mean=means.log_mean - known.log_shape(means.x))
-    about = _likely(over, KEPT if known.alone else BETTER)
-    if about is None or (own is not None and about.by_seeds > own.by_seeds + KEPT):
-        return own
-    if known.alone and _bent(over) > _bent(means) + KEPT / 2:
-        return own
+    made = _likely(over, KEPT if known.alone else BETTER)
+    if made is None or not made.fits:
+        return None
+    if own.fits and made.by_seeds(made.least) > own.by_seeds(own.least) + KEPT:
+        return None
+    if known.alone and made.by_seeds(made.straight) > own.by_seeds(own.straight) + KEPT / 2:
+        return None
     drift = DRIFT / float(means.u[-1] - means.u[0])
-    return replace(about, known=known, drift=drift, draws=means.seeds)
-
-
-def _bent(means: LevelMeans) -> float:
-    """-2 log likelihood of the straight curve, by the errors of seeds."""
-    seen = _seen(means, BENDS)
-    return math.inf if seen is None else float(_misfit(seen, np.zeros((1, len(seen.t))))[0])
+    return replace(made, known=known, drift=drift, draws=means.seeds)
 
 
 def _likely(means: LevelMeans, better: float = BETTER) -> Likely | None:
+    """Whether or not a shape `fits`."""
     seen = _seen(means, BENDS)
     if seen is None:
         return None
@@ -232,8 +237,7 @@ def _likely(means: LevelMeans, better: float = BETTER) -> Likely | None:
     found = [_shapes(seen, sign) for sign in (1.0, -1.0)]
     misfit, shift = (np.concatenate([f[i] for f in found]) for i in (0, 1))
     counts = misfit <= straight - better
-    made = Likely(seen, straight, misfit[counts], shift[counts])
-    return made if made.least <= UNFIT else None
+    return Likely(seen, straight, misfit[counts], shift[counts])
 
 
 def _roughened(seen: _Seen, means: LevelMeans) -> _Seen:
@@ -322,17 +326,8 @@ def _misfit(seen: _Seen, shapes: Array) -> Array:
     """[...] -2 log likelihood of shapes [..., L], up to a constant."""
     left = seen.bends - shapes @ seen.rows.T
     size = np.einsum("...i,ij,...j->...", left, seen.inverse, left)
-    return np.asarray(_twice_log(size, seen.bends_freedom, len(seen.rows)))
-
-
-def _twice_log(square: Any, f: float, bends: int) -> Any:
-    """D of r V^-1 r: see the module's table."""
-    return (f + 1) * np.log1p(square * (f - bends + 1) / f**2)
-
-
-def _square(misfit: float, f: float, bends: int) -> float:
-    """r V^-1 r of D."""
-    return f**2 * math.expm1(misfit / (f + 1)) / (f - bends + 1)
+    f, spare = seen.bends_freedom, seen.bends_freedom - len(seen.rows) + 1
+    return np.asarray((f + 1) * np.log1p(size * spare / f**2))
 
 
 def _shapes(seen: _Seen, sign: float) -> tuple[Array, Array]:

@@ -107,7 +107,7 @@ def decide(prediction: Prediction, fit: PowerLawFit) -> tuple[Word, str]:
     word = word_for(prediction, *fit.ci)
     told = f"b = {fit.exponent:.3g} [{fit.ci[0]:.3g}, {fit.ci[1]:.3g}] {_phrase(prediction, word)}"
     if word is Word.UNDETERMINED:
-        return word, f"{told}; {_settle(prediction, fit, fit.exponent, *fit.ci)}"
+        return word, f"{told}; {_settle(prediction, fit)}"
     drift = "" if fit.growth.within else _drift(prediction, fit, word)
     return (Word.UNDETERMINED, f"{told}, but {drift}") if drift else (word, told)
 
@@ -135,7 +135,7 @@ def _at_large(prediction: Prediction, fit: PowerLawFit, seen: Asymptotic) -> tup
     if word is not Word.UNDETERMINED:
         unseen = _unseen(prediction, fit, seen, word)
         return (Word.UNDETERMINED, f"{told}, but {unseen}") if unseen else (word, told)
-    more = _settle(prediction, fit, seen.exponent, seen.low, seen.high, seen)
+    more = _settle(prediction, fit, seen)
     if seen.bent:
         more += f"; levels beyond {max(fit.levels):g} show where the bend ends"
     return word, f"{told}; {more}"
@@ -364,17 +364,13 @@ def _decide_ceiling(prediction: Prediction, fit: PowerLawFit, level: float) -> t
     return Word.UNDETERMINED, f"{told}; {_settled(fit, half, room)}"
 
 
-def _settle(
-    prediction: Prediction,
-    fit: PowerLawFit,
-    exponent: float,
-    low: float,
-    high: float,
-    seen: Asymptotic | None = None,
-) -> str:
-    """How many seeds, or how long a range, would make the interval [low, high] short enough. seen:
-    where it is at large values, for the part that is known from elsewhere: no seeds shorten it."""
+def _settle(prediction: Prediction, fit: PowerLawFit, seen: Asymptotic | None = None) -> str:
+    """How many seeds, or how long a range, would make the interval short enough: the fit's, or that
+    at large values, `seen`, of which no seeds shorten the part that is known from elsewhere."""
     start, stop = _zone(prediction)
+    exponent, low, high = (
+        (fit.exponent, *fit.ci) if seen is None else (seen.exponent, seen.low, seen.high)
+    )
     known = None if seen is None else seen.known
     given = 0.0 if known is None else (known.high - known.low) / 2
     drift = 0.0 if seen is None else seen.drift

@@ -17,16 +17,18 @@ from analysis.data.sweeps import family
 from study.planning.cost import Speeds
 from study.planning.plan import makespan
 from trainers.audit.columns import (
+    AUDIT_VERSION,
     BRIEF_REPLICATES,
     PARTS,
     REPLICATES,
     SEARCH_STARTS,
+    audit_id,
     leading_count,
     noise_draws,
     search_starts,
 )
 from trainers.limits import BASIS
-from trainers.trial import TrialConfig
+from trainers.trial import NUMERICS_VERSION, TrialConfig
 
 AUDIT_START, REPLICATE_SECONDS = 9.0, 2.0
 """Seconds until a worker has loaded what an audit needs, and of each replicate. Brief audits come
@@ -50,6 +52,10 @@ class Wanted:
     config: TrialConfig
     samples: int
     brief: bool = False
+
+    def key(self, numerics: int = NUMERICS_VERSION, version: int = AUDIT_VERSION) -> str:
+        """Its `audit_id`; of earlier numerics or of an earlier version."""
+        return audit_id(self.config, self.samples, numerics, version, self.brief)
 
 
 def audit_seconds(wanted: Wanted, speeds: Speeds) -> float:

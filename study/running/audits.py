@@ -32,7 +32,6 @@ from trainers.audit.columns import (
     REPLICATES,
     SPECTRUM_SAMPLES,
     audit_bytes,
-    audit_id,
 )
 from trainers.laws import Points
 from trainers.trial import NUMERICS_VERSION, TrialConfig
@@ -75,7 +74,7 @@ def settings_of(
             n = min(samples, BRIEF_SAMPLES) if brief else samples
             wanted.append(Wanted(trial, n, brief))
     wanted.sort(key=lambda one: one.brief)
-    return {audit_id(one.config, one.samples, brief=one.brief): one for one in wanted}
+    return {one.key(): one for one in wanted}
 
 
 def audits_at_once(slots: Slots, samples: int) -> int:
@@ -128,8 +127,7 @@ def load_latest(
     kinds = [(n, version) for n in numerics for version in range(AUDIT_VERSION, 0, -1)]
     tables: list[pd.DataFrame] = []
     for one in settings_of(trials, samples).values():
-        ids = (audit_id(one.config, one.samples, *kind, brief=one.brief) for kind in kinds)
-        of_each = (load(store, [key]) for key in ids)
+        of_each = (load(store, [one.key(*kind)]) for kind in kinds)
         tables += itertools.islice((table for table in of_each if table is not None), 1)
     return pd.concat(tables, ignore_index=True) if tables else None
 
@@ -142,10 +140,10 @@ def audit_into_store(store: Store, wanted: Wanted, atoms: Points, threads: int) 
     from trainers.audit.measure import audit
 
     torch.set_num_threads(threads)
-    config, samples, brief = wanted.config, wanted.samples, wanted.brief
-    key = audit_id(config, samples, brief=brief)
-    seeds = BRIEF_REPLICATES if brief else REPLICATES
-    rows: list[dict[str, Any]] = audit(config, dict(atoms), seeds, samples, brief)
+    key, seeds = wanted.key(), BRIEF_REPLICATES if wanted.brief else REPLICATES
+    rows: list[dict[str, Any]] = audit(
+        wanted.config, dict(atoms), seeds, wanted.samples, wanted.brief
+    )
     sink = pa.BufferOutputStream()
     pq.write_table(audit_table(rows), sink, compression="zstd", write_page_checksum=True)
     store.write_bytes(f"audit/{key}.parquet", sink.getvalue().to_pybytes())

@@ -21,6 +21,9 @@ not say."""
 REPLICATES = 4
 """Independent samples, where the caller does not say."""
 
+PREDICTED = ("predicted_error", "predicted_time")
+"""What a spectrum predicts of the kernel over N."""
+
 BRIEF_SAMPLES, BRIEF_REPLICATES = 4096, 1
 """Of a brief audit: what a spectrum predicts, and nothing else. It takes a twentieth of the time of
 a whole one."""

@@ -34,6 +34,7 @@ from trainers.audit.columns import (
     AUDIT_QUANTITIES,
     NOISE_DRAWS,
     PARTS,
+    PREDICTED,
     REPLICATES,
     SEARCH_STARTS,
     SPECTRUM_SAMPLES,
@@ -67,7 +68,6 @@ CLIMBERS, PROPOSALS, ROUNDS = 32, 8, 16
 
 KERNEL_SIZES = (64, 128, 256, 512, 1024)
 INDICES = 48
-PREDICTED = ("predicted_error", "predicted_time")
 PREDICTED_SAMPLES = tuple(2**k for k in range(4, 18))
 FRESH_POINTS = 2048
 NORMS = 16

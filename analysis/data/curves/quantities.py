@@ -27,7 +27,7 @@ from analysis.data.curves.trajectories import (
     spoilt_levels,
     trials,
 )
-from analysis.data.sweeps import PER_SAMPLE
+from analysis.data.sweeps import PER_SAMPLE, held, sizes
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from analysis.levels.two_levels import Control
@@ -130,6 +130,11 @@ class Curve:
     @property
     def levels(self) -> int:
         return len(np.unique(self.x))
+
+    @property
+    def held(self) -> str:
+        """What of N, m and eta it holds fixed: `m = 256, η = 2`; `m = 4 N` where m grows."""
+        return held(sizes(self.fixed))
 
     def __repr__(self) -> str:
         width = self.fixed.get("width", "swept")

@@ -17,9 +17,7 @@ from analysis.data.sweeps import (
     SETTING,
     Setting,
     has,
-    held,
     level_means,
-    sizes,
     told_apart,
 )
 from analysis.drawing.plot import Panel, Plot, Series, Topic
@@ -266,7 +264,7 @@ def owns(setting: Setting, curve: Curve) -> bool:
 
 def conditions(curve: Curve) -> str:
     """What is held fixed, in words: `m = 4096, η = 1, ητ = 60`."""
-    text = held(sizes(curve.fixed))
+    text = curve.held
     if curve.effective_time is not None:
         text += f", ητ = {curve.effective_time:.3g}"
     return text

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.data.curves.data_sets import beside
 from analysis.data.curves.quantities import Curve
 from analysis.data.curves.quantity import Quantity
-from analysis.data.sweeps import held, level_means, sizes
+from analysis.data.sweeps import level_means
 from analysis.drawing.plot import Series
 from analysis.levels.intervals import Array, student
 from analysis.verdicts.judging import usable
@@ -90,7 +90,7 @@ def distances(mine: Sequence[Curve]) -> Iterator[tuple[str, pd.DataFrame]]:
         both = both[(both["error"] > 0) & (both["possible"] > 0)]
         rows = [_distance(own) for _, own in both.groupby("samples")]
         if rows:
-            yield held(sizes(curve.fixed)), pd.DataFrame(rows)
+            yield curve.held, pd.DataFrame(rows)
 
 
 def _distance(own: pd.DataFrame) -> dict[str, float]:

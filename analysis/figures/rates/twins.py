@@ -9,7 +9,7 @@ import numpy as np
 from analysis.data.curves.quantities import Curve
 from analysis.data.curves.quantity import Quantity
 from analysis.data.curves.twins import twin_curves
-from analysis.data.sweeps import Setting, held, level_means, sizes
+from analysis.data.sweeps import Setting, level_means
 from analysis.drawing.plot import Panel, Plot, Series, Topic, positive
 from analysis.figures.rates.curves import owns
 from analysis.fits.power_law import fit_power_law
@@ -58,7 +58,7 @@ def twins(setting: Setting, evaluation: Evaluation) -> Iterator[Plot | tuple[str
             if len(kept.x):
                 means = level_means(kept.x, kept.y)
                 series.append(Series("best score error", *means, role="line", hue=2))
-    conditions = held(sizes(most.fixed))
+    conditions = most.held
     yield Plot(
         name=f"twins_{setting.stem}",
         title=TITLE,

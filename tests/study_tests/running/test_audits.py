@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,15 @@ def cheap(
     """An audit with one made-up row."""
     row = {"quantity": "capacity", "axis": None, "x": None, "seed": 0, "value": 1.5, "unit": "1"}
     return [{**audit_identity(config, samples, brief), **row}]
+
+
+def stored(store: Store, trials: Sequence[TrialConfig]) -> dict[str, Wanted]:
+    """Every audit that the trials want, made and under its own id."""
+    wanted = missing_audits(store, trials)
+    for key, one in wanted.items():
+        assert audit_into_store(store, one, {}, 1) == key
+    assert missing_audits(store, trials) == {}
+    return wanted
 
 
 def drawn(seed: int, width: float, kind: str = "atoms") -> TrialConfig:
@@ -108,10 +118,7 @@ def test_a_brief_audit_is_stored_and_found_under_its_own_id(
     monkeypatch.setattr("trainers.audit.measure.audit", cheap)
     store = Store(tmp_path / "results")
     trials = [drawn(5, 4), *(drawn(seed, math.inf) for seed in (5, 6, 7))]
-    wanted = missing_audits(store, trials)
-    for key, one in wanted.items():
-        assert audit_into_store(store, one, {}, 1) == key
-    assert missing_audits(store, trials) == {}
+    wanted = stored(store, trials)
     found = load_latest(store, trials)
     assert found is not None
     assert set(found["audit_id"]) == set(wanted)
@@ -123,11 +130,8 @@ def test_an_audit_is_stored_once_and_a_damaged_one_is_missing(
     monkeypatch.setattr("trainers.audit.measure.audit", cheap)
     store = Store(tmp_path / "results")
     trials = StudySpec.from_text(STUDY).trials()
-    wanted = missing_audits(store, trials)
-    assert load(store, wanted) is None
-    for key, trial in wanted.items():
-        assert audit_into_store(store, trial, {}, 1) == key
-    assert missing_audits(store, trials) == {}
+    assert load(store, missing_audits(store, trials)) is None
+    wanted = stored(store, trials)
     frame = load(store, wanted)
     assert frame is not None
     assert set(frame["audit_id"]) == set(wanted)
