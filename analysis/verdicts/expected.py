@@ -7,20 +7,22 @@ set's part. So the half-width is that of the intervals themselves, and a verdict
 DECIDED of the draws give one.
 
 A curve that bends needs more than is said here: limits of b at large values are wider then
-(docs/asymptotics.txt).
+(docs/asymptotics.txt). Where the audit will know the spectrum, by which best errors and times go on
+beyond the range, curves are power laws about it, and limits hold what the pilots' left open.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from analysis.data.curves.quantities import Curve
 from analysis.data.curves.quantity import GEOMETRIC, OF_DESCENT, OF_THE_KERNEL, Quantity
+from analysis.fits.growth import Continuation
 from analysis.fits.power_law import PowerLawFit, fit_power_law
 from analysis.levels.intervals import Array, summarise
 from analysis.levels.two_levels import Control
@@ -62,7 +64,8 @@ class Planned:
     seeds: trials at each. limits: those of the kernel limit beside a network's, the same data
     among them; 0 where there are none. times: the effective time at which each level ends.
     infinite: whether it is the limit itself. kernel: whether the kernel's columns are asked for.
-    descends: whether eta tau is the trainer's clock."""
+    descends: whether eta tau is the trainer's clock. audited: whether the audit's spectrum says how
+    it goes on along N. one_width: whether it is of networks whose width does not grow with N."""
 
     axis: str
     dimension: int
@@ -74,6 +77,8 @@ class Planned:
     infinite: bool = False
     kernel: bool = True
     descends: bool = True
+    audited: bool = False
+    one_width: bool = False
 
     @property
     def linked(self) -> bool:
@@ -171,6 +176,8 @@ def _expected(prediction: Prediction, planned: Planned, scales: Scales) -> Expec
         return Expected(prediction, planned, needs)
     fits = draws(prediction.quantity, planned, scales)
     pilot = PILOTS[Quantity(prediction.quantity)].exponent_at(planned.dimension)
+    if (known := _beyond(prediction, planned)) is not None:
+        fits = [replace(fit, continuation=known) for fit in fits]
     if of_zero(prediction):
         spreads = [fit.spread.high for fit in fits if fit.spread is not None]
         words = [decide(prediction, fit)[0] for fit in fits]
@@ -183,6 +190,16 @@ def _expected(prediction: Prediction, planned: Planned, scales: Scales) -> Expec
         return Expected(prediction, planned, "seeds: too few for an interval")
     undecided = _undecided(prediction, fits, half)
     return Expected(prediction, planned, "", half, undecided, pilot)
+
+
+def _beyond(prediction: Prediction, planned: Planned) -> Continuation | None:
+    """What the audit will know of larger values, as pilots did: the spectrum is that of b = 0."""
+    half = PILOTS[Quantity(prediction.quantity)].beyond
+    if not planned.audited or half == 0:
+        return None
+    return Continuation(
+        "the kernel's spectrum", np.zeros_like, -half, half, math.inf, alone=not planned.one_width
+    )
 
 
 def _needs(prediction: Prediction, planned: Planned) -> str:

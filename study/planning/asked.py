@@ -24,11 +24,11 @@ _WIDTHS_SHOWN = 5
 """In a warning."""
 
 
-def planned_curves(trials: Sequence[TrialConfig]) -> list[Planned]:
+def planned_curves(trials: Sequence[TrialConfig], audited: bool = False) -> list[Planned]:
     """The curves of these trials, each once: those of several laws, or at several values of what is
     held fixed, are the same where their levels and seeds are. Trials with other noise than theory
     assumes are asked the same, so they are left out where there are some without; those of laws
-    whose f* is not known are asked nothing."""
+    whose f* is not known are asked nothing. audited: whether the study has the audit."""
     trials = [trial for trial in trials if trial.law.known]
     usual = [trial for trial in trials if usual_noise(_noise(trial))]
     trials = usual or trials
@@ -42,7 +42,7 @@ def planned_curves(trials: Sequence[TrialConfig]) -> list[Planned]:
     for axis in AXES:
         for members in _grouped(points.values(), axis):
             counts = [len(seeds[point.point_id]) for point in members]
-            found.setdefault(_planned(axis, members, counts, limits), None)
+            found.setdefault(_planned(axis, members, counts, limits, audited), None)
     return list(found)
 
 
@@ -156,6 +156,7 @@ def _planned(
     members: Sequence[TrialConfig],
     counts: Sequence[int],
     limits: dict[tuple[Any, ...], int],
+    audited: bool,
 ) -> Planned:
     first = members[0]
     follows = first.infinite or follows_descent(first.trainer)
@@ -172,4 +173,6 @@ def _planned(
         first.infinite,
         first.kernel and follows,
         follows,
+        audited and axis == "samples" and follows and usual_noise(_noise(first)),
+        not first.infinite and len({point.width for point in members}) == 1,
     )

@@ -105,7 +105,7 @@ class StudyPlan:
         if self.spec.design is not None:
             return []
         found: dict[tuple[str, str], tuple[str, int]] = {}
-        made, mine = planned_curves(self.trials), self.spec.own_predictions()
+        made, mine = planned_curves(self.trials, self.spec.audit), self.spec.own_predictions()
         of_networks = {(c.axis, c.dimension) for c in made if not c.infinite}
         for curve in made:
             if curve.infinite and (curve.axis, curve.dimension) in of_networks:
@@ -129,9 +129,10 @@ class StudyPlan:
         drawn = Counter((family(law.label), law.dimension) for law in laws)
         many = any(name and n >= MINIMUM_DRAWS for (name, _d), n in drawn.items())
         draws = "; those over draws of the law are wider, as draws scatter too" if many else ""
+        about = " (best errors and times about the audit's spectrum)" if self.spec.audit else ""
         return (
-            "if every trial reaches its best step, and curves are power laws and scatter as "
-            f"{whose} did{draws}"
+            f"if every trial reaches its best step, and curves are power laws{about} and scatter "
+            f"as {whose} did{draws}"
         )
 
     @property

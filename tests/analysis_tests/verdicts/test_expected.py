@@ -68,6 +68,33 @@ def test_the_test_set_is_in_it_whatever_the_seeds(monkeypatch: pytest.MonkeyPatc
     assert found == pytest.approx(half, rel=0.25)
 
 
+def test_what_the_spectrum_leaves_open_is_in_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half-widths are of the range as ever. Exponents are open as far from an edge as half of the
+    interval at large N: what the spectrum leaves open, and t s and its drift in quadrature."""
+    pilot = Pilot((0.2,) * 3, (0.0,) * 3, beyond=0.1)
+    monkeypatch.setattr("analysis.verdicts.expected.PILOTS", {Quantity.BEST_ERROR: pilot})
+    planned = replace(ALONG, seeds=(60,) * 7)
+    (alone,), (about,), (network,) = (
+        expected(one)
+        for one in (
+            planned,
+            replace(planned, audited=True),
+            replace(planned, audited=True, one_width=True),
+        )
+    )
+    half = alone.half_width
+    assert (about.half_width, network.half_width) == (half, half)
+    at_large = 0.1 + math.hypot(half, 0.05 / math.log(64))
+    bound, margin = about.prediction.exponent, about.prediction.margin
+    # violates where the upper end is below the bound, consistent where the lower one is above it
+    # less its margin
+    open_ = (bound - at_large, bound * (1 - margin) + at_large)
+    (band,) = about.undecided
+    assert band == pytest.approx(open_, abs=0.015)
+    assert alone.undecided == ()
+    assert np.ptp(network.undecided) >= np.ptp(band)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("noise", "own", "limits"), [(0.25, 0.0, 0), (0.25, 0.04, 64)])
 def test_predicted_half_widths_are_those_of_the_study(

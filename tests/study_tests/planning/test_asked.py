@@ -46,6 +46,30 @@ def test_a_curve_an_axis_whatever_the_laws() -> None:
     assert made[2].times == (100, 200)
 
 
+def test_the_spectrum_is_known_of_curves_along_n_that_follow_the_kernel() -> None:
+    """And of networks of one width, which bends a curve too."""
+    text = SPEC.replace("SEEDS", "2").replace(
+        "[64, 128, 256]\n",
+        "[64, 128, 256]\n  - {samples: "
+        "[64, 128, 256], width: .inf}\n  - {samples: [64, 128, 256, 512], width: 3N}\n",
+        1,
+    )
+    spec = StudySpec.from_text(text)
+    made = planned_curves(spec.trials(), audited=True)
+    found = {
+        (len(c.levels), c.infinite): (c.audited, c.one_width) for c in made if c.axis == "samples"
+    }
+    assert found == {(3, False): (True, True), (3, True): (True, False), (4, False): (True, False)}
+    assert not any(c.audited for c in made if c.axis != "samples")
+    assert not any(c.audited for c in planned_curves(spec.trials()))
+    noisy = StudySpec.from_text(text.replace("base: {", "base: {copies: 2, "))
+    assert not any(c.audited for c in planned_curves(noisy.trials(), audited=True))
+    other = StudySpec.from_text(
+        SPEC.replace("SEEDS", "2").replace("base: {", "base: {trainer: adam, ")
+    )
+    assert not any(c.audited for c in planned_curves(other.trials(), audited=True))
+
+
 def test_the_limit_stands_beside_the_networks_and_for_itself() -> None:
     spec = SPEC.replace("SEEDS", "{network: 3, kernel: 16}")
     made = planned_curves(StudySpec.from_text(spec).trials())
