@@ -31,7 +31,7 @@ from analysis.data.curves.quantities import Curve, curves
 from analysis.data.curves.quantity import OF_THE_KERNEL, Quantity
 from analysis.data.curves.sampled import sampled_curves
 from analysis.data.curves.trajectories import trials
-from analysis.data.sweeps import PLAIN, descending, follows_kernel
+from analysis.data.sweeps import PLAIN, descending, follows_kernel, usual_noise
 from analysis.data.table import Table
 from analysis.fits.growth import POWER, Growth
 from analysis.fits.multiplicity import adjusted_level
@@ -214,7 +214,8 @@ def evaluate(
         assert verdict.curve is not None
         assumptions = findings(prediction, verdict.curve, seen)
         assessed = _assessed(prediction, verdict, every, fits)
-        told = _told(prediction, verdict, share, assessed)
+        notes = [assessed, fits.unforetold(verdict)]
+        told = _told(prediction, verdict, share, notes)
         each = draws.rates(verdict.curve, partial(fits.of, growth=None))
         verdicts.append(replace(told, assumptions=assumptions, draws=each))
     dimension = every[0].dimension if every else 1
@@ -270,7 +271,7 @@ def _divided(
             asked.append((prediction, verdict))
             continue
         bare = replace(verdict, verdict=Word.UNDETERMINED, reason=f"not asked: needs {needs}")
-        others.append(NotAsked(prediction.name, needs, _told(prediction, bare, level, "")))
+        others.append(NotAsked(prediction.name, needs, _told(prediction, bare, level)))
     return asked, tuple(others)
 
 
@@ -298,11 +299,38 @@ class _Fits:
     def _follows(self, curve: Curve) -> bool:
         return curve.fixed.get("width") == math.inf or curve.fixed.get("trainer") in self._descend
 
+    def unforetold(self, verdict: Verdict) -> str:
+        """What limits at large N leave out where no spectrum says how the curve goes on; empty
+        where one does, and of what has no such limits."""
+        curve, seen = verdict.curve, verdict.fitted.asymptotic
+        off = _BEYOND.get(Quantity(verdict.quantity))
+        if curve is None or off is None or curve.axis != "samples":
+            return ""
+        if seen is None or seen.known is not None or verdict.follows is not None:
+            return ""
+        if verdict.fitted.continuation is not None:
+            return f"{_WAVES} the kernel's spectrum does not describe this one"
+        able = self._follows(curve) and usual_noise(curve.fixed)
+        audit = "without a spectrum (`audit: true`) " if able else ""
+        return (
+            f"{_WAVES} {audit}nothing says how this one goes on: beyond the range of those that "
+            f"were audited b was up to {off:g} off"
+        )
+
     def whole(self, curve: Curve) -> Curve:
         """The curve with its censored values taken as they are."""
         if curve not in self._whole:
             self._whole[curve] = replace(curve, censored=np.zeros_like(curve.censored))
         return self._whole[curve]
+
+
+_WAVES = "learning curves have waves, and"
+_BEYOND = {
+    **dict.fromkeys(_BEST_ERRORS - {Quantity.KERNEL_BEST_ERROR}, 0.13),
+    Quantity.BEST_TIME: 0.64,
+}
+"""By how much the exponent beyond N = 64 to 2048 differed from that over it, at most, by the
+spectra of 24 laws (docs/theory.md, section 10)."""
 
 
 def _applies(prediction: Prediction, curve: Curve) -> bool:
@@ -362,7 +390,9 @@ def _word_at(prediction: Prediction, verdict: Verdict, level: float) -> Word:
     return word_at(prediction, (verdict.follows or verdict).fitted, level)
 
 
-def _told(prediction: Prediction, verdict: Verdict, share: float, assessed: str) -> Verdict:
+def _told(
+    prediction: Prediction, verdict: Verdict, share: float, notes: Sequence[str] = ()
+) -> Verdict:
     """The verdict with its curve's configuration, its interval at level `share`, and notes."""
     curve, fit = verdict.curve, verdict.fitted
     assert curve is not None
@@ -376,7 +406,7 @@ def _told(prediction: Prediction, verdict: Verdict, share: float, assessed: str)
     if word is not verdict.verdict:
         reasons.append(f"with the interval adjusted for all verdicts together: {word}")
     sharpened = "" if fit.two_levels is None else f"with {fit.two_levels.told}"
-    reasons += [sharpened, assessed, note]
+    reasons += [sharpened, *notes, note]
     fixed = dict(curve.fixed)
     if curve.effective_time is not None:
         fixed["effective_time"] = curve.effective_time

@@ -129,7 +129,11 @@ class StudyPlan:
         drawn = Counter((family(law.label), law.dimension) for law in laws)
         many = any(name and n >= MINIMUM_DRAWS for (name, _d), n in drawn.items())
         draws = "; those over draws of the law are wider, as draws scatter too" if many else ""
-        about = " (best errors and times about the audit's spectrum)" if self.spec.audit else ""
+        about = (
+            " (best errors and times about the audit's spectrum)"
+            if self.spec.audit
+            else " (without the audit nothing says how they go on at large N)"
+        )
         return (
             f"if every trial reaches its best step, and curves are power laws{about} and scatter "
             f"as {whose} did{draws}"

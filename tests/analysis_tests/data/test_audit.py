@@ -589,3 +589,34 @@ def test_what_needs_an_audit_is_judged_on_the_draw_that_has_one(
     assert "best error against samples" in pooled
     assert not own & pooled
     assert all(v.law_id not in ("law6", "law7") for v in verdicts)
+
+
+def test_where_no_spectrum_says_how_a_curve_goes_on_the_reason_says_so(
+    frame: pd.DataFrame, audit: pd.DataFrame
+) -> None:
+    table = frame[frame["width"] == 4096]
+    law = str(table["law_id"].iloc[0])
+
+    def told(of: pd.DataFrame, own: pd.DataFrame | None) -> dict[str, str]:
+        found = evaluate(of, audit=own, theories=["hrx"])
+        along = [v for v in found if v.axis == "samples"]
+        assert along
+        return {
+            v.quantity: v.reason.partition("learning curves have waves, and ")[2] for v in along
+        }
+
+    def without(of: pd.DataFrame, own: pd.DataFrame | None = None) -> str:
+        return told(of, own)[Quantity.BEST_ERROR].split(":")[0]
+
+    assert "`audit: true`" in told(table, None)[Quantity.BEST_ERROR]
+    assert "b was up to 0.13 off" in told(table, None)[Quantity.BEST_ERROR]
+    assert "b was up to 0.64 off" in told(table, None)[Quantity.BEST_TIME]
+    assert not told(table, shaped(audit, law, 0.65))[Quantity.BEST_ERROR]
+    steps = shaped(audit, law, 0.65)
+    steps["value"] *= np.where(np.log2(steps["x"]) % 2 == 0, 3.0, 1.0)
+    assert told(table, steps)[Quantity.BEST_ERROR] == (
+        "the kernel's spectrum does not describe this one"
+    )
+    # what an audit says nothing of
+    assert without(table.assign(trainer="mlp_adamw")) == "nothing says how this one goes on"
+    assert without(table.assign(copies=4)) == "nothing says how this one goes on"
