@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.audit import (
+    CONTINUED,
     SPECTRAL,
     Exponents,
     audit_beside,
@@ -310,11 +311,18 @@ class _Fits:
             return ""
         if verdict.fitted.continuation is not None:
             return f"{_WAVES} the kernel's spectrum does not describe this one"
-        able = self._follows(curve) and usual_noise(curve.fixed)
-        audit = "without a spectrum (`audit: true`) " if able else ""
+        nothing = "nothing says"
+        if self._follows(curve) and usual_noise(curve.fixed):
+            laws = {one.law_id for one in curve.draws or (curve,)}
+            short = not laws.isdisjoint(self._audits) and verdict.quantity in CONTINUED
+            nothing = (
+                "the audit's spectrum (`audit_points`) does not reach far enough to say"
+                if short
+                else "without a spectrum (`audit: true`) nothing says"
+            )
         return (
-            f"{_WAVES} {audit}nothing says how this one goes on: beyond the range of those that "
-            f"were audited b was up to {off:g} off"
+            f"{_WAVES} {nothing} how this one goes on: beyond the range of those that were "
+            f"audited b was up to {off:g} off"
         )
 
     def whole(self, curve: Curve) -> Curve:

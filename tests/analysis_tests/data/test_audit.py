@@ -617,6 +617,8 @@ def test_where_no_spectrum_says_how_a_curve_goes_on_the_reason_says_so(
     assert told(table, steps)[Quantity.BEST_ERROR] == (
         "the kernel's spectrum does not describe this one"
     )
+    near = shaped(audit, law, 0.65, last=2.0**14)
+    assert "(`audit_points`) does not reach far enough" in told(table, near)[Quantity.BEST_ERROR]
     # what an audit says nothing of
     assert without(table.assign(trainer="mlp_adamw")) == "nothing says how this one goes on"
     assert without(table.assign(copies=4)) == "nothing says how this one goes on"
