@@ -62,8 +62,9 @@ CONTINUED = {
 }
 """Which of the audit's quantities goes on beyond the range of which of the trials'."""
 
-WINDOW = 10**1.2
-"""Least factor of N over which what goes on has an exponent: what a verdict asks of a range."""
+MINIMUM_DECADES = 1.2
+"""The least range over which an exponent is asked for: of what is measured, and of what goes on."""
+WINDOW = 10**MINIMUM_DECADES
 
 Exponents = tuple[float | None, float | None]
 

@@ -50,6 +50,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from analysis.data.audit import MINIMUM_DECADES
 from analysis.data.sweeps import PLAIN
 from analysis.fits.asymptotic import Asymptotic
 from analysis.fits.power_law import FitStatus, PowerLawFit
@@ -57,7 +58,6 @@ from analysis.levels.intervals import student
 from analysis.text import counted, p_text, percent
 from analysis.theory import Kind, Prediction
 
-MINIMUM_DECADES = 1.2
 MINIMUM_LEVELS = 5
 MINIMUM_DECADES_OF_ZERO = math.log10(4)
 MINIMUM_LEVELS_OF_ZERO = 3
