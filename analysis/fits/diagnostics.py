@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 from scipy.optimize import isotonic_regression
 
 from analysis.levels.intervals import Array, Contrast, LevelMeans, Method
@@ -225,7 +225,7 @@ def _large(of: Callable[[Array], Array], means: LevelMeans) -> int | None:
     # the noisiest level's error with the freedom of all: a level's own few values decide nothing,
     # and a pooled error would take the noise of an unsteady level for a break
     error = float(np.sqrt(means.variance.max()))
-    cut = float(stats.t.isf(REFUSAL_P / 2 / len(departure), np.sum(means.count - 1)))
+    cut = -float(special.stdtrit(np.sum(means.count - 1), REFUSAL_P / 2 / len(departure)))
     return at if size > cut * error else None
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import fsspec
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from analysis.data.schema import ResultsError, opened
 from analysis.data.sweeps import data_file
@@ -101,7 +101,7 @@ def median_interval(values: Array, level: float = 0.95) -> Median:
 
 def _level(k: int, n: int) -> float:
     """P(x_(k+1) <= median <= x_(n-k)) of n independent values."""
-    return float(1 - 2 * stats.binom.cdf(k, n, 0.5))
+    return float(1 - 2 * special.bdtr(k, n, 0.5))
 
 
 def incumbents(evaluations: pd.DataFrame) -> pd.DataFrame:

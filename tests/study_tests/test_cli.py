@@ -299,7 +299,8 @@ calibration.Popen = lambda command, **options: start([sys.executable, "-c", "exi
 for arguments in {commands!r}:
     try: cli.main(arguments)
     except SystemExit as ended: print("ended", arguments[0], ended.code)
-print(sorted({{'ray', 'torch', 'mlflow', 'matplotlib', 'optuna'}} & set(sys.modules)))
+heavy = ('ray', 'torch', 'mlflow', 'matplotlib', 'optuna', 'scipy.stats')
+print([name for name in heavy if name in sys.modules])
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
