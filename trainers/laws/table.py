@@ -40,6 +40,9 @@ MOST_CATEGORIES = 50
 FEW_ODD = 0.1
 """Share of cells that are no numbers up to which a column is of numbers, and these are errors."""
 
+EXACT = 2**53
+"""Below it whole numbers are float64 numbers; above it some are none, and int64 ends at 2^63."""
+
 Share = Annotated[float, Field(ge=0.001, le=0.5, allow_inf_nan=False)]
 
 
@@ -203,12 +206,11 @@ class Categorical:
         return out
 
     def decode(self, c: FloatArray) -> NDArray[Any]:
-        """Categories [n] of c [n, K]: the largest coordinate's. Numbers where all are numbers."""
+        """Categories [n] of c [n, K]: the largest coordinate's. Numbers where all that are drawn
+        are whole ones as they are written: of the number 1 nobody knows whether it was 01."""
         texts = np.array(self.categories, dtype=object)[c.argmax(axis=1)]
-        try:
-            return np.array([int(text) for text in texts], dtype=np.int64)
-        except ValueError:
-            return np.asarray(texts)
+        written = all(_whole_as_written(text) for text in set(texts))
+        return texts.astype(np.int64) if written else np.asarray(texts)
 
 
 @dataclass(frozen=True)
@@ -450,6 +452,15 @@ def _texts(values: NDArray[Any]) -> list[str | None]:
     return [
         None if np.isnan(v) else f"{int(v)}" if v == int(v) else repr(v) for v in values.tolist()
     ]
+
+
+def _whole_as_written(text: str) -> bool:
+    """Whether a text is a whole number, and the one way in which that is written: 2020_01 and 01
+    are not, though int() reads them."""
+    try:
+        return str(int(text)) == text and abs(int(text)) < EXACT
+    except ValueError:
+        return False
 
 
 def _in_order(text: str) -> tuple[int, float, str]:

@@ -15,7 +15,7 @@ from trainers import train_pack
 from trainers.errors import LawError
 from trainers.kept.keep import Keep
 from trainers.laws import checked_data, make_distribution, resolve_files
-from trainers.laws.table import Codec, Numeric, Table, TableRows
+from trainers.laws.table import Categorical, Codec, Numeric, Table, TableRows
 from trainers.laws.table_file import KEY, TableFile, read_table
 from trainers.problem.evaluation import EvaluationSet
 from trainers.problem.regression import draw_training_set
@@ -95,6 +95,18 @@ def test_rows_come_back_as_they_were(law: Callable[..., Table], numeric: str) ->
     assert made.amount.between(whole.amount[train].min(), whole.amount[train].max()).all()
     again = pd.DataFrame(codec.decode(codec.rows(points)))
     pd.testing.assert_frame_equal(again, made, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["2020_01", "2020_02"], ["01", "02"], ["7", "07"], ["+1", "-0"], [f"{10**20}", f"{10**21}"]],
+)
+def test_texts_that_only_look_like_numbers_stay_texts(names: list[str]) -> None:
+    column = Categorical.fitted("code", np.array(names, dtype=object))
+    rows = column.encode(np.array(names[::-1], dtype=object))
+    back = column.decode(rows)
+    assert back.tolist() == names[::-1]
+    np.testing.assert_array_equal(column.encode(back), rows)
 
 
 def test_encodings_against_other_routes(law: Callable[..., Table]) -> None:
