@@ -133,14 +133,17 @@ def curvature(means: LevelMeans) -> Curvature | None:
 
 
 def holdout(means: LevelMeans) -> Holdout | None:
-    """Forecast of the last level from the others; None with fewer than 4 levels."""
+    """Forecast of the last level from the others; None with fewer than 4 levels. With one value a
+    level the error is the scatter of the others: the last one's departure would be part of a
+    scatter about all levels, so that none could be many times that."""
     if len(means.x) < 4:
         return None
-    rows = means.polynomial(1, slice(0, -1))
+    others = slice(0, -1)
+    rows = means.polynomial(1, others)
     forecast = rows[0] + (means.u[-1] - means.u.mean()) * rows[1]
     difference = -forecast
     difference[-1] += 1.0
-    gap = means.contrast(difference)
+    gap = means.contrast(difference, levels=others)
     with np.errstate(over="ignore", under="ignore"):
         predicted = float(np.exp(forecast @ means.log_mean))
     if abs(gap.estimate) < 1e-9:

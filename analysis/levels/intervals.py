@@ -139,11 +139,18 @@ class LevelMeans:
         full[:, chosen] = np.linalg.pinv(design * root[:, None]) * root
         return full
 
-    def contrast(self, c: Array, degree: int = 1, estimate: float | None = None) -> Contrast:
+    def contrast(
+        self,
+        c: Array,
+        degree: int = 1,
+        estimate: float | None = None,
+        levels: slice | None = None,
+    ) -> Contrast:
         """sum_l c_l log mu_l with its error. `degree` is that of the polynomial about which the
-        scatter is measured where the method is RESIDUALS. `estimate`: for a nonlinear fit, its own
-        value, with c the gradient of it in log_mean."""
-        own = self._over_seeds(c, degree, estimate)
+        scatter is measured where the method is RESIDUALS, `levels` those whose scatter that is, all
+        where not said. `estimate`: for a nonlinear fit, its own value, with c the gradient of it in
+        log_mean."""
+        own = self._over_seeds(c, degree, estimate, levels or slice(None))
         if self.test_scores is None:
             return own
         variance, freedom = test_set.together(own.error**2, own.freedom, c, self.test_scores)
@@ -157,7 +164,7 @@ class LevelMeans:
         share = own / whole.error**2 if whole.error > 0 else 0.0
         return test_set.TestSet(len(self.test_scores), float(np.sqrt(own)), share)
 
-    def _over_seeds(self, c: Array, degree: int, estimate: float | None) -> Contrast:
+    def _over_seeds(self, c: Array, degree: int, estimate: float | None, levels: slice) -> Contrast:
         value = float(c @ self.log_mean) if estimate is None else estimate
         if self.clusters is not None:
             variance, freedom = self.clusters.error(c)
@@ -166,9 +173,9 @@ class LevelMeans:
             variance, freedom = self.both.error(c)
             return Contrast(value, float(np.sqrt(variance)), freedom)
         if self.method is Method.RESIDUALS:
-            left = self.residuals(degree)
-            spare = max(len(self.x) - degree - 1, 1)
-            scale = float(np.sum(self.weights * left**2)) / spare
+            left = self.left(self.log_mean, degree, levels)[levels]
+            spare = max(len(left) - degree - 1, 1)
+            scale = float(np.sum(self.weights[levels] * left**2)) / spare
             variance = scale * float(np.sum(c**2 / self.weights))
             return Contrast(value, float(np.sqrt(variance)), float(spare))
         terms = c**2 * self.variance
@@ -181,10 +188,12 @@ class LevelMeans:
         """[L] log_mean less its polynomial fit."""
         return self.left(self.log_mean, degree)
 
-    def left(self, values: Array, degree: int) -> Array:
-        """[L] values at the levels less their polynomial fit."""
+    def left(self, values: Array, degree: int, levels: slice | None = None) -> Array:
+        """[L] values at the levels less their polynomial fit, which is to `levels` alone where they
+        are said."""
         powers = np.vander(self.u - self.u.mean(), degree + 1, increasing=True)
-        return np.asarray(values - powers @ (self.polynomial(degree) @ values), dtype=np.float64)
+        fitted = powers @ (self.polynomial(degree, levels) @ values)
+        return np.asarray(values - fitted, dtype=np.float64)
 
 
 def summarise(

@@ -7,8 +7,11 @@ import math
 import numpy as np
 import pytest
 from power_laws import X, sample
+from scipy import stats
 
+from analysis.fits.diagnostics import holdout
 from analysis.fits.power_law import FitStatus, fit_power_law
+from analysis.levels.intervals import summarise
 
 
 @pytest.mark.parametrize(
@@ -103,6 +106,41 @@ def test_a_floor_is_bent_but_not_broken() -> None:
     assert fit.curvature.drift < 0
     assert fit.holdout is not None
     assert fit.holdout.z > 2
+
+
+def test_a_last_level_that_is_off_is_seen_at_single_values() -> None:
+    """The forecast's p is that of a new value beside a regression line (Student's, L - 3)."""
+    noise = 0.001 * np.random.default_rng(0).standard_normal(6)
+    x = X[:6]
+    y = x**-0.5 * np.exp(noise) * np.array([1, 1, 1, 1, 1, 1.15])
+    fit = fit_power_law(x, y)
+    assert fit.holdout is not None
+    u, v = np.log(x), np.log(y)
+    line = stats.linregress(u[:-1], v[:-1])
+    left = v - line.intercept - line.slope * u
+    scatter = np.sqrt(np.sum(left[:-1] ** 2) / 3)
+    far = (u[-1] - u[:-1].mean()) ** 2 / np.sum((u[:-1] - u[:-1].mean()) ** 2)
+    z = left[-1] / (scatter * np.sqrt(1 + 1 / 5 + far))
+    assert fit.holdout.z == pytest.approx(z)
+    assert fit.holdout.p_value == pytest.approx(2 * stats.t.sf(abs(z), 3))
+    assert fit.holdout.p_value < 1e-5
+
+
+@pytest.mark.parametrize("levels", [4, 5, 6, 8, 12])
+def test_the_forecast_of_a_power_law_is_off_as_often_as_it_says(levels: int) -> None:
+    """With one value a level, and with more at the first."""
+    x, curves = 64 * 2.0 ** np.arange(levels), 1200
+    rng = np.random.default_rng(levels)
+    p = []
+    for i in range(curves):
+        at = np.concatenate([x, x[:1].repeat(3 * (i % 2))])
+        noise = np.exp(0.02 * rng.standard_normal(len(at)))
+        forecast = holdout(summarise(at, at**-0.5 * noise))
+        assert forecast is not None
+        p.append(forecast.p_value)
+    for level in (0.05, 0.5):
+        seen = float(np.mean(np.array(p) < level))
+        assert abs(seen - level) < 4 * math.sqrt(level * (1 - level) / curves)
 
 
 def test_arguments_that_cannot_be_meant_raise() -> None:
