@@ -39,6 +39,9 @@ REAL_COLUMNS = tuple(
     f"{name}_real" for name in (*UTILITY, "table_marginals", "table_correlations", "table_closest")
 )
 
+CONSTANT = 1e-12
+"""Of a coordinate's largest value: what spreads less is constant."""
+
 FOLDS = 3
 """Of the detection: each row is told by a classifier that has not seen it."""
 
@@ -123,7 +126,9 @@ def correlation_distance(codec: Codec, rows: Array, others: Array) -> float:
     both = []
     for one in (rows, others):
         spread = one.std(axis=0)
-        unit = (one - one.mean(axis=0)) / np.where(spread > 0, spread, np.inf)
+        # rounding of a mean leaves a constant some spread, and constants would go together
+        varies = spread > CONSTANT * np.abs(one).max(axis=0)
+        unit = (one - one.mean(axis=0)) / np.where(varies, spread, np.inf)
         both.append(unit.T @ unit / len(one))
     return float(np.abs(both[0] - both[1])[apart].mean())
 

@@ -99,6 +99,16 @@ def test_distances_of_marginals_and_correlations(rows: TableRows) -> None:
     assert correlation_distance(codec, half, other) == pytest.approx(apart)
 
 
+@pytest.mark.parametrize("constants", [(0.1, 0.3), (1 / 3, -0.7), (0.0, 0.1)])
+def test_constants_have_no_correlation(rows: TableRows, constants: tuple[float, float]) -> None:
+    """Numbers that a mean rounds, so that they seem to spread, and all of them together."""
+    codec, points = rows.codec, rows.points.copy()
+    points[:, :2] = constants
+    other = points.copy()
+    other[:, :2] = 0.0  # without rounding
+    assert correlation_distance(codec, points, other) == pytest.approx(0, abs=1e-12)
+
+
 def _steps(a: Any, b: Any) -> Any:
     """Both distribution functions at every value."""
     grid = np.concatenate([a, b])
