@@ -123,7 +123,7 @@ class Table(LawBase):
 class Numeric:
     """A column of numbers. knots: values of the training part, rising; scores: u at them; u is
     linear in between, and beyond them (`standardise`) or as at the end (`quantile`). whole: only
-    whole numbers stand there. fill: what stands in for a missing cell, the median."""
+    whole numbers below EXACT stand there. fill: what stands in for a missing cell, the median."""
 
     name: str
     knots: FloatArray
@@ -141,7 +141,7 @@ class Numeric:
         there = values[np.isfinite(values)]
         if len(there) == 0 or there.min() == there.max():
             raise LawError(f"{name} is constant in the training part: add it to law.drop")
-        whole = bool((there == np.round(there)).all())
+        whole = bool((there == np.round(there)).all() and np.abs(there).max() < EXACT)
         filled = np.where(np.isfinite(values), values, np.median(there))
         fill = float(np.median(there))
         if how == "standardise":

@@ -244,6 +244,16 @@ def test_whole_numbers_between_ties_are_rounded() -> None:
     assert column.decode(np.linspace(-9, 9, 50)[:, None]).max() == 20
 
 
+@pytest.mark.parametrize("how", ["standardise", "quantile"])
+def test_numbers_beyond_whole_ones_are_plain(how: str) -> None:
+    values = 1e19 + 1e16 * np.arange(20)
+    column = Numeric.fitted("id", values, how)
+    back = column.decode(column.encode(values))
+    assert back.dtype == np.float64
+    np.testing.assert_allclose(back, values, rtol=1e-12)
+    assert Numeric.fitted("id", values / 1e6, how).whole
+
+
 def test_what_needs_fstar_is_null_and_the_best_step_is_the_held_out_one(
     law: Callable[..., Table], eager: None
 ) -> None:
