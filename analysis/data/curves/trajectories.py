@@ -144,13 +144,17 @@ def clocks(time: Array, error: Array) -> tuple[Clock, Clock]:
     """The generalization and the memorization time of trials, from eta tau and score errors [B, T].
 
     A memorization that was not reached has the last recorded time, censored. Where the error still
-    falls at the last recorded time its least is not known, and neither is either clock.
+    falls at the last recorded time its least is not known, and neither is either clock. Where the
+    least is between recorded times of which none before it comes near, so is the generalization.
     """
     at, least, unsettled = best(time, error)
     u, v = _logs(time), _logs(error)
     usable = np.isfinite(u) & np.isfinite(v)
     inside = (u <= np.log(at)[:, None]) & usable
-    generalized, _ = _first(u, v, np.log(NEAR * least), inside, rising=False)
+    near = np.log(NEAR * least)
+    generalized, seen = _first(u, v, near, inside, rising=False)
+    between = _onto(u, v, near, inside, (np.log(at), np.log(least)))
+    generalized = np.where(seen, generalized, between)
     after = (u >= np.log(at)[:, None]) & usable
     memorized, reached = _first(u, v, np.log(TWICE * least), after, rising=True)
     last = np.max(np.where(usable, u, -np.inf), axis=1, initial=-np.inf)
@@ -175,6 +179,18 @@ def _first(
         share = np.clip((level - v0) / (v1 - v0), 0.0, 1.0)
     moved = np.isfinite(share) & np.isfinite(u0)
     return np.where(moved, u0 + np.where(moved, share, 0.0) * (u1 - u0), u1), reached
+
+
+def _onto(
+    u: Array, v: Array, level: Array, among: NDArray[np.bool_], end: tuple[Array, Array]
+) -> Array:
+    """The log time at which the line from the last recorded one of those `among` to `end`, a log
+    time and a log error [B], meets the level [B]."""
+    last = u.shape[1] - 1 - np.argmax(among[:, ::-1], axis=1)
+    u0, v0 = (values[np.arange(len(u)), last] for values in (u, v))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.clip((level - v0) / (end[1] - v0), 0.0, 1.0)
+    return np.asarray(u0 + share * (end[0] - u0))
 
 
 def spoilt_levels(x: Array, censored: NDArray[np.bool_]) -> Array:

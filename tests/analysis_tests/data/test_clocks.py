@@ -7,7 +7,7 @@ import pytest
 
 from analysis.data.curves.quantities import curves
 from analysis.data.curves.quantity import CLOCKS, Quantity
-from analysis.data.curves.trajectories import clocks
+from analysis.data.curves.trajectories import best, clocks
 from analysis.verdicts.judging import usable
 
 TIME = np.concatenate([[0.0], np.geomspace(0.5, 5e4, 160)])
@@ -45,6 +45,26 @@ def test_a_memorization_that_was_not_reached_is_censored() -> None:
     assert list(first) == [False, True]
     assert list(second) == [True, True]
     np.testing.assert_allclose(memorized, TIME[-1])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        [1, 0.8, 0.5, 0.3, 0.1, 0.35, 0.9],  # the least is before the least recorded one
+        [1, 0.8, 0.5, 0.1, 0.102, 0.9, 2.0],  # a little after it
+        [1, 0.8, 0.7, 0.101, 0.1, 2.0, 9.0],  # before it, and far below both
+        [9, 3.0, 2.0, 0.1, 0.101, 0.7, 0.8],  # after it, and far below both
+    ],
+)
+def test_the_generalization_time_is_known_at_coarse_records(error: list[float]) -> None:
+    time = np.concatenate([[0.0], 2.0 ** np.arange(len(error))])[None]
+    values = np.concatenate([[1.5 * error[0]], error])[None]
+    turn, least, _ = best(time, values)
+    (generalized, first), (memorized, second) = clocks(time, values)
+    assert least <= min(error)
+    assert time[0][values[0].argmin() - 1] < generalized < turn < memorized
+    assert not first.any()
+    assert not second.any()
 
 
 def test_padding_and_gaps_do_not_matter() -> None:
