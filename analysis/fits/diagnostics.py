@@ -189,6 +189,17 @@ def _nearest_monotone(values: Array, weights: Array) -> Array:
     return np.asarray(min(each, key=lambda left: float(left @ left)), dtype=np.float64)
 
 
+def _turn(values: Array, departure: Array) -> int:
+    """The level where a curve [L] that is not monotone turns: of its maxima and minima, the one
+    that stands out most from the monotone curve. An end of the curve may be further from that, and
+    is no turn."""
+    starts = np.flatnonzero(np.diff(values, prepend=np.nan) != 0)  # equal neighbours are one
+    way = np.sign(np.diff(values[starts]))
+    turns = way[:-1] != way[1:]
+    out = np.where(turns, way[:-1] * departure[starts[1:-1]], -np.inf)
+    return int(starts[1:-1][np.argmax(out)])
+
+
 def _scatter(values: Array, u: Array, weights: Array) -> Array:
     """[...] noise of single values [..., L] about a smooth curve, up to a factor: the lower median
     of how far a level is from the line through its neighbours (Gasser, Sroka and Jennen-Steinmetz,
@@ -243,6 +254,7 @@ def refusal(means: LevelMeans) -> str:
     """
     at = _large(lambda values: _nearest_monotone(values, means.weights), means)
     if at is not None:
+        at = _turn(means.log_mean, _nearest_monotone(means.log_mean, means.weights))
         return (
             f"the curve turns: it is not monotone near x = {means.x[at]:g}; "
             "fit the falling and the rising range on their own"

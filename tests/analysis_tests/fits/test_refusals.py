@@ -9,7 +9,7 @@ import pytest
 from power_laws import X, sample
 from scipy import stats
 
-from analysis.fits.diagnostics import holdout
+from analysis.fits.diagnostics import holdout, refusal
 from analysis.fits.power_law import FitStatus, fit_power_law
 from analysis.levels.intervals import summarise
 
@@ -56,6 +56,23 @@ def test_turning_and_broken_curves_are_refused(shape: np.ndarray, word: str, see
         assert fit.status is FitStatus.REFUSED
         assert word in fit.message
         assert math.isnan(fit.exponent)
+
+
+@pytest.mark.parametrize(
+    ("shape", "turn"),
+    [
+        ([1, 0.5, 0.25, 0.5, 1, 2], 256),
+        ([2, 1, 0.5, 0.25, 0.5, 1], 512),
+        ([8, 8, 1, 1, 3, 9], 256),  # the first of two that are equal
+        ([9, 8, 0.2, 0.21, 0.3, 7], 256),
+        ([1, 2, 4, 8, 4, 2], 512),
+        ([20, 9, 1, 12, 5, 0.5], 256),  # a second descent, from its trough
+    ],
+)
+def test_a_curve_turns_where_it_is_said_to(shape: list[float], turn: int) -> None:
+    for y in (np.array(shape), 1 / np.array(shape)):
+        means = summarise(np.tile(X[:6], 2), np.tile(y, (2, 1)).ravel() * np.repeat([1, 1.001], 6))
+        assert f"not monotone near x = {turn};" in refusal(means)
 
 
 def test_noise_alone_is_not_refused() -> None:
