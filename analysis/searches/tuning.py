@@ -87,12 +87,13 @@ def median_interval(values: Array, level: float = 0.95) -> Median:
     """The sample median, and the narrowest interval between symmetric order statistics with at
     least `level`; the widest there is, from least to largest, where none has: the level that is
     reported is the exact one, 1 - 2 P(Bin(n, 1/2) <= k). Infinite values are allowed: they are
-    censored, and larger than all others."""
+    censored, and larger than all others; where half are, so is the median, between the largest that
+    is known and one that is not."""
     x = np.sort(np.asarray(values, dtype=float)[~np.isnan(values)])
     n = len(x)
     if n == 0:
         return Median(np.nan, np.nan, np.nan, np.nan, 0)
-    middle = float(x[(n - 1) // 2] if np.isinf(x[n // 2]) else np.median(x))
+    middle = float(np.inf if np.isinf(x[n // 2]) else np.median(x))
     if n == 1:
         return Median(middle, np.nan, np.nan, np.nan, 1)
     k = max((k for k in range(n // 2) if _level(k, n) >= level), default=0)

@@ -115,6 +115,9 @@ def test_values_beyond_the_budget_are_larger_than_all_others() -> None:
     assert found.low == 1.0
     assert np.isinf(found.high)
     assert median_interval(np.array([1.0, 2.0, 3.0, np.inf])).value == 2.5
+    half = median_interval(np.array([1.0, 2.0, np.inf, np.inf]))
+    assert np.isinf(half.value)
+    assert half.low == 1.0
 
 
 def test_the_incumbent_is_the_best_by_held_out_loss_not_by_the_truth() -> None:
