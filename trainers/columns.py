@@ -117,6 +117,8 @@ IDENTITY_COLUMNS: tuple[Column, ...] = tuple(
             ("t_min", "float", "time", "T_0"),
             ("t_max", "float", "time", "T"),
             ("schedule", "string", "", "g: constant or linear"),
+            ("g_min", "float", "1/time", "g at time 0"),
+            ("g_max", "float", "1/time", "g at T, which is g_min where g is constant"),
             ("seed", "int", "", "seed of data and weights"),
             ("precision", "string", "", "floating-point type of the training"),
             (

@@ -113,6 +113,11 @@ class Diffusion(_Frozen):
             )
         return self
 
+    @property
+    def g_last(self) -> float:
+        """g at T."""
+        return self.g_min if self.g_max is None else self.g_max
+
 
 def time_bin_edges(diffusion: Diffusion) -> list[float]:
     """The TIME_BINS + 1 log-spaced edges, from t_min to t_max, of the bins of t."""

@@ -28,6 +28,7 @@ from analysis.levels.intervals import Array
 from trainers.audit.columns import APPROXIMATION_SAMPLES, AUDIT_COLUMNS, PREDICTED
 from trainers.audit.window import window
 from trainers.errors import first_line
+from trainers.trial import Diffusion
 
 FORMAT_VERSION = 1
 """Version of the audit files' layout. Raise it when a column changes its meaning."""
@@ -41,6 +42,9 @@ AUDIT_SCHEMA: pa.Schema = pa.schema(
     ],
     metadata={"format": "scorerates audit", "format_version": str(FORMAT_VERSION)},
 )
+
+_ENDS = ("g_min", "g_max")
+"""Columns that audits of before version 3 lack."""
 
 BRACKET = 1.25
 """approximation(R_H) is trusted where its upper and its lower estimate agree within this factor."""
@@ -115,8 +119,9 @@ def audit_beside(frame: pd.DataFrame) -> pd.DataFrame | None:
     audit = None if source is None else load_audit(source)
     if audit is None:
         return None
-    mine = audit.merge(frame[AUDIT_KEYS].drop_duplicates(), on=AUDIT_KEYS)
-    first = [preferred(own) for _, own in mine.groupby(AUDIT_KEYS)]
+    rows = frame[AUDIT_KEYS].drop_duplicates().to_dict("records")
+    found = [_of_setting(audit, row) for row in rows]
+    first = [preferred(own) for own in found if len(own)]
     kept = audit[audit["audit_id"].isin(first)].reset_index(drop=True)
     return kept if len(kept) else None
 
@@ -132,6 +137,8 @@ def _read(file: Any, name: str) -> pa.Table:
         table = pq.ParquetFile(file, page_checksum_verification=True).read()
         version = int((table.schema.metadata or {}).get(b"format_version", FORMAT_VERSION))
         if version <= FORMAT_VERSION:
+            for column in (c for c in _ENDS if c not in table.column_names):
+                table = table.append_column(column, pa.nulls(len(table), pa.float64()))
             return table.select(AUDIT_SCHEMA.names).cast(AUDIT_SCHEMA)
     except (pa.ArrowException, KeyError, ValueError, OSError, EOFError) as error:
         raise ResultsError(
@@ -149,6 +156,11 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype({c.name: dtypes[c.type] for c in AUDIT_COLUMNS})
 
 
+def with_diffusion(audit: pd.DataFrame, diffusion: Diffusion) -> pd.DataFrame:
+    """An audit of this diffusion, g at 0 and at T said, which earlier versions did not."""
+    return audit.assign(g_min=diffusion.g_min, g_max=diffusion.g_last)
+
+
 # --- what it gives ------------------------------------------------------------------------------
 
 
@@ -157,19 +169,29 @@ def audit_of(audit: pd.DataFrame | None, row: Mapping[str, Any]) -> pd.DataFrame
     belongs to; None where it was not made. Of several the `preferred` one."""
     if audit is None or not all(key in row for key in AUDIT_KEYS):
         return None
+    mine = _of_setting(audit, row)
+    return mine[mine["audit_id"] == preferred(mine)] if len(mine) else None
+
+
+def _of_setting(audit: pd.DataFrame, row: Mapping[Any, Any]) -> pd.DataFrame:
+    """The audits of a setting, several perhaps. One of before g at 0 and at T were said is of a
+    setting that does not say them either, or whose g is what goes unsaid."""
+    usual = row["schedule"] == "constant" and row["g_min"] == Diffusion().g_min
     mine = audit
     for key in AUDIT_KEYS:
-        mine = mine[mine[key] == row[key]]
-    return mine[mine["audit_id"] == preferred(mine)] if len(mine) else None
+        same = mine[key].isna() if pd.isna(row[key]) else mine[key] == row[key]
+        mine = mine[same | (mine[key].isna() & usual)] if key in _ENDS else mine[same]
+    return mine
 
 
 def preferred(audits: pd.DataFrame) -> str:
     """Of several audits of one setting (an earlier version, other norms, another study seed) the
-    id of that with the spectrum of the most samples, the first by id where that is equal; of a
-    brief one only where there is no other."""
+    id of that with the spectrum of the most samples, then one that says its whole diffusion, the
+    first by id where all is equal; of a brief one only where there is no other."""
 
-    def rank(entry: tuple[Any, pd.DataFrame]) -> tuple[bool, int]:
-        return not _brief(entry[1]), spectrum_samples(entry[1])
+    def rank(entry: tuple[Any, pd.DataFrame]) -> tuple[bool, int, bool]:
+        own = entry[1]
+        return not _brief(own), spectrum_samples(own), bool(own["g_min"].notna().all())
 
     return str(max(audits.groupby("audit_id", sort=True), key=rank)[0])
 
@@ -379,6 +401,7 @@ def _curve(
             "t_min": float(first["t_min"]),
             "t_max": float(first["t_max"]),
             "schedule": str(first["schedule"]),
+            **{name: None if pd.isna(first[name]) else float(first[name]) for name in _ENDS},
             "feature_bias": bool(first["feature_bias"]),
             **points,
             "audit_id": str(first["audit_id"]),

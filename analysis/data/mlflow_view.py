@@ -49,8 +49,8 @@ training the whole errors alone, and no points to look at."""
 
 CHOSEN: tuple[str, ...] = (
     "law", "dimension", "samples", "width", "step_size", "steps", "seed", "trainer",
-    "initialisation", "feature_bias", "t_min", "t_max", "schedule", "precision", "copies",
-    "time_law", "weight",
+    "initialisation", "feature_bias", "t_min", "t_max", "schedule", "g_min", "g_max",
+    "precision", "copies", "time_law", "weight",
 )  # fmt: skip
 """Columns that say what was chosen: a run's parameters."""
 

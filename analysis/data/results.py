@@ -16,7 +16,7 @@ from analysis.data.files import open_file
 from analysis.data.mlflow_view import load_view
 from analysis.data.schema import COMPILED_OF, SCHEMA, ResultsError, listed, opened, read_parquet
 from trainers.columns import COLUMNS
-from trainers.trial import UNSAID, TrialStatus, content_id
+from trainers.trial import UNSAID, Diffusion, TrialStatus, content_id
 
 SORT_KEYS = (
     "law_id", "dimension", "samples", "width", "step_size", "seed", "trial_id", "step",
@@ -71,6 +71,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     # Files older than a choice lack its column: all of their trials are of what stays unsaid.
     for name, unsaid in UNSAID.items():
         frame[name] = frame[name].astype(object).where(frame[name].notna(), unsaid)
+    frame = _with_ends(frame)
     for column in COLUMNS:
         values = frame[column.name]
         complete = not values.isna().any()
@@ -86,6 +87,16 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
         if column.type == "string":
             frame[column.name] = _printable(frame[column.name])
     return _each_trial_once(frame).sort_values(list(SORT_KEYS), ignore_index=True)
+
+
+def _with_ends(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with g at 0 and at T of trials from before these columns: what a constant g is where
+    a study does not say it. Of a linear one they stay unknown."""
+    constant = frame["schedule"] == "constant"
+    first = frame["g_min"].astype(float)
+    first = first.mask(constant & first.isna(), Diffusion().g_min)
+    last = frame["g_max"].astype(float)
+    return frame.assign(g_min=first, g_max=last.mask(constant & last.isna(), first))
 
 
 _CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"

@@ -131,6 +131,8 @@ def identity_row(config: TrialConfig, study: str) -> dict[str, Any]:
         "t_min": config.diffusion.t_min,
         "t_max": config.diffusion.t_max,
         "schedule": config.diffusion.schedule,
+        "g_min": config.diffusion.g_min,
+        "g_max": config.diffusion.g_last,
         "seed": config.seed,
         "precision": config.precision,
         "trainer": config.trainer_label,

@@ -31,14 +31,18 @@ MATH = {"samples": "$N$", "width": "$m$", "step_size": r"$\eta$"}
 NOISE = ("copies", "time_law", "weight")
 """The noise that training adds to the clean points, and how its loss weighs it."""
 
+DIFFUSION = ("t_min", "t_max", "schedule", "g_min", "g_max")
+"""All of the forward process; g_min and g_max are missing in tables of earlier versions."""
+
 SETTING = [
-    "law_id", "dimension", "initialisation", "feature_bias", "t_min", "t_max", "schedule",
+    "law_id", "dimension", "initialisation", "feature_bias", *DIFFUSION,
     "precision", "steps", "trainer", *NOISE,
 ]  # fmt: skip
 _NAMES = {
     "initialisation": "initialisation", "feature_bias": "bias feature", "t_min": "T₀",
-    "t_max": "T", "schedule": "schedule", "precision": "precision", "steps": "steps",
-    "trainer": "trainer", "copies": "noise copies", "time_law": "times", "weight": "loss weight",
+    "t_max": "T", "schedule": "schedule", "g_min": "g(0)", "g_max": "g(T)",
+    "precision": "precision", "steps": "steps", "trainer": "trainer", "copies": "noise copies",
+    "time_law": "times", "weight": "loss weight",
 }  # fmt: skip
 _NOISE_WORDS = {"time_law": "times", "weight": "weight"}
 _OF_THE_LIMIT = ("precision", "steps", "trainer")
@@ -51,7 +55,7 @@ _OF_A_FILE = re.compile(r"(atoms|table)\[file=(.*),data=[0-9a-f]{8},count=(\d+).
 MINIMUM_DRAWS = 3
 """Draws of a law, which differ in its seed alone, that a verdict over draws takes."""
 
-AUDIT_KEYS = ["law_id", "t_min", "t_max", "schedule", "feature_bias"]
+AUDIT_KEYS = ["law_id", *DIFFUSION, "feature_bias"]
 """What the audit of a setting depends on: settings with equal values share it."""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from analysis.data.curves.trajectories import best, trials
 from analysis.data.sweeps import (
+    DIFFUSION,
     PLAIN,
     Setting,
     Sweep,
@@ -45,7 +46,7 @@ STEPS = r"gradient steps $\tau$"
 TIME = r"effective time $\eta\tau$"
 ERROR = r"score error"
 
-_DATA = ("law_id", "dimension", "t_min", "t_max", "schedule")
+_DATA = ("law_id", "dimension", *DIFFUSION)
 """What settings share that have data sets in common."""
 
 

@@ -132,6 +132,9 @@ class AdaptiveDesign(Participant):
     def _decide(self) -> None:
         trials = self.trials
         frame, seconds = self._results([trial.trial_id for trial in trials])
+        # The points have one g, which results of earlier versions do not say.
+        g = trials[0].diffusion
+        frame = frame.assign(g_min=g.g_min, g_max=g.g_last)
         cost = sum(family.cost for family in self._families)
         budget = self._section.budget
         # In the unit of the costs: seconds of the cost model.

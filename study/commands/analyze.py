@@ -85,7 +85,7 @@ def conclude(store: Store, spec: StudySpec, ledger: Ledger, folder: Path) -> Eva
         raise StoreError(
             f"{store.place}: no trial of study {spec.name!r} has finished: run it first"
         )
-    table = compiled(store, trial_ids, ledger, folder)
+    table = compiled(store, spec, trial_ids, ledger, folder)
     audit = audits.load_latest(store, trials, spec.audit_points, earlier=bool(earlier))
     return judge_table(
         store, table, spec.text, folder, spec.stopping, audit, notes, spec.theories,
@@ -126,7 +126,7 @@ def conclude_search(
             f"{store.place}: no evaluation of search {spec.name!r} has finished: start it with "
             "`scorerates search` first"
         )
-    table = compiled(store, trial_ids, ledger, folder)
+    table = compiled(store, spec, trial_ids, ledger, folder)
     store.write_text("verdicts.json", "[]\n")
     evaluation = Evaluation.unjudged(table)
     shares = importance_of(evaluations, table)
@@ -141,11 +141,13 @@ def conclude_search(
     return evaluation
 
 
-def compiled(store: Store, trial_ids: Sequence[str], ledger: Ledger, folder: Path) -> Table:
-    """The table of these trials, compiled to results.parquet; a copy of which is in `folder` where
-    the storage is not on this machine."""
+def compiled(
+    store: Store, spec: StudySpec, trial_ids: Sequence[str], ledger: Ledger, folder: Path
+) -> Table:
+    """The table of these trials of `spec`, compiled to results.parquet; a copy of which is in
+    `folder` where the storage is not on this machine."""
     try:
-        place = store.compile(trial_ids, ledger)
+        place = store.compile(trial_ids, ledger, spec.diffusion.ends)
     except StoreError as error:
         raise ReportError(str(error)) from None
     return load_table(place if store.local else str(store.fetch("results.parquet", folder)))

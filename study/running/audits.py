@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.data.audit import audit_table, read_audits
+from analysis.data.audit import audit_table, read_audits, with_diffusion
 from analysis.data.files import NotAFileError
 from analysis.data.schema import ResultsError
 from analysis.data.sweeps import family
@@ -128,7 +128,8 @@ def load_latest(
     tables: list[pd.DataFrame] = []
     for one in settings_of(trials, samples).values():
         of_each = (load(store, [one.key(*kind)]) for kind in kinds)
-        tables += itertools.islice((table for table in of_each if table is not None), 1)
+        latest = itertools.islice((table for table in of_each if table is not None), 1)
+        tables += (with_diffusion(table, one.config.diffusion) for table in latest)
     return pd.concat(tables, ignore_index=True) if tables else None
 
 

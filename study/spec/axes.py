@@ -191,6 +191,11 @@ class DiffusionSection(Section):
     g_min: Scale = 1.0
     g_max: Scale | None = None
 
+    @property
+    def ends(self) -> dict[str, float]:
+        """g at 0 and at T, by column of the results table."""
+        return {"g_min": self.g_min, "g_max": self.g_min if self.g_max is None else self.g_max}
+
 
 class DecompositionSection(Section):
     """Squared norms R_H at which the four error terms are measured (docs/theory.md, section 5)."""

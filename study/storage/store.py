@@ -369,16 +369,22 @@ class Store:
 
         yield from _ahead(read, sorted(wanted))
 
-    def compile(self, trial_ids: Collection[str], ledger: Ledger) -> str:
+    def compile(
+        self,
+        trial_ids: Collection[str],
+        ledger: Ledger,
+        known: Mapping[str, float] | None = None,
+    ) -> str:
         """Writes results.parquet for these trials, atomically; returns its path or URL. The file
-        says which packs there were, so that a reader sees when it is no longer up to date."""
+        says which packs there were, so that a reader sees when it is no longer up to date. known:
+        values, by column, of trials whose packs are older than the column."""
         schema = SCHEMA.with_metadata({**SCHEMA.metadata, COMPILED_OF: packs_id(ledger.packs)})
 
         def write(file: IO[bytes]) -> None:
             options = {"compression": "zstd", "write_page_checksum": True}
             with pq.ParquetWriter(file, schema, **options) as writer:
                 for table in _in_groups(self.rows(trial_ids, ledger)):
-                    writer.write_table(table)
+                    writer.write_table(_filled(table, known or {}))
 
         self._storage.write("results.parquet", write)
         return f"{self.url}/results.parquet"
@@ -443,6 +449,14 @@ def _ahead(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterato
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(items), READERS):
             yield from pool.map(function, items[start : start + READERS])
+
+
+def _filled(table: pa.Table, known: Mapping[str, float]) -> pa.Table:
+    """`table` with the nulls of some columns filled."""
+    for name, value in known.items():
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, table.field(at), pc.fill_null(table[name], value))
+    return table
 
 
 def _in_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

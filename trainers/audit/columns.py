@@ -11,7 +11,7 @@ from typing import Any
 from trainers.columns import ColumnType
 from trainers.trial import NUMERICS_VERSION, TrialConfig, content_id
 
-AUDIT_VERSION = 2
+AUDIT_VERSION = 3
 """Part of every audit's id. Raise it when a change alters the audit's numbers alone."""
 
 SPECTRUM_SAMPLES = 8192
@@ -87,6 +87,8 @@ AUDIT_COLUMNS: tuple[AuditColumn, ...] = (
     AuditColumn("t_min", "float", "time", "T_0"),
     AuditColumn("t_max", "float", "time", "T"),
     AuditColumn("schedule", "string", "", "g: constant or linear"),
+    AuditColumn("g_min", "float", "1/time", "g at time 0; null in audits of before version 3"),
+    AuditColumn("g_max", "float", "1/time", "g at T; null in audits of before version 3"),
     AuditColumn("feature_bias", "bool", "", "whether the features hold a constant 1"),
     AuditColumn("quantity", "string", "", "what was measured: see AUDIT_QUANTITIES"),
     AuditColumn("axis", "string", "", "what x is; null for a quantity of the setting alone"),
@@ -190,5 +192,7 @@ def audit_identity(
         "t_min": config.diffusion.t_min,
         "t_max": config.diffusion.t_max,
         "schedule": config.diffusion.schedule,
+        "g_min": config.diffusion.g_min,
+        "g_max": config.diffusion.g_last,
         "feature_bias": config.bias,
     }

@@ -20,6 +20,7 @@ from analysis.data.curves.quantities import (
 )
 from analysis.data.curves.quantity import UNTRAINED, Quantity
 from analysis.data.curves.trajectories import numbers
+from analysis.data.sweeps import DIFFUSION
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from trainers.columns import TEST_GROUPS
@@ -27,7 +28,7 @@ from trainers.columns import TEST_GROUPS
 AXES = ("samples", INVERSE_T_MIN)
 """Axes along which curves are looked for."""
 
-_SETTING = ("law_id", "dimension", "samples", "t_min", "t_max", "schedule")
+_SETTING = ("law_id", "dimension", "samples", *DIFFUSION)
 """What tells the laws of data sets apart, N among it."""
 
 
@@ -72,7 +73,7 @@ def _curve(rows: pd.DataFrame, axis: str, quantity: Quantity) -> Curve | None:
         law=str(own["law_label"].iloc[0]),
         law_id=str(own["law_id"].iloc[0]),
         dimension=int(own["dimension"].iloc[0]),
-        fixed={name: own[name].to_list()[0] for name in held},
+        fixed={n: None if pd.isna(v := own[n].to_list()[0]) else v for n in held},
         x=x[keep],
         y=y[keep],
         seed=own["seed"].to_numpy(dtype=np.int64),

@@ -20,6 +20,7 @@ from analysis.data.audit import (
     EARLIER_FIRST,
     EARLIER_LAST,
     EARLIER_SAMPLES,
+    audit_beside,
     audit_curves,
     audit_table,
     continuation,
@@ -548,6 +549,46 @@ def test_a_table_brings_the_audit_beside_its_results(
     assert evaluate(Table.of(read)).audit is None
     shutil.rmtree(place / "audit")
     assert evaluate(read).audit is None
+
+
+def test_the_audit_beside_results_is_that_of_their_g(
+    frame: pd.DataFrame, folder: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "results"
+    shutil.copytree(folder, place)
+    fast = CONFIG.changed(diffusion=Diffusion(g_min=5.0))
+    name = place / "audit" / f"{audit_id(fast)}.parquet"
+    pq.write_table(audit_table(rows(fast)), name)
+
+    def beside(g: float) -> set[str]:
+        frame.assign(g_min=g, g_max=g).to_parquet(place / "results.parquet")
+        found = audit_beside(load_results(place))
+        return set() if found is None else set(found["audit_id"])
+
+    assert beside(1.0) == {audit_id(CONFIG)}
+    assert beside(5.0) == {audit_id(fast)}
+    assert beside(2.0) == set()
+    # As earlier versions wrote it: of the g that goes unsaid, unless another says that it is.
+    pq.write_table(audit_table(rows(fast)).drop_columns(["g_min", "g_max"]), name)
+    assert beside(1.0) == {audit_id(CONFIG)}
+    assert beside(5.0) == set()
+    (place / "audit" / f"{audit_id(CONFIG)}.parquet").unlink()
+    assert beside(1.0) == {audit_id(fast)}
+    frame.drop(columns=["g_min", "g_max"]).to_parquet(place / "results.parquet")
+    read = load_results(place)
+    old = audit_beside(read)
+    assert old is not None
+    assert setting_audit(settings(read)[0], old) is not None
+
+
+def test_an_earlier_audit_of_a_linear_g_is_of_results_that_do_not_say_it_either(
+    frame: pd.DataFrame,
+) -> None:
+    unsaid = {"schedule": "linear", "g_min": np.nan, "g_max": np.nan}
+    earlier = pd.DataFrame(rows()).assign(**unsaid)
+    assert setting_audit(settings(frame.assign(**unsaid))[0], earlier) is not None
+    told = frame.assign(schedule="linear", g_min=0.1, g_max=9.0)
+    assert setting_audit(settings(told)[0], earlier) is None
 
 
 def test_figures_without_an_audit_say_so(frame: pd.DataFrame) -> None:

@@ -39,7 +39,8 @@ def test_each_data_set_counts_once(table: pd.DataFrame) -> None:
     assert [c.quantity for c in found] == list(UNTRAINED)
     curve = only(found, Quantity.EMPIRICAL_BAYES)
     assert (curve.axis, curve.linked, curve.control) == ("samples", False, None)
-    assert curve.fixed == {"t_min": 0.05, "t_max": 1.0, "schedule": "constant"}
+    g = {"g_min": 1.0, "g_max": 1.0}
+    assert curve.fixed == {"t_min": 0.05, "t_max": 1.0, "schedule": "constant", **g}
     pairs = list(zip(curve.x, curve.seed, strict=True))
     assert len(pairs) == len(set(pairs)) == len(SAMPLES) * 6
     by_pair = table.set_index(["samples", "seed"])["empirical_bayes_error"]

@@ -61,6 +61,23 @@ def test_files_older_than_the_choice_of_a_trainer_are_of_descent() -> None:
     assert set(frame.loc[frame["trial_id"] == config().trial_id, "trainer"]) == {"descent"}
 
 
+def test_files_older_than_the_ends_of_g_have_what_a_study_does_not_say() -> None:
+    linear = {"schedule": "linear", "g_min": 0.1, "g_max": 9.0}
+    made = [trajectory(), trajectory(diffusion={"g_min": 5.0}), trajectory(diffusion=linear)]
+    whole = tidy(table_from(made, "mine").to_pandas())
+    ends = ["trial_id", "g_min", "g_max"]
+    by_id = whole[ends].drop_duplicates().set_index("trial_id")
+    assert by_id.loc[made[0].config.trial_id].to_list() == [1.0, 1.0]
+    assert by_id.loc[made[1].config.trial_id].to_list() == [5.0, 5.0]
+    assert by_id.loc[made[2].config.trial_id].to_list() == [0.1, 9.0]
+    old = table_from([made[0], made[2]], "mine").drop_columns(["g_min", "g_max"]).to_pandas()
+    new = table_from([made[1]], "mine").to_pandas()
+    read = tidy(pd.concat([old, new]))[ends].drop_duplicates().set_index("trial_id")
+    assert read.loc[made[0].config.trial_id].to_list() == [1.0, 1.0]
+    assert read.loc[made[1].config.trial_id].to_list() == [5.0, 5.0]
+    assert read.loc[made[2].config.trial_id].isna().all()
+
+
 def test_unknown_names_are_refused() -> None:
     wrong = Trajectory(config(), [0], series={"scor_error": [1.0]})
     with pytest.raises(ValueError, match="scor_error"):

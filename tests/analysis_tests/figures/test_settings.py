@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.data.curves.data_sets import data_curves
+from analysis.data.curves.quantities import curves
+from analysis.data.curves.quantity import Quantity
 from analysis.data.sweeps import law_names, rows_of, settings, told_apart
 from analysis.drawing.figure import draw
 from analysis.drawing.plot import Panel, Plot, Series, on_one_scale
@@ -120,6 +123,21 @@ def test_two_trainers_are_told_apart_without_their_versions(base: pd.DataFrame) 
     own = [p for p in study_plots(evaluation)[0] if p.title == "Best-stopped score error against N"]
     first, second = (p.panels[0].y_span for p in own)
     assert first == second is not None
+
+
+def test_two_diffusions_that_differ_in_g_alone_share_no_setting_and_no_curve(
+    base: pd.DataFrame,
+) -> None:
+    both = varied(base, "g_min", (1.0, 5.0))
+    both["g_max"] = both["g_min"]
+    assert {s.label for s in settings(both)} == {
+        "points.csv, d = 2, g(0) = 1.0, g(T) = 1.0",
+        "points.csv, d = 2, g(0) = 5.0, g(T) = 5.0",
+    }
+    own = [c for c in curves(both) if (c.quantity, c.axis) == (Quantity.BEST_ERROR, "samples")]
+    assert sorted(c.fixed["g_min"] for c in own) == [1.0, 5.0]
+    assert {len(c.x) for c in own} == {15}
+    assert {c.fixed["g_min"] for c in data_curves(both)} == {1.0, 5.0}
 
 
 def test_two_versions_of_a_trainer_keep_them() -> None:

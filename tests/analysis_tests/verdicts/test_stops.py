@@ -45,6 +45,7 @@ def trial(
         "law_id": f"L{dimension}", "law": "cube", "law_label": "cube", "dimension": dimension,
         "samples": samples, "width": 256, "step_size": ETA, "initialisation": "symmetric",
         "feature_bias": True, "t_min": 0.05, "t_max": 1.0, "schedule": "constant",
+        "g_min": 1.0, "g_max": 1.0,
         "precision": "float32", "trainer": "descent", "copies": 1, "time_law": "uniform",
         "weight": "x0",
         "steps": 4000, "seed": seed, "status": "completed",

@@ -113,6 +113,18 @@ def test_a_failed_trial_stays_until_it_is_replaced_in_whichever_pack(store: Stor
     }
 
 
+def test_what_packs_are_too_old_to_say_is_said_in_the_compiled_table(store: Store) -> None:
+    old = table_from([trajectory(t) for t in TRIALS[:2]], "s").drop_columns(["g_min", "g_max"])
+    store.write_pack(old)
+    write(store, TRIALS[2:])
+    path = store.compile(IDS, store.ledger(), {"g_min": 5.0, "g_max": 7.0})
+    table = pq.read_table(path)
+    assert table.schema.equals(SCHEMA)
+    rows = table.select(["trial_id", "g_min", "g_max"]).to_pylist()
+    said = {tuple(row.values()) for row in rows}
+    assert said == {*((i, 5.0, 7.0) for i in IDS[:2]), *((i, 1.0, 1.0) for i in IDS[2:])}
+
+
 def test_the_better_of_two_entries() -> None:
     early, late = Entry("completed", "a", 1.0), Entry("completed", "b", 2.0)
     assert early.better_than(late)
