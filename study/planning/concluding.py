@@ -40,6 +40,8 @@ SLOPE_POINTS, VALUE_SECONDS = 8e5, 1e-8
 term of it."""
 AUDIT_TIMES, TERM_SECONDS = 14, 5.5e-9
 """Times at which f* is measured; seconds of a term of f*, where there are very many."""
+NOISE_PASSES = 10
+"""The noise between components is a sum over pairs: so many times a value of f*."""
 
 PAGE_SECONDS, PAGE_SECONDS_A_SETTING, PAGE_SECONDS_A_TRIAL = 4.0, 8.0, 0.004
 
@@ -74,11 +76,12 @@ def _asking(config: TrialConfig) -> float:
     """Seconds in which a replicate asks for f* and its slopes."""
     d, terms = config.dimension, config.law.terms
     starts = search_starts(terms, d)
+    noise = AUDIT_TIMES * NOISE_PASSES * noise_draws(terms, d) * terms * TERM_SECONDS
     if starts == SEARCH_STARTS:
-        return SLOPE_POINTS * d**2 * terms * VALUE_SECONDS
+        return SLOPE_POINTS * d**2 * terms * VALUE_SECONDS + noise
     # a law of very many terms is asked at fewer points
     slopes = 2 * (d + 1) * (4 * starts + 128 * min(32, 3 * starts // 8))
-    return AUDIT_TIMES * (slopes + noise_draws(terms, d)) * terms * TERM_SECONDS
+    return AUDIT_TIMES * slopes * terms * TERM_SECONDS + noise
 
 
 def audits_seconds(audits: Iterable[Wanted], at_once: int, speeds: Speeds) -> float:

@@ -54,15 +54,27 @@ class Spectrum:
         return np.asarray(bias), np.square(learnt).sum(1) + times**2 * self.rest
 
     def best(self, samples: Sequence[int]) -> Iterator[tuple[float, float]]:
-        """For each N the least error over time, and the time. NaN where the best time is beyond
-        1/l_p: the spectrum that is known does not reach as far as descent then learns."""
+        """For each N the least error over time, and the time: that of the grid, refined by the
+        parabola through it and its neighbours in log time. NaN where the best time is beyond 1/l_p:
+        the spectrum that is known does not reach as far as descent then learns."""
         times = np.geomspace(1e-2 / self.eigenvalues[0], 1 / self.eigenvalues[-1], TIMES)
         bias, fitted = self._parts(times)
         for n in samples:
             error = bias + self.noise / n * fitted
             at = int(error.argmin())
-            inside = 0 < at < TIMES - 1
-            yield (float(error[at]), float(times[at])) if inside else (math.nan, math.nan)
+            if not 0 < at < TIMES - 1:
+                yield math.nan, math.nan
+                continue
+            step = math.log(times[1] / times[0])
+            time = float(times[at]) * math.exp(step * _vertex(*error[at - 1 : at + 2]))
+            yield float(self.errors(n, np.array([time]))[0]), time
+
+
+def _vertex(before: float, least: float, after: float) -> float:
+    """Where the parabola through three values, at -1, 0 and 1, is least; 0 where they are level.
+    The middle one is the least, so it is between -1/2 and 1/2."""
+    bend = before - 2 * least + after
+    return (before - after) / (2 * bend) if bend > 0 else 0.0
 
 
 def learning_time(nodes: Array, energies: Array) -> float:

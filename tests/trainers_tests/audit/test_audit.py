@@ -105,16 +105,34 @@ def test_search_finds_the_lipschitz_constants_that_are_known() -> None:
 
 
 def test_noise_of_a_gaussian_has_a_closed_form() -> None:
-    rows = [
-        m for seed in range(3) for m in module.noise(config(GAUSS), make_distribution(GAUSS), seed)
-    ]
+    rows = list(module.noise(config(GAUSS), make_distribution(GAUSS), 0))
     for quantity, coordinates in (("noise_variance", 1), ("posterior_variance", 2)):
         for t in module.times(config(GAUSS)):
             a2, h = np.exp(-t), -np.expm1(-t)
             expected = coordinates * 0.25 * h / (a2 * 0.25 + h)
             found = np.mean([m.value for m in rows if m.quantity == quantity and m.x == t])
-            # a chi-square mean of 3 x 4096 x 2 squares: standard error 0.9 %
-            assert found == pytest.approx(expected, rel=0.04)
+            assert found == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        Atoms(dimension=1, count=6, seed=2),
+        GaussianMixture(dimension=1, components=4, std=0.05, seed=1),
+    ],
+)
+def test_noise_at_small_times_is_that_of_quadrature(law: Law) -> None:
+    # At small t all of it is carried by X_t between two atoms, where hardly any draw is.
+    made = make_distribution(law)
+    found = by_x(module.noise(config(law), made, 0), "posterior_variance")
+    far = 2 * np.abs(made.sample(10_000, np.random.default_rng(0))).max()
+    for t, value in found.items():
+        a, h = np.exp(-t / 2), -np.expm1(-t)
+        x = np.linspace(-far - 8, far + 8, 400_001)[:, None]
+        ends = np.full(len(x), a), np.full(len(x), h)
+        density = np.exp(made.log_marginal(x, *ends))
+        expected = float(np.trapezoid(density * made.posterior_variance(x, *ends), x[:, 0]))
+        assert value == pytest.approx(expected, rel=0.03)
 
 
 def test_tail_of_a_point_mass_is_a_noncentral_chi_square() -> None:

@@ -43,8 +43,8 @@ def test_the_best_is_the_least_over_time_by_a_search() -> None:
         best = scipy.optimize.minimize_scalar(
             at, bounds=(-2, 7), args=(n,), method="bounded", options={"xatol": 1e-9}
         )
-        assert error == pytest.approx(best.fun, rel=1e-4)
-        assert time == pytest.approx(np.exp(best.x), rel=0.03)
+        assert best.fun <= error <= best.fun * (1 + 1e-9)
+        assert time == pytest.approx(np.exp(best.x), rel=1e-4)
         assert known.errors(n, np.array([time]))[0] == pytest.approx(error, rel=1e-12)
 
 
