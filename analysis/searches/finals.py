@@ -12,7 +12,10 @@ The least mean loss decides, and nothing else: of several tuned finalists, and o
 theory, that with the least stands for its side. The score error is looked at by no choice; but it
 is of the trials whose losses chose, and goes with these: where one side has more finalists, its
 best is a little favoured (docs/search.md).
-Intervals are Student's, over seeds, of 95 %; those of a ratio are of its logarithm.
+Intervals are Student's, of 95 %, over seeds of data and weights; those of a ratio are of its
+logarithm. Losses are on one held-out set, which has no seed and was the searches' too, and errors
+on one test set: intervals leave out what other points would change, which was most of it where it
+was measured (docs/search.md).
 """
 
 from __future__ import annotations
@@ -111,7 +114,8 @@ def _positive(errors: Any) -> Array:
 
 
 def interval(values: Array) -> tuple[float, float, float]:
-    """The mean, and the ends of Student's interval; NaN of a single value."""
+    """The mean over seeds [n], and the ends of Student's interval; NaN of a single value. The
+    held-out points that all seeds share count as exact."""
     mean, count = float(np.mean(values)), len(values)
     if count < 2:
         return mean, np.nan, np.nan
@@ -152,7 +156,7 @@ def _compared(
         losses = [_by_seed(trials, one, "value") for one in (tuned, theory)]
         middle, low, high = interval(losses[0] - losses[1])
         some = " (of some trials the score error is not known)" if np.isfinite(errors).any() else ""
-        said = f"held-out loss, tuned - theory{some}"
+        said = f"held-out loss, tuned - theory, on one held-out set{some}"
     ends = "" if np.isnan(low) else f" [{low:.3g}, {high:.3g}]"
     if tuned == theory:
         verdict = "both chose the same"

@@ -1,9 +1,10 @@
-"""The finals of a point as a participant: who won there, on data that nobody has seen.
+"""The finals of a point as a participant: who won there, trained on data that nobody has seen.
 
 The least loss of a search is that of its repetition's own data, and was chosen for being low. So
 the finalists, the distinct hyperparameters that won a search or that theory chose, are all trained
 on the same fresh seeds, each to the last step that it had there, and compared with one another
-(`analysis.searches.finals`).
+(`analysis.searches.finals`). Held-out points are the study's, the searches' as well: they have no
+seed.
 """
 
 from __future__ import annotations

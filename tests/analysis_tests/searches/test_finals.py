@@ -95,6 +95,7 @@ def test_where_f_star_is_not_known_losses_are_compared() -> None:
     assert duel["measure"] == "held-out loss"
     assert duel["ratio"] == pytest.approx(0.2 / 3)
     assert "not known" not in duel["said"]
+    assert duel["said"].startswith("held-out loss, tuned - theory, on one held-out set = ")
     (answer,) = answers(choices(), found, duels(made, found), pd.DataFrame(columns=IMPORTANCE))
     assert "score error" not in "".join(answer.best)
     made = evaluations(LOSSES, {**ERRORS, "c": [np.nan, *ERRORS["c"][1:]]})
