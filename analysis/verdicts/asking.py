@@ -2,9 +2,10 @@
 
 A prediction is not asked where the design of the study forbids a verdict: its axis takes too few
 values, or too short a range (rule 2 of `rules`), or, for an error that is never stopped, its steps
-are too few to fit the noise. Such a row is no verdict, but says what it needs. What a fault took
-away (divergence, a failure, a best step that was not reached, a missing value) leaves the question
-asked, and its verdict `undetermined`: losing more must never look better.
+are too few to fit the noise, or what it speaks of is not measured well enough. Such a row is no
+verdict, but says what it needs. What a fault took away (divergence, a failure, a best step that was
+not reached, a missing value) leaves the question asked, and its verdict `undetermined`: losing more
+must never look better.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analysis.data.curves.quantities import Curve
-from analysis.data.curves.quantity import OF_DESCENT, Quantity
+from analysis.data.curves.quantity import OF_DESCENT, OF_DIVERGENCE, Quantity
+from analysis.data.curves.sampled import MOST_DIMENSIONS
 from analysis.data.curves.trajectories import INTERPOLATED
 from analysis.data.sweeps import PLAIN
 from analysis.levels.intervals import distinct
 from analysis.text import counted, percent
-from analysis.theory import Prediction
+from analysis.theory import Kind, Prediction
 from analysis.verdicts.judging import Verdict, levels_listed
 from analysis.verdicts.rules import short_range, wanted_range
 from trainers.registry import DESCENT
@@ -57,6 +59,10 @@ def _with_others(line: str, count: int) -> str:
     return f"{line}, and the like on {counted(count, 'other curve')}"
 
 
+FEW_DIMENSIONS = (
+    f"d at most {MOST_DIMENSIONS}: in more dimensions the estimate of the divergence is far too "
+    "low where samples are tighter than the law"
+)
 OF_NO_OTHER = "a trainer of gradient descent: of no other is step size times steps a time"
 
 
@@ -66,6 +72,9 @@ def needed(prediction: Prediction, curve: Curve, descending: Collection[str] = (
     their clock is asked of no other."""
     if prediction.theory_key and curve.quantity in OF_DESCENT and _other(curve, descending):
         return OF_NO_OTHER
+    of_size = prediction.kind is Kind.CEILING and curve.quantity in OF_DIVERGENCE
+    if of_size and curve.dimension > MOST_DIMENSIONS:
+        return FEW_DIMENSIONS
     tried = [*curve.x.tolist(), *curve.diverged, *curve.failed, *curve.missing]
     if short_range(_levels(tried), prediction):
         return range_needed(prediction, curve.axis, _levels(tried))

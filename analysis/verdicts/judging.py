@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from analysis.data.curves.quantities import Curve
-from analysis.data.curves.quantity import SAMPLED, Quantity
+from analysis.data.curves.quantity import OF_DIVERGENCE, SAMPLED, Quantity
 from analysis.data.curves.trajectories import INTERPOLATED
 from analysis.data.sweeps import PLAIN, held, sizes
 from analysis.fits.asymptotic import Asymptotic
@@ -226,6 +226,11 @@ _CENSORED: dict[str, str] = {
     Quantity.MEMORIZATION_TIME: "not memorized by the last step",
     Quantity.MEMORIZATION_RATIO: "not memorized by the last step",
     **dict.fromkeys(SAMPLED, "whose samples are as near to the law as exact draws"),
+    **dict.fromkeys(
+        OF_DIVERGENCE,
+        "whose divergence is not above what its estimate gives for exact draws, so that nothing "
+        "says how small it is",
+    ),
 }
 """What censored trials of a quantity are."""
 
@@ -263,7 +268,8 @@ def usable(curve: Curve) -> tuple[Curve, str]:
     if kept.any():
         levels = f"{axis} = {levels_listed(set(curve.x[kept].tolist()))}"
         count = _trials(kept.sum())
-        notes.append(f"{count} {what}: so few of {levels} that they count as recorded")
+        least = "what exact draws reach" if curve.quantity in OF_DIVERGENCE else "recorded"
+        notes.append(f"{count} {what}: so few of {levels} that they count as {least}")
     if diverged:
         notes.append(
             f"{_trials(len(curve.diverged))} diverged: {axis} = {levels_listed(diverged)} left out"

@@ -65,6 +65,9 @@ SAMPLED = (
 )
 """Of samples of the network at the best step: docs/theory.md, section 14.3."""
 
+OF_DIVERGENCE = (Quantity.SAMPLE_DIVERGENCE, Quantity.GIRSANOV_RATIO)
+"""Quantities of the divergence of samples, as nearest neighbours tell it."""
+
 CLOCKS = (
     Quantity.GENERALIZATION_TIME,
     Quantity.MEMORIZATION_TIME,

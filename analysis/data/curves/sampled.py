@@ -150,8 +150,10 @@ def sampled_curves(frame: pd.DataFrame | Table) -> list[Curve]:
 
     Distances of a value of the axis whose mean is no more than what exact draws reach are marked as
     censored: such samples cannot be told from draws. Estimates without bias may be negative, and
-    count as LEAST of that. GIRSANOV_RATIO is the divergence over Girsanov's bound and what exact
-    draws reach together."""
+    count as LEAST of that. Of the divergence, whose estimate is too low where samples are tighter
+    than the law, every value that is no more than what exact draws reach is censored, and counts as
+    that. GIRSANOV_RATIO is the divergence over Girsanov's bound and what exact draws reach
+    together."""
     return curves_of(sampled_rows(frame))
 
 
@@ -208,6 +210,11 @@ def _curve(
     )
 
 
+MOST_DIMENSIONS = 2
+"""Up to which the divergence is told well enough to hold its size against a bound: where samples
+are tighter than the law the estimate is 0.8 of it at d = 1, 0.6 at d = 2 and 0.2 at d = 4, and
+below 0 at d = 8 (docs/theory.md, section 14.3)."""
+
 LEAST = 0.01
 """Of what exact draws reach: what a distance that was estimated as negative counts as."""
 
@@ -228,11 +235,11 @@ def _values(rows: pd.DataFrame, x: Array, quantity: Quantity) -> tuple[Array, ND
     distance = Quantity.SAMPLE_DIVERGENCE if ratio else quantity
     y, reached = numbers(rows, distance), numbers(rows, _REACHED[distance])
     reached = np.fmax(reached, 0.0)  # of unbiased estimates even the largest can be negative
+    if distance == Quantity.SAMPLE_DIVERGENCE:
+        censored, y = y <= reached, np.maximum(y, reached)
+        return y / (bound + reached) if ratio else y, censored
     excess = pd.Series(y - reached).groupby(x).transform("mean").to_numpy()
-    y = np.where(y <= LEAST * reached, LEAST * reached, y)
-    if ratio:
-        return y / (bound + reached), np.zeros(len(y), dtype=bool)
-    return y, excess <= 0
+    return np.where(y <= LEAST * reached, LEAST * reached, y), excess <= 0
 
 
 def _sampler_error(rows: pd.DataFrame) -> SamplerError | None:

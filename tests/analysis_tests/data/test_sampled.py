@@ -19,7 +19,7 @@ from analysis.drawing.plot import Topic
 from analysis.figures.samples import samples
 from analysis.fits.power_law import fit_power_law
 from analysis.report.page import verdict_row
-from analysis.verdicts.evaluation import evaluate
+from analysis.verdicts.evaluation import Evaluation, evaluate
 from analysis.verdicts.judging import Verdict, Word, usable
 from trainers.trial import Trajectory, TrialConfig
 
@@ -156,6 +156,52 @@ def verdicts(loose: float, **levels: float) -> dict[str, Verdict]:
         one.values.update(levels)
     frame = table_from(made, "s").to_pandas()
     return {str(v.quantity): v for v in evaluate(frame) if v.theory_key == "girsanov"}
+
+
+def test_divergences_that_exact_draws_reach_measure_no_smallness() -> None:
+    """They are low where samples are tighter than the law: levels of them are left out of the rate,
+    and say nothing for the bound."""
+    sizes = [16 * 2**i for i in range(6)]
+    made = [trajectory(n, seed) for n in sizes for seed in range(4)]
+    for one in made:
+        if one.config.samples >= 256:
+            low = [1.1, -2.0, 0.5, 0.9][one.config.seed]  # a single one above what draws reach
+            one.series["sample_divergence"][2] = low * LEVELS["sample_divergence_exact"]
+    frame = table_from(made, "s").to_pandas()
+    for quantity in (Quantity.SAMPLE_DIVERGENCE, Quantity.GIRSANOV_RATIO):
+        (curve,) = (c for c in sampled_curves(frame) if c.quantity == quantity)
+        assert curve.censored.sum() == 6
+        assert set(curve.spoilt) == {256, 512}
+        kept, note = usable(curve)
+        assert set(kept.x) == {16, 32, 64, 128}
+        assert "N = 256, 512 left out (draw more samples)" in note
+    found = verdicts(3.0, sample_divergence_exact=1.0)["girsanov_ratio"]
+    assert found.verdict is Word.UNDETERMINED
+    assert "every N left out" in found.reason
+    (setting,) = settings(Table.of(frame))
+    bound = next(p for p in samples(setting) if p.title == "Does Girsanov's bound hold")
+    assert "of 6 more the KL is no more than that" in bound.note.replace("\u00a0", " ")
+
+
+def test_a_divergences_size_is_not_asked_where_its_estimate_is_poor() -> None:
+    """In more than two dimensions; how fast it falls is."""
+
+    def judged(d: int) -> Evaluation:
+        law: dict[str, object] = {"kind": "cube", "dimension": d}
+        made = [trajectory(16 * 2**i, seed, law=law) for i in range(6) for seed in range(4)]
+        return evaluate(table_from(made, "s").to_pandas())
+
+    for d in (1, 2, 3):
+        found = judged(d)
+        asked = {v.quantity for v in found if v.theory_key == "girsanov"}
+        assert ("girsanov_ratio" in asked) == (d <= 2)
+        assert "sample_divergence" in asked
+        needs = {row.prediction: row.needs for row in found.not_asked}
+        said = needs.get("divergence of samples over Girsanov's bound against samples", "")
+        assert said.startswith("d at most 2: in more dimensions") == (d > 2)
+        (setting,) = settings(found.table)
+        titles = {plot.title for plot in samples(setting)}
+        assert ("Does Girsanov's bound hold" in titles) == (d <= 2)
 
 
 def test_the_bound_is_judged_and_said() -> None:
