@@ -24,6 +24,7 @@ from analysis.fits.power_law import fit_power_law
 from analysis.levels.intervals import Array
 from analysis.text import minus, percent
 from analysis.verdicts.judging import usable
+from trainers.kept.keep import noisy
 
 _AGAINST_N = "Quality of samples against N"
 _AGAINST_ERROR = "Sample error against score error"
@@ -51,8 +52,8 @@ def samples(setting: Setting) -> Iterator[Plot]:
     made = [*_seen(setting, rows), *_against_n(setting, rows), *_utility(setting, rows)]
     made.append(_against_error(setting, rows))
     made += _along_training(setting, rows)
-    told = setting.known and int(rows["dimension"].iloc[0]) <= MOST_DIMENSIONS
-    made += [_bound(setting, rows)] if told else []
+    told = rows[(rows["dimension"] <= MOST_DIMENSIONS) & rows["sampled"].astype(str).map(noisy)]
+    made += [_bound(setting, told)] if setting.known and len(told) else []
     for plot in made:
         panels = tuple(panel for panel in plot.panels if panel.series)
         if panels:  # a set of samples that all left the numbers has nothing to show
@@ -123,6 +124,7 @@ def _against_n(setting: Setting, rows: pd.DataFrame) -> Iterator[Plot]:
         return
     most = max(found, key=lambda c: (c.levels, len(c.x)))
     own = [c for c in found if c.fixed == most.fixed]
+    own = [c for c in own if c.quantity != Quantity.GIRSANOV or noisy(c.sampled)]
     panels, said, said_of = [], [], dict[str, str]()
     for quantities, unit in (
         ((Quantity.SAMPLE_ENERGY, Quantity.SAMPLE_WASSERSTEIN), "distance ($x$)"),

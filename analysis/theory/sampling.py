@@ -1,4 +1,4 @@
-"""What a score error says of samples (docs/theory.md, section 14.3)."""
+"""What a score error says of samples by a sampler with noise (docs/theory.md, section 14.3)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def _rows(d: int, _measured: Measured) -> Iterator[Prediction]:
         Kind.CEILING,
         0.0,
         _CHEN,
-        "The divergence of the law at T_0 from the law of samples is at most KL(p_T || start) and "
-        "half the integral of the unweighted score error, here to within what exact draws reach.",
+        "The divergence of the law at T_0 from the law of samples, made by a sampler with noise, "
+        "is at most KL(p_T || start) and half the integral of the unweighted score error, here to "
+        "within what exact draws reach.",
         threshold=1.0,
         theory="Girsanov",
     )

@@ -24,8 +24,10 @@ from analysis.data.sweeps import PLAIN
 from analysis.levels.intervals import distinct
 from analysis.text import counted, percent
 from analysis.theory import Kind, Prediction
+from analysis.theory.sampling import GIRSANOV
 from analysis.verdicts.judging import Verdict, levels_listed
 from analysis.verdicts.rules import short_range, wanted_range
+from trainers.kept.keep import NOISY, noisy
 from trainers.registry import DESCENT
 
 
@@ -63,6 +65,10 @@ FEW_DIMENSIONS = (
     f"d at most {MOST_DIMENSIONS}: in more dimensions the estimate of the divergence is far too "
     "low where samples are tighter than the law"
 )
+WITH_NOISE = (
+    f"samples by {' or '.join(NOISY)}: Girsanov's theorem is of a process with noise, and says "
+    "nothing of the probability flow"
+)
 OF_NO_OTHER = "a trainer of gradient descent: of no other is step size times steps a time"
 
 
@@ -72,6 +78,8 @@ def needed(prediction: Prediction, curve: Curve, descending: Collection[str] = (
     their clock is asked of no other."""
     if prediction.theory_key and curve.quantity in OF_DESCENT and _other(curve, descending):
         return OF_NO_OTHER
+    if prediction.theory_key == GIRSANOV.key and not noisy(curve.sampled):
+        return WITH_NOISE
     of_size = prediction.kind is Kind.CEILING and curve.quantity in OF_DIVERGENCE
     if of_size and curve.dimension > MOST_DIMENSIONS:
         return FEW_DIMENSIONS

@@ -44,7 +44,8 @@ def _same_but_the_draw(curves: Sequence[Curve]) -> Iterator[list[Curve]]:
         if name is None:
             continue
         held = {k: v for k, v in curve.fixed.items() if k != "audit_id"}
-        key = (curve.quantity, curve.axis, name, curve.dimension, repr(sorted(held.items())))
+        how = repr((curve.sampled, sorted(held.items())))
+        key = (curve.quantity, curve.axis, name, curve.dimension, how)
         groups.setdefault(key, {}).setdefault(curve.law_id, curve)
     yield from (list(own.values()) for own in groups.values() if len(own) >= MINIMUM_DRAWS)
 

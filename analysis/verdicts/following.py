@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from analysis.data.curves.quantities import Curve
 from analysis.data.curves.quantity import Quantity
 from analysis.theory import Kind, Prediction
 from analysis.verdicts.judging import Verdict
 from analysis.verdicts.rules import Word, word_for
+from trainers.kept.keep import noisy
 
 Judged = tuple[Prediction, Verdict]
 
@@ -21,7 +23,7 @@ _ONE_ANOTHERS: dict[str, tuple[Quantity, str]] = {
     ),
 }
 """Of the same network at the same step, each at most a constant times the other: both errors, and
-the divergence of samples that start from the law at T."""
+the divergence of samples by the reverse process that start from the law at T."""
 
 
 def followed(found: Sequence[Judged]) -> Iterator[Judged]:
@@ -38,9 +40,8 @@ def followed(found: Sequence[Judged]) -> Iterator[Judged]:
         bounded = prediction.kind is Kind.BOUND and verdict.axis == "samples"
         open_or_worse = verdict.verdict in (Word.UNDETERMINED, Word.VIOLATES)
         other, most = _ONE_ANOTHERS.get(verdict.quantity, ("", ""))
-        sampler = verdict.curve.sampler if verdict.curve is not None else None
-        if verdict.quantity == Quantity.SAMPLE_DIVERGENCE and not (sampler and sampler.start == 0):
-            other = ""  # Girsanov's bound has a part that no training lowers
+        if verdict.quantity == Quantity.SAMPLE_DIVERGENCE and not _bounded_by_error(verdict.curve):
+            other = ""
         decisive = [
             v
             for v in faster
@@ -55,6 +56,15 @@ def followed(found: Sequence[Judged]) -> Iterator[Judged]:
             yield prediction, _following(prediction, verdict, decisive[0], most)
         else:
             yield prediction, _doubted(prediction, verdict, found)
+
+
+def _bounded_by_error(curve: Curve | None) -> bool:
+    """Whether Girsanov's bound on the divergence is a constant times the score error: of samples by
+    the reverse process, of which it speaks, that start from the law at T. Of others it has a part
+    that no training lowers."""
+    if curve is None or curve.sampler is None:
+        return False
+    return curve.sampler.start == 0 and noisy(curve.sampled)
 
 
 def _knows_waves(verdict: Verdict) -> bool:

@@ -34,6 +34,9 @@ Sampler = Literal["euler_maruyama", "exponential", "heun", "flow"]
 Grid = Literal["log", "uniform"]
 Start = Literal["exact", "normal"]
 
+NOISY: tuple[Sampler, ...] = ("euler_maruyama", "exponential")
+"""Samplers of the reverse process; the others follow the probability flow, and draw no noise."""
+
 SAMPLE_STEPS = 200
 """Of a sampler: with the true score samples of every law at d <= 8 then pass for draws."""
 
@@ -102,6 +105,12 @@ class Sampling:
         else:
             size = 2 * config.parameters
         return float(calls * self.points * size)
+
+
+def noisy(text: str) -> bool:
+    """Whether samples that were made as a `Sampling.text` says are of the reverse process, by a
+    sampler that draws noise."""
+    return any(f"by {sampler} " in text for sampler in NOISY)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,8 @@ class Curve:
     without: y without each group of test points [n, K], None where the table does not tell.
     control: the kernel limit's values on the same data and more, None where there are none.
     effective_points: effective size of the test set behind the quantity (the least over trials),
-    NaN where unknown. sampler: of quantities of samples. diverged, failed, missing: axis values of
+    NaN where unknown. sampler, sampled: of quantities of samples, the latter how they were made, as
+    the column `sampled` says it. diverged, failed, missing: axis values of
     the trials left out, and why.
     short: axis values at which networks were recorded to a time before their kernel limit's best
     one (`shorter_than_limit`), so that more steps may find a lower error.
@@ -121,6 +122,7 @@ class Curve:
     control: Control | None = None
     effective_points: float = float("nan")
     sampler: SamplerError | None = None
+    sampled: str = ""
     diverged: tuple[float, ...] = ()
     failed: tuple[float, ...] = ()
     missing: tuple[float, ...] = ()

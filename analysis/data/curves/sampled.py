@@ -206,6 +206,7 @@ def _curve(
         censored=censored[keep],
         linked=axis in LINKED_AXES,
         sampler=sampler,
+        sampled=str(first["sampled"]),
         missing=tuple(x[~keep].tolist()),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -19,12 +20,15 @@ from analysis.drawing.plot import Topic
 from analysis.figures.samples import samples
 from analysis.fits.power_law import fit_power_law
 from analysis.report.page import verdict_row
+from analysis.theory import Kind, Prediction
 from analysis.verdicts.evaluation import Evaluation, evaluate
 from analysis.verdicts.judging import Verdict, Word, usable
+from trainers.kept.keep import Sampler, Sampling, noisy
 from trainers.trial import Trajectory, TrialConfig
 
 LAW: dict[str, object] = {"kind": "cube", "dimension": 2}
 STEPS = [0, 4, 9, 20]
+MADE = Sampling(("best", "last"), frozenset(range(4)), points=64).text
 LEVELS = {
     "sample_energy_exact": 1e-4,
     "sample_wasserstein_exact": 1e-3,
@@ -56,7 +60,7 @@ def trajectory(
     }
     for name, value in planted.items():
         series[name] = [math.nan, math.nan, value, 3 * value]
-    return Trajectory(config, STEPS, values={"sampled": "so", **LEVELS}, series=series)
+    return Trajectory(config, STEPS, values={"sampled": MADE, **LEVELS}, series=series)
 
 
 def table(loose: float = 3.0) -> Table:
@@ -232,7 +236,7 @@ def test_the_bound_is_judged_and_said() -> None:
 def test_the_divergence_follows_the_error_where_samples_start_from_the_law_at_t() -> None:
     """Divergences that seem to bend, of networks whose errors are N^-0.6."""
 
-    def told(start: float) -> Verdict:
+    def told(start: float, sampler: Sampler = "exponential") -> Evaluation:
         made = [trajectory(16 * 2**i, seed) for i in range(6) for seed in range(4)]
         for one in made:
             n = one.config.samples
@@ -240,15 +244,43 @@ def test_the_divergence_follows_the_error_where_samples_start_from_the_law_at_t(
             one.series["score_error"] = [1.0, 0.5, 0.1 * n**-0.6, 0.2]
             one.series["sample_divergence"][2] = own * (n**-0.8 + 0.02 * n**-0.2)
             one.values["girsanov_start"] = start
-        frame = table_from(made, "s").to_pandas()
-        (found,) = (v for v in evaluate(frame) if v.quantity == Quantity.SAMPLE_DIVERGENCE)
-        return found
+            one.values["sampled"] = Sampling(("best",), frozenset(), sampler=sampler).text
+        return evaluate(table_from(made, "s").to_pandas(), extra=[mine])
 
-    follows = told(0.0)
+    def of(name: str, found: Evaluation) -> Verdict:
+        return next(v for v in found if v.prediction == name)
+
+    theirs, own = "divergence of samples against samples", "mine"
+    mine = Prediction(own, Quantity.SAMPLE_DIVERGENCE, "samples", 0.4, Kind.BOUND)
+    follows = of(theirs, told(0.0))
     assert follows.verdict is Word.FASTER
     assert follows.follows is not None
     assert "by Girsanov's theorem a constant times the weighted one" in follows.reason
-    assert told(0.01).verdict is Word.UNDETERMINED
+    assert of(own, told(0.0)).follows is not None
+    assert of(theirs, told(0.01)).verdict is Word.UNDETERMINED
+    assert of(own, told(0.0, "heun")).follows is None
+
+
+@pytest.mark.parametrize("sampler", get_args(Sampler))
+def test_girsanovs_theorem_is_asked_of_samplers_with_noise(sampler: Sampler) -> None:
+    """The probability flow has a law of its own, on which the theorem sets no bound."""
+    made = [trajectory(16 * 2**i, seed) for i in range(6) for seed in range(4)]
+    text = Sampling(("best",), frozenset(), sampler=sampler).text
+    for one in made:
+        one.values["sampled"] = text
+    found = evaluate(table_from(made, "s").to_pandas())
+    drawn = sampler in ("euler_maruyama", "exponential")
+    assert noisy(text) == drawn
+    asked = {v.quantity for v in found if v.theory_key == "girsanov"}
+    assert asked == ({"girsanov_ratio", "sample_divergence"} if drawn else set())
+    needs = [row.needs for row in found.not_asked if "divergence" in row.prediction]
+    assert all("says nothing of the probability flow" in told for told in needs)
+    assert len(needs) == (0 if drawn else 2)
+    (setting,) = settings(found.table)
+    plots = {plot.title: plot for plot in samples(setting)}
+    assert ("Does Girsanov's bound hold" in plots) == drawn
+    of_n = [s.label for panel in plots["Quality of samples against N"].panels for s in panel.series]
+    assert ("Girsanov's bound" in of_n) == drawn
 
 
 def test_what_a_sampler_adds_is_an_assumption() -> None:
