@@ -14,8 +14,10 @@ from analysis.data.curves.sampled import (
     MOST_DIMENSIONS,
     SampleSet,
     curves_of,
+    one_a_trial,
     sample_sets,
     sampled_rows,
+    which_step,
 )
 from analysis.data.sweeps import Setting, held, level_means
 from analysis.drawing.plot import Panel, Plot, Series, Topic, positive
@@ -68,6 +70,7 @@ def _seen(setting: Setting, rows: pd.DataFrame) -> Iterator[Plot]:
     ends = {one.samples: one for one in sorted(sets, key=lambda s: (s.width, -s.seed))}
     few, many = ends[min(ends)], ends[max(ends)]
     k, both = many.points.shape[1], [few, many] if few is not many else [many]
+    both = both if k < 3 else [many]
     panels: tuple[Panel, ...]
     if k == 1:
         panels, shown = (_distributions(both),), "The distribution function of"
@@ -79,10 +82,11 @@ def _seen(setting: Setting, rows: pd.DataFrame) -> Iterator[Plot]:
         panels = tuple(_clouds(many, i, j, f"N = {many.samples}") for i, j in pairs)
         shown = "In the leading three coordinates,"
     conditions = held({"width": many.width, "seed": many.seed})
+    where = which_step([one.best for one in both])
     yield Plot(
         name=f"samples_seen_{setting.stem}",
         title="Real and generated",
-        caption=f"{shown} samples of a network at its best step, and as many exact draws at T₀.",
+        caption=f"{shown} samples of a network {where}, and as many exact draws at T₀.",
         panels=panels,
         group=setting.label,
         note=minus(f"{conditions}."),
@@ -160,10 +164,10 @@ def _against_n(setting: Setting, rows: pd.DataFrame) -> Iterator[Plot]:
 
 def _utility(setting: Setting, rows: pd.DataFrame) -> Iterator[Plot]:
     """Of a table: training on samples beside training on the rows of the network, against N."""
-    best = rows[rows["best"]].drop_duplicates("trial")
+    best = one_a_trial(rows)
     if not any(name in best and best[name].notna().any() for name in _UTILITY):
         return
-    series = []
+    where, series = which_step(best["best"].tolist()), []
     for hue, (name, label) in enumerate(_UTILITY.items()):
         for column, role, told in ((name, "points", label), (f"{name}_real", "hollow", "")):
             own = best[best[column].notna()]
@@ -175,8 +179,9 @@ def _utility(setting: Setting, rows: pd.DataFrame) -> Iterator[Plot]:
     yield Plot(
         name=f"samples_utility_{setting.stem}",
         title="What samples are worth",
-        caption="AUC on test rows of classifiers trained on samples, filled, and on the N real "
-        "rows that the network was trained on, hollow: means over networks with 95 % intervals.",
+        caption="AUC on test rows of classifiers trained on samples of each network "
+        f"{where}, filled, and on the N real rows that the network was trained on, hollow: "
+        "means over networks with 95 % intervals.",
         panels=(
             Panel(
                 "samples $N$", "AUC", tuple(series), y_log=False,

@@ -113,6 +113,11 @@ def noisy(text: str) -> bool:
     return any(f"by {sampler} " in text for sampler in NOISY)
 
 
+def at_best(text: str) -> bool:
+    """Whether a `Sampling.text` asks for samples at the best step."""
+    return "best" in text.partition(":")[0].split()
+
+
 @dataclass(frozen=True)
 class Keep:
     """steps: what is kept. seeds: the trials of which it is kept. sampling: what is sampled, None

@@ -4,6 +4,7 @@ and curves of them at the best step.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ from analysis.data.sweeps import PER_SAMPLE
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from trainers.columns import SHOWN_COLUMNS, TABLE_MEASURES
+from trainers.kept.keep import at_best
 from trainers.trial import TrialStatus
 
 _POINTS, _DRAWN = "sample_points", "drawn_points"
@@ -67,7 +69,8 @@ _LEVELS = (
 def sampled_rows(frame: pd.DataFrame | Table) -> pd.DataFrame:
     """A row for each step of a completed trial that was sampled: `trial`, its number among the
     completed ones, the columns of samples, what exact draws reach, BOUND, and `best`, whether the
-    score error, or where it is not known the held-out loss, is the trial's least of those rows.
+    score error, or where it is not known the held-out loss, is the least of all that the trial
+    recorded, sampled there or not.
     PER_SAMPLE is m/N of trials on a curve of networks that grow with N, by all trials of `frame`.
     Empty where nothing was sampled."""
     table = Table.of(frame)
@@ -85,6 +88,7 @@ def sampled_rows(frame: pd.DataFrame | Table) -> pd.DataFrame:
     if _POINTS in table and _DRAWN in rows:
         steps[_POINTS] = table[[_POINTS]][_POINTS].to_numpy()
     steps["trial"] = np.repeat(np.arange(len(rows)), table.counts)
+    steps["best"] = _least(steps)
     steps = steps[steps[["girsanov_score", "sample_energy"]].notna().any(axis=1)]
     if steps.empty:
         return pd.DataFrame()
@@ -98,8 +102,32 @@ def sampled_rows(frame: pd.DataFrame | Table) -> pd.DataFrame:
     parts = [steps.reset_index(drop=True), first[own], along_n]
     whole = pd.concat(parts, axis=1).assign(**levels)
     whole[BOUND] = whole["girsanov_start"] + whole["girsanov_score"]
-    error = whole["score_error"].fillna(whole["holdout_loss"])
-    return whole.assign(best=error == error.groupby(whole["trial"]).transform("min"))
+    return whole
+
+
+def _least(steps: pd.DataFrame) -> NDArray[np.bool_]:
+    """Of every recorded step, whether it is the first of least error of its trial."""
+    errors = [numbers(steps, name) for name in ("score_error", "holdout_loss")]
+    errors = [np.where(np.isfinite(error), error, np.nan) for error in errors]
+    known = pd.Series(errors[0]).notna().groupby(steps["trial"].to_numpy()).transform("any")
+    error = pd.Series(np.where(known, *errors))
+    return (error.groupby(steps["trial"].to_numpy()).rank(method="first") == 1).to_numpy()
+
+
+def one_a_trial(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of `sampled_rows` each trial's at its best step, or, where it was not sampled there, at the
+    last step at which it was."""
+    ordered = rows.sort_values(["best", "step"], ascending=False, kind="stable")
+    return ordered.drop_duplicates("trial").sort_index()
+
+
+def which_step(best: Sequence[bool]) -> str:
+    """In words, the step of each network that `one_a_trial` gives. best: whether it is its best."""
+    if all(best):
+        return "at its best step"
+    if not any(best):
+        return "at the last step at which it was sampled, which is not its best one"
+    return "at its best step, or, where it was not sampled there, the last one at which it was"
 
 
 def _growing(rows: pd.DataFrame) -> pd.DataFrame:
@@ -113,23 +141,24 @@ def _growing(rows: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True, eq=False)
 class SampleSet:
-    """Some samples of a network at its best step and exact draws beside them, the leading columns
-    of each: points, drawn [n, k]. samples: its N."""
+    """Some samples of a network and exact draws beside them, the leading columns of each: points,
+    drawn [n, k]. samples: its N. best: whether they are of its best step."""
 
     samples: int
     width: int
     seed: int
     points: Array
     drawn: Array
+    best: bool = True
 
 
 def sample_sets(rows: pd.DataFrame) -> list[SampleSet]:
-    """Of `sampled_rows` those at best steps that can be looked at, by N, width and seed."""
+    """Of `sampled_rows` one a trial that can be looked at, by N, width and seed."""
     if _POINTS not in rows:
         return []
     found = []
-    best = rows[rows["best"]].drop_duplicates("trial").sort_values(["samples", "width", "seed"])
-    for row in best.to_dict("records"):
+    shown = one_a_trial(rows).sort_values(["samples", "width", "seed"])
+    for row in shown.to_dict("records"):
         sets = [unpacked(row[name]) for name in (_POINTS, _DRAWN)]
         columns = min(int(row["dimension"]), SHOWN_COLUMNS)
         points, drawn = (
@@ -138,15 +167,15 @@ def sample_sets(rows: pd.DataFrame) -> list[SampleSet]:
         )
         if points is not None and drawn is not None:
             one = (int(row["samples"]), int(row["width"]), int(row["seed"]))
-            found.append(SampleSet(*one, points, drawn))
+            found.append(SampleSet(*one, points, drawn, bool(row["best"])))
     return found
 
 
 def sampled_curves(frame: pd.DataFrame | Table) -> list[Curve]:
     """SAMPLED at the best step against N and against m: a curve for every group of trials that
-    agree in all but the axis and the seed, were sampled alike, and have MINIMUM_VALUES values of
-    the axis or more; against N also of networks that grow with it, and none at a width where
-    such meet.
+    agree in all but the axis and the seed, were sampled alike, all at their best steps, and have
+    MINIMUM_VALUES values of the axis or more; against N also of networks that grow with it, and
+    none at a width where such meet.
 
     Distances of a value of the axis whose mean is no more than what exact draws reach are marked as
     censored: such samples cannot be told from draws. Estimates without bias may be negative, and
@@ -161,20 +190,27 @@ def curves_of(rows: pd.DataFrame) -> list[Curve]:
     """`sampled_curves` of a table whose `sampled_rows` these are."""
     if rows.empty:
         return []
-    best = rows[rows["best"]].drop_duplicates("trial")
+    # asked for there, a best step is lost by a fault alone; else those that happen to be are chosen
+    best = one_a_trial(rows)
+    best = best[best["best"] | ~best["sampled"].astype(str).map(at_best)]
     setting = (*CONFIGURATION, "sampled")
     found = []
     for axis in AXES:
         own = best[~best[_MET]] if axis == "samples" else best
-        for group in along(own, axis, setting):
+        for group in _whole(along(own, axis, setting)):
             error = _sampler_error(group)
             found += [_curve(group, axis, quantity, error) for quantity in SAMPLED]
     tied = [PER_SAMPLE if name == "width" else name for name in setting]
-    for group in along(best[best[PER_SAMPLE].notna()], "samples", tied):
+    for group in _whole(along(best[best[PER_SAMPLE].notna()], "samples", tied)):
         ratio = float(group[PER_SAMPLE].iloc[0])
         error = _sampler_error(group)
         found += [_curve(group, "samples", quantity, error, ratio) for quantity in SAMPLED]
     return [curve for curve in found if curve is not None]
+
+
+def _whole(groups: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """The groups of trials that were all sampled at their best steps."""
+    return (group for group in groups if group["best"].all())
 
 
 def _curve(
