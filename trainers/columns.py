@@ -394,7 +394,7 @@ STEP_COLUMNS: tuple[Column, ...] = tuple(
                 "float",
                 "1",
                 "f_mem: share of denoised samples whose nearest training point is closer than 1/3 "
-                "of the second nearest",
+                "of the second nearest one that differs from it",
             ),
             *[(name, "float", unit, meaning) for name, unit, meaning in TABLE_MEASURES],
         ],

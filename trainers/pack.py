@@ -472,7 +472,7 @@ def _sample(
         one = trajectories[b]
         if not sampling.wants(one.config):
             continue
-        one.values["sampled"] = sampling.text
+        one.values["sampled"] = sampling.text_of(one.config.law.kind)
         one.values.update(finite(shared.exact(one.config, sampling).columns))
         law = shared.distribution(one.config)
         of_a_table = TABLE_COLUMNS if isinstance(law, TableRows) else ()

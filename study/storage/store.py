@@ -74,6 +74,7 @@ class Entry:
     reference and compilation included; 0 where unknown. seed: of its network; None at infinite
     width. networks: the ids of their files. kept: the steps at which they were to be kept; none
     where a file is missing or damaged. sampled: at which steps, and how; empty for not at all.
+    law: its kind.
     """
 
     status: str
@@ -85,6 +86,7 @@ class Entry:
     networks: frozenset[str] = frozenset()
     kept: frozenset[str] = frozenset()
     sampled: str = ""
+    law: str = ""
 
     def done(self, keep: Keep | None) -> bool:
         """Whether the trial needs no more training, for its networks and samples neither."""
@@ -92,8 +94,9 @@ class Entry:
             return self.finished
         lacks = self.seed in keep.seeds and not self.kept >= set(keep.steps)
         one = keep.sampling
-        unsampled = one is not None and self.seed in one.seeds and self.sampled != one.text
-        return not (lacks or unsampled)
+        if lacks or one is None or self.seed not in one.seeds:
+            return not lacks
+        return self.sampled == one.text_of(self.law)
 
     @property
     def extras(self) -> int:
@@ -345,8 +348,9 @@ class Store:
                 networks.get(trial_id, frozenset()),
                 frozenset((kept or "").split()),
                 sampled or "",
+                law or "",
             )
-            for trial_id, status, device, seed, width, kept, sampled in endings
+            for trial_id, status, device, seed, width, kept, sampled, law in endings
         }
 
     def rows(self, trial_ids: Collection[str], ledger: Ledger) -> Iterator[pa.Table]:
@@ -513,7 +517,7 @@ def _networks_of(table: pa.Table) -> dict[str, frozenset[str]]:
 
 
 def _endings(table: pa.Table) -> list[tuple[Any, ...]]:
-    """(trial_id, status, device, seed, width, kept, sampled) of every trial of a pack."""
-    keys = ["trial_id", "status", "device", "seed", "width", "kept", "sampled"]
+    """(trial_id, status, device, seed, width, kept, sampled, law) of every trial of a pack."""
+    keys = ["trial_id", "status", "device", "seed", "width", "kept", "sampled", "law"]
     found = table.group_by(keys).aggregate([]).to_pydict()
     return list(zip(*(found[key] for key in keys), strict=True))

@@ -42,6 +42,13 @@ SAMPLE_STEPS = 200
 
 SAMPLE_POINTS = 1024
 
+SAMPLES_VERSION = 2
+"""Of the numbers of samples: raise it when a change alters them, which no trial's id says."""
+
+UNREPEATED = ("cube", "gaussian", "gaussian_mixture", "scale_mixture")
+"""Kinds of laws whose numbers are those of version 1 still: in every dimension no two clean points
+are the same."""
+
 
 def _rules(steps: Sequence[KeptStep]) -> tuple[str, ...]:
     names: list[str] = []
@@ -94,6 +101,11 @@ class Sampling:
             how = self.sampler
         at = " ".join(self.steps)
         return f"{at}: {self.points} points by {how} from {self.start}"
+
+    def text_of(self, law: str) -> str:
+        """`text` for trials of a law of this kind, with the version of its samples' numbers where
+        those changed: what was sampled before then is sampled again."""
+        return self.text if law in UNREPEATED else f"{self.text}, numbers {SAMPLES_VERSION}"
 
     def operations(self, config: TrialConfig) -> float:
         """Floating-point operations of sampling one network: a third of training steps on as many

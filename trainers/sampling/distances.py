@@ -60,10 +60,12 @@ def neighbour_divergence(x: Array, y: Array) -> float:
 
 def share_memorized(samples: Array, points: Array) -> float:
     """f_mem: the share of `samples` [n, d] whose nearest of the training's clean `points` [N, d] is
-    closer than 1/3 of the second nearest (Yoon et al. 2023). NaN for a single point."""
-    if len(points) < 2:
+    closer than 1/3 of the second nearest (Yoon et al. 2023). A point that is there several times
+    counts once, or it would be as near as itself. NaN for a single point."""
+    distinct = np.unique(points, axis=0)
+    if len(distinct) < 2:
         return float("nan")
-    near = _distances(points, samples, 2)
+    near = _distances(distinct, samples, 2)
     return float(np.mean(near[:, 0] < near[:, 1] / 3))
 
 

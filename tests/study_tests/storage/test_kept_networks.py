@@ -3,6 +3,7 @@ again where they are damaged; on a disk and in a bucket."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,21 @@ def test_samples_that_are_asked_for_are_drawn_once(store: Store) -> None:
     assert done(store.ledger(), other) == [False] * 4
     one = StudySpec.from_text(SAMPLED.replace("last, points", "last, seeds: 1, points")).kept()
     assert one.sampling.seeds == frozenset([0])
+
+
+def test_samples_whose_numbers_changed_are_drawn_anew(store: Store) -> None:
+    """Of laws whose clean points repeat; the samples of the others are as they were."""
+    keep = StudySpec.from_text(SAMPLED).kept()
+    of_atoms = StudySpec.from_text(SAMPLED.replace("kind: cube", "kind: atoms")).trials()
+    train_into_store(job(store, keep), [trials()[0], of_atoms[0]], {})
+    ledger = store.ledger()
+    cube, atoms = (ledger.entries[t.trial_id] for t in (trials()[0], of_atoms[0]))
+    assert cube.sampled == keep.sampling.text
+    assert atoms.sampled == f"{cube.sampled}, numbers 2"
+    assert cube.done(keep)
+    assert atoms.done(keep)
+    assert not replace(atoms, sampled=keep.sampling.text).done(keep)
+    assert replace(atoms, sampled=keep.sampling.text).done(None)
 
 
 @pytest.mark.parametrize(

@@ -66,3 +66,11 @@ def test_what_lies_on_a_training_point_is_memorized() -> None:
     samples = np.array([[0.1, 0.0], [1.5, 0.0], [0.74, 0.0], [0.76, 0.0], [0.0, 3.5]])
     assert share_memorized(samples, points) == pytest.approx(3 / 5)
     assert math.isnan(share_memorized(samples, points[:1]))
+
+
+def test_a_training_point_that_is_there_twice_counts_once() -> None:
+    points = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+    samples = np.array([[0.1, 0.0], [1.5, 0.0], [0.74, 0.0]])
+    twice = np.concatenate([points, points[:2]])
+    assert share_memorized(samples, twice) == share_memorized(samples, points) == 2 / 3
+    assert math.isnan(share_memorized(samples, points[[1, 1]]))
