@@ -28,7 +28,9 @@ Array = NDArray[np.float64]
 
 
 def energy_distance(x: Array, y: Array) -> float:
-    """D of x [n, d] and y [m, d]."""
+    """D of x [n, d] and y [m, d]; NaN where one is a single point."""
+    if min(len(x), len(y)) < 2:
+        return float("nan")
     return float(2 * cdist(x, y).mean() - pdist(x).mean() - pdist(y).mean())
 
 
@@ -41,7 +43,9 @@ def directions(dimension: int, rng: np.random.Generator, count: int = DIRECTIONS
 
 
 def sliced_wasserstein(x: Array, y: Array, theta: Array) -> float:
-    """W of x and y [n, d], as many of each, over directions theta [L, d]."""
+    """W of x and y [n, d], as many of each, over directions theta [L, d]; NaN of no points."""
+    if not len(x):
+        return float("nan")
     projected = (np.sort(points @ theta.T, axis=0) for points in (x, y))
     a, b = projected
     return float(np.sqrt(np.square(a - b).mean()))

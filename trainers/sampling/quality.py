@@ -75,7 +75,7 @@ class Exact:
     @classmethod
     def of(cls, config: TrialConfig, distribution: Distribution, sampling: Sampling) -> Exact:
         """Of the trial's law, at its T_0, in sets as large as those of the samples."""
-        process, n = config.diffusion, sampling.points
+        process, n = config.diffusion, compared(distribution, sampling)
         rng = stream("sample levels", config.study_seed, config.law.identity())
         theta = directions(config.dimension, rng)
 
@@ -96,7 +96,7 @@ class Exact:
         columns = {
             "sample_energy_exact": max(energy_distance(*pair) for pair in pairs),
             "sample_wasserstein_exact": max(sliced_wasserstein(*pair, theta) for pair in pairs),
-            "sample_divergence_exact": max(neighbour_divergence(*pair) for pair in pairs),
+            "sample_divergence_exact": max(_divergence(distribution, *pair) for pair in pairs),
             "sample_nll_exact": _nll(distribution, process, every),
             "sample_energy_true": energy_distance(true, pairs[0][0]),
             "girsanov_start": 0.0,
@@ -104,6 +104,16 @@ class Exact:
         if sampling.start == "normal":
             columns["girsanov_start"] = start_divergence(distribution, process, rng)
         return cls(distribution, columns, _shares(distribution, process, every), theta)
+
+
+def compared(distribution: Distribution, sampling: Sampling) -> int:
+    """How many samples are held against as many exact draws: of a table at most half of its test
+    rows, so that two sets of those have no row in common."""
+    if distribution.known:
+        return sampling.points
+    tested = distribution.part("test")
+    assert isinstance(tested, TableRows)  # of no other law f* is unknown
+    return min(sampling.points, len(tested.points) // 2)
 
 
 @dataclass(frozen=True)
@@ -130,8 +140,8 @@ def qualities(
     draws, starts = [], []
     for config, one, rng in zip(configs, exact, rngs, strict=True):
         law, process = one.distribution, config.diffusion
-        held_out = law.part("test")
-        draws.append(exact_draws(held_out, process, process.t_min, sampling.points, rng))
+        held_out, count = law.part("test"), compared(law, sampling)
+        draws.append(exact_draws(held_out, process, process.t_min, count, rng))
         starts.append(_start(config, law, sampling, rng))
     process = networks.diffusion
     found = sample(
@@ -145,11 +155,12 @@ def qualities(
     made = []
     for b, (one, own) in enumerate(zip(exact, usable, strict=True)):
         law, held = one.distribution, draws[b]
+        few = own[: len(held)]
         values = {
-            "sample_energy": energy_distance(own, held),
-            "sample_wasserstein": sliced_wasserstein(own, held, one.theta),
+            "sample_energy": energy_distance(few, held),
+            "sample_wasserstein": sliced_wasserstein(few, held, one.theta),
             "sample_nll": _nll(law, process, own),
-            "sample_divergence": neighbour_divergence(held, own),
+            "sample_divergence": _divergence(law, held, own),
             "sample_modes": np.nan,
             "share_memorized": share_memorized(denoised[b], training[b]),
         }
@@ -164,6 +175,11 @@ def qualities(
         columns = {**every, **values, **lost, "girsanov_score": scores[b]}
         made.append(Quality(columns, _shown(found[b]), _shown(held)))
     return made
+
+
+def _divergence(law: Distribution, x: Array, y: Array) -> float:
+    """KL(law of x || law of y); NaN of a table, whose rows have no density."""
+    return neighbour_divergence(x, y) if law.known else float("nan")
 
 
 def _shown(points: Array) -> str | None:

@@ -27,6 +27,7 @@ from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from trainers.columns import SHOWN_COLUMNS, TABLE_MEASURES
 from trainers.kept.keep import at_best
+from trainers.laws import LAWS
 from trainers.trial import TrialStatus
 
 _POINTS, _DRAWN = "sample_points", "drawn_points"
@@ -102,6 +103,9 @@ def sampled_rows(frame: pd.DataFrame | Table) -> pd.DataFrame:
     parts = [steps.reset_index(drop=True), first[own], along_n]
     whole = pd.concat(parts, axis=1).assign(**levels)
     whole[BOUND] = whole["girsanov_start"] + whole["girsanov_score"]
+    unknown = first["law"].isin([kind for kind, law in LAWS.items() if not law.known])
+    if "sample_divergence" in whole:  # earlier results have one of tables too
+        whole["sample_divergence"] = whole["sample_divergence"].mask(unknown)
     return whole
 
 
@@ -167,7 +171,8 @@ def sample_sets(rows: pd.DataFrame) -> list[SampleSet]:
         )
         if points is not None and drawn is not None:
             one = (int(row["samples"]), int(row["width"]), int(row["seed"]))
-            found.append(SampleSet(*one, points, drawn, bool(row["best"])))
+            count = min(len(points), len(drawn))  # of a small table fewer rows than samples
+            found.append(SampleSet(*one, points[:count], drawn[:count], bool(row["best"])))
     return found
 
 

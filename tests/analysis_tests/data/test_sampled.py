@@ -383,6 +383,7 @@ def test_samples_of_a_table_are_held_against_the_held_out_loss() -> None:
     assert (rows.loc[rows["best"], "step"] == rows.groupby("trial")["step"].min().values).all()
     plots = {plot.title: plot for plot in samples(setting)}
     assert "Does Girsanov's bound hold" not in plots
+    assert rows["sample_divergence"].isna().all()  # its rows have no density
     assert "held-out loss" in plots["Sample error against held-out loss"].panels[0].x_label
     worth, real = (
         s for s in plots["What samples are worth"].panels[0].series if s.y.size and "log" in s.label

@@ -33,6 +33,12 @@ def test_energy_distance_leaves_out_a_points_distance_to_itself() -> None:
     assert energy_distance(x, y) == pytest.approx(2 * (0 + 3 + 1 + 2) / 4 - 1 - 3)
 
 
+def test_too_few_points_have_no_distance() -> None:
+    one = np.zeros((1, 2))
+    assert math.isnan(energy_distance(one, np.zeros((3, 2))))
+    assert math.isnan(sliced_wasserstein(one[:0], one[:0], np.ones((1, 2))))
+
+
 def test_sliced_wasserstein_of_a_shift() -> None:
     """W^2 is E (theta . m)^2 = ||m||^2 / d; in one dimension the distance itself."""
     rng = np.random.default_rng(1)

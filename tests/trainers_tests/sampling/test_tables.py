@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from trainers.kept.keep import Keep, Sampling
 from trainers.laws import make_distribution, resolve_files
 from trainers.laws.table import Table, TableRows
 from trainers.problem.regression import draw_training_set
+from trainers.sampling.distances import energy_distance
+from trainers.sampling.quality import Exact, compared
 from trainers.sampling.tables import (
     CLASSIFIERS,
     REAL_COLUMNS,
@@ -135,6 +138,28 @@ def test_the_training_rows_as_samples(rows: TableRows) -> None:
     assert made["table_closest"] == 0 < real["table_closest_real"]
 
 
+def test_levels_of_a_table_are_of_distinct_rows(rows: TableRows, law: Table) -> None:
+    """Sets as large as the samples would hold rows of the test part several times: those are far
+    nearer to one another than fresh rows are."""
+    k = len(rows.part("test").points)
+    config = TrialConfig(
+        law=law, samples=64, width=8, step_size=1.0, kernel=False, diffusion=Diffusion(t_max=4.0)
+    )
+    level = {}
+    for points in (16, k // 2, 1024):
+        how = Sampling(("best",), frozenset({0}), points=points, start="normal")
+        assert compared(rows, how) == min(points, k // 2)
+        exact = Exact.of(config, rows, how).columns
+        assert math.isnan(exact["sample_divergence_exact"])
+        level[points] = exact["sample_energy_exact"]
+    assert level[1024] == level[k // 2]
+    assert level[16] > level[1024]
+    rng = np.random.default_rng(0)  # rows that no level has seen, in pairs of sets as large
+    drawn = [rows.points[rng.permutation(len(rows.points))[: 2 * (k // 2)]] for _ in range(40)]
+    found = [energy_distance(both[: k // 2], both[k // 2 :]) for both in drawn]
+    assert np.mean(np.array(found) > level[1024]) < 0.2
+
+
 @pytest.mark.slow
 def test_columns_of_a_trial_that_is_sampled(law: Table, rows: TableRows, eager: None) -> None:
     config = TrialConfig(
@@ -147,7 +172,7 @@ def test_columns_of_a_trial_that_is_sampled(law: Table, rows: TableRows, eager: 
     for name in (*TABLE_COLUMNS, "sample_energy", "sample_wasserstein", "share_memorized"):
         at = [i for i, value in enumerate(trained.series[name]) if value is not None]
         assert at == [best], name
-    for name in ("sample_nll", "girsanov_score", "sample_modes"):
+    for name in ("sample_nll", "sample_divergence", "girsanov_score", "sample_modes"):
         assert trained.series[name] == [None] * len(trained.steps), name
     for name in ("sample_nll_exact", "sample_energy_true", "girsanov_start"):
         assert trained.values[name] is None, name
