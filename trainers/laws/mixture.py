@@ -14,6 +14,10 @@ CROWDED = 0.004
 """Where X_t leaves open more than this share of the variance between components, most X_t lie among
 several, and draws of X_t measure it better than pairs of components do."""
 
+FAR = 1e3
+"""Where the mean lies so many times farther from 0 than X_0 from it, all is computed about the
+mean: squares of the centres would drown what tells them apart."""
+
 _BLOCK_BYTES = 2**24
 """Size of the blocks of weights that a mixture works on (one row of weights, if that is more)."""
 
@@ -28,9 +32,16 @@ class MixtureOfNormals(Distribution):
     def __init__(self, means: FloatArray, std: float) -> None:
         count, self.dimension = means.shape
         squares = np.einsum("kd,kd->k", means, means)
+        centre = means.mean(axis=0)
+        spread = float(np.square(means - centre).sum(axis=1).mean()) + self.dimension * std**2
+        far = float(centre @ centre) > FAR**2 * spread
+        # where it is not, nothing is subtracted: the numbers of ordinary laws stay as they are
+        self._centre = centre if far else None
+        about = means - centre if far else means
         # (mu_c, -|mu_c|^2 / 2), so that one matrix product gives the log-weights below
-        self._lifted = np.column_stack([means, -0.5 * squares])
-        self._means = self._lifted[:, :-1]
+        self._lifted = np.column_stack([about, -0.5 * np.einsum("kd,kd->k", about, about)])
+        self._about = self._lifted[:, :-1]
+        self._means = means if far else self._about
         self._std = std
         self._log_count = float(np.log(count))
         self.uniforms = 1 + (self.dimension if std > 0 else 0)
@@ -57,8 +68,10 @@ class MixtureOfNormals(Distribution):
     def _posterior_mean(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
         v = (a * self._std) ** 2 + h
         nearby = np.empty(x.shape)
-        for rows, weights, _ in self._weights(x, a, v):
-            nearby[rows] = weights @ self._means / weights.sum(axis=1, keepdims=True)
+        for rows, weights, _ in self._weights(self._moved(x, a), a, v):
+            nearby[rows] = weights @ self._about / weights.sum(axis=1, keepdims=True)
+        if self._centre is not None:
+            nearby += self._centre
         # std = 0 leaves h / v = 1 exactly: f* is a convex combination of the points
         return (a * self._std**2 / v) * x + (h / v) * nearby
 
@@ -68,26 +81,30 @@ class MixtureOfNormals(Distribution):
         # to nothing cancels when one component is nearly sure
         v = (a * self._std) ** 2 + h
         between = np.empty(len(x))
-        for rows, weights, _ in self._weights(x, a, v):
+        for rows, weights, _ in self._weights(self._moved(x, a), a, v):
             weights /= weights.sum(axis=1, keepdims=True)
-            between[rows] = _scatter(self._means, weights)
+            between[rows] = _scatter(self._about, weights)
         within = self.dimension * self._std**2 * (h / v)[:, 0]
         return np.asarray(within + (h / v)[:, 0] ** 2 * between)
 
     def mean_posterior_variance(self, signal: Signal, n: int, rng: np.random.Generator) -> float:
-        within, between = mean_variance(self._means, self._std, signal, n, rng)
-        spread = float(np.square(self._means - self._means.mean(axis=0)).sum(axis=1).mean())
+        within, between = mean_variance(self._about, self._std, signal, n, rng)
+        spread = float(np.square(self._about - self._about.mean(axis=0)).sum(axis=1).mean())
         if between > CROWDED * spread:
             return super().mean_posterior_variance(signal, n, rng)
         return within + between
 
     def _log_marginal(self, x: FloatArray, a: FloatArray, h: FloatArray) -> FloatArray:
-        v = (a * self._std) ** 2 + h
+        v, x = (a * self._std) ** 2 + h, self._moved(x, a)
         log_sum = np.empty(len(x))
         for rows, weights, log_scale in self._weights(x, a, v):
             log_sum[rows] = np.log(weights.sum(axis=1)) + log_scale
         normal = log_normal((x * x).sum(axis=1), v, self.dimension)
         return normal + log_sum - self._log_count
+
+    def _moved(self, x: FloatArray, a: FloatArray) -> FloatArray:
+        """x [n, d] less alpha times what was subtracted from the centres."""
+        return x if self._centre is None else x - a * self._centre
 
     def _weights(
         self, x: FloatArray, a: FloatArray, v: FloatArray
