@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.data.results import tidy
-from study.storage.store import Store
+from study.storage.store import Store, filled
 
 BATCH_PACKS = 8
 RETRY_SECONDS = 30.0
@@ -35,13 +35,17 @@ class Publisher:
 
     make_tracker: gives a `study.mlflow_view.tracking.Tracker`. It is called in the thread (it loads
     mlflow), and again after every failure. on_error: told what went wrong, once until it works
-    again.
+    again. known: values, by column, of trials whose packs are older than the column.
     """
 
     def __init__(
-        self, store: Store, make_tracker: Callable[[], Any], on_error: Callable[[str], None]
+        self,
+        store: Store,
+        make_tracker: Callable[[], Any],
+        on_error: Callable[[str], None],
+        known: Mapping[str, float] | None = None,
     ) -> None:
-        self._store = store
+        self._store, self._known = store, known or {}
         self._make_tracker = make_tracker
         self._on_error = on_error
         self._queue: queue.Queue[_Item | None] = queue.Queue()
@@ -124,6 +128,6 @@ class Publisher:
             if missing:
                 table = self._store.read_pack(pack_id)
                 rows = table.filter(pc.is_in(table["trial_id"], value_set=pa.array(missing)))
-                frames.append(tidy(rows.to_pandas()))
+                frames.append(tidy(filled(rows, self._known).to_pandas()))
         if frames:
             self._tracker.log_trials(pd.concat(frames, ignore_index=True))

@@ -126,7 +126,8 @@ class Session:
             self._settings = missing_audits(self.store, audited, self.spec.audit_points)
         if self._tracking_uri is not None:
             make_tracker = partial(self._tracker, self._tracking_uri)
-            publisher = Publisher(self.store, make_tracker, self._untracked)
+            known = self.spec.diffusion.ends
+            publisher = Publisher(self.store, make_tracker, self._untracked, known)
             publisher.start()
             self._publisher = publisher
 

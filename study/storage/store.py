@@ -388,7 +388,7 @@ class Store:
             options = {"compression": "zstd", "write_page_checksum": True}
             with pq.ParquetWriter(file, schema, **options) as writer:
                 for table in _in_groups(self.rows(trial_ids, ledger)):
-                    writer.write_table(_filled(table, known or {}))
+                    writer.write_table(filled(table, known or {}))
 
         self._storage.write("results.parquet", write)
         return f"{self.url}/results.parquet"
@@ -455,8 +455,8 @@ def _ahead(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterato
             yield from pool.map(function, items[start : start + READERS])
 
 
-def _filled(table: pa.Table, known: Mapping[str, float]) -> pa.Table:
-    """`table` with the nulls of some columns filled."""
+def filled(table: pa.Table, known: Mapping[str, float]) -> pa.Table:
+    """`table` with the nulls of some columns filled: of what packs are too old to say."""
     for name, value in known.items():
         at = table.schema.get_field_index(name)
         table = table.set_column(at, table.field(at), pc.fill_null(table[name], value))

@@ -96,6 +96,16 @@ def test_a_round_follows_from_the_stored_results_alone(tmp_path: Path) -> None:
     assert again.trials == expected.trials
 
 
+def test_a_pilot_of_before_g_was_a_column_counts_as_the_rest(tmp_path: Path) -> None:
+    spec = StudySpec.from_mapping({**SPEC, "diffusion": {"g_min": 5.0}})
+    whole, store = Store(tmp_path / "whole"), Store(tmp_path / "continued")
+    expected = finish(spec, whole)
+    finish(spec, store, rounds=1)
+    (pilot,) = store.pack_ids()
+    store.write_pack(store.read_pack(pilot).drop_columns(["g_min", "g_max"]), 1.0)
+    assert finish(spec, store).trials == expected.trials
+
+
 def test_an_incomplete_round_is_asked_for_again_and_no_more(tmp_path: Path) -> None:
     spec, store = spec_of(), Store(tmp_path)
     assert spec.design is not None

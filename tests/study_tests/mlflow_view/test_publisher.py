@@ -126,6 +126,17 @@ def test_what_a_killed_driver_did_not_log_is_logged_at_the_start(store: Store) -
     assert sorted(tracker.seen) == sorted([first[1], *second])
 
 
+def test_what_a_pack_is_too_old_to_say_is_logged_as_the_study_says_it(store: Store) -> None:
+    old = table_from([trajectory(trial(0))], "s").drop_columns(["g_min", "g_max"])
+    pack_id, tracker = store.write_pack(old), Tracker()
+    publisher = Publisher(store, lambda: tracker, pytest.fail, {"g_min": 5.0, "g_max": 7.0})
+    publisher.start()
+    publisher.pack_done(pack_id, [trial(0).trial_id])
+    publisher.finish()
+    (frame,) = tracker.frames
+    assert {*frame["g_min"], *frame["g_max"]} == {5.0, 7.0}
+
+
 @pytest.mark.parametrize("broken_after", [0, 1])
 def test_a_failure_is_told_once_and_what_waits_stays_in_the_store(
     store: Store, broken_after: int
