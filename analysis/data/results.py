@@ -44,8 +44,8 @@ def load_results(
 
     Types: int64 (Int64 with nulls), float64, bool, str. A trial stored twice is kept once: its
     best status, then the first file by name. A constant g that files of earlier versions do not say
-    is read as 1; compiled anew, by a run or `scorerates analyze`, they say it. `attrs["source"]` of a table from files says where it
-    came from. Raises ResultsError.
+    is read as 1; compiled anew, by a run or `scorerates analyze`, they say it. `attrs["source"]` of
+    a table from files says where it came from. Raises ResultsError.
     """
     text = str(source)
     if is_tracking_uri(text):
