@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from analysis.data.curves.quantities import Curve
 from analysis.data.curves.quantity import Quantity
-from analysis.data.results import SOURCE, is_tracking_uri, parquet_files
+from analysis.data.results import SOURCE, is_tracking_uri, parquet_files, with_ends
 from analysis.data.schema import ResultsError, opened
 from analysis.data.sweeps import AUDIT_KEYS, Setting, usual_noise
 from analysis.fits.growth import Continuation, Growth
@@ -119,7 +119,8 @@ def audit_beside(frame: pd.DataFrame) -> pd.DataFrame | None:
     audit = None if source is None else load_audit(source)
     if audit is None:
         return None
-    rows = frame[AUDIT_KEYS].drop_duplicates().to_dict("records")
+    known = [key for key in AUDIT_KEYS if key in frame]
+    rows = with_ends(frame[known].drop_duplicates()).to_dict("records")
     found = [_of_setting(audit, row) for row in rows]
     first = [preferred(own) for own in found if len(own)]
     kept = audit[audit["audit_id"].isin(first)].reset_index(drop=True)

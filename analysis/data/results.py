@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -72,7 +73,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     # Files older than a choice lack its column: all of their trials are of what stays unsaid.
     for name, unsaid in UNSAID.items():
         frame[name] = frame[name].astype(object).where(frame[name].notna(), unsaid)
-    frame = _with_ends(frame)
+    frame = with_ends(frame)
     for column in COLUMNS:
         values = frame[column.name]
         complete = not values.isna().any()
@@ -90,13 +91,15 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     return _each_trial_once(frame).sort_values(list(SORT_KEYS), ignore_index=True)
 
 
-def _with_ends(frame: pd.DataFrame) -> pd.DataFrame:
+def with_ends(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` with g at 0 and at T of trials from before these columns: what a constant g is where
     a study does not say it. Of a linear one they stay unknown."""
     constant = frame["schedule"] == "constant"
-    first = frame["g_min"].astype(float)
+    first, last = (
+        frame[name].astype(float) if name in frame else pd.Series(np.nan, frame.index)
+        for name in ("g_min", "g_max")
+    )
     first = first.mask(constant & first.isna(), Diffusion().g_min)
-    last = frame["g_max"].astype(float)
     return frame.assign(g_min=first, g_max=last.mask(constant & last.isna(), first))
 
 

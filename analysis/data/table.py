@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from analysis.data.files import open_file
-from analysis.data.results import load_results, tidy
+from analysis.data.results import load_results, tidy, with_ends
 from analysis.data.schema import SCHEMA
 from trainers.columns import COLUMNS
 
@@ -58,7 +58,8 @@ class Table:
     @classmethod
     def of(cls, frame: pd.DataFrame | Table) -> Table:
         """A table over the rows of `frame`: its columns trial_id and step say which is which. A
-        step given twice counts once, as it is given first; trials stay in their order."""
+        step given twice counts once, as it is given first; trials stay in their order. A frame of
+        before g was a column has what `load_results` gives it."""
         if isinstance(frame, Table):
             return frame
         who = pd.factorize(frame["trial_id"])[0]
@@ -70,7 +71,8 @@ class Table:
             frame, who = frame[first].iloc[order], who[first][order]
         starts = np.flatnonzero(np.diff(who, prepend=-1))
         counts = np.diff(starts, append=len(who))
-        return cls(frame.iloc[starts].reset_index(drop=True), starts, counts, _Given(frame))
+        trials = with_ends(frame.iloc[starts].reset_index(drop=True))
+        return cls(trials, starts, counts, _Given(frame))
 
     def __len__(self) -> int:
         return int(self.counts.sum())

@@ -138,6 +138,15 @@ def test_a_frame_in_any_order_with_rows_twice_is_put_in_order(synthetic: ModuleT
     assert len(some) == 2 * 40
 
 
+def test_a_frame_of_before_g_was_a_column_is_judged_alike(stored: Path) -> None:
+    frame = load_results(stored)
+    earlier = frame.drop(columns=["g_min", "g_max"])
+    assert evaluate(earlier).to_frame().equals(evaluate(frame).to_frame())
+    assert [s.label for s in settings(earlier)] == [s.label for s in settings(frame)]
+    linear = Table.of(earlier.assign(schedule="linear"))
+    assert linear.trials[["g_min", "g_max"]].isna().all(axis=None)
+
+
 def test_best_and_last_rows_are_by_trial(stored: Path) -> None:
     found, frame = load_table(str(stored)), load_results(stored)
     done = settings(found)[0].frame
