@@ -229,16 +229,12 @@ def curves(frame: pd.DataFrame | Table) -> list[Curve]:
             if not np.isfinite(y).any():
                 continue
             time = group.moment if name in _AT_MOMENT else None
-            without = None
-            if tested is not None and name in tested[number]:
-                without = np.stack(tested[number][name], axis=1)
+            without = _stacked(tested, number, name)
             curve = _curve(table.rows, group, name, y, censored, time, without)
             if limit is not None and name not in _WITHOUT_LIMIT:
                 beside = place[id(limit)]
                 z = values[beside][name]
-                own = None
-                if tested is not None and name in tested[beside]:
-                    own = np.stack(tested[beside][name], axis=1)
+                own = None if without is None else _stacked(tested, beside, name)
                 mine = group.done[np.isfinite(y)]
                 control = control_of(table.rows, mine, limit, *z, own)
                 curve = replace(curve, control=control)
@@ -258,8 +254,12 @@ _TESTED = (
     Quantity.BEST_TIME,
     Quantity.FINAL_ERROR,
     Quantity.ERROR_AT_TIME,
+    Quantity.KERNEL_BEST_ERROR,
+    Quantity.KERNEL_BEST_TIME,
 )
-"""Quantities whose error over groups of test points the table holds."""
+"""Quantities whose error over groups of test points the table holds. The kernel's best ones are
+among them at infinite width alone, where they are those of the trial itself; what they are over
+groups beside a network no column says, nor of the interpolation error at any width."""
 
 _Values = dict[Quantity, tuple[Array, NDArray[np.bool_]]]
 
@@ -307,6 +307,16 @@ def _without_groups(
             for name, kept in mine.items():
                 kept.append(values[name][0])
     return found
+
+
+def _stacked(
+    tested: list[dict[Quantity, list[Array]]] | None, number: int, quantity: Quantity
+) -> Array | None:
+    """A group's values without each group of test points [n, K]; None where nothing is known."""
+    if tested is None or quantity not in tested[number]:
+        return None
+    without = np.stack(tested[number][quantity], axis=1)
+    return without if np.isfinite(without).any() else None
 
 
 def _curve(

@@ -11,6 +11,8 @@ import pytest
 from analysis.data.curves.quantities import INVERSE_T_MIN, Curve, curves
 from analysis.data.curves.quantity import Quantity
 from analysis.data.curves.trajectories import INTERPOLATED, at_time, best, common_time, trials
+from analysis.verdicts.judging import fit_curve
+from trainers.columns import TEST_GROUPS
 
 TIME = np.array([0.0, *np.logspace(0, 3, 39)])
 
@@ -358,3 +360,31 @@ def test_levels_where_a_limit_diverged_or_was_censored_are_left_out(beside: pd.D
     assert control is not None
     count = {n: int((control.own_x == n).sum()) for n in (64, 128, 256, 512)}
     assert count == {64: 0, 128: 20, 256: 0, 512: 19}
+
+
+# --- the test set's own error ---------------------------------------------------------------------
+
+
+def test_the_kernels_best_error_and_time_have_the_test_sets_error_at_infinite_width(
+    beside: pd.DataFrame,
+) -> None:
+    """There they are those of the trial itself; beside a network no column holds the groups."""
+    uneven = beside[np.isfinite(beside["width"]) | (beside["seed"] < 4)].copy()
+    for i in range(1, TEST_GROUPS + 1):
+        tilt = uneven["effective_time"] ** (0.01 * (2 * i - TEST_GROUPS - 1))
+        uneven[f"score_error_group{i}"] = uneven["score_error"] * tilt
+    for kernel, own in (
+        (Quantity.KERNEL_BEST_ERROR, Quantity.BEST_ERROR),
+        (Quantity.KERNEL_BEST_TIME, Quantity.BEST_TIME),
+    ):
+        limit, trial = over_n(uneven, kernel, np.inf), over_n(uneven, own, np.inf)
+        assert limit.without is not None
+        assert trial.without is not None
+        assert limit.y.tolist() == trial.y.tolist()
+        assert limit.without.tolist() == trial.without.tolist()
+        assert fit_curve(limit).test_set is not None
+        network = over_n(uneven, kernel)
+        assert network.without is None
+        assert network.control is not None
+        assert network.control.own_without is None
+    assert over_n(uneven, Quantity.BEST_ERROR).without is not None
