@@ -28,7 +28,15 @@ from analysis.fits import diagnostics
 from analysis.fits import offset as offset_fit
 from analysis.fits.diagnostics import Curvature, Holdout, LocalSlope, Peak, Spread
 from analysis.fits.growth import OFFSET, POWER, Continuation, Growth
-from analysis.levels.intervals import Array, Contrast, LevelMeans, Method, distinct, summarise
+from analysis.levels.intervals import (
+    Array,
+    Contrast,
+    LevelMeans,
+    Method,
+    alone,
+    distinct,
+    summarise,
+)
 from analysis.levels.test_set import TestSet
 from analysis.levels.two_levels import Control, Sharpened
 
@@ -183,11 +191,13 @@ def fit_power_law(
     another law of growth, which says for itself whether it has an offset.
 
     x, y: [n], positive and finite. seed [n]: give it where the same seed at different x shares
-    effects (the same data, the same initialisation); the interval then is over seeds. Leave it out
-    where trials at different x are independent: their noise is then pooled over levels, which is
-    narrower. level: of the two-sided interval. without [n, K]: where all trials share test points,
-    y as it is without each of K groups of them; their own error is then in the interval. control:
-    cheap trials that share seeds with these, see `two_levels`; not used where seed links levels.
+    effects (the same data, the same initialisation); the interval then is over seeds, and asks for
+    two of them at each x: x with one are left out, and where all have one there is no fit. Leave it
+    out where trials at different x are independent: their noise is then pooled over levels, which
+    is narrower. level: of the two-sided interval. without [n, K]: where all trials share test
+    points, y as it is without each of K groups of them; their own error is then in the interval.
+    control: cheap trials that share seeds with these, see `two_levels`; not used where seed links
+    levels.
     geometric: of the geometric means of levels, for values that are very skewed over seeds.
 
     Data that cannot give an exponent are no error: status and message say what is wrong and what
@@ -203,7 +213,14 @@ def fit_power_law(
     if not 0 < level < 1:
         raise ValueError(f"level = {level:g} must lie between 0 and 1, such as 0.95")
     growth = growth or (OFFSET if offset else POWER)
-    reason = _invalid(xs, ys) or _too_few(xs, growth.offset)
+    reason, note = _invalid(xs, ys) or _too_few(xs, growth.offset), ""
+    if names is not None and not reason:
+        lone = alone(xs, names)
+        reason, note = _lone(xs, lone, growth.offset)
+        if note:
+            xs, ys, names = xs[~lone], ys[~lone], names[~lone]
+            left = None if left is None else left[~lone]
+            control = None if control is None else control.of(~lone)
     factor = np.ones(len(xs)) if reason else growth.of(xs)
     if not (np.isfinite(factor) & (factor > 0)).all():
         wrong = xs[~(np.isfinite(factor) & (factor > 0))]
@@ -213,8 +230,8 @@ def fit_power_law(
     if left is not None:
         left = left / factor[:, None] if (np.isfinite(left) & (left > 0)).all() else None
     fit = _fitted(xs, ys / factor, names, growth.offset, level, left, control, geometric)
-    if fit.ok:
-        fit = replace(fit, message="; ".join(filter(None, (fit.message, _rounding(xs, fit)))))
+    told = (fit.message, _rounding(xs, fit) if fit.ok else "", note)
+    fit = replace(fit, message="; ".join(filter(None, told)))
     if fit.holdout is not None:
         last = float(growth.of(np.array([fit.holdout.x]))[0])
         holdout = replace(
@@ -267,6 +284,24 @@ def _too_few(x: Array, offset: bool) -> str:
         return ""
     form = "A x^-b + c" if offset else "A x^-b"
     return f"{have} distinct x, and {form} needs at least {needed}: add values to the axis"
+
+
+def _lone(x: Array, lone: NDArray[np.bool_], offset: bool) -> tuple[str, str]:
+    """Of x [n], of which those `lone` [n] have one seed though seeds link x: why there is no fit,
+    or a note on the x that are left out; both empty where none is."""
+    if not lone.any():
+        return "", ""
+    if lone.all():
+        return (
+            "every x has one seed, and seeds link them: the scatter about the line does not show "
+            "what another seed would change; add seeds, 2 at each x at least",
+            "",
+        )
+    at = [f"{v:g}" for v in distinct(x[lone])[0]]
+    many = f"{', '.join(at[:3])} and {len(at) - 3} more" if len(at) > 4 else ", ".join(at)
+    note = f"x = {many} left out: one seed there, and seeds link x; 2 at least are needed"
+    few = _too_few(x[~lone], offset)
+    return (f"{few}; {note}", "") if few else ("", note)
 
 
 def _rounding(x: Array, fit: PowerLawFit) -> str:

@@ -34,7 +34,7 @@ for values that repeat:
   means and errors are those of `two_levels`.
 - `RESIDUALS`: one value at some level, or the same value over and over at most levels (copies, one
   seed under several names, or noise below the last digit that was kept): the scatter about the
-  line is all there is.
+  line is all there is. It does not show what levels share: `alone`.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,6 +208,7 @@ def summarise(
     """The level means of positive, finite `x`, `y` (one value per trial, same length).
 
     `seed`, where given, links the levels: trials with the same seed are taken to share effects.
+    A level with one seed then tells nothing of them: see `alone`, whose levels are left out before.
     `without` [n, K]: y as it is without each of K groups of test points; see `test_set`.
     `control`: cheap trials on the same seeds and more; used where levels are independent.
     `geometric`: the level means are geometric ones; see `log_means`.
@@ -245,6 +247,17 @@ def summarise(
         both=both,
         alone=alone,
     )
+
+
+def alone(x: Array, seed: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which values [n] stand at a level with one seed, where seeds link levels; none where no seed
+    stands at two levels, for these are then independent. What a seed shifts or tilts does not show
+    in its scatter about the line, so that an interval made of that would be far too short."""
+    where, who = distinct(x)[1], np.unique(seed, return_inverse=True)[1]
+    pairs = np.unique(np.stack([where, who]), axis=1)
+    if len(x) == 0 or np.bincount(pairs[1]).max() < 2:
+        return np.zeros(len(x), dtype=bool)
+    return np.asarray(np.bincount(pairs[0])[where] == 1)
 
 
 def repeat(where: NDArray[np.int64], y: Array) -> bool:

@@ -22,6 +22,7 @@ from analysis.fits.asymptotic import Asymptotic
 from analysis.fits.diagnostics import LocalSlope
 from analysis.fits.growth import Growth
 from analysis.fits.power_law import PowerLawFit, fit_power_law
+from analysis.levels.intervals import alone
 from analysis.text import counted, percent
 from analysis.theory import Kind, Prediction
 from analysis.theory.prediction import LIMITED
@@ -251,7 +252,9 @@ def usable(curve: Curve) -> tuple[Curve, str]:
 
     A level that censored values spoil, or where a trial diverged, is left out whole: its remaining
     trials are a selected sample. Failed trials and missing values carry no such choice: they are
-    left out one by one, and counted. See `evaluation` for what censored levels can still say.
+    left out one by one, and counted. Where seeds link levels, one with a single seed is left out
+    beside others with more (`analysis.levels.intervals.alone`). See `evaluation` for what censored
+    levels can still say.
     """
     spoilt = set(curve.spoilt.tolist())
     kept = curve.censored & ~np.isin(curve.x, sorted(spoilt))
@@ -286,8 +289,16 @@ def usable(curve: Curve) -> tuple[Curve, str]:
             f"at {axis} = {levels_listed(set(curve.short))} the kernel limit on the same data is "
             "best beyond the last step: more steps may find a lower error"
         )
-    usable_ones = ~np.isin(curve.x, sorted(spoilt | diverged))
-    return curve.only(usable_ones), "; ".join(notes)
+    usable_ones = curve.only(~np.isin(curve.x, sorted(spoilt | diverged)))
+    if usable_ones.linked:
+        lone = alone(usable_ones.x, usable_ones.seed)
+        if lone.any() and not lone.all():
+            notes.append(
+                f"{axis} = {levels_listed(set(usable_ones.x[lone].tolist()))} left out: one seed "
+                f"there, and seeds link the values of {axis}; 2 at least are needed"
+            )
+            usable_ones = usable_ones.only(~lone)
+    return usable_ones, "; ".join(notes)
 
 
 def _trials(count: int) -> str:

@@ -365,3 +365,37 @@ def test_values_that_repeat_at_a_few_levels_are_values_like_others() -> None:
         assert fit_power_law(x, some, seed).method is method
     one_value = np.isin(x, X[1:]) | (seed == 0)
     assert fit_power_law(x[one_value], y[one_value]).message.startswith("one value at some level")
+
+
+# --- levels with one seed, where seeds link levels ------------------------------------------------
+
+
+def test_a_level_with_one_seed_is_left_out_where_seeds_link_levels() -> None:
+    """The scatter about the line does not show what a seed tilts; others' slopes do."""
+    x, y, seed = sample(4, 0.01)
+    y = y * (x / X[0]) ** (0.1 * np.arange(4))[seed]
+    lone = (x == X[-1]) & (seed > 0)
+    x, y, seed = x[~lone], y[~lone], seed[~lone]
+    fit, rest = fit_power_law(x, y, seed), [v[x < X[-1]] for v in (x, y, seed)]
+    assert fit.ok
+    assert fit.ci == fit_power_law(*rest).ci
+    assert (fit.method, fit.trials, fit.points) == (Method.SEEDS, 4 * (len(X) - 1), len(X) - 1)
+    assert fit.ci[0] < 0.5 < fit.ci[1]
+    assert f"x = {X[-1]:g} left out: one seed there" in fit.message
+    assert fit_power_law(x, y).points == len(X)  # nothing links them
+    few = np.isin(x, X[-3:])
+    refused = fit_power_law(x[few], y[few], seed[few])
+    assert not refused.ok
+    assert refused.message.startswith("2 distinct x")
+    assert "one seed there" in refused.message
+
+
+def test_one_seed_alone_gives_no_interval_where_it_links_levels() -> None:
+    x, y, seed = sample(1, 0.1)
+    fit = fit_power_law(x, y, seed)
+    assert not fit.ok
+    assert "add seeds, 2 at each x at least" in fit.message
+    assert fit.spread is None
+    assert fit_power_law(np.tile(x, 2), np.tile(y, 2), np.tile(seed, 2)).message == fit.message
+    assert fit_power_law(x, y, np.arange(len(x))).ok  # each of its own data
+    assert fit_power_law(x, y).ok

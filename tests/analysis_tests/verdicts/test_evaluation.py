@@ -16,6 +16,7 @@ from analysis.data.curves.quantity import Quantity
 from analysis.figures.study import study_plots
 from analysis.fits.growth import POWER, Growth, log_power
 from analysis.fits.power_law import PowerLawFit
+from analysis.levels.intervals import Method
 from analysis.theory import Kind, Prediction, predictions
 from analysis.verdicts import evaluation as evaluation_module
 from analysis.verdicts.evaluation import evaluate
@@ -164,6 +165,32 @@ def test_censored_and_diverged_levels_are_left_out_whole(synthetic: ModuleType) 
     assert fit_curve(curve).trials == len(kept.x)
     verdict = by_name(evaluate(table))["best error against samples"]
     assert note in verdict.reason
+
+
+def test_a_width_with_one_seed_is_left_out_and_one_seed_alone_is_undetermined(
+    synthetic: ModuleType,
+) -> None:
+    """Along m the trials of a seed share their data; along N they do not."""
+    table = synthetic.synthetic_table(synthetic.Grid(seeds=3))
+    first = table["seed"] == 0
+
+    def along(frame: pd.DataFrame, axis: str) -> Curve:
+        name = (Quantity.BEST_ERROR, axis)
+        return next(c for c in curves(frame) if (c.quantity, c.axis) == name)
+
+    narrowest = along(table, "width").x.min()
+    lone = along(table[first | (table["width"] > narrowest)], "width")
+    kept, note = usable(lone)
+    assert set(lone.x) - set(kept.x) == {narrowest}
+    assert f"m = {narrowest:g} left out: one seed there" in note
+    assert (fit_curve(lone).method, fit_curve(lone).points) == (Method.SEEDS, lone.levels - 1)
+    assert usable(along(table[first], "width"))[1] == ""
+    found = by_name(evaluate(table[first]))
+    assert found["coupling against width"].verdict is Word.UNDETERMINED
+    assert "add seeds, 2 at each x at least" in found["coupling against width"].reason
+    assert found["error against step size"].verdict is Word.UNDETERMINED
+    assert "add seeds, 2 at each x at least" in found["error against step size"].reason
+    assert fit_curve(along(table[first], "samples")).ok
 
 
 def test_few_censored_values_of_many_do_not_spoil_a_level(synthetic: ModuleType) -> None:
