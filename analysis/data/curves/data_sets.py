@@ -31,6 +31,9 @@ AXES = ("samples", INVERSE_T_MIN)
 _SETTING = ("law_id", "dimension", "samples", *DIFFUSION)
 """What tells the laws of data sets apart, N among it."""
 
+EQUAL = 1e-6
+"""Relative: values on the same points differ by less, by their device's rounding."""
+
 
 def data_curves(frame: pd.DataFrame | Table) -> list[Curve]:
     """A curve for each quantity of a data set, axis and group of data sets that agree in all but
@@ -51,13 +54,23 @@ def data_curves(frame: pd.DataFrame | Table) -> list[Curve]:
 
 def _clean_points(rows: pd.DataFrame) -> pd.DataFrame:
     """A trial for each set of clean points, one with a value where there is one. Data sets that
-    differ in their noise alone share those; what is measured on them is then equal to the bit."""
+    differ in their noise alone share those; what is measured on them is then equal, but for
+    rounding, which differs between devices."""
     known = np.isfinite(numbers(rows, Quantity.EMPIRICAL_BAYES))
     points = [*_SETTING, "seed"]
-    measured = rows[known].drop_duplicates([*points, str(Quantity.EMPIRICAL_BAYES)])
+    measured = _unlike(rows[known], points, str(Quantity.EMPIRICAL_BAYES))
     others = rows[~known].drop_duplicates("data_id")
     lost = others.merge(measured[points].drop_duplicates(), how="left", indicator=True)
     return pd.concat([measured, others[(lost["_merge"] == "left_only").to_numpy()]])
+
+
+def _unlike(rows: pd.DataFrame, points: list[str], value: str) -> pd.DataFrame:
+    """The rows that differ in `points`, or in the value by more than EQUAL; the first of each."""
+    ordered = rows.sort_values([*points, value])
+    before = ordered.groupby(points, dropna=False)[value].shift()
+    alike = ordered[value] - before <= EQUAL * ordered[value].abs()
+    number = (~alike).cumsum()
+    return rows[~number.reindex(rows.index).duplicated()]
 
 
 def _curve(rows: pd.DataFrame, axis: str, quantity: Quantity) -> Curve | None:

@@ -71,6 +71,18 @@ def test_values_that_one_trial_lacks_come_from_another_on_its_data(table: pd.Dat
     assert len(less.x) == len(whole.x) - 1
 
 
+def test_values_that_differ_by_rounding_alone_are_of_one_data_set(table: pd.DataFrame) -> None:
+    """Devices round otherwise; other points of the same seed differ by far more."""
+    mixed = table.copy()
+    columns = [c for c in table if "empirical_bayes" in c or "memorizer" in c]
+    infinite = np.isinf(mixed["width"])
+    whole = only(data_curves(table), Quantity.EMPIRICAL_BAYES)
+    for change, extra in ((1e-15, 0), (-1e-9, 0), (1e-3, len(SAMPLES) * 3)):
+        mixed.loc[infinite, columns] = table.loc[infinite, columns] * (1 + change)
+        curve = only(data_curves(mixed), Quantity.EMPIRICAL_BAYES)
+        assert len(curve.y) == len(whole.y) + extra
+
+
 def test_without_a_group_of_test_points(table: pd.DataFrame) -> None:
     uneven = table.copy()
     shares = np.arange(1, 9) / 4.5  # mean 1
