@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.data.curves.trajectories import spoilt_levels
+from analysis.data.curves.trajectories import each_once, spoilt_levels
 from analysis.data.sweeps import PER_SAMPLE
 from analysis.levels.intervals import Array
 from analysis.levels.two_levels import Control
@@ -52,7 +52,7 @@ def limit_beside(rows: pd.DataFrame, group: Group, configuration: Sequence[str])
     for name in (n for n in configuration if n in rows and n not in (group.axis, *OF_NETWORKS)):
         equal = rows[name].isna() if pd.isna(first[name]) else rows[name] == first[name]
         same = same & equal.fillna(False).to_numpy(dtype=bool)
-    where = np.flatnonzero(same)
+    where = each_once(rows, np.flatnonzero(same), group.axis)
     done = where[rows["status"].iloc[where].astype(str) == TrialStatus.COMPLETED]
     return Group(group.axis, where, done, group.moment) if len(done) else None
 

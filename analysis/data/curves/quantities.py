@@ -21,6 +21,7 @@ from analysis.data.curves.trajectories import (
     at_time,
     best,
     common_time,
+    each_once,
     numbers,
     per_trial,
     shorter_than_limit,
@@ -210,9 +211,10 @@ def curves(frame: pd.DataFrame | Table) -> list[Curve]:
 
     A group is the trials that agree in all of CONFIGURATION but the axis, with at least
     MINIMUM_VALUES values of it; along N also those that agree in all but N and m, of one m/N
-    (`analysis.data.curves.tied`). Diverged and failed trials, and trials without a value, are left
-    out and counted. Curves of a quantity that the table does not hold are not made. Of an axis,
-    networks come before trials of infinite width, then the largest group first.
+    (`analysis.data.curves.tied`). A data set counts once at a value of the axis (`each_once`).
+    Diverged and failed trials, and trials without a value, are left out and counted. Curves of a
+    quantity that the table does not hold are not made. Of an axis, networks come before trials of
+    infinite width, then the largest group first.
     """
     table = trials(frame)
     if not len(table.rows):
@@ -269,7 +271,8 @@ def _curve_groups(table: Trials) -> Iterator[Group]:
     status = table.rows["status"].astype(str).to_numpy()
     short = shorter_than_limit(table, best_time)
     for axis in (name for name in AXES if column_of(name) in table.rows):
-        for ratio, where in _groups(table.rows, axis):
+        for ratio, every in _groups(table.rows, axis):
+            where = each_once(table.rows, every, column_of(axis))
             done = where[status[where] == TrialStatus.COMPLETED]
             if len(done):
                 moment = common_time(table.time[done], best_time[done])

@@ -240,6 +240,20 @@ def at_time(time: Array, values: Array, target: Array) -> Array:
     return np.where(outside, np.nan, np.exp(total))
 
 
+def each_once(rows: pd.DataFrame, where: NDArray[np.int64], column: str) -> NDArray[np.int64]:
+    """Of the trials at `where` of one configuration but for `column`, one for each value of that
+    and data set: the best status, then the first. Others differ in how they were measured alone
+    (`test_points`, `recorded`), and are no second seed: data_id holds the seed of the weights."""
+    if "data_id" not in rows:
+        return where
+    own = rows.iloc[where]
+    status = own["status"].astype(str).map({str(s): rank for rank, s in enumerate(TrialStatus)})
+    order = np.argsort(status.fillna(len(TrialStatus)).to_numpy(), kind="stable")
+    same = own[[column, "data_id", "seed"]].iloc[order]
+    again = (same.duplicated() & same["data_id"].notna()).to_numpy()
+    return np.sort(where[order[~again]])
+
+
 def numbers(rows: pd.DataFrame, name: str) -> Array:
     values = rows.get(name, pd.Series(np.nan, rows.index))
     return pd.to_numeric(values).to_numpy(dtype=float, na_value=np.nan)

@@ -362,6 +362,31 @@ def test_levels_where_a_limit_diverged_or_was_censored_are_left_out(beside: pd.D
     assert count == {64: 0, 128: 20, 256: 0, 512: 19}
 
 
+def test_a_data_set_counts_once_at_a_level(beside: pd.DataFrame) -> None:
+    """A trial again with other test points is no second seed; one that failed gives way to it."""
+    first = beside["trial_id"].isin(over_n_ids(beside))
+    again = beside[first].assign(trial_id="~" + beside["trial_id"])
+    again["score_error"] *= 1.01
+    both = pd.concat([beside, again], ignore_index=True)
+    for width in (4096, np.inf):
+        whole, twice = (over_n(t, Quantity.BEST_ERROR, width) for t in (beside, both))
+        assert twice.y.tolist() == whole.y.tolist()
+    whole, twice = (over_n(t, Quantity.BEST_ERROR).control for t in (beside, both))
+    assert whole is not None
+    assert twice is not None
+    assert sorted(twice.own_y) == sorted(whole.own_y)
+    both.loc[both["trial_id"].isin(over_n_ids(beside)), "status"] = "failed"
+    given = over_n(both, Quantity.BEST_ERROR)
+    assert given.failed == ()
+    assert given.y == pytest.approx(1.01 * over_n(beside, Quantity.BEST_ERROR).y)
+
+
+def over_n_ids(frame: pd.DataFrame) -> set[str]:
+    """The trials of the base's step size at its width and at infinite width."""
+    own = frame[(frame["step_size"] == 1.0) & frame["width"].isin([4096, np.inf])]
+    return set(own["trial_id"])
+
+
 # --- the test set's own error ---------------------------------------------------------------------
 
 
