@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from analysis.data.files import open_file
 from analysis.data.mlflow_view import load_view
@@ -116,11 +117,15 @@ def _printable(values: pd.Series) -> pd.Series:
     return values.str.replace(_CONTROL, "\N{REPLACEMENT CHARACTER}", regex=True)
 
 
-def _each_trial_once(frame: pd.DataFrame) -> pd.DataFrame:
+def best_status(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which rows are of the best status that their trial has, in the order of TrialStatus."""
     order = {str(status): rank for rank, status in enumerate(TrialStatus)}
-    rank = frame["status"].map(order).fillna(len(order))
-    frame = frame[rank == rank.groupby(frame["trial_id"]).transform("min")]
-    return frame.drop_duplicates(["trial_id", "step"])
+    rank = frame["status"].astype(str).map(order).fillna(len(order))
+    return (rank == rank.groupby(frame["trial_id"].to_numpy()).transform("min")).to_numpy()
+
+
+def _each_trial_once(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[best_status(frame)].drop_duplicates(["trial_id", "step"])
 
 
 def _read_files(source: str) -> pa.Table:

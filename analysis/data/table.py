@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from analysis.data.files import open_file
-from analysis.data.results import load_results, tidy, with_ends
+from analysis.data.results import best_status, load_results, tidy, with_ends
 from analysis.data.schema import SCHEMA
 from trainers.columns import COLUMNS
 
@@ -58,14 +58,18 @@ class Table:
     @classmethod
     def of(cls, frame: pd.DataFrame | Table) -> Table:
         """A table over the rows of `frame`: its columns trial_id and step say which is which. A
-        step given twice counts once, as it is given first; trials stay in their order. A frame of
-        before g was a column has what `load_results` gives it."""
+        trial given twice has its best status, with the rows of that; a step given twice counts
+        once, as it is given first; trials stay in their order. A frame of before g was a column
+        has what `load_results` gives it."""
         if isinstance(frame, Table):
             return frame
         who = pd.factorize(frame["trial_id"])[0]
         step = frame["step"].to_numpy(dtype=np.int64)
         follows = np.diff(who) * (step.max(initial=0) + 1) + np.diff(step)
         if (follows <= 0).any():
+            if "status" in frame:
+                best = best_status(frame)
+                frame, who, step = frame[best], who[best], step[best]
             first = ~frame.duplicated(["trial_id", "step"]).to_numpy()
             order = np.lexsort((step[first], who[first]))
             frame, who = frame[first].iloc[order], who[first][order]

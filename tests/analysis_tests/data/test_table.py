@@ -182,3 +182,22 @@ def test_a_cloud_of_thousands_is_drawn_as_one_image() -> None:
     assert "<image" not in drawn(100)
     assert "<image" in drawn(20000)
     assert len(drawn(20000)) < 10 * len(drawn(100))
+
+
+def test_of_a_trial_given_twice_the_best_status_counts(synthetic: ModuleType) -> None:
+    """As of two tables put together: it failed in one and completed, or diverged, in the other."""
+    whole = synthetic.synthetic_table(synthetic.Grid(seeds=2, samples=(64, 128, 256)))
+    first, second = whole["trial_id"].unique()[:2]
+    ill = whole.copy()
+    ill.loc[whole["trial_id"] == second, "status"] = "diverged"
+    bare = _failed(whole[whole["trial_id"] == first])
+    bare = pd.concat([bare, _failed(whole[whole["trial_id"] == second])])
+    for parts in ([bare, ill], [ill, bare]):
+        found = Table.of(pd.concat(parts)).by_id()
+        expected = Table.of(ill).by_id()
+        assert found.trials["status"].tolist() == expected.trials["status"].tolist()
+        assert found.counts.tolist() == expected.counts.tolist()
+        pd.testing.assert_frame_equal(
+            found[["step", "score_error"]], expected[["step", "score_error"]]
+        )
+    assert Table.of(bare).trials["status"].tolist() == ["failed", "failed"]
