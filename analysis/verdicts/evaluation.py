@@ -46,7 +46,7 @@ from analysis.verdicts.following import Judged, followed
 from analysis.verdicts.infinite_width import infinite_width, limit_of, measured
 from analysis.verdicts.judging import Verdict, fit_curve, judge, levels_listed, usable
 from analysis.verdicts.own import Own, at, check_own, unanswered, unsaid
-from analysis.verdicts.rules import Word, word_at
+from analysis.verdicts.rules import LEAST_POINTS, Word, word_at
 from analysis.verdicts.stops import RULES, check_rules, stops
 
 _BEST_ERRORS = {
@@ -63,9 +63,6 @@ FRAME_COLUMNS = (
     *("verdict", "adjusted_verdict", "theory_key", "reason"),
 )
 """The columns of `Evaluation.to_frame`."""
-
-LEAST_POINTS = 100
-"""Effective number of test points below which nothing is judged: a few of them decide the mean."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from analysis.data.curves.quantities import Curve
 from analysis.data.curves.quantity import Quantity
 from analysis.theory import Kind, Prediction
 from analysis.verdicts.judging import Verdict
-from analysis.verdicts.rules import Word, word_for
+from analysis.verdicts.rules import LEAST_POINTS, Word, short_range, word_for
 from trainers.kept.keep import noisy
 
 Judged = tuple[Prediction, Verdict]
@@ -33,7 +33,8 @@ def followed(found: Sequence[Judged]) -> Iterator[Judged]:
     Both errors are of the same network at the same step, and the weight alpha^2/h^2 lies between
     its values at T and T_0: each is at most a constant times the other, and neither can fall slower
     than the other in the end, whatever its own curve seems to do. Where the other falls faster than
-    the bound, so does this one, if it does over the range; if not, it violates nothing yet.
+    the bound, so does this one, if it does over the range; if not, it violates nothing yet. What is
+    measured by too few test points, or over too short a range, has shown nothing that could follow.
     """
     faster = [v for _p, v in found if v.axis == "samples" and v.verdict is Word.FASTER]
     for prediction, verdict in found:
@@ -52,7 +53,7 @@ def followed(found: Sequence[Judged]) -> Iterator[Judged]:
             and v.curve.same_trials(verdict.curve)
             and (_knows_waves(v) or not _knows_waves(verdict))
         ]
-        if bounded and open_or_worse and decisive:
+        if bounded and open_or_worse and decisive and _shows_its_range(prediction, verdict):
             yield prediction, _following(prediction, verdict, decisive[0], most)
         else:
             yield prediction, _doubted(prediction, verdict, found)
@@ -65,6 +66,12 @@ def _bounded_by_error(curve: Curve | None) -> bool:
     if curve is None or curve.sampler is None:
         return False
     return curve.sampler.start == 0 and noisy(curve.sampled)
+
+
+def _shows_its_range(prediction: Prediction, verdict: Verdict) -> bool:
+    """Whether its own curve says how it falls over the range: by enough values and test points."""
+    few = verdict.curve is not None and verdict.curve.effective_points < LEAST_POINTS
+    return not few and not short_range(verdict.fitted.levels, prediction)
 
 
 def _knows_waves(verdict: Verdict) -> bool:

@@ -59,6 +59,8 @@ from analysis.text import counted, p_text, percent
 from analysis.theory import Kind, Prediction
 
 MINIMUM_LEVELS = 5
+LEAST_POINTS = 100
+"""Effective number of test points below which nothing is judged: a few of them decide the mean."""
 MINIMUM_DECADES_OF_ZERO = math.log10(4)
 MINIMUM_LEVELS_OF_ZERO = 3
 DRIFT_P = 0.1

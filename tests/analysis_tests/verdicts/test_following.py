@@ -71,3 +71,18 @@ def test_the_unweighted_one_follows_what_is_known(pair: tuple[Judged, Judged]) -
     _, (_, second) = followed([(bound, known), (other, open_)])
     assert second.follows is known
     assert np.isclose(second.follows.fitted.asymptotic.low, 0.45)
+
+
+def test_what_its_own_curve_cannot_show_follows_nothing(pair: tuple[Judged, Judged]) -> None:
+    """Too few test points, or too few values: not judged, whatever the other one is."""
+    (bound, weighted), (other, unweighted) = pair
+    known = at_large(weighted, 0.45, 0.5, Word.FASTER, True)
+    open_ = at_large(unweighted, 0.2, 0.6, Word.UNDETERMINED, False)
+    few = replace(open_, curve=replace(open_.curve, effective_points=12.0))
+    short = open_.curve.only(open_.curve.x <= 512)
+    brief = replace(judge(other, fit_curve(short)), curve=short)
+    assert np.isfinite(brief.exponent)
+    assert brief.verdict is Word.UNDETERMINED
+    for own in (few, brief):
+        _, (_, second) = followed([(bound, known), (other, own)])
+        assert second is own
