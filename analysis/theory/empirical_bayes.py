@@ -10,7 +10,8 @@ from analysis.fits.growth import log_power
 from analysis.theory.prediction import MARGIN, Assumption, Kind, Measured, Prediction, Theory
 
 BOUNDED = 0.5
-"""The largest change of an error that counts as none as T_0 falls: it may not have settled yet."""
+"""By how much a level of an error that counts as constant as T_0 falls may differ from the
+geometric mean of all: it may not have settled yet."""
 
 _ZHANG = (
     "Zhang, Yin, Liang and Liu (ICML 2024, arXiv:2402.15602): a kernel-based estimator of the "

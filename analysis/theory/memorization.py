@@ -9,8 +9,9 @@ from analysis.data.curves.quantity import Quantity
 from analysis.theory.prediction import MARGIN, Assumption, Kind, Measured, Prediction, Theory
 
 CHANGE = 0.5
-"""The largest change of a time that counts as constant: N^0.15, what the margin leaves to the
-other clock, is a change by 68 % over a factor of 32."""
+"""By how much a level of a time that counts as constant may differ from the geometric mean of all,
+so that one may be 2.25 times another: the clock that grows as N is allowed N^0.15 by its margin,
+which is 1.68 times over a factor of 32."""
 
 _CLOCKS = (
     "Bonnaire, Urfin, Biroli and Mezard (NeurIPS 2025, arXiv:2505.17638), by random features in "

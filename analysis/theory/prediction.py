@@ -67,9 +67,10 @@ class Prediction:
 
     exponent: b; NaN where it needs kernel data that were not given, and for a `ceiling`; 0 for a
     `qualitative` that does not say it, which speaks of `threshold` alone. margin:
-    what counts as equal, a share of |exponent|, or, for exponent 0, the largest relative change
-    over the whole range; for `qualitative`, how far below the threshold b has to be, a share of
-    it. NaN is MARGIN, and 0 for `qualitative`.
+    what counts as equal, a share of |exponent|, or, for exponent 0, by how much a level mean may
+    differ from the geometric mean of all, so that one may be (1 + margin)^2 times another; for
+    `qualitative`, how far below the threshold b has to be, a share of it. NaN is MARGIN, and 0 for
+    `qualitative`.
     threshold: for `qualitative`, the exponent that the measured one must stay below; for `ceiling`,
     what the quantity must not pass. needs: names
     that `applies` wants in its conditions. growth: the law in which b stands, None a plain power.

@@ -104,7 +104,7 @@ class Planned:
 @dataclass(frozen=True)
 class Expected:
     """What a curve will say of a prediction. needs: why it cannot decide, empty where it can.
-    half_width: of the exponent's interval (of the largest change, where theory says none).
+    half_width: of the exponent's interval (of the largest departure, where theory says none).
     undecided: the exponents that would leave it open, as intervals. pilots: the exponent that
     pilots had, NaN where none is known."""
 

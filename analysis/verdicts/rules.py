@@ -10,8 +10,9 @@ In order; exponents are b in error ~ axis^-b, [low, high] is the fit's interval:
    low >= beta - margin. Else `undetermined`: the interval also allows a clear violation.
    sharp b = beta. `agrees`: the whole interval lies within beta +- margin (default 15 % of beta).
    `disagrees`: the whole interval lies outside it. Else `undetermined`.
-   sharp b = 0. As sharp, but of the largest change of a level mean over the range, simultaneous
-   over levels: `agrees` when it is below the margin (5 %), `disagrees` when above.
+   sharp b = 0. As sharp, but of the largest departure of a level mean from the geometric mean of
+   all, simultaneous over levels: `agrees` when it is below the margin (5 %), `disagrees` when
+   above.
    qualitative "does not vanish". `agrees`: high < (1 - margin) threshold, threshold the exponent
    that best stopping reaches. `disagrees`: low above that. Else `undetermined`.
    ceiling "is at most c". Of the largest level mean, simultaneous over levels: `agrees` when all of

@@ -111,8 +111,8 @@ DESCRIPTIONS: dict[str, str] = {
     "predictions.quantity": "What is predicted ([list](python.md#a-prediction-of-your-own))",
     "predictions.axis": "Against what: samples, width, step_size, inverse_t_min, norm, index",
     "predictions.margin": "What counts as equal, a share of the exponent, 0.15 where it is not "
-    "given; of exponent 0 the change of level means that counts as none. Of `qualitative`, how far "
-    "below `threshold` b is to stay, a share, 0 where it is not given",
+    "given; of exponent 0, by how much a level mean may differ from the geometric mean of all. Of "
+    "`qualitative`, how far below `threshold` b is to stay, a share, 0 where it is not given",
     "predictions.threshold": "Of the kinds qualitative and ceiling: a number or a formula in d",
     "predictions.source": "Where it is published",
     "predictions.statement": "What it says, in a sentence",
