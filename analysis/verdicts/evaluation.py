@@ -183,7 +183,7 @@ def evaluate(
     arrays = cache(lambda: trials(table))
     found: list[tuple[Prediction, Verdict]] = []
     for curve in every:
-        if curve.quantity in OF_THE_KERNEL and limit_of(curve, every) is not None:
+        if curve.quantity in OF_THE_KERNEL and _holds(limit_of(curve, every), curve):
             continue  # judged on the limit's own curve, on the same data and more
         fitted, summed = _of_the_audit(audits, curve) if curve.quantity in SPECTRAL else _UNKNOWN
         known = predictions(curve.dimension, *fitted, summed, keys)
@@ -336,6 +336,11 @@ _BEYOND = {
 }
 """By how much the exponent beyond N = 64 to 2048 differed from that over it, at most, by the
 spectra of 24 laws (docs/theory.md, section 10)."""
+
+
+def _holds(limit: Curve | None, curve: Curve) -> bool:
+    """Whether the curve of the limit beside a curve has all of its levels."""
+    return limit is not None and bool(np.isin(curve.x, limit.x).all())
 
 
 def _applies(prediction: Prediction, curve: Curve) -> bool:

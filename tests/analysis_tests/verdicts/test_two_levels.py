@@ -102,6 +102,14 @@ def test_what_is_the_kernels_own_is_judged_once(table: pd.DataFrame) -> None:
         assert np.isinf(once.fixed["width"]) is np.bool_(infinite)
 
 
+def test_a_limit_with_fewer_levels_does_not_stand_for_the_kernels_own(table: pd.DataFrame) -> None:
+    """Three values of N at infinite width answer nothing: the networks' seven do."""
+    frame = table.assign(interpolation_error=table["samples"] ** -0.05)
+    few = frame[np.isfinite(frame["width"]) | frame["samples"].isin([64, 128, 256])]
+    (once,) = (v for v in evaluate(few) if v.quantity == Quantity.INTERPOLATION_ERROR)
+    assert (once.points, once.verdict) == (7, Word.AGREES)
+
+
 def test_words_say_how_many_seeds_of_each(both: Evaluation, alone: Evaluation) -> None:
     sharp, wide = verdict(both), verdict(alone)
     assert f"{NETWORKS} seeds and {KERNELS} of the kernel limit)" in wording.lead(
