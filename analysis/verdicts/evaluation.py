@@ -189,8 +189,14 @@ def evaluate(
         known = predictions(curve.dimension, *fitted, summed, keys)
         pool = pool_of.get(id(curve))
         # what is judged over the draws of its law is not judged on one; what needs an audit may be
-        # known of one draw alone
-        over_all = {p.name for p, v in found if pool is not None and v.curve is pool}
+        # known of one draw alone, and what all together are too few levels for be asked of one
+        over_all = {
+            p.name
+            for p, v in found
+            if pool is not None
+            and v.curve is pool
+            and (not needed(p, pool, descend) or needed(p, curve, descend))
+        }
         mine = own_at(curve.dimension)
         applied = (p for p in (*known, *mine) if _applies(p, curve))
         chosen = [p for p in applied if p.name not in over_all]

@@ -113,6 +113,20 @@ def test_two_draws_are_judged_each_for_itself(synthetic: ModuleType) -> None:
     assert all(not v.draws for v in found)
 
 
+def test_what_all_draws_together_cannot_be_asked_is_asked_of_the_one_that_can(
+    synthetic: ModuleType,
+) -> None:
+    """Draws that share four values of N leave the verdict of the one at seven what it is alone."""
+    frame = planted(synthetic, TILTS[2:5])
+    full = frame["law_id"] == "law0"
+    few = evaluate(frame[full | (frame["samples"] <= 512)])
+    verdict = best(few)
+    assert (verdict.law_id, verdict.points) == ("law0", 7)
+    assert verdict.verdict is best(evaluate(frame[full])).verdict is Word.FASTER
+    rows = [v.law for v in few.unasked if v.quantity == Quantity.BEST_ERROR]
+    assert rows == ["gaussian_mixture[components=8,std=0.1], 3 draws"]
+
+
 def test_what_makes_laws_draws_of_one() -> None:
     assert (
         family("atoms[count=16,seed=5]") == family("atoms[count=16,seed=12]") == "atoms[count=16]"
