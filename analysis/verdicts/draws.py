@@ -52,7 +52,7 @@ def _same_but_the_draw(curves: Sequence[Curve]) -> Iterator[list[Curve]]:
 
 def _pooled(draws: Sequence[Curve], fit_of: FitOf) -> Curve | None:
     """The curve over the draws that have level means, at the levels that all of them have; None
-    where fewer than MINIMUM_DRAWS have any."""
+    where fewer than MINIMUM_DRAWS have any. Draws that have none are left out, and kept with it."""
     own = [(curve, *means) for curve in draws if (means := _level_means(fit_of(curve)))]
     if len(own) < MINIMUM_DRAWS:
         return None
@@ -83,6 +83,7 @@ def _pooled(draws: Sequence[Curve], fit_of: FitOf) -> Curve | None:
         missing=tuple(sorted(set.intersection(*tried) - set(x.tolist()))),
         short=tuple(sorted({level for curve, *_ in own for level in curve.short})),
         draws=tuple(curve for curve, *_ in own),
+        left_out=tuple(curve for curve in draws if all(curve is not one for one, *_ in own)),
     )
 
 

@@ -44,7 +44,7 @@ from analysis.verdicts.asking import NotAsked, needed
 from analysis.verdicts.assumed import Evidence, findings
 from analysis.verdicts.following import Judged, followed
 from analysis.verdicts.infinite_width import infinite_width, limit_of, measured
-from analysis.verdicts.judging import Verdict, fit_curve, judge, levels_listed, usable
+from analysis.verdicts.judging import Verdict, fit_curve, judge, levels_listed, selected, usable
 from analysis.verdicts.own import Own, at, check_own, unanswered, unsaid
 from analysis.verdicts.rules import LEAST_POINTS, Word, word_at
 from analysis.verdicts.stops import RULES, check_rules, stops
@@ -385,7 +385,11 @@ def _judged(prediction: Prediction, curve: Curve, fits: _Fits) -> Verdict:
 
 
 def _measured(curve: Curve, verdict: Verdict) -> Verdict:
-    """The verdict, or none where too few test points carry the quantity."""
+    """The verdict, or none where too few test points carry the quantity, or the draws that are left
+    were chosen by their results."""
+    if selected(curve):
+        told = "the draws that are left are those whose trials came to an end: a selected sample"
+        return replace(verdict, verdict=Word.UNDETERMINED, reason=told)
     if not curve.effective_points < LEAST_POINTS:  # NaN, unknown, is no reason
         return verdict
     told = (

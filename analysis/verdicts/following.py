@@ -8,7 +8,7 @@ from dataclasses import replace
 from analysis.data.curves.quantities import Curve
 from analysis.data.curves.quantity import Quantity
 from analysis.theory import Kind, Prediction
-from analysis.verdicts.judging import Verdict
+from analysis.verdicts.judging import Verdict, selected
 from analysis.verdicts.rules import LEAST_POINTS, Word, short_range, word_for
 from trainers.kept.keep import noisy
 
@@ -69,8 +69,10 @@ def _bounded_by_error(curve: Curve | None) -> bool:
 
 
 def _shows_its_range(prediction: Prediction, verdict: Verdict) -> bool:
-    """Whether its own curve says how it falls over the range: by enough values and test points."""
-    few = verdict.curve is not None and verdict.curve.effective_points < LEAST_POINTS
+    """Whether its own curve says how it falls over the range: by enough values and test points, and
+    no choice of draws."""
+    curve = verdict.curve
+    few = curve is not None and (curve.effective_points < LEAST_POINTS or selected(curve))
     return not few and not short_range(verdict.fitted.levels, prediction)
 
 

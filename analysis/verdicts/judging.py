@@ -284,6 +284,11 @@ def usable(curve: Curve) -> tuple[Curve, str]:
         notes.append(f"{axis} = {lost} left out: not every draw of the law has a value there")
     elif curve.missing:
         notes.append(f"{_trials(len(curve.missing))} without a value, left out")
+    for draw in curve.left_out:
+        why = usable(draw)[1]
+        notes.append(
+            f"the draw {draw.law} left out, with too few values" + (f" ({why})" if why else "")
+        )
     if curve.short and curve.quantity in _BEST:
         notes.append(
             f"at {axis} = {levels_listed(set(curve.short))} the kernel limit on the same data is "
@@ -299,6 +304,12 @@ def usable(curve: Curve) -> tuple[Curve, str]:
             )
             usable_ones = usable_ones.only(~lone)
     return usable_ones, "; ".join(notes)
+
+
+def selected(curve: Curve) -> bool:
+    """Whether the draws of a law that a curve pools are a selected sample: one was left out for
+    what its trials did, which diverged or did not come to their value, as a slow one does."""
+    return any(draw.diverged or len(draw.spoilt) for draw in curve.left_out)
 
 
 def _trials(count: int) -> str:

@@ -104,7 +104,8 @@ class Curve:
     short: axis values at which networks were recorded to a time before their kernel limit's best
     one (`shorter_than_limit`), so that more steps may find a lower error.
     draws: the curves of the draws of the law that this one pools (`analysis.verdicts.draws`);
-    missing are then the values of the axis that all tried and some lost.
+    missing are then the values of the axis that all tried and some lost. left_out: those of the
+    draws that have too few values left to be one of them.
     """
 
     quantity: str
@@ -129,6 +130,7 @@ class Curve:
     missing: tuple[float, ...] = ()
     short: tuple[float, ...] = ()
     draws: tuple[Curve, ...] = ()
+    left_out: tuple[Curve, ...] = ()
 
     @property
     def levels(self) -> int:

@@ -127,6 +127,21 @@ def test_what_all_draws_together_cannot_be_asked_is_asked_of_the_one_that_can(
     assert rows == ["gaussian_mixture[components=8,std=0.1], 3 draws"]
 
 
+@pytest.mark.parametrize(("status", "word"), [("diverged", "undetermined"), ("failed", "faster")])
+def test_a_draw_that_is_left_out_is_named(synthetic: ModuleType, status: str, word: str) -> None:
+    """Where its trials diverged, the draws that are left are a selected sample."""
+    frame = planted(synthetic, TILTS[2:])
+    frame.loc[(frame["law_id"] == "law1") & (frame["samples"] > 128), "status"] = status
+    (verdict,) = [v for v in evaluate(frame) if v.draws and v.quantity == Quantity.BEST_ERROR]
+    assert (len(verdict.draws), verdict.points) == (3, 7)
+    assert verdict.verdict == verdict.adjusted_verdict == word
+    left_out = (
+        "the draw gaussian_mixture[components=8,std=0.1,seed=1] left out, with too few values"
+    )
+    assert f"{left_out} (15 trials {status}" in verdict.reason
+    assert ("a selected sample" in verdict.reason) == (status == "diverged")
+
+
 def test_what_makes_laws_draws_of_one() -> None:
     assert (
         family("atoms[count=16,seed=5]") == family("atoms[count=16,seed=12]") == "atoms[count=16]"
