@@ -6,8 +6,9 @@ steps. Within one, a **sweep** along N, m or eta holds the other two fixed.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -197,12 +198,13 @@ def law_names(frame: pd.DataFrame | Table) -> dict[str, str]:
     named = dict(zip(laws["law_id"].astype(str), names, strict=True))
     draws = _families(rows)
     for _, own in laws.groupby(["law", "dimension"]):
+        whole = families(own["law_label"].astype(str))
         kinds = {draws[law][0] if law in draws else law for law in own["law_id"].astype(str)}
         for law_id, label, kind in zip(
             own["law_id"].astype(str), own["law_label"], own["law"], strict=True
         ):
             if law_id in draws and draws[law_id][0] == law_id:
-                named[law_id] = str(kind) if len(kinds) == 1 else str(family(str(label)))
+                named[law_id] = str(kind) if len(kinds) == 1 else whole[str(label)]
     return named
 
 
@@ -229,8 +231,36 @@ def standardised(label: str) -> bool:
 def family(label: str) -> str | None:
     """The label of a law without the seeds that its centres, atoms or subspace were drawn from;
     None where it was not drawn."""
-    bare, drawn = re.subn(r"(?<=[\[,])seed=\d+(,|(?=\]))", "", label)
-    return bare.replace(",]", "]").replace("[]", "") if drawn else None
+    seeds = _SEED.findall(label)
+    return _without_seeds(label, range(len(seeds))) if seeds else None
+
+
+_SEED = re.compile(r"(?<=[\[,])seed=(\d+)(?:,|(?=\]))")
+
+
+def _without_seeds(label: str, which: Collection[int]) -> str:
+    """The label without some of its seeds, by their places in it."""
+    places = itertools.count()
+    bare = _SEED.sub(lambda found: "" if next(places) in which else found[0], label)
+    return bare.replace(",]", "]").replace("[]", "")
+
+
+def families(labels: Iterable[str]) -> dict[str, str]:
+    """The labels of laws of one dimension that were drawn -> that of their family, whose laws are
+    independent draws of one. Of a law within a law, each with a seed, two that share one seed and
+    not the other are not independent: there only laws that differ in one seed alone are draws of
+    one, the seed that takes the most values."""
+    alike: dict[str, set[str]] = {}
+    for label in labels:
+        if (bare := family(label)) is not None:
+            alike.setdefault(bare, set()).add(label)
+    found: dict[str, str] = {}
+    for bare, own in alike.items():
+        taken = [set(seeds) for seeds in zip(*map(_SEED.findall, own), strict=True)]
+        crossed = any(1 < len(values) < len(own) for values in taken)
+        most = max(range(len(taken)), key=lambda place: len(taken[place]))
+        found |= {label: _without_seeds(label, [most]) if crossed else bare for label in own}
+    return found
 
 
 def follows_kernel(trials: pd.DataFrame) -> pd.Series[bool]:
@@ -254,12 +284,14 @@ def _families(rows: pd.DataFrame) -> dict[str, list[str]]:
     laws = rows.assign(trials=rows.groupby("law_id")["law_id"].transform("size"))
     laws = laws.drop_duplicates("law_id")
     laws = laws.sort_values(["trials", "law_label"], ascending=[False, True], kind="stable")
-    members: dict[tuple[str, int], list[str]] = {}
-    for law_id, label, d in zip(laws["law_id"], laws["law_label"], laws["dimension"], strict=True):
-        name = family(str(label))
-        if name is not None:
-            members.setdefault((name, int(d)), []).append(str(law_id))
-    many = [own for own in members.values() if len(own) >= MINIMUM_DRAWS]
+    members: dict[tuple[str, object], list[str]] = {}
+    for d, own in laws.groupby("dimension"):
+        labels = own["law_label"].astype(str)
+        names = families(labels)
+        for law_id, label in zip(own["law_id"], labels, strict=True):
+            if label in names:
+                members.setdefault((names[label], d), []).append(str(law_id))
+    many = [draws for draws in members.values() if len(draws) >= MINIMUM_DRAWS]
     return {law_id: own for own in many for law_id in own}
 
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.data.curves.quantities import Curve
-from analysis.data.sweeps import MINIMUM_DRAWS, family
+from analysis.data.sweeps import MINIMUM_DRAWS, families
 from analysis.fits.power_law import PowerLawFit
 from analysis.levels.intervals import Array
 from analysis.verdicts.judging import Draw
@@ -28,7 +28,8 @@ FitOf = Callable[[Curve], PowerLawFit]
 def pooled(curves: Sequence[Curve], fit_of: FitOf) -> list[Curve]:
     """One curve for each quantity, axis and setting that MINIMUM_DRAWS draws of a law or more have;
     `draws` holds theirs. fit_of: the fit of a curve's usable part, for its level means."""
-    return [c for own in _same_but_the_draw(curves) if (c := _pooled(own, fit_of)) is not None]
+    made = (_pooled(name, own, fit_of) for name, own in _same_but_the_draw(curves))
+    return [curve for curve in made if curve is not None]
 
 
 def rates(curve: Curve, fit_of: FitOf) -> tuple[Draw, ...]:
@@ -37,20 +38,32 @@ def rates(curve: Curve, fit_of: FitOf) -> tuple[Draw, ...]:
     return tuple(Draw(c.law, c.law_id, fit.exponent, *fit.ci) for c, fit in fits)
 
 
-def _same_but_the_draw(curves: Sequence[Curve]) -> Iterator[list[Curve]]:
-    groups: dict[object, dict[str, Curve]] = {}
+def _same_but_the_draw(curves: Sequence[Curve]) -> Iterator[tuple[str, list[Curve]]]:
+    """The name of a law without the seed that was drawn, and the curves of its draws."""
+    groups: dict[tuple[str, str, str, int, str], dict[str, Curve]] = {}
+    named = _families(curves)
     for curve in curves:
-        name = family(curve.law)
+        name = named.get((curve.law, curve.dimension))
         if name is None:
             continue
         held = {k: v for k, v in curve.fixed.items() if k != "audit_id"}
         how = repr((curve.sampled, sorted(held.items())))
         key = (curve.quantity, curve.axis, name, curve.dimension, how)
         groups.setdefault(key, {}).setdefault(curve.law_id, curve)
-    yield from (list(own.values()) for own in groups.values() if len(own) >= MINIMUM_DRAWS)
+    for (*_, name, _d, _how), own in groups.items():
+        if len(own) >= MINIMUM_DRAWS:
+            yield name, list(own.values())
 
 
-def _pooled(draws: Sequence[Curve], fit_of: FitOf) -> Curve | None:
+def _families(curves: Sequence[Curve]) -> dict[tuple[str, int], str]:
+    """The family of each law that was drawn, by its label and dimension."""
+    laws: dict[int, set[str]] = {}
+    for curve in curves:
+        laws.setdefault(curve.dimension, set()).add(curve.law)
+    return {(law, d): name for d, own in laws.items() for law, name in families(own).items()}
+
+
+def _pooled(name: str, draws: Sequence[Curve], fit_of: FitOf) -> Curve | None:
     """The curve over the draws that have level means, at the levels that all of them have; None
     where fewer than MINIMUM_DRAWS have any. Draws that have none are left out, and kept with it."""
     own = [(curve, *means) for curve in draws if (means := _level_means(fit_of(curve)))]
@@ -64,7 +77,6 @@ def _pooled(draws: Sequence[Curve], fit_of: FitOf) -> Curve | None:
     y = np.stack([values[np.isin(levels, x)] for _curve, levels, values in own])
     first, count = own[0][0], len(own)
     tried = [{*c.x.tolist(), *c.diverged, *c.failed, *c.missing} for c in draws]
-    name = family(first.law)
     return replace(
         first,
         law=f"{name}, {count} draws",

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from analysis.data.curves.quantity import Quantity
-from analysis.data.sweeps import family, settings
+from analysis.data.sweeps import families, family, law_names, settings
 from analysis.figures.study import study_plots
 from analysis.report.page import write_report
 from analysis.report.wording import lead
@@ -153,6 +153,33 @@ def test_what_makes_laws_draws_of_one() -> None:
     assert family("cube") is None
     assert family("sphere[radius=1.0]") is None
     assert family("atoms[data=12ab34cd,count=9]") is None
+
+
+NESTED = "subspace[dimension=1,seed={}]/gaussian_mixture[components=2,std=0.1,seed={}]"
+
+
+def test_laws_that_share_one_seed_of_two_are_no_independent_draws() -> None:
+    crossed = [NESTED.format(s, t) for s in (1, 2, 3, 4) for t in (5, 6, 7)]
+    found = families(["cube", *crossed])
+    outer = "subspace[dimension=1]/gaussian_mixture[components=2,std=0.1,seed={}]"
+    assert found == {NESTED.format(s, t): outer.format(t) for s in (1, 2, 3, 4) for t in (5, 6, 7)}
+    inner = families([NESTED.format(1, t) for t in (5, 6, 7)])
+    both = families([NESTED.format(t, t + 1) for t in (5, 6, 7)])
+    assert set(inner.values()) == set(both.values()) == {family(crossed[0])}
+
+
+def test_crossed_seeds_are_pooled_over_one(synthetic: ModuleType) -> None:
+    """Nine laws of 3 x 3 seeds: three pools of three draws, not one of nine."""
+    frame = planted(synthetic, np.tile(TILTS[2:5], 3))
+    number = frame["law_id"].str[3:].astype(int)
+    labels = [NESTED.format(k % 3, k // 3) for k in range(9)]
+    frame["law_label"] = number.map(dict(enumerate(labels)))
+    rates = [v for v in evaluate(frame) if v.quantity == Quantity.BEST_ERROR]
+    assert [[d.law for d in v.draws] for v in rates] == [labels[:3], labels[3:6], labels[6:]]
+    assert len({v.law for v in rates}) == 3
+    shown = [s.law_id for s in settings(frame)]
+    assert shown == ["law0", "law3", "law6"]
+    assert len({law_names(frame)[law] for law in shown}) == 3
 
 
 @pytest.mark.slow
