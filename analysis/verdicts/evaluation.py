@@ -55,6 +55,8 @@ _BEST_ERRORS = {
     Quantity.BEST_ERROR_UNWEIGHTED,
     Quantity.KERNEL_BEST_ERROR,
 }
+_READ_AT_THEIR_LEAST = _BEST_ERRORS - {Quantity.BEST_ERROR_UNWEIGHTED}
+"""The unweighted one is read at the step of the least weighted one, where it may rise or fall."""
 
 
 FRAME_COLUMNS = (
@@ -359,14 +361,15 @@ def _judged(prediction: Prediction, curve: Curve, fits: _Fits) -> Verdict:
 
     What a bound on a best error can still learn from censored levels, where the rest are too few:
     the error recorded is no less than the best one, so above the middle of the range it makes the
-    exponent smaller. `faster` and `consistent` then hold all the more; nothing else does.
+    exponent smaller. `faster` and `consistent` then hold all the more; nothing else does. Not so of
+    the unweighted error, which is not at its own least there.
     """
     verdict = replace(judge(prediction, fits.of(curve, prediction.growth)), curve=curve)
     spoilt = curve.spoilt.tolist()
     lowest = np.log(min(spoilt)) if spoilt else -np.inf
     still_falling = (
         prediction.kind is Kind.BOUND
-        and curve.quantity in _BEST_ERRORS
+        and curve.quantity in _READ_AT_THEIR_LEAST
         and verdict.verdict is Word.UNDETERMINED
         and lowest > np.log(np.unique(curve.x)).mean()
     )

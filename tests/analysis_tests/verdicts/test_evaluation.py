@@ -227,6 +227,19 @@ def test_a_bound_may_use_errors_that_still_fall(synthetic: ModuleType) -> None:
     assert by_name(evaluate(table, extra=[steep]))["steep"].verdict is Word.UNDETERMINED
 
 
+def test_the_unweighted_error_of_a_step_too_early_is_no_upper_limit(synthetic: ModuleType) -> None:
+    """It is read where the weighted error is least, and may still rise after the last step."""
+    grid = synthetic.Grid(
+        samples=(64, 128, 256, 512, 1024), seeds=4, steps=130, widths=(), step_sizes=()
+    )
+    found = by_name(evaluate(synthetic.synthetic_table(grid, random_seed=1)))
+    weighted = found["best error against samples"]
+    unweighted = found["best unweighted error against samples"]
+    assert (weighted.verdict, weighted.points) == (Word.FASTER, 5)
+    assert (unweighted.verdict, unweighted.points) == (Word.UNDETERMINED, 4)
+    assert "N = 1024 left out" in unweighted.reason
+
+
 @pytest.mark.slow
 def test_bounds_on_the_weighted_and_the_unweighted_error_follow_from_one_another(
     synthetic: ModuleType,
