@@ -31,7 +31,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from analysis.fits.power_law import NAN_PAIR, FitStatus
 from analysis.fits.surface import (
@@ -48,6 +48,7 @@ from analysis.fits.surface import (
 from analysis.levels.clusters import Clusters
 from analysis.levels.intervals import Array, Contrast, distinct, student
 from analysis.levels.log_means import jackknife
+from analysis.text import counted
 
 MINIMUM_LEVELS = 4
 """Values that each axis must take while the others stay fixed."""
@@ -105,9 +106,11 @@ def fit_joint(
     cluster [n]: trials that share data (the same training set at several widths, the points of one
     trajectory); left out, all trials are independent. level: of the two-sided intervals.
 
-    Refused, with the reason in `message`, where the cells do not determine the terms. Raises
-    ValueError for arrays of different lengths, a term with an axis that is not there, or a level
-    outside (0, 1).
+    Where cells share data, those of a single cluster are left out: nothing shows how much of their
+    noise they share with others. Refused, with the reason in `message`, where the cells do not
+    determine the terms, or all of them are such.
+    Raises ValueError for arrays of different lengths, a term with an axis that is not there, or a
+    level outside (0, 1).
     """
     ys = np.asarray(y, dtype=float).ravel()
     given = {name: np.asarray(v, dtype=float).ravel() for name, v in axes.items()}
@@ -124,11 +127,21 @@ def fit_joint(
     if reason:
         cells = len(np.unique(values, axis=0)) if len(ys) else 0
         return JointFit(FitStatus.REFUSED, reason, terms, level, cells, len(ys))
+    names = np.arange(len(ys)) if cluster is None else np.asarray(cluster).ravel()
+    who = np.unique(names, return_inverse=True)[1]
     cells_at, where = np.unique(np.log(values), axis=0, return_inverse=True)
+    lone = _lone(where, who)
+    if lone.all():
+        told = "every point has one seed, of data that others share: add seeds"
+        return JointFit(FitStatus.REFUSED, told, terms, level, len(cells_at), len(ys))
+    if lone.any():
+        kept = {name: v[~lone] for name, v in given.items()}
+        rest = fit_joint(ys[~lone], kept, terms, who[~lone], level)
+        told = f"{counted(int(lone.sum()), 'point')} of one seed left out"
+        return _with(rest, message="; ".join(filter(None, [rest.message, told])))
     _mean, log_mean, share = jackknife(where, ys)
     count = np.bincount(where)
-    who = np.arange(len(ys)) if cluster is None else np.asarray(cluster).ravel()
-    noise = Clusters.of(np.unique(who, return_inverse=True)[1], where, share)
+    noise = Clusters.of(who, where, share)
     centre = {name: float(cells_at[:, j].mean()) for j, name in enumerate(given)}
     surface = Surface(
         u={name: cells_at[:, j] - centre[name] for j, name in enumerate(given)},
@@ -159,6 +172,14 @@ def _refusal(y: Array, values: Array, names: tuple[str, ...], terms: Terms) -> s
     if len(cells) <= free:
         return f"{len(cells)} points, and the surface has {free} parameters: add points"
     return ""
+
+
+def _lone(where: NDArray[np.int64], who: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which values [n] are in cells of one cluster, where clusters have values in several cells:
+    the scatter of the others tells of such a cell's own noise, and nothing of what it shares."""
+    pairs = np.unique(np.column_stack([where, who]), axis=0)
+    shared = bool(np.bincount(pairs[:, 1]).max() > 1)
+    return shared & (np.bincount(pairs[:, 0]) < 2)[where]
 
 
 def _is_cross(surface: Surface) -> bool:

@@ -169,6 +169,26 @@ def test_shared_data_widen_nothing_and_independent_data_are_not_linked() -> None
     assert np.ptp(linked.intervals[1, "width"]) < 0.7 * np.ptp(loose.intervals[1, "width"])
 
 
+def test_points_of_one_seed_that_share_its_data_are_left_out() -> None:
+    """Taken as independent, what their data have in common would pass for none."""
+    rng = np.random.default_rng(4)
+    cells = np.tile(GRID, (4, 1))
+    data = np.repeat(np.arange(4), len(GRID)) * 1000 + np.searchsorted(N, cells[:, 0])
+    noise = 0.1 * rng.standard_normal(len(cells))
+    y = (cells[:, 0] ** -0.5 + 5 / cells[:, 1]) * np.exp(noise)
+    alone = (GRID[1] == GRID).all(axis=1)
+    some = np.tile(~alone, 4) | (np.arange(len(cells)) < len(GRID))
+    without = np.tile(~alone, 4)
+    found, wanted = (fit(cells[k], y[k], cluster=data[k]) for k in (some, without))
+    assert found.intervals == wanted.intervals
+    assert found.cells == len(GRID) - 1
+    assert "1 point of one seed left out" in found.message
+    once = np.arange(len(cells)) < len(GRID)
+    refused = fit(cells[once], y[once], cluster=data[once])
+    assert refused.status is FitStatus.REFUSED
+    assert "add seeds" in refused.message
+
+
 def test_higher_level_gives_wider_interval() -> None:
     rng = np.random.default_rng(2)
     cells = np.tile(GRID, (4, 1))
