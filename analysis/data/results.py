@@ -95,7 +95,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
 def with_ends(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` with g at 0 and at T of trials from before these columns: what a constant g is where
     a study does not say it. Of a linear one they stay unknown."""
-    constant = frame["schedule"] == "constant"
+    constant = frame.get("schedule", pd.Series("", frame.index)) == "constant"
     first, last = (
         frame[name].astype(float) if name in frame else pd.Series(np.nan, frame.index)
         for name in ("g_min", "g_max")

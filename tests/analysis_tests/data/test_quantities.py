@@ -371,10 +371,10 @@ def test_a_data_set_counts_once_at_a_level(beside: pd.DataFrame) -> None:
     for width in (4096, np.inf):
         whole, twice = (over_n(t, Quantity.BEST_ERROR, width) for t in (beside, both))
         assert twice.y.tolist() == whole.y.tolist()
-    whole, twice = (over_n(t, Quantity.BEST_ERROR).control for t in (beside, both))
-    assert whole is not None
-    assert twice is not None
-    assert sorted(twice.own_y) == sorted(whole.own_y)
+    limits, again_ = (over_n(t, Quantity.BEST_ERROR).control for t in (beside, both))
+    assert limits is not None
+    assert again_ is not None
+    assert sorted(again_.own_y) == sorted(limits.own_y)
     both.loc[both["trial_id"].isin(over_n_ids(beside)), "status"] = "failed"
     given = over_n(both, Quantity.BEST_ERROR)
     assert given.failed == ()
