@@ -401,6 +401,7 @@ def test_an_error_that_is_not_the_databases_keeps_its_own_words(
         Driver(fake, tmp_path, spec_of(evaluations=2, batch=2)).run()
 
 
+@pytest.mark.slow
 def test_optuna_holds_widths_as_widths_and_names_the_objective(fake: Any, tmp_path: Path) -> None:
     """What optuna-dashboard shows; the first and the last power are as likely as the others."""
     spec = spec_of(samplers=["random"], evaluations=240, batch=80)
