@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from analysis.data.curves.quantities import Curve
 from analysis.data.curves.quantity import Quantity
-from analysis.data.results import SOURCE, is_tracking_uri, parquet_files, with_ends
+from analysis.data.results import ENDS, SOURCE, is_tracking_uri, parquet_files, with_ends
 from analysis.data.schema import ResultsError, opened
 from analysis.data.sweeps import AUDIT_KEYS, Setting, usual_noise
 from analysis.fits.growth import Continuation, Growth
@@ -42,9 +42,6 @@ AUDIT_SCHEMA: pa.Schema = pa.schema(
     ],
     metadata={"format": "scorerates audit", "format_version": str(FORMAT_VERSION)},
 )
-
-_ENDS = ("g_min", "g_max")
-"""Columns that audits of before version 3 lack."""
 
 BRACKET = 1.25
 """approximation(R_H) is trusted where its upper and its lower estimate agree within this factor."""
@@ -138,7 +135,7 @@ def _read(file: Any, name: str) -> pa.Table:
         table = pq.ParquetFile(file, page_checksum_verification=True).read()
         version = int((table.schema.metadata or {}).get(b"format_version", FORMAT_VERSION))
         if version <= FORMAT_VERSION:
-            for column in (c for c in _ENDS if c not in table.column_names):
+            for column in (c for c in ENDS if c not in table.column_names):
                 table = table.append_column(column, pa.nulls(len(table), pa.float64()))
             return table.select(AUDIT_SCHEMA.names).cast(AUDIT_SCHEMA)
     except (pa.ArrowException, KeyError, ValueError, OSError, EOFError) as error:
@@ -181,7 +178,7 @@ def _of_setting(audit: pd.DataFrame, row: Mapping[Any, Any]) -> pd.DataFrame:
     mine = audit
     for key in AUDIT_KEYS:
         same = mine[key].isna() if pd.isna(row[key]) else mine[key] == row[key]
-        mine = mine[same | (mine[key].isna() & usual)] if key in _ENDS else mine[same]
+        mine = mine[same | (mine[key].isna() & usual)] if key in ENDS else mine[same]
     return mine
 
 
@@ -402,7 +399,7 @@ def _curve(
             "t_min": float(first["t_min"]),
             "t_max": float(first["t_max"]),
             "schedule": str(first["schedule"]),
-            **{name: None if pd.isna(first[name]) else float(first[name]) for name in _ENDS},
+            **{name: None if pd.isna(first[name]) else float(first[name]) for name in ENDS},
             "feature_bias": bool(first["feature_bias"]),
             **points,
             "audit_id": str(first["audit_id"]),

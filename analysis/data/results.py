@@ -92,13 +92,17 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     return _each_trial_once(frame).sort_values(list(SORT_KEYS), ignore_index=True)
 
 
+ENDS = ("g_min", "g_max")
+"""Columns that results and audits of earlier versions lack: g at 0 and at T."""
+
+
 def with_ends(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` with g at 0 and at T of trials from before these columns: what a constant g is where
     a study does not say it. Of a linear one they stay unknown."""
     constant = frame.get("schedule", pd.Series("", frame.index)) == "constant"
     first, last = (
         frame[name].astype(float) if name in frame else pd.Series(np.nan, frame.index)
-        for name in ("g_min", "g_max")
+        for name in ENDS
     )
     first = first.mask(constant & first.isna(), Diffusion().g_min)
     return frame.assign(g_min=first, g_max=last.mask(constant & last.isna(), first))
@@ -117,10 +121,15 @@ def _printable(values: pd.Series) -> pd.Series:
     return values.str.replace(_CONTROL, "\N{REPLACEMENT CHARACTER}", regex=True)
 
 
-def best_status(frame: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which rows are of the best status that their trial has, in the order of TrialStatus."""
+def status_rank(frame: pd.DataFrame) -> pd.Series[int]:
+    """The place of each row's status in the order of TrialStatus, the best one first."""
     order = {str(status): rank for rank, status in enumerate(TrialStatus)}
-    rank = frame["status"].astype(str).map(order).fillna(len(order))
+    return frame["status"].astype(str).map(order).fillna(len(order))
+
+
+def best_status(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which rows are of the best status that their trial has."""
+    rank = status_rank(frame)
     return (rank == rank.groupby(frame["trial_id"].to_numpy()).transform("min")).to_numpy()
 
 

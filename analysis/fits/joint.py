@@ -31,7 +31,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from analysis.fits.power_law import NAN_PAIR, FitStatus
 from analysis.fits.surface import (
@@ -46,7 +46,7 @@ from analysis.fits.surface import (
     target_at,
 )
 from analysis.levels.clusters import Clusters
-from analysis.levels.intervals import Array, Contrast, distinct, student
+from analysis.levels.intervals import Array, Contrast, distinct, lone, student
 from analysis.levels.log_means import jackknife
 from analysis.text import counted
 
@@ -130,14 +130,15 @@ def fit_joint(
     names = np.arange(len(ys)) if cluster is None else np.asarray(cluster).ravel()
     who = np.unique(names, return_inverse=True)[1]
     cells_at, where = np.unique(np.log(values), axis=0, return_inverse=True)
-    lone = _lone(where, who)
-    if lone.all():
+    # the scatter of others tells of such a cell's own noise, and nothing of what it shares
+    single = lone(where, who)
+    if single.all():
         told = "every point has one seed, of data that others share: add seeds"
         return JointFit(FitStatus.REFUSED, told, terms, level, len(cells_at), len(ys))
-    if lone.any():
-        kept = {name: v[~lone] for name, v in given.items()}
-        rest = fit_joint(ys[~lone], kept, terms, who[~lone], level)
-        told = f"{counted(int(lone.sum()), 'point')} of one seed left out"
+    if single.any():
+        kept = {name: v[~single] for name, v in given.items()}
+        rest = fit_joint(ys[~single], kept, terms, who[~single], level)
+        told = f"{counted(int(single.sum()), 'point')} of one seed left out"
         return _with(rest, message="; ".join(filter(None, [rest.message, told])))
     _mean, log_mean, share = jackknife(where, ys)
     count = np.bincount(where)
@@ -172,14 +173,6 @@ def _refusal(y: Array, values: Array, names: tuple[str, ...], terms: Terms) -> s
     if len(cells) <= free:
         return f"{len(cells)} points, and the surface has {free} parameters: add points"
     return ""
-
-
-def _lone(where: NDArray[np.int64], who: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which values [n] are in cells of one cluster, where clusters have values in several cells:
-    the scatter of the others tells of such a cell's own noise, and nothing of what it shares."""
-    pairs = np.unique(np.column_stack([where, who]), axis=0)
-    shared = bool(np.bincount(pairs[:, 1]).max() > 1)
-    return shared & (np.bincount(pairs[:, 0]) < 2)[where]
 
 
 def _is_cross(surface: Surface) -> bool:

@@ -253,10 +253,14 @@ def alone(x: Array, seed: NDArray[Any]) -> NDArray[np.bool_]:
     """Which values [n] stand at a level with one seed, where seeds link levels; none where no seed
     stands at two levels, for these are then independent. What a seed shifts or tilts does not show
     in its scatter about the line, so that an interval made of that would be far too short."""
-    where, who = distinct(x)[1], np.unique(seed, return_inverse=True)[1]
+    return lone(distinct(x)[1], np.unique(seed, return_inverse=True)[1])
+
+
+def lone(where: NDArray[np.integer[Any]], who: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+    """`alone` of values [n] whose levels, or cells, and seeds are numbered from 0."""
     pairs = np.unique(np.stack([where, who]), axis=1)
-    if len(x) == 0 or np.bincount(pairs[1]).max() < 2:
-        return np.zeros(len(x), dtype=bool)
+    if len(where) == 0 or np.bincount(pairs[1]).max() < 2:
+        return np.zeros(len(where), dtype=bool)
     return np.asarray(np.bincount(pairs[0])[where] == 1)
 
 

@@ -27,6 +27,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.data.curves.quantity import Quantity
+from analysis.data.results import status_rank
 from analysis.data.sweeps import follows_kernel
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
@@ -247,8 +248,7 @@ def each_once(rows: pd.DataFrame, where: NDArray[np.int64], column: str) -> NDAr
     if "data_id" not in rows:
         return where
     own = rows.iloc[where]
-    status = own["status"].astype(str).map({str(s): rank for rank, s in enumerate(TrialStatus)})
-    order = np.argsort(status.fillna(len(TrialStatus)).to_numpy(), kind="stable")
+    order = np.argsort(status_rank(own).to_numpy(), kind="stable")
     same = own[[column, "data_id", "seed"]].iloc[order]
     again = (same.duplicated() & same["data_id"].notna()).to_numpy()
     return np.sort(where[order[~again]])
