@@ -54,7 +54,8 @@ SPECTRAL = {
     Quantity.KERNEL_BEST_ERROR: "predicted_error",
     Quantity.KERNEL_BEST_TIME: "predicted_time",
 }
-"""Which of the audit's quantities predicts which of the trials'."""
+"""Which of the audit's quantities predicts which of the trials', those of networks near the kernel
+(BEST_ERROR, BEST_TIME) too."""
 
 CONTINUED = {
     Quantity.BEST_ERROR: "predicted_error",

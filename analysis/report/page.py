@@ -347,10 +347,9 @@ def verdict_row(verdict: Verdict, beside: Sequence[Verdict] = ()) -> dict[str, A
     """A row of the verdict table, in words; `beside` are those of the same law and dimension."""
     value, low, high = verdict.measured
     name = wording.QUANTITIES.get(verdict.quantity, verdict.quantity.replace("_", " "))
+    axis = PLAIN.get(verdict.axis, verdict.axis)
     return {
-        "question": ": ".join(
-            filter(None, (verdict.own, f"{name} against {PLAIN.get(verdict.axis, verdict.axis)}"))
-        ),
+        "question": ": ".join(filter(None, (verdict.own, f"{name} against {axis}{verdict.by}"))),
         "where": wording.where(verdict, beside),
         "statement": verdict.statement,
         "theory": wording.theory(verdict),

@@ -40,6 +40,11 @@ LIMITED = (Kind.CEILING, Kind.QUALITATIVE)
 """Kinds that speak of `threshold`, not of `exponent`."""
 
 
+NETWORK = "network"
+"""A prediction that `needs` it speaks of networks that descend the gradient from 0, whose limit the
+kernel is, and not of that limit, of which another one does."""
+
+
 class Assumption(StrEnum):
     """What a theory assumes, where a study can find out whether it holds
     (`analysis.verdicts.assumed`)."""

@@ -1,13 +1,22 @@
-"""The best error and time of kernel descent, from its spectrum and the target's coefficients
-(docs/theory.md, section 7.2)."""
+"""The best error and time of kernel descent, and of networks near it, from the kernel's spectrum
+and the target's coefficients (docs/theory.md, section 7.2)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from analysis.data.curves.quantity import Quantity
-from analysis.theory.prediction import MARGIN, Assumption, Kind, Measured, Prediction, Theory
+from analysis.theory.prediction import (
+    MARGIN,
+    NETWORK,
+    Assumption,
+    Kind,
+    Measured,
+    Prediction,
+    Theory,
+)
 
 _FITTED = (
     "source and capacity conditions: {}, with b and s fitted from the spectrum and the target's "
@@ -17,6 +26,10 @@ _SUMMED = (
     "bias and variance summed over the measured spectrum and the target's coefficients in it; no "
     "power law is assumed"
 )
+
+
+_KERNEL = "Kernel gradient descent"
+_NETWORK = "A network near its kernel limit"
 
 
 def _rows(_d: int, measured: Measured) -> Iterator[Prediction]:
@@ -32,10 +45,10 @@ def _rows(_d: int, measured: Measured) -> Iterator[Prediction]:
             "kernel's best error against samples",
             error,
             "s b / (s b + 1)",
-            "Kernel gradient descent, stopped at its best time, has a score error that falls as "
+            f"{_KERNEL}, stopped at its best time, has a score error that falls as "
             "N^-(s b/(s b + 1)), where b is the decay of the spectrum and s the smoothness of the "
             "target in it.",
-            "Kernel gradient descent, stopped at its best time, has a score error that falls over "
+            f"{_KERNEL}, stopped at its best time, has a score error that falls over "
             "this range of N as the kernel's spectrum and the target's coefficients in it say.",
         ),
         (
@@ -43,14 +56,14 @@ def _rows(_d: int, measured: Measured) -> Iterator[Prediction]:
             "kernel's best time against samples",
             time,
             "b / (s b + 1), where bias and variance are equal",
-            "The best effective time of kernel gradient descent grows as N^(b/(s b + 1)), where b "
+            f"{_KERNEL} has a best effective time that grows as N^(b/(s b + 1)), where b "
             "is the decay of the spectrum and s the smoothness of the target in it.",
-            "The best effective time of kernel gradient descent grows over this range of N as the "
+            f"{_KERNEL} has a best effective time that grows over this range of N as the "
             "kernel's spectrum and the target's coefficients in it say.",
         ),
     ):
         known = measured.spectral.get(quantity)
-        yield Prediction(
+        kernel = Prediction(
             name,
             quantity,
             "samples",
@@ -63,6 +76,21 @@ def _rows(_d: int, measured: Measured) -> Iterator[Prediction]:
             theory="source and capacity" if known is None else "spectrum and coefficients",
             assumptions=(Assumption.POWERS,) if known is None else (),
         )
+        yield kernel
+        yield replace(
+            kernel,
+            name=name.replace("kernel's", "network's"),
+            quantity=_OF_NETWORKS[quantity],
+            statement=kernel.statement.replace(_KERNEL, _NETWORK),
+            needs=(NETWORK,),
+            assumptions=(Assumption.LAZY, *kernel.assumptions),
+        )
+
+
+_OF_NETWORKS = {
+    Quantity.KERNEL_BEST_ERROR: Quantity.BEST_ERROR,
+    Quantity.KERNEL_BEST_TIME: Quantity.BEST_TIME,
+}
 
 
 SOURCE_CAPACITY = Theory(

@@ -2,10 +2,12 @@
 
 A prediction is not asked where the design of the study forbids a verdict: its axis takes too few
 values, or too short a range (rule 2 of `rules`), or, for an error that is never stopped, its steps
-are too few to fit the noise, or what it speaks of is not measured well enough. Such a row is no
-verdict, but says what it needs. What a fault took away (divergence, a failure, a best step that was
-not reached, a missing value) leaves the question asked, and its verdict `undetermined`: losing more
-must never look better.
+are too few to fit the noise, or what it speaks of is not measured well enough. Nor is one asked
+that speaks of a class of targets alone, where the audit finds the law's target outside of it: no
+rate of its trials would be evidence for or against. Such a row is no verdict, but says what it
+needs. What a fault took away (divergence, a failure, a best step that was not reached, a missing
+value) leaves the question asked, and its verdict `undetermined`: losing more must never look
+better.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from analysis.data.sweeps import PLAIN
 from analysis.levels.intervals import distinct
 from analysis.text import counted, percent
 from analysis.theory import Kind, Prediction
+from analysis.theory.prediction import Assumption
 from analysis.theory.sampling import GIRSANOV
+from analysis.verdicts.assumed import Finding, Holds
 from analysis.verdicts.judging import Verdict, levels_listed
 from analysis.verdicts.rules import short_range, wanted_range
 from trainers.kept.keep import NOISY, noisy
@@ -92,6 +96,20 @@ def needed(prediction: Prediction, curve: Curve, descending: Collection[str] = (
     if not short_range(_levels(x for x in tried if x not in stopped), prediction):
         return ""
     return _steps_needed(curve, _levels(stopped))
+
+
+CLASSES = (Assumption.NO_SMOOTHER,)
+"""Assumptions that a rate is about: the class of targets whose worst one it is sharp for. Others,
+such as a network near its kernel limit, are asked about along with the rate."""
+
+
+def outside(found: Iterable[Finding]) -> str:
+    """What the law would have to be for a prediction with these findings to speak of it; empty
+    where it does, and where that was not measured."""
+    for one in found:
+        if one.name in CLASSES and one.holds is Holds.NO:
+            return f"{one.name}, which is not so ({one.finding})"
+    return ""
 
 
 def _other(curve: Curve, descending: Collection[str]) -> bool:

@@ -39,8 +39,9 @@ from analysis.fits.multiplicity import adjusted_level
 from analysis.fits.power_law import PowerLawFit
 from analysis.levels.intervals import Array
 from analysis.theory import KEYS, Kind, Prediction, check_theories, predictions
+from analysis.theory.prediction import NETWORK
 from analysis.verdicts import draws
-from analysis.verdicts.asking import NotAsked, needed
+from analysis.verdicts.asking import NotAsked, needed, outside
 from analysis.verdicts.assumed import Evidence, findings
 from analysis.verdicts.following import Judged, followed
 from analysis.verdicts.infinite_width import infinite_width, limit_of, measured
@@ -73,7 +74,7 @@ class Evaluation(Sequence[Verdict]):
 
     curves: of trials, of data sets, of samples, then of the audit; all of them, judged or not.
     audit: as `load_audit` gives it, None where there is none. level: of the intervals. stopping:
-    the stopping rules to compare. not_asked: what the study's design forbids to judge. theories:
+    the stopping rules to compare. not_asked: what the study cannot be asked. theories:
     the keys of those that were judged. own: the predictions of the user's own.
     """
 
@@ -159,7 +160,8 @@ def evaluate(
     (false coverage rate 1 - level among those decided; see `multiplicity`) stand next to the plain
     ones, with the verdicts that they give; the reason says where those differ.
     What a trainer does that no kernel is the limit of is not judged by the kernel's audit.
-    What the design of the study forbids to judge, `extra` included, is in `not_asked`; so is one of
+    What the design of the study forbids to judge, `extra` included, is in `not_asked`; so is what
+    theory says of a class of targets that the audit finds the law's target outside of, and one of
     `extra` that no curve answers.
 
     Raises ValueError for a stopping rule or a theory that is none, for one of `extra` whose
@@ -187,7 +189,8 @@ def evaluate(
     for curve in every:
         if curve.quantity in OF_THE_KERNEL and _holds(limit_of(curve, every), curve):
             continue  # judged on the limit's own curve, on the same data and more
-        fitted, summed = _of_the_audit(audits, curve) if curve.quantity in SPECTRAL else _UNKNOWN
+        foretold = curve.quantity in (*SPECTRAL, *CONTINUED)
+        fitted, summed = _of_the_audit(audits, curve) if foretold else _UNKNOWN
         known = predictions(curve.dimension, *fitted, summed, keys)
         pool = pool_of.get(id(curve))
         # what is judged over the draws of its law is not judged on one; what needs an audit may be
@@ -200,7 +203,7 @@ def evaluate(
             and (not needed(p, pool, descend) or needed(p, curve, descend))
         }
         mine = own_at(curve.dimension)
-        applied = (p for p in (*known, *mine) if _applies(p, curve))
+        applied = (p for p in (*known, *mine) if _applies(p, curve, fits.network(curve)))
         chosen = [p for p in applied if p.name not in over_all]
         stopped_over_n = (curve.quantity, curve.axis) == (Quantity.BEST_ERROR, "samples")
         wide = infinite_width(arrays(), curve, level) if chosen and stopped_over_n else None
@@ -212,18 +215,17 @@ def evaluate(
             if verdict.fitted.growth == POWER:
                 verdict = replace(verdict, infinite_width=wide)
             found.append((prediction, verdict))
-    asked, not_asked = _divided(followed(found), level, descend)
-    share = adjusted_level([partial(_decided_at, *entry) for entry in asked], level)
     seen = Evidence(audit, every, lambda curve: fits.of(curve, None))
+    asked, not_asked = _divided(followed(found), level, descend, seen)
+    share = adjusted_level([partial(_decided_at, *entry) for entry in asked], level)
     verdicts = []
     for prediction, verdict in asked:
         assert verdict.curve is not None
-        assumptions = findings(prediction, verdict.curve, seen)
         assessed = _assessed(prediction, verdict, every, fits)
         notes = [assessed, fits.unforetold(verdict)]
         told = _told(prediction, verdict, share, notes)
         each = draws.rates(verdict.curve, partial(fits.of, growth=None))
-        verdicts.append(replace(told, assumptions=assumptions, draws=each))
+        verdicts.append(replace(told, draws=each))
     dimension = every[0].dimension if every else 1
     left = unanswered(own_at(dimension), (prediction.name for prediction, _verdict in found), every)
     never = {row.prediction for row in left}
@@ -265,14 +267,17 @@ def _mean_rate(rates: Sequence[tuple[float, Growth]]) -> tuple[float, Growth]:
 
 
 def _divided(
-    found: Iterable[Judged], level: float, descend: Collection[str]
+    found: Iterable[Judged], level: float, descend: Collection[str], seen: Evidence
 ) -> tuple[list[Judged], tuple[NotAsked, ...]]:
-    """The verdicts, and what the study cannot be asked. Design alone tells them apart, so those
-    not asked count in no adjustment."""
+    """The verdicts with what was found of their assumptions, and what the study cannot be asked.
+    Design and the law's audit alone tell them apart, no error of a trial, so those not asked count
+    in no adjustment."""
     asked, others = [], []
     for prediction, verdict in found:
         assert verdict.curve is not None
-        needs = needed(prediction, verdict.curve, descend)
+        assumptions = findings(prediction, verdict.curve, seen)
+        needs = needed(prediction, verdict.curve, descend) or outside(assumptions)
+        verdict = replace(verdict, assumptions=assumptions)
         if not needs:
             asked.append((prediction, verdict))
             continue
@@ -304,6 +309,11 @@ class _Fits:
 
     def _follows(self, curve: Curve) -> bool:
         return curve.fixed.get("width") == math.inf or curve.fixed.get("trainer") in self._descend
+
+    def network(self, curve: Curve) -> bool:
+        """Whether its trials are of networks whose limit kernel descent from 0 is."""
+        starts_at_0 = curve.fixed.get("initialisation") == "symmetric"
+        return starts_at_0 and curve.fixed.get("trainer") in self._descend
 
     def unforetold(self, verdict: Verdict) -> str:
         """What limits at large N leave out where no spectrum says how the curve goes on; empty
@@ -351,9 +361,10 @@ def _holds(limit: Curve | None, curve: Curve) -> bool:
     return limit is not None and bool(np.isin(curve.x, limit.x).all())
 
 
-def _applies(prediction: Prediction, curve: Curve) -> bool:
+def _applies(prediction: Prediction, curve: Curve, network: bool) -> bool:
     same = (prediction.quantity, prediction.axis) == (curve.quantity, curve.axis)
-    return same and prediction.applies({**curve.fixed, "effective_time": curve.effective_time})
+    measured = {"effective_time": curve.effective_time, NETWORK: network}
+    return same and prediction.applies({**curve.fixed, **measured})
 
 
 def _judged(prediction: Prediction, curve: Curve, fits: _Fits) -> Verdict:

@@ -28,7 +28,8 @@ from analysis.levels.intervals import Array, summarise
 from analysis.levels.two_levels import Control
 from analysis.text import number
 from analysis.theory import Kind, Prediction, predictions
-from analysis.verdicts.asking import range_needed
+from analysis.theory.prediction import NETWORK
+from analysis.verdicts.asking import CLASSES, range_needed
 from analysis.verdicts.judging import usable
 from analysis.verdicts.own import Own
 from analysis.verdicts.own import at as own_at
@@ -65,7 +66,8 @@ class Planned:
     among them; 0 where there are none. times: the effective time at which each level ends.
     infinite: whether it is the limit itself. kernel: whether the kernel's columns are asked for.
     descends: whether eta tau is the trainer's clock. audited: whether the audit's spectrum says how
-    it goes on along N. one_width: whether it is of networks whose width does not grow with N."""
+    it goes on along N. one_width: whether it is of networks whose width does not grow with N.
+    from_zero: whether its networks are 0 at the first step."""
 
     axis: str
     dimension: int
@@ -79,6 +81,12 @@ class Planned:
     descends: bool = True
     audited: bool = False
     one_width: bool = False
+    from_zero: bool = True
+
+    @property
+    def network(self) -> bool:
+        """Whether kernel descent from 0 is the limit of its networks."""
+        return self.descends and self.from_zero and not self.infinite
 
     @property
     def linked(self) -> bool:
@@ -98,6 +106,7 @@ class Planned:
             and (self.kernel or p.quantity not in _WITH_KERNEL)
             and (self.descends or p.quantity not in OF_DESCENT)
             and not (self.infinite and p.quantity == Quantity.COUPLING_AT_TIME)
+            and (self.network or NETWORK not in p.needs)
         ]
 
 
@@ -126,9 +135,16 @@ class Expected:
 
     @property
     def told(self) -> str:
-        """In a line: what it will decide, or unless what, or why not."""
+        """In a line: what it will decide, or unless what, or why not; and of what class of targets
+        it speaks, where an audit will look whether the law's is one."""
         if self.needs:
             return f"cannot: needs {self.needs}"
+        about = [str(name) for name in CLASSES if name in self.prediction.assumptions]
+        asked = f"; asked if the audit finds {about[0]}" if about and self.planned.audited else ""
+        return f"{self._decides}{asked}"
+
+    @property
+    def _decides(self) -> str:
         if of_zero(self.prediction):
             word = "will decide" if self.will_decide else "may stay open"
             return f"{word} (sees a change of {100 * self.half_width:.2g} %)"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from analysis.data.curves.quantities import Curve
-from analysis.data.curves.quantity import OF_DIVERGENCE, SAMPLED, Quantity
+from analysis.data.curves.quantity import OF_DIVERGENCE, OF_THE_KERNEL, SAMPLED, Quantity
 from analysis.data.curves.trajectories import INTERPOLATED
 from analysis.data.sweeps import PLAIN, held, sizes
 from analysis.fits.asymptotic import Asymptotic
@@ -26,6 +26,7 @@ from analysis.levels.intervals import alone
 from analysis.text import counted, percent
 from analysis.theory import Kind, Prediction
 from analysis.theory.prediction import LIMITED
+from analysis.theory.source_capacity import SOURCE_CAPACITY
 from analysis.verdicts.assumed import Finding
 from analysis.verdicts.infinite_width import InfiniteWidth
 from analysis.verdicts.rules import Word, decide
@@ -105,6 +106,13 @@ class Verdict:
     def own(self) -> str:
         """The name of a prediction of the user's own; empty of theory's."""
         return "" if self.theory_key else self.prediction
+
+    @property
+    def by(self) -> str:
+        """`, by spectrum and coefficients` of a network's rate that the kernel's foretells, beside
+        which the same quantity has a bound; else empty."""
+        beside = self.theory_key == SOURCE_CAPACITY.key and self.quantity not in OF_THE_KERNEL
+        return f", by {self.theory}" if beside else ""
 
     @property
     def held(self) -> str:

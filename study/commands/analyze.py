@@ -325,7 +325,7 @@ def _rows(group: Group, verdicts: Sequence[Verdict]) -> Iterator[tuple[str, ...]
         yield (
             group[0],
             str(group[1]),
-            ": ".join(filter(None, (v.own, str(v.quantity).replace("_", " ")))),
+            ": ".join(filter(None, (v.own, str(v.quantity).replace("_", " ")))) + v.by,
             PLAIN.get(v.axis, v.axis),
             ", ".join(filter(None, (told, draws))),
             v.relation + said,

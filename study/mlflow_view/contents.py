@@ -225,11 +225,20 @@ def verdict_tags(verdicts: Sequence[Mapping[str, Any]], naming: Naming) -> dict[
     }
 
 
+def _asked(verdict: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]) -> str:
+    """`best_score_error by samples`; with the theory where another one was judged on the same curve
+    before."""
+    same = ("quantity", "axis", "law_id", "law", "dimension", "fixed")
+    first = next(v for v in verdicts if all(v.get(key) == verdict.get(key) for key in same))
+    again = first is not verdict and bool(verdict.get("theory_key"))
+    return f"{verdict['quantity']} by {verdict['axis']}" + f", {verdict['theory']}" * again
+
+
 def _verdict_names(verdicts: Sequence[Mapping[str, Any]], naming: Naming) -> list[str]:
     return _distinct_names(
         [
             (
-                f"{v['quantity']} by {v['axis']}",
+                _asked(v, verdicts),
                 _law(naming, v.get("law_id") or "", str(v["law"]), int(v["dimension"])),
                 {**v["fixed"], "prediction": v["prediction"]},
             )

@@ -175,4 +175,5 @@ def _planned(
         follows,
         audited and axis == "samples" and follows and usual_noise(_noise(first)),
         not first.infinite and len({point.width for point in members}) == 1,
+        first.initialisation == "symmetric",
     )

@@ -174,7 +174,8 @@ def rates(
     something to draw; then error against width. Else the reason. data_sets: with those that belong
     to its data sets, which other settings may share."""
     mine = [c for c in evaluation.curves if owns(setting, c)]
-    whole = (*evaluation, *evaluation.unasked)
+    judged = {id(v.curve) for v in evaluation}
+    whole = (*evaluation, *(v for v in evaluation.unasked if id(v.curve) not in judged))
     own = [v for v in whole if v.curve and owns(setting, v.curve)]
     if not data_sets:
         own = [v for v in own if v.quantity not in UNTRAINED]
@@ -211,11 +212,16 @@ def in_order(verdicts: Sequence[Verdict]) -> list[Verdict]:
 def rates_of(
     setting: Setting, verdicts: Sequence[Verdict], curves: Sequence[Curve]
 ) -> Iterator[Plot]:
-    """A figure for each verdict, named and titled apart where two are of one quantity and axis."""
+    """A figure for each verdict, named and titled apart where two are of one quantity and axis; of
+    a curve's second one, aside."""
     names: dict[str, int] = {}
+    drawn: set[int] = set()
     for verdict in verdicts:
         assert verdict.curve is not None
         plot = rate(setting, verdict.curve, verdict, curves)
+        again = id(verdict.curve) in drawn and not verdict.own
+        plot = replace(plot, aside=True) if again else plot
+        drawn.add(id(verdict.curve))
         names[plot.name] = names.get(plot.name, 0) + 1
         if names[plot.name] > 1:
             plot = replace(plot, name=f"{plot.name}_{names[plot.name]}")
@@ -279,6 +285,7 @@ def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curv
     fit = verdict.fitted
     kept, note = usable(curve)
     axis = AXES.get(curve.axis, curve.axis.replace("_", " "))
+    plain = PLAIN.get(curve.axis, curve.axis)
     main = [*data(curve, kept, short, fit), *fitted(kept, fit, curve.axis)]
     theory = theory_line(verdict, kept)
     if theory is not None:
@@ -292,9 +299,7 @@ def rate(setting: Setting, curve: Curve, verdict: Verdict, others: Sequence[Curv
     below = residuals(kept, fit, axis, ticks)
     return Plot(
         name=f"{setting.stem}_{curve.quantity}_against_{curve.axis}",
-        title=": ".join(
-            filter(None, (verdict.own, f"{title} against {PLAIN.get(curve.axis, curve.axis)}"))
-        ),
+        title=": ".join(filter(None, (verdict.own, f"{title} against {plain}{verdict.by}"))),
         caption=SHOWN.get(curve.quantity, verdict.statement),
         panels=(Panel(axis, y_label, tuple(main), ticks=ticks, below=below),),
         group=setting.label,

@@ -36,6 +36,7 @@ def across_dimensions(evaluation: Evaluation) -> Iterator[Plot]:
     by_law: dict[str, list[Verdict]] = {}
     for verdict in evaluation:
         rate = verdict.quantity == Quantity.BEST_ERROR and verdict.axis == "samples"
+        rate = rate and not verdict.by  # the same curve again
         if rate and math.isfinite(verdict.exponent) and usual_noise(verdict.fixed):
             by_law.setdefault(names.get(verdict.law_id, verdict.law), []).append(verdict)
     for number, (law, verdicts) in enumerate(sorted(by_law.items())):

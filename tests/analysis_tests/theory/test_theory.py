@@ -12,6 +12,7 @@ import pytest
 from analysis.data.curves.quantities import INVERSE_T_MIN
 from analysis.data.curves.quantity import Quantity
 from analysis.theory import KEYS, THEORIES, Kind, Prediction, check_theories, predictions
+from analysis.theory.prediction import NETWORK, Assumption
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
@@ -20,6 +21,7 @@ PAGE = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
 def row(dimension: int, quantity: Quantity, **kernel: float) -> Prediction:
     rows = predictions(dimension, **kernel)
     found = [p for p in rows if p.quantity == quantity and p.axis != INVERSE_T_MIN]
+    found = [p for p in found if NETWORK not in p.needs]
     assert len(found) == 1
     return found[0]
 
@@ -43,7 +45,7 @@ def test_exponents_of_the_table(d: int) -> None:
     assert row(d, Quantity.MEMORIZATION_RATIO).exponent == -1
     assert row(d, Quantity.SAMPLE_DIVERGENCE).exponent == pytest.approx(2 / (d + 3))
     assert row(d, Quantity.GIRSANOV_RATIO).threshold == 1
-    assert len(predictions(d)) == 19
+    assert len(predictions(d)) == 21
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 8])
@@ -100,6 +102,22 @@ def test_source_and_capacity_need_their_numbers() -> None:
     assert known.exponent == pytest.approx((2 / 3) / (5 / 3))
     assert known.applies()
     assert not row(2, Quantity.KERNEL_BEST_TIME).applies()
+
+
+def test_networks_near_the_kernel_have_its_rates() -> None:
+    """The same exponents, of the networks' own quantities, where a network is what is measured."""
+    rows = {p.name: p for p in predictions(2, 4 / 3, 0.5)}
+    for name, quantity in (
+        ("best error against samples", Quantity.BEST_ERROR),
+        ("best time against samples", Quantity.BEST_TIME),
+    ):
+        kernel, network = (rows[f"{whose} {name}"] for whose in ("kernel's", "network's"))
+        assert network.exponent == kernel.exponent
+        assert network.quantity == quantity
+        assert network.statement.startswith("A network near its kernel limit")
+        assert Assumption.LAZY in network.assumptions
+        assert network.applies({NETWORK: True})
+        assert not network.applies({NETWORK: False})
 
 
 def test_the_kernels_best_time_balances_bias_and_variance() -> None:

@@ -17,7 +17,7 @@ from analysis.report.wording import assumed, broken
 from analysis.theory import Assumption
 from analysis.verdicts.assumed import Finding, Holds
 from analysis.verdicts.evaluation import evaluate
-from analysis.verdicts.judging import Verdict
+from analysis.verdicts.judging import Verdict, Word
 from trainers.laws import KINDS, make_distribution
 
 BEST, TIME, ETA = (
@@ -91,11 +91,59 @@ def test_the_slope_is_that_at_the_settings_own_first_time(table: pd.DataFrame) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("source", "holds"), [(0.5, Holds.YES), (1.2, Holds.NO)])
-def test_a_smoother_target_is_named(table: pd.DataFrame, source: float, holds: Holds) -> None:
+def test_a_smoother_target_is_not_asked_for_the_worst_ones_time(table: pd.DataFrame) -> None:
     """At d = 2 a Lipschitz target that is no smoother has s b = 2/3."""
-    values = {"capacity": {np.nan: 4 / 3}, "source": {np.nan: source}}
-    assert found(table, values)[TIME][Assumption.NO_SMOOTHER].holds is holds
+    smooth, rough = (
+        evaluate(
+            table, audit=audit_of(table, {"capacity": {np.nan: 4 / 3}, "source": {np.nan: source}})
+        )
+        for source in (1.2, 0.5)
+    )
+    times = [v for v in rough if v.prediction == TIME]
+    assert times
+    for v in times:
+        assert (
+            Finding(
+                Assumption.NO_SMOOTHER,
+                Holds.YES,
+                "s b = 0.67, and 0.67 is Lipschitz and no smoother",
+            )
+            in v.assumptions
+        )
+    assert TIME not in {v.prediction for v in smooth}
+    rows = [row for row in smooth.not_asked if row.prediction == TIME]
+    assert {row.told for row in rows} == {
+        f"{TIME}: needs f* no smoother than Lipschitz, which is not so (s b = 1.60, and 0.67 is "
+        "Lipschitz and no smoother)"
+    }
+    # its curve and fit stay, for figures, and everything else is asked as before
+    assert [row.verdict.exponent for row in rows] == [v.exponent for v in times]
+    assert [v.prediction for v in smooth] == [v.prediction for v in rough if v.prediction != TIME]
+
+
+@pytest.mark.slow
+def test_networks_near_the_kernel_are_held_to_its_spectrum(
+    synthetic: ModuleType,
+) -> None:
+    """Of networks that start at 0 and descend the gradient; the limit has the kernel's own rows."""
+
+    def judged(trials: pd.DataFrame, rate: float) -> dict[str, Verdict]:
+        source = rate / (1 - rate) / (4 / 3)
+        audit = audit_of(trials, {"capacity": {np.nan: 4 / 3}, "source": {np.nan: source}})
+        return {v.prediction: v for v in evaluate(trials, audit=audit)}
+
+    table = synthetic.synthetic_table(synthetic.Grid(noise=0.05))
+    error, time = "network's best error against samples", "network's best time against samples"
+    right = judged(table, synthetic.ERROR_EXPONENT)
+    assert right[error].verdict is Word.AGREES
+    assert right[error].theory_exponent == pytest.approx(synthetic.ERROR_EXPONENT)
+    assert right[error].fixed == right[BEST].fixed
+    assert Assumption.LAZY in {a.name for a in right[error].assumptions}
+    assert time in right
+    assert judged(table, synthetic.ERROR_EXPONENT / 2)[error].verdict is Word.DISAGREES
+    for other in ({"initialisation": "plain"}, {"trainer": "adam"}):
+        assert error not in judged(table.assign(**other), synthetic.ERROR_EXPONENT)
+    assert error not in {v.prediction for v in evaluate(table)}
 
 
 @pytest.mark.slow

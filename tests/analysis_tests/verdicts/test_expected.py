@@ -29,7 +29,11 @@ ACROSS = Planned(
 def by_quantity(
     planned: Planned, scales: dict[tuple[str, int], float] | None = None
 ) -> dict[str, Expected]:
-    return {str(e.prediction.quantity): e for e in expected(planned, scales)}
+    """Those of each quantity's first prediction: the spectrum's of networks come after theory's."""
+    found: dict[str, Expected] = {}
+    for one in expected(planned, scales):
+        found.setdefault(str(one.prediction.quantity), one)
+    return found
 
 
 # --- half-widths ----------------------------------------------------------------------------------
@@ -74,7 +78,7 @@ def test_what_the_spectrum_leaves_open_is_in_the_limits(monkeypatch: pytest.Monk
     pilot = Pilot((0.2,) * 3, (0.0,) * 3, beyond=0.1)
     monkeypatch.setattr("analysis.verdicts.expected.PILOTS", {Quantity.BEST_ERROR: pilot})
     planned = replace(ALONG, seeds=(60,) * 7)
-    (alone,), (about,), (network,) = (
+    (alone, *_), (about, *_), (network, *_) = (
         expected(one)
         for one in (
             planned,
@@ -244,3 +248,26 @@ def test_pilot_figures_between_their_dimensions() -> None:
     assert pilot.at(at, 3)[0] == pytest.approx(0.1 * 2 ** (math.log(4 / 3) / math.log(2)))
     assert pilot.exponent_at(2) == pytest.approx(0.6)
     assert math.isnan(pilot.exponent_at(8))
+
+
+def test_rates_of_networks_near_the_kernel_are_told_of_networks_that_start_at_0() -> None:
+    """And that of a class of targets, where an audit will find whether the law's is one."""
+    name = "network's best time against samples"
+
+    def told(planned: Planned) -> dict[str, str]:
+        return {e.prediction.name: e.told for e in expected(planned)}
+
+    few = replace(
+        ALONG, levels=N[::3], samples=N[::3], seeds=(3,) * 3, limits=(0,) * 3, times=(2e3,) * 3
+    )
+    assert name in told(few)
+    for other in (
+        replace(few, infinite=True),
+        replace(few, descends=False),
+        replace(few, from_zero=False),
+    ):
+        assert name not in told(other)
+    of_class = "asked if the audit finds f* no smoother than Lipschitz"
+    time = "best stopping time against samples"
+    assert of_class not in told(few)[time]
+    assert of_class in told(replace(ALONG, audited=True))[time]
