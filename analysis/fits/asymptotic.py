@@ -44,14 +44,15 @@ from p_1 to p_2, are added:
 
     low = p_1 + b - sqrt((b - b_low)^2 + e^2),    high = p_2 + b + sqrt((b_high - b)^2 + e^2).
 
-P leaves out that the design is random, and may drift away from the curve over the range by a share
-of DRIFT: e is DRIFT/R. Where a curve pools k draws of a law and P is known of j of them, the
-exponents of draws differ; with s the standard error of b, by the scatter over the k draws, e^2 is
-(DRIFT/R)^2 + (t s)^2 k/j. Where P is all that is expected to bend the curve, another correction
-counts only where the straight y / P is rejected, by KEPT; of networks of one width, which bends it
-too, from BETTER on. P is taken where y / P is described no worse than y, by KEPT; and where it is
-all that is expected, if y / P is no less straight, by half as much: the two numbers of a correction
-describe much that is wrong.
+What the curve has beside P over the range may go on beyond it, or die out, as the excess of
+networks whose width grows does: limits reach to p_1 and p_2 at least. P leaves out that the design
+is random, and may drift away from the curve over the range by a share of DRIFT: e is DRIFT/R. Where
+a curve pools k draws of a law and P is known of j of them, the exponents of draws differ; with s
+the standard error of b, by the scatter over the k draws, e^2 is (DRIFT/R)^2 + (t s)^2 k/j. Where P
+is all that is expected to bend the curve, another correction counts only where the straight y / P
+is rejected, by KEPT; of networks of one width, which bends it too, from BETTER on. P is taken where
+y / P is described no worse than y, by KEPT; and where it is all that is expected, if y / P is no
+less straight, by half as much: the two numbers of a correction describe much that is wrong.
 benchmarks/continued.py measures how often these limits are wrong (docs/continued.txt).
 
 The numbers were chosen by simulation (benchmarks/asymptotics.py, docs/asymptotics.txt): pure power
@@ -197,8 +198,8 @@ class Likely:
         low, high = min(e[0] for e in ends), max(e[1] for e in ends)
         if (known := self.known) is not None:
             others = half * math.sqrt(self.draws / known.draws) if known.draws else 0.0
-            low = known.low + exponent - math.hypot(exponent - low, others, self.drift)
-            high = known.high + exponent + math.hypot(high - exponent, others, self.drift)
+            low = known.low + min(0.0, exponent - math.hypot(exponent - low, others, self.drift))
+            high = known.high + max(0.0, exponent + math.hypot(high - exponent, others, self.drift))
             exponent += (known.low + known.high) / 2
         return Asymptotic(exponent, low, high, level, kept, bent, seen.roughness, known, self.drift)
 
