@@ -141,7 +141,7 @@ _SPACE_OWN = """\
     step_size: {{low: 0.0003, high: 0.1}}
     trainer: "{module}:Mine"
 """
-_THEORY = """\
+_CHOOSES = """\
   theory: {samples: 64, seeds: 4}  # pilots of theory's choice, to hold against; left out: none
 """
 
@@ -284,7 +284,7 @@ def _text(name: str, chosen: _Chosen) -> str:
     }
     if search:
         space = _SPACE_OWN.format(**numbers) if module else _SPACE
-        body = _SEARCH.format(theory="" if module else _THEORY, space=space, **numbers)
+        body = _SEARCH.format(theory="" if module else _CHOOSES, space=space, **numbers)
     else:
         body = (_OWN if module else _DIMENSIONS if several else _PAPER).format(**numbers)
     more = _NO_AUDIT if chosen.law not in LAWS and "audit:" not in body else ""

@@ -138,6 +138,7 @@ def test_a_frame_in_any_order_with_rows_twice_is_put_in_order(synthetic: ModuleT
     assert len(some) == 2 * 40
 
 
+@pytest.mark.slow
 def test_a_frame_of_before_g_was_a_column_is_judged_alike(stored: Path) -> None:
     frame = load_results(stored)
     earlier = frame.drop(columns=["g_min", "g_max"])

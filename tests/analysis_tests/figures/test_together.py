@@ -29,6 +29,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(together, "LEAST", 1)
 
 
+@pytest.mark.slow
 def test_they_are_the_same_bytes_as_one_by_one() -> None:
     alone = [render(plot, f"f{i}") for i, plot in enumerate(PLOTS)]
     assert render_all(PLOTS, 2) == alone

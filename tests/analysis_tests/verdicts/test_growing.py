@@ -139,6 +139,7 @@ def test_distances_name_the_ratio(growing: Evaluation) -> None:
     assert [told for told, _rows in distances(growing.curves)] == ["m = 4 N, η = 1"]
 
 
+@pytest.mark.slow
 def test_figures_say_so(growing: Evaluation, beside: Evaluation) -> None:
     for evaluation in (growing, beside):
         plots, _omitted = study_plots(evaluation)

@@ -96,6 +96,7 @@ def test_a_round_follows_from_the_stored_results_alone(tmp_path: Path) -> None:
     assert again.trials == expected.trials
 
 
+@pytest.mark.slow
 def test_a_pilot_of_before_g_was_a_column_counts_as_the_rest(tmp_path: Path) -> None:
     spec = StudySpec.from_mapping({**SPEC, "diffusion": {"g_min": 5.0}})
     whole, store = Store(tmp_path / "whole"), Store(tmp_path / "continued")

@@ -51,6 +51,7 @@ def test_the_kernel_beside_the_networks_adds_no_lines_and_narrows_theirs(tmp_pat
     assert half[1] < 0.5 * half[0]
 
 
+@pytest.mark.slow
 def test_what_needs_an_audit_is_not_promised_without_one(tmp_path: Path) -> None:
     lines = [
         list(dict(planned(f"seeds: 3\naudit: {audit}", tmp_path).decides()).values())

@@ -114,6 +114,7 @@ def test_noise_of_a_gaussian_has_a_closed_form() -> None:
             assert found == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "law",
     [

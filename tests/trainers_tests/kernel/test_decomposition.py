@@ -55,6 +55,7 @@ def reference(elements: list[RkhsElement], route: str = "eigen", n: int = 150) -
 # --- f_H ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_element_has_the_norm_asked_for(family: RidgeFamily) -> None:
     for norm in (0.01, 1.0, 10.0):
         f = family.element(norm)
