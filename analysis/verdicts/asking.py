@@ -98,9 +98,10 @@ def needed(prediction: Prediction, curve: Curve, descending: Collection[str] = (
     return _steps_needed(curve, _levels(stopped))
 
 
-CLASSES = (Assumption.NO_SMOOTHER,)
-"""Assumptions that a rate is about: the class of targets whose worst one it is sharp for. Others,
-such as a network near its kernel limit, are asked about along with the rate."""
+CLASSES = {Assumption.NO_SMOOTHER: "f* smoother than Lipschitz"}
+"""Assumptions that a rate is about: the class of targets whose worst one it is sharp for; and what
+is outside of it. Others, such as a network near its kernel limit, are asked about along with the
+rate."""
 
 
 def outside(found: Iterable[Finding]) -> str:

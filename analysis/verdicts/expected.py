@@ -139,8 +139,9 @@ class Expected:
         it speaks, where an audit will look whether the law's is one."""
         if self.needs:
             return f"cannot: needs {self.needs}"
-        about = [str(name) for name in CLASSES if name in self.prediction.assumptions]
-        asked = f"; asked if the audit finds {about[0]}" if about and self.planned.audited else ""
+        about = [other for name, other in CLASSES.items() if name in self.prediction.assumptions]
+        audited = about and self.planned.audited
+        asked = f"; asked unless the audit finds {about[0]}" if audited else ""
         return f"{self._decides}{asked}"
 
     @property

@@ -267,7 +267,7 @@ def test_rates_of_networks_near_the_kernel_are_told_of_networks_that_start_at_0(
         replace(few, from_zero=False),
     ):
         assert name not in told(other)
-    of_class = "asked if the audit finds f* no smoother than Lipschitz"
+    of_class = "asked unless the audit finds f* smoother than Lipschitz"
     time = "best stopping time against samples"
     assert of_class not in told(few)[time]
     assert of_class in told(replace(ALONG, audited=True))[time]
