@@ -111,8 +111,7 @@ class Verdict:
     def by(self) -> str:
         """`, by spectrum and coefficients` of a network's rate that the kernel's foretells, beside
         which the same quantity has a bound; else empty."""
-        beside = self.theory_key == SOURCE_CAPACITY.key and self.quantity not in OF_THE_KERNEL
-        return f", by {self.theory}" if beside else ""
+        return f", by {self.theory}" if foretold(self.theory_key, self.quantity) else ""
 
     @property
     def held(self) -> str:
@@ -159,6 +158,11 @@ class Verdict:
         plain: dict[str, Any] = plain_json({name: getattr(self, name) for name in names})
         plain["follows"] = None if self.follows is None else self.follows.prediction
         return plain
+
+
+def foretold(theory_key: str, quantity: str) -> bool:
+    """Whether a prediction is of a network's rate that the kernel's spectrum foretells."""
+    return theory_key == SOURCE_CAPACITY.key and quantity not in OF_THE_KERNEL
 
 
 def plain_json(value: Any) -> Any:

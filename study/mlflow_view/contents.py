@@ -34,6 +34,7 @@ from analysis.data.sweeps import level_means, mean_with_ends
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from analysis.searches.tuning import FINAL, NOT_SEARCHED
+from analysis.verdicts.judging import foretold
 from study.mlflow_view.naming import Naming, as_written, beside_axis, law_parameters
 from trainers.columns import UNTRAINED_ERRORS
 from trainers.trial import TrialStatus
@@ -225,20 +226,19 @@ def verdict_tags(verdicts: Sequence[Mapping[str, Any]], naming: Naming) -> dict[
     }
 
 
-def _asked(verdict: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]) -> str:
-    """`best_score_error by samples`; with the theory where another one was judged on the same curve
-    before."""
-    same = ("quantity", "axis", "law_id", "law", "dimension", "fixed")
-    first = next(v for v in verdicts if all(v.get(key) == verdict.get(key) for key in same))
-    again = first is not verdict and bool(verdict.get("theory_key"))
-    return f"{verdict['quantity']} by {verdict['axis']}" + f", {verdict['theory']}" * again
+def _asked(verdict: Mapping[str, Any]) -> str:
+    """`best_score_error by samples`; with the theory where it is the kernel's, of networks, so that
+    a name means the same in every study, whatever else was asked in it."""
+    name = f"{verdict['quantity']} by {verdict['axis']}"
+    of_networks = foretold(verdict.get("theory_key", ""), verdict["quantity"])
+    return f"{name} - {verdict['theory']}" if of_networks else name
 
 
 def _verdict_names(verdicts: Sequence[Mapping[str, Any]], naming: Naming) -> list[str]:
     return _distinct_names(
         [
             (
-                _asked(v, verdicts),
+                _asked(v),
                 _law(naming, v.get("law_id") or "", str(v["law"]), int(v["dimension"])),
                 {**v["fixed"], "prediction": v["prediction"]},
             )

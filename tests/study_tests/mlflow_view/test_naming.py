@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from study.mlflow_view.contents import _distinct_names
+from study.mlflow_view.contents import _distinct_names, _verdict_names
 from study.mlflow_view.naming import Naming, as_written, beside_axis, naming_of, short_laws
 from study.spec.sections import StudySpec
 from trainers.trial import TrialConfig
@@ -135,3 +135,24 @@ def test_a_curve_is_named_by_what_it_holds_of_n_and_m() -> None:
     assert beside_axis("width", {"samples": 512}) == "N512"
     assert as_written({"width_per_sample": 0.5, "t_min": 0.1}) == {"width": "0.5N", "t_min": 0.1}
     assert as_written({"width": 8}) == {"width": 8}
+
+
+def test_a_rate_of_networks_has_one_name_whatever_else_was_asked() -> None:
+    """The kernel's rate of networks, alone and beside theory's own of the same curve."""
+    curve = {
+        "quantity": "best_effective_time", "axis": "samples", "law": "cube", "dimension": 2,
+        "fixed": {"width": 64},
+    }  # fmt: skip
+    own = {**curve, "prediction": "best stopping time", "theory_key": "hrx", "theory": "minimax"}
+    kernels = {
+        **curve, "prediction": "network's best time", "theory_key": "source_capacity",
+        "theory": "spectrum and coefficients",
+    }  # fmt: skip
+    alone, (first, second) = (_verdict_names(v, Naming()) for v in ([kernels], [own, kernels]))
+    assert first == "best_effective_time by samples/cube-d2"
+    assert alone == [second]
+    assert second == "best_effective_time by samples - spectrum and coefficients/cube-d2"
+    of_the_limit = {**kernels, "quantity": "kernel_best_effective_time"}
+    assert _verdict_names([of_the_limit], Naming()) == [
+        "kernel_best_effective_time by samples/cube-d2"
+    ]
