@@ -268,10 +268,13 @@ def _headline(chosen: dict[_Key, Verdict]) -> Plot:
     drawn = (
         "Means over seeds with 95 % intervals, their fit, and" if few else "Means over seeds and"
     )
+    # of the primary verdicts, which a study without theory's bound has of another kind
+    bounds = {v.kind == Kind.BOUND for v in chosen.values()}
+    said = "bound, dashed, below which a curve falls faster" if bounds == {True} else "rate, dashed"
     return Plot(
         name=HEADLINE,
         title="Best-stopped score error",
-        caption=f"{drawn} theory's bound, dashed, below which a curve falls faster.",
+        caption=f"{drawn} theory's {said}.",
         panels=(
             Panel(
                 AXES["samples"], NAMES[Quantity.BEST_ERROR][1], tuple(series),

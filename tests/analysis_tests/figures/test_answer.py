@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -101,3 +102,14 @@ def test_what_no_kernel_is_the_limit_of_is_not_blamed_on_the_study(
 def omitted(frame: pd.DataFrame) -> str:
     _plots, left_out = study_plots(evaluate(frame))
     return next(o.reason for o in left_out if o.title == "The four terms of the error")
+
+
+def test_the_best_error_is_said_to_be_beside_a_bound_where_theory_has_one(
+    evaluation: Evaluation, plots: tuple[Plot, ...]
+) -> None:
+    assert "theory's bound, dashed, below which a curve falls faster" in plots[-1].caption
+    sharp = tuple(replace(v, kind="sharp", theory_exponent=0.6) for v in evaluation)
+    *_others, plot = answer_plots(replace(evaluation, verdicts=sharp))
+    assert plot.name == "best_error"
+    assert "theory's rate, dashed." in plot.caption
+    assert "bound" not in plot.caption
