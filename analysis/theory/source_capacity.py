@@ -83,7 +83,7 @@ def _rows(_d: int, measured: Measured) -> Iterator[Prediction]:
             quantity=_OF_NETWORKS[quantity],
             statement=kernel.statement.replace(_KERNEL, _NETWORK),
             needs=(NETWORK,),
-            assumptions=(Assumption.LAZY, *kernel.assumptions),
+            assumptions=(Assumption.DESCENT, Assumption.LAZY, *kernel.assumptions),
         )
 
 

@@ -115,7 +115,7 @@ def test_networks_near_the_kernel_have_its_rates() -> None:
         assert network.exponent == kernel.exponent
         assert network.quantity == quantity
         assert network.statement.startswith("A network near its kernel limit")
-        assert Assumption.LAZY in network.assumptions
+        assert {Assumption.DESCENT, Assumption.LAZY} <= set(network.assumptions)
         assert network.applies({NETWORK: True})
         assert not network.applies({NETWORK: False})
 

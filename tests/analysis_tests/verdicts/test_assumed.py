@@ -144,6 +144,8 @@ def test_networks_near_the_kernel_are_held_to_its_spectrum(
     for other in ({"initialisation": "plain"}, {"trainer": "adam"}):
         assert error not in judged(table.assign(**other), synthetic.ERROR_EXPONENT)
     assert error not in {v.prediction for v in evaluate(table)}
+    minibatches = judged(table.assign(trainer="sgd"), synthetic.ERROR_EXPONENT)[error]
+    assert Finding(Assumption.DESCENT, Holds.NO, "sgd trains") in minibatches.assumptions
 
 
 @pytest.mark.slow
