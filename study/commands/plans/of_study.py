@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from analysis.data.curves.quantities import curves
@@ -14,7 +13,7 @@ from analysis.data.schema import ResultsError
 from analysis.data.sweeps import MINIMUM_DRAWS, family
 from analysis.data.table import load_table
 from analysis.text import counted
-from analysis.verdicts.expected import Scales, expected, measured_scales
+from analysis.verdicts.expected import Planned, Scales, expected, measured_scales
 from study.commands.located import store_of, trials_of
 from study.planning.asked import planned_curves
 from study.planning.calibration import speeds_of
@@ -101,11 +100,11 @@ class StudyPlan:
     def decides(self) -> list[tuple[str, str]]:
         """What the study will decide, a line a prediction; nothing where trials do not tell, as
         those of a design do not, which asks for seeds until its own half-widths are reached, nor of
-        what comes from an audit that there will be none of."""
+        what comes from an audit that there will be none of, or that is of other training."""
         if self.spec.design is not None:
             return []
         found: dict[tuple[str, str], tuple[str, int]] = {}
-        made, mine = planned_curves(self.trials, self.spec.audit), self.spec.own_predictions()
+        made, mine = self._curves, self.spec.own_predictions()
         of_networks = {(c.axis, c.dimension) for c in made if not c.infinite}
         for curve in made:
             if curve.infinite and (curve.axis, curve.dimension) in of_networks:
@@ -113,7 +112,7 @@ class StudyPlan:
             where = f", d = {curve.dimension}" if self._dimensions > 1 else ""
             where += ", at infinite width" if curve.infinite else ""
             for one in expected(curve, self.scales, mine):
-                known = self.spec.audit or one.needs or math.isfinite(one.prediction.exponent)
+                known = curve.audited or not one.prediction.theory_key or not one.prediction.unsaid
                 if one.prediction.theory_key in ("", *self.spec.theories) and known:
                     name = one.prediction.name
                     found.setdefault((f"{name}{where}", one.told), (name, curve.dimension))
@@ -129,15 +128,19 @@ class StudyPlan:
         drawn = Counter((family(law.label), law.dimension) for law in laws)
         many = any(name and n >= MINIMUM_DRAWS for (name, _d), n in drawn.items())
         draws = "; those over draws of the law are wider, as draws scatter too" if many else ""
-        about = (
-            " (best errors and times about the audit's spectrum)"
-            if self.spec.audit
-            else " (without the audit nothing says how they go on at large N)"
-        )
+        about = " (without the audit nothing says how they go on at large N)"
+        if any(curve.audited for curve in self._curves):
+            about = " (best errors and times about the audit's spectrum)"
+        elif self.spec.audit:
+            about = " (the audit's spectrum does not say how they go on at large N)"
         return (
             f"if every trial reaches its best step, and curves are power laws{about} and scatter "
             f"as {whose} did{draws}"
         )
+
+    @cached_property
+    def _curves(self) -> list[Planned]:
+        return planned_curves(self.trials, self.spec.audit)
 
     @property
     def _dimensions(self) -> int:

@@ -62,6 +62,24 @@ def test_what_needs_an_audit_is_not_promised_without_one(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+def test_what_needs_an_audit_is_not_promised_of_other_noise(tmp_path: Path) -> None:
+    """Whose spectrum the audit does not measure; nor where the range would be too short besides."""
+    text = SPEC.replace("SEEDS", "seeds: 3")
+    other = text.replace("step_size: 1.0}", "step_size: 1.0, copies: 4}")
+    short = text.replace("128, 256, 512, 1024, 2048", "128")
+    usual, copies, few = (
+        plan_study(StudySpec.from_text(one), tmp_path, calibrate=False, tell=print)
+        for one in (text, other, f"{short}audit: false\n")
+    )
+    asked = [name for name, _told in usual.decides() if name.startswith(("kernel's", "network's"))]
+    assert len(asked) == 4
+    assert not {*asked} & {name for plan in (copies, few) for name, _told in plan.decides()}
+    assert "(best errors and times about the audit's spectrum)" in usual.basis
+    assert "the audit's spectrum does not say how they go on" in copies.basis
+    assert "without the audit" in few.basis
+
+
+@pytest.mark.slow
 def test_that_draws_of_the_law_scatter_is_said(tmp_path: Path) -> None:
     alone = planned("seeds: 8", tmp_path)
     text = SPEC.replace("SEEDS", "seeds: 8").replace("seed: 5}", "seed: 5, draws: 3}")
