@@ -77,12 +77,15 @@ def _finding(name: Assumption, curve: Curve, seen: Evidence) -> Finding:
 
 
 def _over_draws(name: Assumption, each: Sequence[Finding]) -> Finding:
-    """What holds of every draw of the law, with the finding of the first draw of which it is so."""
+    """What holds of every draw of the law, with the finding of the first draw of which it is so,
+    and how many of the others were not looked at."""
     found = {finding.holds for finding in each}
     worst = next(holds for holds in (Holds.NO, Holds.UNKNOWN, Holds.YES) if holds in found)
     same = [finding for finding in each if finding.holds is worst]
     first = same[0].finding
-    told = f"{len(same)} of {len(each)} draws, the first: {first}" if first else ""
+    unknown = sum(finding.holds is Holds.UNKNOWN for finding in each)
+    rest = f", {unknown} not measured" if unknown else ""
+    told = f"{len(same)} of {len(each)} draws{rest}, the first: {first}" if first else ""
     return Finding(str(name), worst, told)
 
 

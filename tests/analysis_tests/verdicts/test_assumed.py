@@ -15,7 +15,7 @@ from analysis.data.audit import EARLIER_FIRST, EARLIER_LAST
 from analysis.data.sweeps import AUDIT_KEYS
 from analysis.report.wording import assumed, broken
 from analysis.theory import Assumption
-from analysis.verdicts.assumed import Finding, Holds
+from analysis.verdicts.assumed import Finding, Holds, _over_draws
 from analysis.verdicts.evaluation import evaluate
 from analysis.verdicts.judging import Verdict, Word
 from trainers.laws import KINDS, make_distribution
@@ -203,6 +203,19 @@ def test_a_spectrum_that_bends_is_no_power(table: pd.DataFrame, late: float, hol
     assert found(table, values, replicates=2)[kernel][powers].holds is holds
     # one sample does not tell what another would change
     assert found(table, values)[kernel][powers].holds is Holds.UNKNOWN
+
+
+def test_draws_that_were_not_looked_at_are_counted_apart() -> None:
+    """Where one draw has the audit, the others are no evidence that the assumption holds."""
+    name = Assumption.NO_SMOOTHER
+    smooth = Finding(name, Holds.NO, "s b = 1.60")
+    rough, unseen = Finding(name, Holds.YES, "s b = 0.67"), Finding(name, Holds.UNKNOWN)
+    for each, finding in (
+        ([unseen, smooth, unseen], "1 of 3 draws, 2 not measured, the first: s b = 1.60"),
+        ([rough, smooth, smooth], "2 of 3 draws, the first: s b = 1.60"),
+    ):
+        assert _over_draws(name, each) == Finding(name, Holds.NO, finding)
+    assert _over_draws(name, [rough, unseen]) == Finding(name, Holds.UNKNOWN, "")
 
 
 @pytest.mark.slow
