@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from analysis.data.curves.quantity import Quantity
 from analysis.data.sweeps import PLAIN, Setting
 from analysis.drawing.plot import Panel, Plot, Series, Topic
 from analysis.figures.rates.curves import NAMES, rates_of
@@ -16,6 +17,12 @@ from analysis.verdicts.judging import Verdict
 
 SIDE_BY_SIDE = 2
 """Panels of a figure, whose titles would meet otherwise."""
+
+_TITLES: dict[str, str] = {
+    Quantity.KERNEL_BEST_ERROR: "kernel's error",
+    Quantity.KERNEL_BEST_TIME: "kernel's best time",
+}
+"""Of panels whose quantities have one short name."""
 
 
 def over_draws(evaluation: Evaluation) -> Iterator[Plot]:
@@ -67,13 +74,14 @@ def _panel(verdict: Verdict) -> Panel:
     if np.isfinite(verdict.theory_exponent):
         series.append(Series("theory", ends, verdict.said * both, role="theory"))
     *_unused, short = NAMES.get(verdict.quantity, (verdict.quantity, "", verdict.quantity))
+    title = f"{_TITLES.get(verdict.quantity, short)}{verdict.by}"
     infinite = verdict.fixed.get("width") == np.inf
     axis = PLAIN.get(verdict.axis, verdict.axis)
     return Panel(
         "draw of the law",
         f"exponent $b$ in {axis}",
         tuple(series),
-        f"{short}, infinite width" if infinite else short,
+        f"{title}, infinite width" if infinite else title,
         x_log=False,
         y_log=False,
         ticks=tuple(place),

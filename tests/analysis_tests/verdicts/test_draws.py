@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,7 @@ from scipy import stats
 
 from analysis.data.curves.quantity import Quantity
 from analysis.data.sweeps import families, family, law_names, settings
+from analysis.figures.rates.draws import over_draws
 from analysis.figures.study import study_plots
 from analysis.report.page import write_report
 from analysis.report.wording import lead
@@ -180,6 +182,23 @@ def test_crossed_seeds_are_pooled_over_one(synthetic: ModuleType) -> None:
     shown = [s.law_id for s in settings(frame)]
     assert shown == ["law0", "law3", "law6"]
     assert len({law_names(frame)[law] for law in shown}) == 3
+
+
+@pytest.mark.slow
+def test_panels_of_exponents_by_draw_are_told_apart(drawn: Evaluation) -> None:
+    own = best(drawn)
+    kernels = replace(own, theory_key="source_capacity", theory="spectrum and coefficients")
+    others = (
+        replace(kernels, quantity=str(one))
+        for one in (Quantity.KERNEL_BEST_ERROR, Quantity.KERNEL_BEST_TIME)
+    )
+    plots = over_draws(replace(drawn, verdicts=(own, kernels, *others)))
+    assert [q.title for p in plots if "by_draw" in p.name for q in p.panels] == [
+        "error",
+        "error, by spectrum and coefficients",
+        "kernel's error",
+        "kernel's best time",
+    ]
 
 
 @pytest.mark.slow
