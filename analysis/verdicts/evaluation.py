@@ -189,7 +189,7 @@ def evaluate(
     for curve in every:
         if curve.quantity in OF_THE_KERNEL and _holds(limit_of(curve, every), curve):
             continue  # judged on the limit's own curve, on the same data and more
-        foretold = curve.quantity in (*SPECTRAL, *CONTINUED)
+        foretold = curve.quantity in (*SPECTRAL, *CONTINUED) and fits.follows(curve)
         fitted, summed = _of_the_audit(audits, curve) if foretold else _UNKNOWN
         known = predictions(curve.dimension, *fitted, summed, keys)
         pool = pool_of.get(id(curve))
@@ -302,13 +302,14 @@ class _Fits:
         key = curve, growth or POWER
         if key not in self._fits:
             fit = fit_curve(curve, self._level, growth)
-            if key[1] == POWER and self._follows(curve):
+            if key[1] == POWER and self.follows(curve):
                 fit = replace(fit, continuation=continuation(self._audits, usable(curve)[0]))
             self._fits[key] = fit
         return self._fits[key]
 
-    def _follows(self, curve: Curve) -> bool:
-        return curve.fixed.get("width") == math.inf or curve.fixed.get("trainer") in self._descend
+    def follows(self, curve: Curve) -> bool:
+        """Whether its trials follow kernel descent from 0, of which an audit's spectrum speaks."""
+        return curve.fixed.get("width") == math.inf or self.network(curve)
 
     def network(self, curve: Curve) -> bool:
         """Whether its trials are of networks whose limit kernel descent from 0 is."""
@@ -327,7 +328,7 @@ class _Fits:
         if verdict.fitted.continuation is not None:
             return f"{_WAVES} the kernel's spectrum does not describe this one"
         nothing = "nothing says"
-        if self._follows(curve) and usual_noise(curve.fixed):
+        if self.follows(curve) and usual_noise(curve.fixed):
             laws = {one.law_id for one in curve.draws or (curve,)}
             short = not laws.isdisjoint(self._audits) and verdict.quantity in CONTINUED
             nothing = (

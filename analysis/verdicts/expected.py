@@ -66,8 +66,8 @@ class Planned:
     among them; 0 where there are none. times: the effective time at which each level ends.
     infinite: whether it is the limit itself. kernel: whether the kernel's columns are asked for.
     descends: whether eta tau is the trainer's clock. audited: whether the audit's spectrum says how
-    it goes on along N. one_width: whether it is of networks whose width does not grow with N.
-    from_zero: whether its networks are 0 at the first step."""
+    descent from 0 goes on along N. one_width: whether it is of networks whose width does not grow
+    with N. from_zero: whether its networks are 0 at the first step."""
 
     axis: str
     dimension: int
@@ -87,6 +87,11 @@ class Planned:
     def network(self) -> bool:
         """Whether kernel descent from 0 is the limit of its networks."""
         return self.descends and self.from_zero and not self.infinite
+
+    @property
+    def foretold(self) -> bool:
+        """Whether the audit's spectrum, which is of descent from 0, says how it goes on."""
+        return self.audited and self.from_zero
 
     @property
     def linked(self) -> bool:
@@ -212,7 +217,7 @@ def _expected(prediction: Prediction, planned: Planned, scales: Scales) -> Expec
 def _beyond(prediction: Prediction, planned: Planned) -> Continuation | None:
     """What the audit will know of larger values, as pilots did: the spectrum is that of b = 0."""
     half = PILOTS[Quantity(prediction.quantity)].beyond
-    if not planned.audited or half == 0:
+    if not planned.foretold or half == 0:
         return None
     return Continuation(
         "the kernel's spectrum", np.zeros_like, -half, half, math.inf, alone=not planned.one_width

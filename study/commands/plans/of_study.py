@@ -112,7 +112,7 @@ class StudyPlan:
             where = f", d = {curve.dimension}" if self._dimensions > 1 else ""
             where += ", at infinite width" if curve.infinite else ""
             for one in expected(curve, self.scales, mine):
-                known = curve.audited or not one.prediction.theory_key or not one.prediction.unsaid
+                known = curve.foretold or not one.prediction.theory_key or not one.prediction.unsaid
                 if one.prediction.theory_key in ("", *self.spec.theories) and known:
                     name = one.prediction.name
                     found.setdefault((f"{name}{where}", one.told), (name, curve.dimension))
@@ -129,7 +129,7 @@ class StudyPlan:
         many = any(name and n >= MINIMUM_DRAWS for (name, _d), n in drawn.items())
         draws = "; those over draws of the law are wider, as draws scatter too" if many else ""
         about = " (without the audit nothing says how they go on at large N)"
-        if any(curve.audited for curve in self._curves):
+        if any(curve.foretold for curve in self._curves):
             about = " (best errors and times about the audit's spectrum)"
         elif self.spec.audit:
             about = " (the audit's spectrum does not say how they go on at large N)"

@@ -62,20 +62,24 @@ def test_what_needs_an_audit_is_not_promised_without_one(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_what_needs_an_audit_is_not_promised_of_other_noise(tmp_path: Path) -> None:
-    """Whose spectrum the audit does not measure; nor where the range would be too short besides."""
+def test_what_needs_an_audit_is_not_promised_of_other_training(tmp_path: Path) -> None:
+    """Of other noise than its spectrum is of, or from another start than 0; nor without one, where
+    the range would be too short besides."""
     text = SPEC.replace("SEEDS", "seeds: 3")
     other = text.replace("step_size: 1.0}", "step_size: 1.0, copies: 4}")
     short = text.replace("128, 256, 512, 1024, 2048", "128")
-    usual, copies, few = (
+    plain = text.replace("step_size: 1.0}", "step_size: 1.0, initialisation: plain}")
+    usual, copies, start, few = (
         plan_study(StudySpec.from_text(one), tmp_path, calibrate=False, tell=print)
-        for one in (text, other, f"{short}audit: false\n")
+        for one in (text, other, plain, f"{short}audit: false\n")
     )
     asked = [name for name, _told in usual.decides() if name.startswith(("kernel's", "network's"))]
     assert len(asked) == 4
-    assert not {*asked} & {name for plan in (copies, few) for name, _told in plan.decides()}
+    others = (copies, start, few)
+    assert not {*asked} & {name for plan in others for name, _told in plan.decides()}
     assert "(best errors and times about the audit's spectrum)" in usual.basis
-    assert "the audit's spectrum does not say how they go on" in copies.basis
+    for plan in (copies, start):
+        assert "the audit's spectrum does not say how they go on" in plan.basis
     assert "without the audit" in few.basis
 
 
