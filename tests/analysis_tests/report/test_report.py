@@ -238,8 +238,15 @@ def test_a_study_without_rates_or_results_still_has_a_report(
         synthetic.Grid(samples=(512,), widths=(4096,), step_sizes=(1.0,), seeds=1, kernel=False)
     )
     said = Page(write_report(tmp_path / "one", evaluate(one)).read_text()).words
-    assert "No prediction can be judged" in said
+    assert "No prediction can be judged on this table: a rate needs at least three values" in said
     assert "the study has a single value of N" in said
+    few = synthetic.synthetic_table(
+        synthetic.Grid(samples=(256, 512, 1024), widths=(), step_sizes=(), seeds=2, kernel=False)
+    )
+    said = Page(write_report(tmp_path / "few", evaluate(few)).read_text()).words
+    assert "judged on this table; what each needs is said further down" in said
+    assert "at least three values" not in said
+    assert "needs 5 values of N or more" in said
     nothing = one.assign(status="failed", message="no memory", score_error=np.nan)
     said = Page(write_report(tmp_path / "none", evaluate(nothing)).read_text()).words
     assert "failed: 1" in said
