@@ -15,9 +15,10 @@ quickstart do. What is measured is y = P e^s; s is one of
   and R the range that was measured; k of up to DESIGN, up or down;
 - width: log(1 + k (N/64)^q), k = 0.02 and q = 1/2: networks of one width, which the kernel leaves;
 - fading: log(1 + k (N/64)^-q), k = 0.3 and q = 1/2: a correction that dies out;
+- growing: the same of networks whose width grows with N, as their excess over their limit does;
 
-and all but the first hold the design's part too; of the last two, networks, P is not all that is
-expected to bend the curve. P is known as an audit knows it: REPLICATES
+and all but the first hold the design's part too; of `width` and `fading`, networks of one width, P
+is not all that is expected to bend the curve. P is known as an audit knows it: REPLICATES
 curves, each off by LEVEL_ERROR in level and SLOPE_ERROR in exponent, up to N = 2^16 or 2^17.
 
 The data. Lognormal values, `seeds` at each of 6 or 7 levels from N = 64. `pooled`: 10 draws of a
@@ -28,7 +29,7 @@ The exponent that is true is that of the straight line through log y at octaves 
 that was measured to 2^17; `late` is the same over the last 1.2 decades. To each curve are put
 bounds at the truth, 0.1 and 0.2 on both sides of it, and sharp predictions of the truth, and of it
 over 1.3 and 0.7. What is right and wrong of each is said in benchmarks/asymptotics.py, and so is
-what is `allowed`, here of `width` and `fading` by the mean over repetitions; `worst` is the largest
+what is `allowed`, here of the last three by the mean over repetitions; `worst` is the largest
 wrong share on one prediction. Three rules are asked: the straight line alone, the rule that
 knows nothing of P, and the rule that does; `used` is the share of curves in which it took P. Of
 `width` nothing that was measured shows how far networks leave the kernel beyond, and no rule is
@@ -139,7 +140,7 @@ class Sort:
         s = k / 2 * (np.exp(-q * u) + np.sin(np.pi * u / u[self.levels - 1] + phase) / 2)
         if self.name == "width":
             s += np.log1p(0.02 * np.exp(u / 2))
-        if self.name == "fading":
+        if self.name in ("fading", "growing"):
             s += np.log1p(0.3 * np.exp(-u / 2))
         return np.asarray(s)
 
@@ -222,7 +223,8 @@ def asked(truth: float) -> list[Prediction]:
     return [prediction(kind, b) for kind, b in bounds + sharp]
 
 
-CORRECTED = ("width", "fading")
+KINDS = ("exact", "design", "width", "fading", "growing")
+CORRECTED = ("width", "fading", "growing")
 RULES = ("line", "without P", "with P")
 
 
@@ -294,7 +296,7 @@ def row(kind: Sort, sigma: float, seeds: int, repetitions: int) -> Row:
 
 def rows(repetitions: int) -> Iterator[Row]:
     for time in (False, True):
-        kinds = [Sort(name, time) for name in ("exact", "design", "width", "fading")]
+        kinds = [Sort(name, time) for name in KINDS]
         kinds.append(Sort("design", time, levels=7))
         for kind in kinds:
             for sigma, seeds in NOISE:
@@ -338,7 +340,7 @@ def summary(found: list[Row], name: str) -> str:
 
 def main() -> None:
     found = tabulated(__doc__, 100, HEADER, rows, line)
-    for name in ("exact", "design", "width", "fading"):
+    for name in KINDS:
         print(summary([r for r in found if r.kind.name == name and not r.kind.known], name))
     print(summary([r for r in found if r.kind.known], "pooled"))
     print(summary(found, "all"))
