@@ -54,6 +54,7 @@ import numpy as np
 from analysis.data.audit import MINIMUM_DECADES
 from analysis.data.sweeps import PLAIN
 from analysis.fits.asymptotic import Asymptotic
+from analysis.fits.growth import Continuation
 from analysis.fits.power_law import FitStatus, PowerLawFit
 from analysis.levels.intervals import student
 from analysis.text import counted, p_text, percent
@@ -375,21 +376,21 @@ def _settle(prediction: Prediction, fit: PowerLawFit, seen: Asymptotic | None = 
         (fit.exponent, *fit.ci) if seen is None else (seen.exponent, seen.low, seen.high)
     )
     known = None if seen is None else seen.known
-    given = 0.0 if known is None else (known.high - known.low) / 2
     drift = 0.0 if seen is None else seen.drift
-    half = (high - low) / 2 - given
+    least, most = (exponent, exponent) if known is None else _given(known, exponent)
+    half = (high - low) / 2 if known is None else max(least - low, high - most)
     if prediction.kind is Kind.BOUND:
         # below the bound: its upper end must fall below it; above: the lower end must pass start
-        room = max(prediction.exponent - exponent, exponent - start)
+        room = max(prediction.exponent - most, least - start)
     else:
-        room = min(abs(exponent - edge) for edge in (start, stop))
-    room -= given
+        inside, outside = min(least - start, stop - most), max(start - most, least - stop)
+        room = max(inside, outside)
     if known is not None:
         if room <= drift:
             return (
                 f"no seeds would settle it: what {known.name} says of larger values, give or take "
-                f"{given + drift:.2g}, is too near an edge of what counts as theory's value; a "
-                "longer range would make that less"
+                f"{(most - least) / 2 + drift:.2g}, is too near an edge of what counts as theory's "
+                "value; a longer range would make that less"
             )
         half, room = (math.sqrt(max(0.0, all_of**2 - drift**2)) for all_of in (half, room))
     told = _settled(fit, half, room)
@@ -399,6 +400,13 @@ def _settle(prediction: Prediction, fit: PowerLawFit, seen: Asymptotic | None = 
         also = ", and so would {}" if told.endswith(SETTLES) else "; {} would"
         told += also.format(range_told)
     return told
+
+
+def _given(known: Continuation, exponent: float) -> tuple[float, float]:
+    """The exponents at large values that are left where the curve is known without error: what is
+    known, and what the curve has beside it, going on or dying out."""
+    beside = exponent - (known.low + known.high) / 2
+    return known.low + min(0.0, beside), known.high + max(0.0, beside)
 
 
 def _settled(fit: PowerLawFit, half: float, room: float) -> str:

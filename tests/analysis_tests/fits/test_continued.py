@@ -194,6 +194,18 @@ def test_what_is_known_may_itself_be_too_near_to_settle() -> None:
     assert "no seeds would settle it: what the spectrum says" in reason
 
 
+def test_no_seeds_tell_whether_what_stands_beside_it_dies_out() -> None:
+    """The curve falls by x^-0.2 faster than what is known: at large values 0.5 to 0.7, whatever the
+    seeds. A bound of 0.65 lies between, one of 0.4 below."""
+    rng = np.random.default_rng(0)
+    y = np.exp(straight(X) - 0.2 * np.log(X) + 0.03 * rng.standard_normal((8, len(X))))
+    fit = replace(fit_power_law(np.tile(X, 8), y.ravel()), continuation=known(straight))
+    word, reason = decide(prediction(Kind.BOUND, 0.65), fit)
+    assert word == "undetermined"
+    assert "no seeds would settle it" in reason
+    assert decide(prediction(Kind.BOUND, 0.4), fit)[0] == "faster"
+
+
 def test_few_levels_and_one_value_a_level_pass_through() -> None:
     two = summarise(np.tile(X[:2], 4), np.exp(np.arange(8) / 100), None)
     assert likely(two, known()) is None
