@@ -124,6 +124,15 @@ class Asymptotic:
         """Whether the interval is the straight line's own."""
         return not self.bent and self.roughness == 1 and self.known is None
 
+    @property
+    def given(self) -> tuple[float, float]:
+        """The exponents that seeds and drift leave: what is known of the curve, and what it has
+        beside that, going on or dying out; the exponent alone where nothing is known."""
+        if self.known is None:
+            return self.exponent, self.exponent
+        beside = self.exponent - (self.known.low + self.known.high) / 2
+        return self.known.low + min(0.0, beside), self.known.high + max(0.0, beside)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON data. known: the exponents beyond the range, and where they end."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}

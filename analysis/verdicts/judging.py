@@ -111,7 +111,7 @@ class Verdict:
     def by(self) -> str:
         """`, by spectrum and coefficients` of a network's rate that the kernel's foretells, beside
         which the same quantity has a bound; else empty."""
-        return f", by {self.theory}" if foretold(self.theory_key, self.quantity) else ""
+        return f", by {self.theory}" if by_kernel(self.theory_key, self.quantity) else ""
 
     @property
     def held(self) -> str:
@@ -160,7 +160,7 @@ class Verdict:
         return plain
 
 
-def foretold(theory_key: str, quantity: str) -> bool:
+def by_kernel(theory_key: str, quantity: str) -> bool:
     """Whether a prediction is of a network's rate that the kernel's spectrum foretells."""
     return theory_key == SOURCE_CAPACITY.key and quantity not in OF_THE_KERNEL
 

@@ -54,7 +54,6 @@ import numpy as np
 from analysis.data.audit import MINIMUM_DECADES
 from analysis.data.sweeps import PLAIN
 from analysis.fits.asymptotic import Asymptotic
-from analysis.fits.growth import Continuation
 from analysis.fits.power_law import FitStatus, PowerLawFit
 from analysis.levels.intervals import student
 from analysis.text import counted, p_text, percent
@@ -377,7 +376,7 @@ def _settle(prediction: Prediction, fit: PowerLawFit, seen: Asymptotic | None = 
     )
     known = None if seen is None else seen.known
     drift = 0.0 if seen is None else seen.drift
-    least, most = (exponent, exponent) if known is None else _given(known, exponent)
+    least, most = (exponent, exponent) if seen is None else seen.given
     half = (high - low) / 2 if known is None else max(least - low, high - most)
     if prediction.kind is Kind.BOUND:
         # below the bound: its upper end must fall below it; above: the lower end must pass start
@@ -400,13 +399,6 @@ def _settle(prediction: Prediction, fit: PowerLawFit, seen: Asymptotic | None = 
         also = ", and so would {}" if told.endswith(SETTLES) else "; {} would"
         told += also.format(range_told)
     return told
-
-
-def _given(known: Continuation, exponent: float) -> tuple[float, float]:
-    """The exponents at large values that are left where the curve is known without error: what is
-    known, and what the curve has beside it, going on or dying out."""
-    beside = exponent - (known.low + known.high) / 2
-    return known.low + min(0.0, beside), known.high + max(0.0, beside)
 
 
 def _settled(fit: PowerLawFit, half: float, room: float) -> str:

@@ -34,7 +34,7 @@ from analysis.data.sweeps import level_means, mean_with_ends
 from analysis.data.table import Table
 from analysis.levels.intervals import Array
 from analysis.searches.tuning import FINAL, NOT_SEARCHED
-from analysis.verdicts.judging import foretold
+from analysis.verdicts.judging import by_kernel
 from study.mlflow_view.naming import Naming, as_written, beside_axis, law_parameters
 from trainers.columns import UNTRAINED_ERRORS
 from trainers.trial import TrialStatus
@@ -230,8 +230,8 @@ def _asked(verdict: Mapping[str, Any]) -> str:
     """`best_score_error by samples`; with the theory where it is the kernel's, of networks, so that
     a name means the same in every study, whatever else was asked in it."""
     name = f"{verdict['quantity']} by {verdict['axis']}"
-    of_networks = foretold(verdict.get("theory_key", ""), verdict["quantity"])
-    return f"{name} - {verdict['theory']}" if of_networks else name
+    foretold = by_kernel(verdict.get("theory_key", ""), verdict["quantity"])
+    return f"{name} - {verdict['theory']}" if foretold else name
 
 
 def _verdict_names(verdicts: Sequence[Mapping[str, Any]], naming: Naming) -> list[str]:

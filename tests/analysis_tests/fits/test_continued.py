@@ -99,6 +99,9 @@ def test_a_straight_curve_about_a_straight_one_has_the_plain_interval_and_the_dr
     assert seen.high == pytest.approx(max(fit.exponent + half, BEYOND))
     wide = made.limits(0.99)
     assert wide.high - wide.low > seen.high - seen.low
+    assert (wide.low < seen.low, wide.high > seen.high) == (tilt <= 0, tilt >= 0)
+    ends = sorted((BEYOND, fit.exponent))
+    assert seen.given == pytest.approx(tuple(ends))
     assert abs(fit.exponent - BEYOND - tilt) < 0.01
 
 
